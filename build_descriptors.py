@@ -1,0 +1,104 @@
+"""Hatch build hook: write Envoy's API as one FileDescriptorSet into the package.
+
+Why a hook: `xds-protos` carries the messages but overwrites files of `opentelemetry-proto` and
+`googleapis-common-protos`, so it must never be installed beside Lateen. It is a build requirement only: the
+hook (run by pip and uv in an isolated build environment) imports what we use and dumps the descriptors, which
+`lateen.envoy.messages` loads into a private pool at run time.
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+ROOTS = (
+    "envoy.admin.v3.config_dump_pb2",
+    "envoy.admin.v3.clusters_pb2",
+    "envoy.admin.v3.listeners_pb2",
+    "envoy.config.bootstrap.v3.bootstrap_pb2",
+    "envoy.config.cluster.v3.cluster_pb2",
+    "envoy.config.endpoint.v3.endpoint_pb2",
+    "envoy.config.listener.v3.listener_pb2",
+    "envoy.config.route.v3.route_pb2",
+    "envoy.config.rbac.v3.rbac_pb2",
+    "envoy.service.discovery.v3.ads_pb2",
+    "envoy.service.discovery.v3.discovery_pb2",
+    "envoy.extensions.access_loggers.file.v3.file_pb2",
+    "envoy.extensions.access_loggers.stats.v3.stats_pb2",
+    "envoy.extensions.access_loggers.stream.v3.stream_pb2",
+    "envoy.extensions.clusters.aggregate.v3.cluster_pb2",
+    "envoy.extensions.clusters.common.dns.v3.dns_pb2",
+    "envoy.extensions.clusters.dns.v3.dns_cluster_pb2",
+    "envoy.extensions.clusters.dynamic_forward_proxy.v3.cluster_pb2",
+    "envoy.extensions.common.dynamic_forward_proxy.v3.dns_cache_pb2",
+    "envoy.extensions.filters.common.fault.v3.fault_pb2",
+    "envoy.extensions.filters.http.cors.v3.cors_pb2",
+    "envoy.extensions.filters.http.dynamic_forward_proxy.v3.dynamic_forward_proxy_pb2",
+    "envoy.extensions.filters.http.fault.v3.fault_pb2",
+    "envoy.extensions.filters.http.grpc_stats.v3.config_pb2",
+    "envoy.extensions.filters.http.health_check.v3.health_check_pb2",
+    "envoy.extensions.filters.http.on_demand.v3.on_demand_pb2",
+    "envoy.extensions.filters.http.router.v3.router_pb2",
+    "envoy.extensions.filters.listener.http_inspector.v3.http_inspector_pb2",
+    "envoy.extensions.filters.listener.original_dst.v3.original_dst_pb2",
+    "envoy.extensions.filters.listener.original_src.v3.original_src_pb2",
+    "envoy.extensions.filters.listener.tls_inspector.v3.tls_inspector_pb2",
+    "envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2",
+    "envoy.extensions.filters.network.redis_proxy.v3.redis_proxy_pb2",
+    "envoy.extensions.filters.network.mongo_proxy.v3.mongo_proxy_pb2",
+    "envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2",
+    "envoy.extensions.load_balancing_policies.cluster_provided.v3.cluster_provided_pb2",
+    "envoy.extensions.load_balancing_policies.least_request.v3.least_request_pb2",
+    "envoy.extensions.load_balancing_policies.maglev.v3.maglev_pb2",
+    "envoy.extensions.load_balancing_policies.random.v3.random_pb2",
+    "envoy.extensions.load_balancing_policies.ring_hash.v3.ring_hash_pb2",
+    "envoy.extensions.load_balancing_policies.round_robin.v3.round_robin_pb2",
+    "envoy.extensions.network.dns_resolver.cares.v3.cares_dns_resolver_pb2",
+    "envoy.extensions.network.dns_resolver.getaddrinfo.v3.getaddrinfo_dns_resolver_pb2",
+    "envoy.extensions.path.match.uri_template.v3.uri_template_match_pb2",
+    "envoy.extensions.path.rewrite.uri_template.v3.uri_template_rewrite_pb2",
+    "envoy.extensions.retry.host.omit_host_metadata.v3.omit_host_metadata_config_pb2",
+    "envoy.extensions.retry.host.previous_hosts.v3.previous_hosts_pb2",
+    "envoy.extensions.transport_sockets.raw_buffer.v3.raw_buffer_pb2",
+    "envoy.extensions.transport_sockets.tls.v3.tls_pb2",
+    "envoy.extensions.upstreams.http.v3.http_protocol_options_pb2",
+    "google.rpc.status_pb2",
+    "xds.type.v3.typed_struct_pb2",
+)
+"""The message files that Lateen builds or reads; everything they import comes along."""
+
+
+def descriptor_set() -> bytes:
+    """Return the serialised FileDescriptorSet of ROOTS and their imports, dependencies first."""
+    from google.protobuf import descriptor_pb2
+
+    found: dict[str, Any] = {}
+
+    def visit(descriptor: Any) -> None:
+        if descriptor.name in found:
+            return
+        for dependency in descriptor.dependencies:
+            visit(dependency)
+        proto = descriptor_pb2.FileDescriptorProto()
+        descriptor.CopyToProto(proto)
+        found[descriptor.name] = proto
+
+    for root in ROOTS:
+        visit(importlib.import_module(root).DESCRIPTOR)
+    return descriptor_pb2.FileDescriptorSet(file=found.values()).SerializeToString(deterministic=True)
+
+
+class DescriptorHook(BuildHookInterface):  # type: ignore[type-arg, misc]
+    """Make `src/lateen/envoy/descriptors.binpb` before a wheel or an editable install is built."""
+
+    PLUGIN_NAME = "custom"
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002  the hook protocol
+        """Write the file; its absence from git is why this runs for every build."""
+        if self.target_name == "sdist":
+            return
+        target = Path(self.root) / "src" / "lateen" / "envoy" / "descriptors.binpb"
+        target.write_bytes(descriptor_set())

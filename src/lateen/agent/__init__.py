@@ -1,0 +1,1 @@
+"""Beside the workload: Envoy lifecycle, registration, drain, probes. Small: no grpc, no control-plane room."""

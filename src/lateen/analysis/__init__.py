@@ -1,0 +1,1 @@
+"""Cross-resource findings with codes: dangling hosts and subsets, duplicates. Pure."""

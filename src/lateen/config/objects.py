@@ -1,0 +1,36 @@
+"""The envelope of a configuration object: key, metadata, spec, origin, and the document as written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from lateen.model.names import ObjectKey
+from lateen.model.origins import Origin
+
+SpecT_co = TypeVar("SpecT_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigObject(Generic[SpecT_co]):
+    """One parsed and valid object. Equal digests mean equal content, whatever file it stands in."""
+
+    key: ObjectKey
+    api_version: str
+    """As written, `networking.istio.io/v1beta1`."""
+    spec: SpecT_co
+    origin: Origin
+    digest: str
+    """Hash of the document's canonical JSON (without its place); the version of this object."""
+    document: bytes
+    """Canonical JSON of the whole document as the user wrote it, for `lateen get -o yaml`. Secrets too:
+    whoever prints it redacts."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    created: str = ""
+    """metadata.creationTimestamp (RFC 3339), empty when the document has none. Older wins a conflict."""
+
+    def __repr__(self) -> str:
+        """Show the key only: a spec or document can hold a private key."""
+        return f"ConfigObject({self.key}, {self.origin}, {self.digest})"

@@ -1,0 +1,63 @@
+"""Envoy's message classes, from the descriptor set that the build hook puts beside this module.
+
+The messages live in a private descriptor pool: the default pool may hold another version of the same files
+(`googleapis-common-protos`, `opentelemetry-proto`), and a process has only one. Consequence: a message of the
+default pool is refused where one of ours is expected; give nested fields as plain dicts (a Duration is
+`{"seconds": 3}`, an enum its name). Dicts are also the fastest way to build a message in upb.
+
+A wrong field name or type raises ValueError or TypeError when the message is made, so a typo never reaches Envoy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from typing import Any, TypeAlias
+
+from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
+
+Fields: TypeAlias = dict[str, Any]
+"""Fields of a message by protobuf name, nested messages as dicts. Only `envoy`, `generate` and `discovery` make them."""
+
+Message: TypeAlias = Any
+"""A message of the private pool; protobuf publishes no usable static types for dynamic classes."""
+
+
+@cache
+def pool() -> descriptor_pool.DescriptorPool:
+    """Return the private pool with every Envoy file that Lateen uses."""
+    made = descriptor_pool.DescriptorPool()
+    content = (files("lateen.envoy") / "descriptors.binpb").read_bytes()
+    for file in descriptor_pb2.FileDescriptorSet.FromString(content).file:
+        made.Add(file)
+    return made
+
+
+@cache
+def message_class(full_name: str) -> Message:
+    """Return the class of a message by full name (`envoy.config.cluster.v3.Cluster`); KeyError if unknown."""
+    return message_factory.GetMessageClass(pool().FindMessageTypeByName(full_name))
+
+
+def serialise(full_name: str, fields: Mapping[str, Any]) -> bytes:
+    """Return the deterministic wire form of the message with these fields."""
+    wire: bytes = message_class(full_name)(**fields).SerializeToString(deterministic=True)
+    return wire
+
+
+def packed(full_name: str, fields: Mapping[str, Any]) -> Fields:
+    """Return the fields of a google.protobuf.Any that holds this message."""
+    return {"type_url": f"type.googleapis.com/{full_name}", "value": serialise(full_name, fields)}
+
+
+def typed_extension(name: str, full_name: str, fields: Mapping[str, Any] | None = None) -> Fields:
+    """Return Envoy's usual pair of an extension: a name and a typed_config."""
+    return {"name": name, "typed_config": packed(full_name, fields or {})}
+
+
+def to_json(full_name: str, body: bytes) -> dict[str, Any]:
+    """Return the protobuf JSON form (proto field names) of a serialised message, Anys expanded."""
+    message = message_class(full_name).FromString(body)
+    shown: dict[str, Any] = json_format.MessageToDict(message, preserving_proto_field_name=True, descriptor_pool=pool())
+    return shown

@@ -1,0 +1,87 @@
+"""Proxies: who connects to the control plane, as its node id and metadata describe it.
+
+Source: Istio's node id `TYPE~IP~NAME.NAMESPACE~DOMAIN` and node metadata names (LABELS, NAMESPACE, ...).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from lateen.model.services import Locality
+
+
+class ProxyType(Enum):
+    """What the proxy stands in front of."""
+
+    SIDECAR = "sidecar"
+    GATEWAY = "router"
+    """Istio's node type of a gateway is `router`."""
+
+
+class Interception(Enum):
+    """How traffic reaches a sidecar (node metadata INTERCEPTION_MODE, Istio's values)."""
+
+    REDIRECT = "REDIRECT"
+    """iptables: outbound to 15001, inbound to 15006. Istio's default, also ours for foreign nodes."""
+    TPROXY = "TPROXY"
+    NONE = "NONE"
+    """Explicit: the app uses HTTP_PROXY; inbound listeners bind the workload's own address."""
+
+
+class Capability(Enum):
+    """What the client behind the stream can do with resources."""
+
+    ENVOY = "envoy"
+    GRPC = "grpc"
+    """A proxyless gRPC client (`xds:///`): wants API listeners named `host:port`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upstream:
+    """A declared dependency: `lateen run --upstream reviews:9080=19080` opens 19080 for reviews:9080."""
+
+    host: str
+    """As the user wrote it; short names are of the proxy's namespace."""
+    port: int
+    local_port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proxy:
+    """One Envoy (or gRPC client) connected, or imagined by `lateen generate --proxy`."""
+
+    type: ProxyType
+    name: str
+    """Workload name without namespace, `reviews-v2-1`."""
+    namespace: str
+    addresses: tuple[str, ...] = ()
+    """First is the one in the node id."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    service_account: str = "default"
+    cluster_id: str = "Kubernetes"
+    network: str = ""
+    locality: Locality = Locality()
+    interception: Interception = Interception.REDIRECT
+    capability: Capability = Capability.ENVOY
+    dns_domain: str = "cluster.local"
+    port_map: Mapping[int, int] = field(default_factory=dict)
+    """Gateways: declared port -> port to bind (80 -> 8080 without the privilege to bind 80)."""
+    upstreams: tuple[Upstream, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """`reviews-v2-1.default`: how commands name a proxy."""
+        return f"{self.name}.{self.namespace}"
+
+    @property
+    def node_id(self) -> str:
+        """Istio's node id, `sidecar~127.0.0.5~reviews-v2-1.default~default.svc.cluster.local`."""
+        address = self.addresses[0] if self.addresses else "0.0.0.0"
+        return f"{self.type.value}~{address}~{self.id}~{self.namespace}.svc.{self.dns_domain}"
+
+
+def labels_match(selector: Mapping[str, str], labels: Mapping[str, str]) -> bool:
+    """Whether every pair of `selector` is in `labels`; an empty selector matches everything."""
+    return all(labels.get(key) == value for key, value in selector.items())

@@ -1,0 +1,61 @@
+"""Workloads as their agents register them, and the messages of the attach protocol.
+
+An agent keeps one bidirectional gRPC stream (`/lateen.agent.v1.Workloads/Attach`) open to the control plane for
+as long as its workload lives; each message is one JSON object (UTF-8) in one gRPC frame. The stream *is* the
+lease: when it breaks without `leave`, the control plane keeps the workload for a grace period and then removes
+it. Both sides import this module; it needs only the standard library, because the agent must stay small.
+
+    agent -> control plane   {"register": WorkloadRegistration}   first, and again whenever something changed
+                             {"leave": true}                      before draining
+    control plane -> agent   {"registered": {"name": "reviews-v2-1"}}
+                             {"left": {"acknowledged": true}}     every proxy dropped it (or the wait timed out)
+                             {"refused": {"message": "..."}}      and the stream ends
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+ATTACH_METHOD = "/lateen.agent.v1.Workloads/Attach"
+MAX_MESSAGE_BYTES = 64 * 1024
+"""An attach message larger than this is refused."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkloadPort:
+    """A port that a workload serves."""
+
+    port: int
+    """Number others call, and of the service."""
+    protocol: str = ""
+    """Istio's name (`http`, `grpc`, `tcp` ...); empty means sniffed."""
+    name: str = ""
+    app_port: int = 0
+    """Loopback port where the application listens; 0 while unknown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkloadRegistration:
+    """What an agent says about its workload. Gateways register too, with no service and no ports."""
+
+    service: str
+    """Short name of the service, empty for a gateway."""
+    namespace: str
+    address: str
+    """IP where other workloads reach it."""
+    name: str = ""
+    """Workload name; empty at first: the control plane gives one (`reviews-v2-1`)."""
+    version: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    service_account: str = "default"
+    locality: str = ""
+    network: str = ""
+    ports: tuple[WorkloadPort, ...] = ()
+    ready: bool = False
+    """Whether the application accepts connections; an unready workload gets its config but no traffic."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON types."""
+        return asdict(self) | {"ports": [asdict(port) for port in self.ports], "labels": dict(self.labels)}

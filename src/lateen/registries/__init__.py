@@ -1,0 +1,1 @@
+"""Where services live: workloads that agents register. Each registry is a stream of catalogues."""

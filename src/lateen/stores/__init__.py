@@ -1,0 +1,1 @@
+"""Where configuration lives: memory and directory behind one protocol (list, watch, put, delete)."""
