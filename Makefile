@@ -1,0 +1,63 @@
+# The whole interface: make setup | demo | test | check | bench | goldens | docs | clean
+# Needs python3 (3.11 or newer) and make; everything else is installed below .venv by the first target that runs.
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test unit check format bench goldens docs clean
+
+help:
+	@echo "make demo     a whole mesh on this machine: control plane, gateway, six services, canary tour"
+	@echo "make test     unit, flow and end-to-end tests (real Envoy)"
+	@echo "make check    ruff, mypy --strict, import-linter"
+	@echo "make bench    measure speed and memory; results in bench/results/"
+	@echo "make goldens  rewrite the golden files after a wanted change"
+	@echo "make docs     regenerate docs/reference from the code"
+
+setup: $(READY)
+
+$(READY): pyproject.toml uv.lock build_descriptors.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Lateen needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || command -v uv >/dev/null \
+		|| { echo "This Python has no venv module. On Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	@if command -v uv >/dev/null; then UV=uv; else \
+		test -x .uv/bin/uv || { echo "installing uv into .uv/ ..."; $(PYTHON) -m venv .uv && .uv/bin/pip install --quiet 'uv>=0.8'; }; \
+		UV=.uv/bin/uv; fi; \
+	echo "installing Lateen into .venv/ ..."; \
+	UV_PROJECT_ENVIRONMENT=.venv $$UV sync --quiet --frozen --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')"
+	@touch $@
+
+demo: $(READY)
+	@$(BIN)/lateen demo $(DEMO_FLAGS)
+
+# Unit tests first: they are quick and say more. Two workers, because real Envoys want a core too.
+test: unit
+	@$(BIN)/pytest tests/flow tests/e2e -n 2 --dist loadgroup $(PYTEST_FLAGS)
+
+unit: $(READY)
+	@$(BIN)/pytest tests/unit -q -n 2 $(PYTEST_FLAGS)
+
+check: $(READY)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-timer 2>/dev/null || $(BIN)/lint-imports
+
+format: $(READY)
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: $(READY)
+	@$(BIN)/python bench/run.py $(BENCH_FLAGS)
+
+goldens: $(READY)
+	@$(BIN)/pytest tests/unit/generate -q --update-goldens
+
+docs: $(READY)
+	@$(BIN)/python -m lateen.cli.reference
+
+clean:
+	rm -rf .venv .uv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache src/lateen/envoy/descriptors.binpb
