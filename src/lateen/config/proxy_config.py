@@ -1,0 +1,424 @@
+"""ProxyConfig: the settings of one proxy, which MeshConfig holds as the default of all.
+
+Called by `config.mesh_config`. Field names are Istio's in snake case (istio/api `mesh/v1alpha1/proxy.proto`);
+which fields act here, `config/acting.py` says.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import msgspec
+
+from lateen.config.networking import ClientTLSSettings, Port, Spec, TcpKeepalive, Unsigned
+
+
+class HTTPHeader(Spec, frozen=True, kw_only=True):
+    """A header of a health check."""
+
+    name: str = ""
+    value: str = ""
+
+
+class HTTPHealthCheckConfig(Spec, frozen=True, kw_only=True):
+    """Ready when a GET succeeds."""
+
+    path: str = ""
+    port: Port = 0
+    host: str = ""
+    scheme: str = ""
+    http_headers: list[HTTPHeader] = []
+
+
+class GrpcHealthCheckConfig(Spec, frozen=True, kw_only=True):
+    """Ready when gRPC's health service says so."""
+
+    port: Port = 0
+    service: str = ""
+
+
+class TCPHealthCheckConfig(Spec, frozen=True, kw_only=True):
+    """Ready when a connection opens."""
+
+    host: str = ""
+    port: Port = 0
+
+
+class ExecHealthCheckConfig(Spec, frozen=True, kw_only=True):
+    """Ready when a command exits with 0."""
+
+    command: list[str] = []
+
+
+class ReadinessProbe(Spec, frozen=True, kw_only=True):
+    """When a workload is ready: one check and its timing."""
+
+    initial_delay_seconds: int = 0
+    timeout_seconds: int = 0
+    period_seconds: int = 0
+    success_threshold: int = 0
+    failure_threshold: int = 0
+    http_get: HTTPHealthCheckConfig | None = None
+    tcp_socket: TCPHealthCheckConfig | None = None
+    exec: ExecHealthCheckConfig | None = None
+    grpc: GrpcHealthCheckConfig | None = None
+
+
+class ProxyImage(Spec, frozen=True, kw_only=True):
+    """Which image a sidecar runs."""
+
+    image_type: str = ""
+
+
+class AuthenticationPolicy(Enum):
+    """How proxies authenticate to the control plane."""
+
+    NONE = "NONE"
+    MUTUAL_TLS = "MUTUAL_TLS"
+    INHERIT = "INHERIT"
+
+
+class ForwardClientCertDetails(Enum):
+    """What a proxy does with `x-forwarded-client-cert`."""
+
+    UNDEFINED = "UNDEFINED"
+    SANITIZE = "SANITIZE"
+    FORWARD_ONLY = "FORWARD_ONLY"
+    APPEND_FORWARD = "APPEND_FORWARD"
+    SANITIZE_SET = "SANITIZE_SET"
+    ALWAYS_FORWARD_ONLY = "ALWAYS_FORWARD_ONLY"
+
+
+class ZipkinTracer(Spec, frozen=True, kw_only=True):
+    """Address of a Zipkin collector."""
+
+    address: str = ""
+
+
+class LightstepTracer(Spec, frozen=True, kw_only=True):
+    """Address and token of Lightstep."""
+
+    address: str = ""
+    access_token: str = ""
+
+
+class DatadogTracer(Spec, frozen=True, kw_only=True):
+    """Address of a Datadog agent."""
+
+    address: str = ""
+
+
+class StackdriverTracer(Spec, frozen=True, kw_only=True):
+    """Limits of Stackdriver spans."""
+
+    debug: bool = False
+    max_number_of_attributes: int | None = None
+    max_number_of_annotations: int | None = None
+    max_number_of_message_events: int | None = None
+
+
+class TraceContext(Enum):
+    """Header format of the trace context."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    W3C_TRACE_CONTEXT = "W3C_TRACE_CONTEXT"
+    GRPC_BIN = "GRPC_BIN"
+    CLOUD_TRACE_CONTEXT = "CLOUD_TRACE_CONTEXT"
+    B3 = "B3"
+
+
+class OpenCensusAgentTracer(Spec, frozen=True, kw_only=True):
+    """Address of an OpenCensus agent."""
+
+    address: str = ""
+    context: list[TraceContext] = []
+
+
+class CustomTag(Spec, frozen=True, kw_only=True):
+    """One extra tag of a span, from one source."""
+
+    literal: LiteralTag | None = None
+    environment: EnvironmentTag | None = None
+    header: RequestHeaderTag | None = None
+
+
+class LiteralTag(Spec, frozen=True, kw_only=True):
+    """A constant."""
+
+    value: str = ""
+
+
+class EnvironmentTag(Spec, frozen=True, kw_only=True):
+    """A variable of the proxy's environment."""
+
+    name: str = ""
+    default_value: str = ""
+
+
+class RequestHeaderTag(Spec, frozen=True, kw_only=True):
+    """A request header."""
+
+    name: str = ""
+    default_value: str = ""
+
+
+class Tracing(Spec, frozen=True, kw_only=True):
+    """Tracing of one proxy."""
+
+    zipkin: ZipkinTracer | None = None
+    lightstep: LightstepTracer | None = None
+    datadog: DatadogTracer | None = None
+    stackdriver: StackdriverTracer | None = None
+    open_census_agent: OpenCensusAgentTracer | None = None
+    custom_tags: dict[str, CustomTag] = {}
+    max_path_tag_length: Unsigned = 0
+    sampling: float = 0.0
+    tls_settings: ClientTLSSettings | None = None
+    enable_istio_tags: bool | None = None
+
+
+class SDS(Spec, frozen=True, kw_only=True):
+    """Secret discovery, a setting of old releases."""
+
+    enabled: bool = False
+    k8s_sa_jwt_path: str = msgspec.field(default="", name="k8sSaJwtPath")
+
+
+class ProxyProtocolConfiguration(Spec, frozen=True, kw_only=True):
+    """Expect the PROXY protocol; it has no settings."""
+
+
+class Topology(Spec, frozen=True, kw_only=True):
+    """What stands in front of a gateway."""
+
+    num_trusted_proxies: Unsigned = 0
+    forward_client_cert_details: ForwardClientCertDetails = ForwardClientCertDetails.UNDEFINED
+    proxy_protocol: ProxyProtocolConfiguration | None = None
+
+
+class CryptoMb(Spec, frozen=True, kw_only=True):
+    """Private keys through CryptoMB."""
+
+    poll_delay: str = ""
+    fallback: bool | None = None
+
+
+class QAT(Spec, frozen=True, kw_only=True):
+    """Private keys through QAT."""
+
+    poll_delay: str = ""
+    fallback: bool | None = None
+
+
+class PrivateKeyProvider(Spec, frozen=True, kw_only=True):
+    """Hardware that holds private keys: one of the two."""
+
+    cryptomb: CryptoMb | None = None
+    qat: QAT | None = None
+
+
+class TracingServiceName(Enum):
+    """How a proxy names its service in traces."""
+
+    APP_LABEL_AND_NAMESPACE = "APP_LABEL_AND_NAMESPACE"
+    CANONICAL_NAME_ONLY = "CANONICAL_NAME_ONLY"
+    CANONICAL_NAME_AND_NAMESPACE = "CANONICAL_NAME_AND_NAMESPACE"
+
+
+class InboundInterceptionMode(Enum):
+    """How inbound traffic reaches the proxy."""
+
+    REDIRECT = "REDIRECT"
+    TPROXY = "TPROXY"
+    NONE = "NONE"
+
+
+class ProxyStatsMatcher(Spec, frozen=True, kw_only=True):
+    """Extra statistics to keep."""
+
+    inclusion_prefixes: list[str] = []
+    inclusion_suffixes: list[str] = []
+    inclusion_regexps: list[str] = []
+
+
+class MetadataExchangeMode(Enum):
+    """When peers exchange metadata headers."""
+
+    UNDEFINED = "UNDEFINED"
+    IN_MESH = "IN_MESH"
+
+
+class ServerHeader(Spec, frozen=True, kw_only=True):
+    """The `server` response header."""
+
+    disabled: bool | None = None
+    value: str = ""
+
+
+class RequestId(Spec, frozen=True, kw_only=True):
+    """The `x-request-id` header."""
+
+    disabled: bool | None = None
+
+
+class AttemptCount(Spec, frozen=True, kw_only=True):
+    """The `x-envoy-attempt-count` header."""
+
+    disabled: bool | None = None
+
+
+class XForwardedHost(Spec, frozen=True, kw_only=True):
+    """The `x-forwarded-host` header."""
+
+    enabled: bool | None = None
+
+
+class XForwardedPort(Spec, frozen=True, kw_only=True):
+    """The `x-forwarded-port` header."""
+
+    enabled: bool | None = None
+
+
+class EnvoyDebugHeaders(Spec, frozen=True, kw_only=True):
+    """Envoy's own debug headers."""
+
+    disabled: bool | None = None
+
+
+class MetadataExchangeHeaders(Spec, frozen=True, kw_only=True):
+    """Metadata exchange between peers."""
+
+    mode: MetadataExchangeMode = MetadataExchangeMode.UNDEFINED
+
+
+class SetCurrentClientCertDetails(Spec, frozen=True, kw_only=True):
+    """Parts of the client certificate to forward."""
+
+    subject: bool | None = None
+    cert: bool | None = None
+    chain: bool | None = None
+    dns: bool | None = None
+    uri: bool | None = None
+
+
+class ProxyHeaders(Spec, frozen=True, kw_only=True):
+    """Headers that a proxy adds by itself."""
+
+    forwarded_client_cert: ForwardClientCertDetails = ForwardClientCertDetails.UNDEFINED
+    set_current_client_cert_details: SetCurrentClientCertDetails | None = None
+    request_id: RequestId | None = None
+    server: ServerHeader | None = None
+    attempt_count: AttemptCount | None = None
+    envoy_debug_headers: EnvoyDebugHeaders | None = None
+    metadata_exchange_headers: MetadataExchangeHeaders | None = None
+    preserve_http1_header_case: bool | None = msgspec.field(default=None, name="preserveHttp1HeaderCase")
+    x_forwarded_host: XForwardedHost | None = None
+    x_forwarded_port: XForwardedPort | None = None
+
+
+class ConnectionProfile(Enum):
+    """A set of defaults for connections."""
+
+    SIDECAR = "SIDECAR"
+    EDGE = "EDGE"
+
+
+class HeadersWithUnderscoresAction(Enum):
+    """What to do with headers that contain underscores."""
+
+    HEADERS_WITH_UNDERSCORES_UNSPECIFIED = "HEADERS_WITH_UNDERSCORES_UNSPECIFIED"
+    HEADERS_WITH_UNDERSCORES_ALLOW = "HEADERS_WITH_UNDERSCORES_ALLOW"
+    HEADERS_WITH_UNDERSCORES_REJECT_REQUEST = "HEADERS_WITH_UNDERSCORES_REJECT_REQUEST"
+    HEADERS_WITH_UNDERSCORES_DROP_HEADER = "HEADERS_WITH_UNDERSCORES_DROP_HEADER"
+
+
+class PathWithEscapedSlashesAction(Enum):
+    """What to do with escaped slashes in a path."""
+
+    PATH_WITH_ESCAPED_SLASHES_UNSPECIFIED = "PATH_WITH_ESCAPED_SLASHES_UNSPECIFIED"
+    KEEP_UNCHANGED = "KEEP_UNCHANGED"
+    REJECT_REQUEST = "REJECT_REQUEST"
+    UNESCAPE_AND_REDIRECT = "UNESCAPE_AND_REDIRECT"
+    UNESCAPE_AND_FORWARD = "UNESCAPE_AND_FORWARD"
+
+
+class ConnectionSettings(Spec, frozen=True, kw_only=True):
+    """Limits of downstream connections."""
+
+    profile: ConnectionProfile = ConnectionProfile.SIDECAR
+    listener_per_connection_buffer_limit_bytes: int | None = None
+    cluster_per_connection_buffer_limit_bytes: int | None = None
+    http_idle_timeout: str = ""
+    http_max_connection_duration: str = ""
+    http_drain_timeout: str = ""
+    http_request_timeout: str = ""
+    http_request_headers_timeout: str = ""
+    http_stream_idle_timeout: str = ""
+    http_max_stream_duration: str = ""
+    http_max_concurrent_streams: int | None = None
+    http2_initial_stream_window_size: int | None = msgspec.field(default=None, name="http2InitialStreamWindowSize")
+    http2_initial_connection_window_size: int | None = msgspec.field(
+        default=None, name="http2InitialConnectionWindowSize"
+    )
+    http_headers_with_underscores_action: HeadersWithUnderscoresAction | None = None
+        HeadersWithUnderscoresAction.HEADERS_WITH_UNDERSCORES_UNSPECIFIED
+    )
+    http_merge_slashes: bool | None = None
+    http_path_with_escaped_slashes_action: PathWithEscapedSlashesAction | None = None
+        PathWithEscapedSlashesAction.PATH_WITH_ESCAPED_SLASHES_UNSPECIFIED
+    )
+    listener_connection_limit: int | None = None
+    global_downstream_connection_limit: int | None = None
+
+
+class ProxyConfig(Spec, frozen=True, kw_only=True):
+    """Settings of one proxy; MeshConfig.defaultConfig holds those of all."""
+
+    config_path: str = ""
+    binary_path: str = ""
+    service_cluster: str | None = None
+    tracing_service_name: TracingServiceName | None = None
+    drain_duration: str = ""
+    discovery_address: str = ""
+    discovery_refresh_delay: str = ""
+    zipkin_address: str = ""
+    statsd_udp_address: str = ""
+    envoy_metrics_service_address: str = ""
+    proxy_admin_port: int = 0
+    availability_zone: str = ""
+    control_plane_auth_policy: AuthenticationPolicy = AuthenticationPolicy.NONE
+    custom_config_file: str = ""
+    stat_name_length: int = 0
+    concurrency: int | None = None
+    proxy_bootstrap_template_path: str = ""
+    interception_mode: InboundInterceptionMode = InboundInterceptionMode.REDIRECT
+    tracing: Tracing | None = None
+    sds: SDS | None = None
+    envoy_access_log_service: RemoteService | None = None
+    envoy_metrics_service: RemoteService | None = None
+    proxy_metadata: dict[str, str] = {}
+    runtime_values: dict[str, str] = {}
+    status_port: int = 0
+    extra_stat_tags: list[str] = []
+    gateway_topology: Topology | None = None
+    termination_drain_duration: str = ""
+    mesh_id: str = ""
+    readiness_probe: ReadinessProbe | None = None
+    proxy_stats_matcher: ProxyStatsMatcher | None = None
+    hold_application_until_proxy_starts: bool | None = None
+    ca_certificates_pem: list[str] = []
+    image: ProxyImage | None = None
+    private_key_provider: PrivateKeyProvider | None = None
+    proxy_headers: ProxyHeaders | None = None
+    file_flush_interval: str = ""
+    file_flush_min_size_kb: Unsigned = 0
+    stats_compression: bool | None = None
+    connection_settings: ConnectionSettings | None = None
+
+
+class RemoteService(Spec, frozen=True, kw_only=True):
+    """Address of a service that proxies report to."""
+
+    address: str = ""
+    tls_settings: ClientTLSSettings | None = None
+    tcp_keepalive: TcpKeepalive | None = None
