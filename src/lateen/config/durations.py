@@ -20,8 +20,8 @@ NANOSECONDS = {
 }
 """Both spellings of micro: the sign U+00B5 and the Greek letter U+03BC."""
 
-_WHOLE = re.compile(r"[+-]?(?:(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:ns|us|µs|μs|ms|s|m|h))+")  # noqa: RUF001 (Greek mu)
-_PART = re.compile(r"([0-9]*)(?:\.([0-9]*))?(ns|us|µs|μs|ms|s|m|h)")  # noqa: RUF001 (Greek mu)
+_WHOLE = re.compile(r"[+-]?(?:(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:ns|us|µs|μs|ms|s|m|h))+")
+_PART = re.compile(r"([0-9]*)(?:\.([0-9]*))?(ns|us|µs|μs|ms|s|m|h)")
 _LONGEST = 64
 """Characters: more digits than that is an attack, not a duration."""
 _MAX_NANOSECONDS = 2**63 - 1

@@ -361,12 +361,8 @@ class ConnectionSettings(Spec, frozen=True, kw_only=True):
         default=None, name="http2InitialConnectionWindowSize"
     )
     http_headers_with_underscores_action: HeadersWithUnderscoresAction | None = None
-        HeadersWithUnderscoresAction.HEADERS_WITH_UNDERSCORES_UNSPECIFIED
-    )
     http_merge_slashes: bool | None = None
     http_path_with_escaped_slashes_action: PathWithEscapedSlashesAction | None = None
-        PathWithEscapedSlashesAction.PATH_WITH_ESCAPED_SLASHES_UNSPECIFIED
-    )
     listener_connection_limit: int | None = None
     global_downstream_connection_limit: int | None = None
 
