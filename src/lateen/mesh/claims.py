@@ -1,0 +1,261 @@
+"""Claims: which hosts each source describes, and with what ports and endpoints of its own.
+
+Called by `mesh.build`, which settles hosts that several sources claim. One claim per host and source object:
+Kubernetes Services, ServiceEntries, registries' services, and services implied by registered workloads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from lateen.config.kubernetes import Endpoints, EndpointSlice, KubernetesServicePort, ServiceSpec
+from lateen.config.networking import ConfigPort, ServiceEntry, ServiceEntryLocation
+from lateen.config.objects import ConfigObject
+from lateen.mesh.workloads import Workload, endpoints_behind, from_entry
+from lateen.model.catalogues import Catalogue
+from lateen.model.names import Hostname, service_host
+from lateen.model.origins import Origin
+from lateen.model.protocols import Protocol, protocol_named, protocol_of_port
+from lateen.model.services import Endpoint, Locality, Resolution, Service, ServicePort
+from lateen.model.workloads import WorkloadPort, WorkloadRegistration
+
+EXPORT_ANNOTATION = "networking.istio.io/exportTo"
+SERVICE_NAME_LABEL = "kubernetes.io/service-name"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """One source's description of a host."""
+
+    rank: int
+    """Lower owns the host: 0 Kubernetes, 1 ServiceEntry, 2 a registry, 3 implied by workloads."""
+    service: Service
+    endpoints: tuple[Endpoint, ...] = ()
+    """Those that the source itself lists."""
+    selector: Mapping[str, str] | None = None
+    """Workloads of its namespace that join; None for no workload, empty for all."""
+    only_ips: bool = False
+    """Kubernetes Services cannot have endpoints with DNS names (Istio)."""
+
+
+# --- Kubernetes ----------------------------------------------------------------------------------------------
+
+
+def kubernetes_claims(
+    services: Sequence[ConfigObject[ServiceSpec]],
+    slices: Sequence[ConfigObject[EndpointSlice]],
+    endpoints: Sequence[ConfigObject[Endpoints]],
+    export_to: tuple[str, ...],
+) -> Iterator[Claim]:
+    """Yield the claim of each Kubernetes Service, with the endpoints of its slices (or its Endpoints object)."""
+    by_service: dict[tuple[str, str], list[ConfigObject[EndpointSlice]]] = {}
+    for found in slices:
+        key = (found.key.namespace, found.labels.get(SERVICE_NAME_LABEL, ""))
+        by_service.setdefault(key, []).append(found)
+    older = {(found.key.namespace, found.key.name): found for found in endpoints}
+    for item in services:
+        place = (item.key.namespace, item.key.name)
+        service = _kubernetes_service(item, export_to)
+        unready = item.spec.publish_not_ready_addresses
+        if item.spec.type == "ExternalName":
+            own = _dns_endpoints(service, item.spec.external_name)
+        elif place in by_service:
+            own = tuple(e for s in by_service[place] for e in _slice_endpoints(s, service.ports, unready))
+        elif place in older:
+            own = tuple(_subset_endpoints(older[place], service.ports, unready))
+        else:
+            own = ()
+        yield Claim(rank=0, service=service, endpoints=own, selector=item.spec.selector or None, only_ips=True)
+
+
+def _kubernetes_service(item: ConfigObject[ServiceSpec], export_to: tuple[str, ...]) -> Service:
+    spec = item.spec
+    external = spec.type == "ExternalName"
+    exported = tuple(part.strip() for part in item.annotations.get(EXPORT_ANNOTATION, "").split(",") if part.strip())
+    return Service(
+        host=service_host(item.key.name, item.key.namespace),
+        namespace=item.key.namespace,
+        name=item.key.name,
+        ports=tuple(_kubernetes_port(port) for port in spec.ports),
+        addresses=tuple(
+            dict.fromkeys(ip for ip in (spec.cluster_ips or [spec.cluster_ip]) if ip and ip != "None" and not external)
+        ),
+        resolution=Resolution.DNS if external else Resolution.STATIC,
+        external=external,
+        export_to=exported or export_to,
+        labels=item.labels,
+        origin=item.origin,
+    )
+
+
+def _kubernetes_port(port: KubernetesServicePort) -> ServicePort:
+    target: int | str = port.target_port
+    if isinstance(target, str) and target.isdecimal():
+        target = int(target)
+    protocol = protocol_of_port(name=port.name, app_protocol=port.app_protocol, transport=port.protocol)
+    return ServicePort(number=port.port, protocol=protocol, name=port.name, target_port=target)
+
+
+def _slice_endpoints(
+    item: ConfigObject[EndpointSlice], ports: tuple[ServicePort, ...], unready: bool
+) -> Iterator[Endpoint]:
+    """Slice ports belong to the service port of the same name; an endpoint's first address counts."""
+    by_name = {port.name: port for port in ports}
+    labels = {key: value for key, value in item.labels.items() if "kubernetes.io/" not in key}
+    for found in item.spec.endpoints:
+        if not found.addresses:
+            continue
+        ready = found.conditions is None or found.conditions.ready is not False
+        target = found.target_ref
+        for port in item.spec.ports:
+            service_port = by_name.get(port.name or "")
+            if service_port is None or port.port is None:
+                continue
+            yield Endpoint(
+                address=found.addresses[0],
+                port=port.port,
+                service_port=service_port.number,
+                labels=labels,
+                locality=Locality(zone=found.zone or ""),
+                healthy=ready or unready,
+                namespace=item.key.namespace,
+                workload=target.name if target and target.kind == "Pod" else "",
+            )
+
+
+def _subset_endpoints(
+    item: ConfigObject[Endpoints], ports: tuple[ServicePort, ...], unready: bool
+) -> Iterator[Endpoint]:
+    by_name = {port.name: port for port in ports}
+    for subset in item.spec.subsets:
+        addresses = [(address, True) for address in subset.addresses]
+        addresses += [(address, unready) for address in subset.not_ready_addresses]
+        for address, healthy in addresses:
+            target = address.target_ref
+            for port in subset.ports:
+                if (service_port := by_name.get(port.name)) is not None:
+                    yield Endpoint(
+                        address=address.ip,
+                        port=port.port,
+                        service_port=service_port.number,
+                        healthy=healthy,
+                        namespace=item.key.namespace,
+                        workload=target.name if target and target.kind == "Pod" else "",
+                    )
+
+
+# --- ServiceEntry --------------------------------------------------------------------------------------------
+
+
+def entry_claims(entries: Iterable[ConfigObject[ServiceEntry]], export_to: tuple[str, ...]) -> Iterator[Claim]:
+    """Yield a claim per host of each ServiceEntry."""
+    for item in entries:
+        spec = item.spec
+        ports = tuple(_entry_port(port) for port in spec.ports)
+        resolution = Resolution(spec.resolution.value)
+        inline = [
+            from_entry(endpoint, item.key.namespace, f"{item.key.name}-{number}", {})
+            for number, endpoint in enumerate(spec.endpoints)
+        ]
+        listed = endpoints_behind(inline, ports)
+        for name in dict.fromkeys(spec.hosts):
+            service = Service(
+                host=Hostname(name.lower()),
+                namespace=item.key.namespace,
+                ports=ports,
+                addresses=tuple(address.removesuffix("/32") for address in spec.addresses),
+                resolution=resolution,
+                external=spec.location is ServiceEntryLocation.MESH_EXTERNAL,
+                export_to=tuple(spec.export_to) or export_to,
+                labels=item.labels,
+                subject_alt_names=tuple(spec.subject_alt_names),
+                origin=item.origin,
+            )
+            own = listed
+            if not inline and spec.workload_selector is None and _resolves(service):
+                own = _dns_endpoints(service, service.host)
+            selector = spec.workload_selector.labels if spec.workload_selector is not None else None
+            yield Claim(rank=1, service=service, endpoints=own, selector=selector)
+
+
+def _entry_port(port: ConfigPort) -> ServicePort:
+    if port.protocol:
+        protocol = protocol_named(port.protocol) or Protocol.UNSUPPORTED
+    else:
+        protocol = protocol_of_port(name=port.name)
+    return ServicePort(number=port.number, protocol=protocol, name=port.name, target_port=port.target_port)
+
+
+def _resolves(service: Service) -> bool:
+    dns = service.resolution in (Resolution.DNS, Resolution.DNS_ROUND_ROBIN)
+    return dns and not service.host.startswith("*")
+
+
+def _dns_endpoints(service: Service, name: str) -> tuple[Endpoint, ...]:
+    """Return one endpoint per port that Envoy resolves by name."""
+    return tuple(
+        Endpoint(
+            address=name,
+            port=port.target_port if isinstance(port.target_port, int) and port.target_port else port.number,
+            service_port=port.number,
+            namespace=service.namespace,
+        )
+        for port in service.ports
+    )
+
+
+# --- registries and agents -----------------------------------------------------------------------------------
+
+
+def catalogue_claims(catalogues: Iterable[Catalogue]) -> Iterator[Claim]:
+    """Yield a claim per service that a registry knows."""
+    for catalogue in catalogues:
+        for service in catalogue.services:
+            yield Claim(rank=2, service=service, endpoints=tuple(catalogue.endpoints.get(service.host, ())))
+
+
+def implied_claims(registrations: Iterable[WorkloadRegistration], export_to: tuple[str, ...]) -> Iterator[Claim]:
+    """Yield a claim per service that registered workloads name: `name.namespace.svc.cluster.local`.
+
+    Its ports are the union of its workloads' ports; where they disagree about a port's protocol or name the
+    first declared one wins.
+    """
+    ports: dict[tuple[str, str], dict[int, ServicePort]] = {}
+    for registration in registrations:
+        if registration.service:
+            union = ports.setdefault((registration.namespace, registration.service), {})
+            for port in registration.ports:
+                current = union.get(port.port)
+                if current is None or (current.protocol.is_sniffed and port.protocol):
+                    union[port.port] = _declared_port(port)
+    for (namespace, name), union in ports.items():
+        service = Service(
+            host=service_host(name, namespace),
+            namespace=namespace,
+            name=name,
+            ports=tuple(union[number] for number in sorted(union)),
+            export_to=export_to,
+            labels={"app": name},
+            origin=Origin("registry agents"),
+        )
+        yield Claim(rank=3, service=service)
+
+
+def _declared_port(port: WorkloadPort) -> ServicePort:
+    if port.protocol:
+        protocol = protocol_named(port.protocol) or Protocol.UNSUPPORTED
+    else:
+        protocol = protocol_of_port(name=port.name)
+    return ServicePort(number=port.port, protocol=protocol, name=port.name)
+
+
+def named_workloads(
+    registrations: Sequence[WorkloadRegistration], workloads: Sequence[Workload]
+) -> dict[Hostname, list[Workload]]:
+    """Return the registered workloads by the host of the service they name."""
+    named: dict[Hostname, list[Workload]] = {}
+    for registration, workload in zip(registrations, workloads, strict=True):
+        if registration.service:
+            named.setdefault(service_host(registration.service, registration.namespace), []).append(workload)
+    return named

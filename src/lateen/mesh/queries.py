@@ -1,0 +1,176 @@
+"""Questions about a mesh: what a proxy sees, which rule has a host, what stands behind a proxy.
+
+Called by `generate`, `analysis` and `api`. Pure functions of a MeshState; every answer has a deterministic order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lateen.config.networking import DestinationRule, Gateway, Sidecar
+from lateen.config.objects import ConfigObject
+from lateen.mesh.destination_rules import merged, select_for
+from lateen.mesh.egress import imported_services
+from lateen.mesh.state import MESH_GATEWAY, BoundDestinationRule, BoundVirtualService, MeshState
+from lateen.model.names import Hostname
+from lateen.model.proxies import Proxy, ProxyType, labels_match
+from lateen.model.services import Endpoint, Service, ServicePort, visible_to
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceInstance:
+    """One service port that a proxy's workload serves: an inbound side."""
+
+    service: Service
+    port: ServicePort
+    endpoint: Endpoint
+
+
+def visible_services(state: MeshState, namespace: str) -> tuple[Service, ...]:
+    """Return the services exported to `namespace`, by host."""
+    return tuple(
+        service for service in state.services.values() if visible_to(service.export_to, service.namespace, namespace)
+    )
+
+
+def sidecar_for(state: MeshState, proxy: Proxy) -> ConfigObject[Sidecar] | None:
+    """Return the Sidecar that applies: by workload selector, else namespace-wide, else the root namespace's.
+
+    Oldest first among equals (Istio warns about such conflicts). Gateways have none.
+    """
+    if proxy.type is ProxyType.GATEWAY:
+        return None
+    own = [sidecar for sidecar in state.sidecars if sidecar.key.namespace == proxy.namespace]
+    root = [sidecar for sidecar in state.sidecars if sidecar.key.namespace == state.mesh_config.root_namespace]
+    for sidecar in own:
+        selector = sidecar.spec.workload_selector
+        if selector is not None and labels_match(selector.labels, proxy.labels):
+            return sidecar
+    return next((sidecar for sidecar in [*own, *root] if sidecar.spec.workload_selector is None), None)
+
+
+def services_for(state: MeshState, proxy: Proxy) -> tuple[Service, ...]:
+    """Return the services that a proxy may call, by host: exported to it, and imported by its Sidecar.
+
+    A Sidecar listener with a port imports only that port of its services, and the destinations of an imported
+    VirtualService are imported with it, as in Istio; such a Service has fewer ports than in the state.
+    """
+    visible = visible_services(state, proxy.namespace)
+    sidecar = sidecar_for(state, proxy)
+    if sidecar is None or not sidecar.spec.egress:
+        return visible
+    rules = virtual_services_for(state, proxy.namespace, MESH_GATEWAY)
+    return imported_services(sidecar.spec.egress, proxy.namespace, visible, rules)
+
+
+def virtual_services_for(state: MeshState, proxy_namespace: str, gateway: str) -> tuple[BoundVirtualService, ...]:
+    """Return the VirtualServices of a gateway (`mesh` or `namespace/name`) that a namespace sees, in merge order.
+
+    Istio's precedence: private to the namespace, then exported to it by name, then public; oldest first in each.
+    """
+    found = state.index.virtual_services.get(gateway, ())
+    return tuple(sorted(_visible(found, proxy_namespace), key=lambda bound: _precedence(bound, proxy_namespace)))
+
+
+def virtual_service_for_host(
+    state: MeshState, proxy_namespace: str, host: Hostname, gateway: str = MESH_GATEWAY
+) -> BoundVirtualService | None:
+    """Return the VirtualService whose routes a host gets: exact host, else longest wildcard, else none.
+
+    Several for one host are ordered as in `virtual_services_for`; sidecars use the first.
+    """
+    table = state.index.virtual_service_hosts.get(gateway)
+    if table is None:
+        return None
+    for _, bounds in table.candidates(host):
+        if visible := _visible(bounds, proxy_namespace):
+            return min(visible, key=lambda bound: _precedence(bound, proxy_namespace))
+    return None
+
+
+def _visible(bounds: tuple[BoundVirtualService, ...], namespace: str) -> list[BoundVirtualService]:
+    return [bound for bound in bounds if visible_to(bound.export_to, bound.object.key.namespace, namespace)]
+
+
+def _precedence(bound: BoundVirtualService, namespace: str) -> int:
+    if "*" in bound.export_to:
+        return 2
+    return 0 if bound.object.key.namespace == namespace else 1
+
+
+def destination_rule_for(state: MeshState, proxy: Proxy, host: Hostname) -> ConfigObject[DestinationRule] | None:
+    """Return the DestinationRule of a host for calls from a proxy; several are merged into one.
+
+    Istio's search: the proxy's namespace, then the service's, then the root namespace, and the first that has a
+    rule decides; in each, the exact host before the longest wildcard. In the proxy's own namespace any rule
+    counts, in the others only exported ones. When the proxy's namespace *is* the root namespace, only rules
+    private to it go first, so that a mesh-wide rule does not shadow the service's own.
+    """
+    root = state.mesh_config.root_namespace
+    service = state.services.get(host)
+    owners = dict.fromkeys([proxy.namespace, service.namespace if service else root, root])
+    if proxy.namespace == root:
+        private = _rules(state, root, root, host, private=True)
+        if private and (chosen := select_for(private, proxy)):
+            return merged(chosen)
+        owners = dict.fromkeys([service.namespace if service else root, root])
+    for owner in owners:
+        found = _rules(state, owner, proxy.namespace, host)
+        if found:
+            # Rules of this namespace for other workloads only: they still end the search, as in Istio.
+            chosen = select_for(found, proxy)
+            return merged(chosen) if chosen else None
+    return None
+
+
+def _rules(
+    state: MeshState, owner: str, client: str, host: Hostname, *, private: bool = False
+) -> list[BoundDestinationRule]:
+    for _, bounds in state.index.destination_rules.candidates(host):
+        found = [
+            bound
+            for bound in bounds
+            if bound.object.key.namespace == owner
+            and visible_to(bound.export_to, owner, client)
+            and (not private or set(bound.export_to) <= {".", owner})
+        ]
+        if found:
+            return found
+    return []
+
+
+def gateways_for(state: MeshState, proxy: Proxy) -> tuple[ConfigObject[Gateway], ...]:
+    """Return the Gateways whose selector matches the proxy's labels, oldest first, of any namespace.
+
+    A Gateway without selector applies to every gateway proxy, as in Istio.
+    """
+    return tuple(gateway for gateway in state.gateways if labels_match(gateway.spec.selector, proxy.labels))
+
+
+def instances_of(state: MeshState, proxy: Proxy) -> tuple[ServiceInstance, ...]:
+    """Return what the proxy's workload serves: each service port with an endpoint at one of its addresses.
+
+    Unready endpoints count: their sidecar must listen before anyone sends. Ordered by host and port.
+    """
+    found = [
+        ServiceInstance(service=service, port=port, endpoint=endpoint)
+        for address in dict.fromkeys(proxy.addresses)
+        for hosts, endpoint in state.index.addresses.get(address, ())
+        for service in (state.services[host] for host in hosts)
+        if not service.external and (port := service.port(endpoint.service_port)) is not None
+    ]
+    return tuple(
+        sorted(found, key=lambda item: (item.service.host, item.port.number, item.endpoint.address, item.endpoint.port))
+    )
+
+
+def endpoints_of(
+    state: MeshState, host: Hostname, port: int, labels: Mapping[str, str] | None = None
+) -> tuple[Endpoint, ...]:
+    """Return the healthy endpoints of a service port, of the subset with these labels if given."""
+    return tuple(
+        endpoint
+        for endpoint in state.endpoints.get(host, ())
+        if endpoint.service_port == port and endpoint.healthy and (not labels or labels_match(labels, endpoint.labels))
+    )

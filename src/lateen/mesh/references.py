@@ -1,0 +1,21 @@
+"""Resolve the names that objects use for each other. Called by `mesh.build`, `generate` and `analysis`."""
+
+from __future__ import annotations
+
+from lateen.mesh.state import MESH_GATEWAY
+
+
+def resolve_gateway(name: str, namespace: str) -> str:
+    """Return `namespace/name` of a Gateway as written in an object of `namespace`; `mesh` stays `mesh`.
+
+    Istio's forms: `name`, `namespace/name`, `./name`, and the old `name.namespace.svc.cluster.local`.
+    """
+    if name == MESH_GATEWAY:
+        return name
+    owner, slash, rest = name.partition("/")
+    if slash:
+        return f"{namespace}/{rest}" if owner == "." else name
+    if "." not in name:
+        return f"{namespace}/{name}"
+    short, owner, *_ = name.split(".")
+    return f"{owner}/{short}"

@@ -1,0 +1,190 @@
+"""Workloads: what a WorkloadEntry, an inline endpoint or a registered agent has in common, and their endpoints.
+
+Called by `mesh.build` only. Knows nothing of who selects them.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from lateen.config.networking import WorkloadEntry
+from lateen.model.proxies import labels_match
+from lateen.model.services import Endpoint, Locality, ServicePort
+from lateen.model.workloads import WorkloadPort, WorkloadRegistration
+
+TLS_MODE_LABEL = "security.istio.io/tlsMode"
+LOCALITY_LABEL = "istio-locality"
+"""Istio: the locality of a workload as a label, with `.` for `/`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """Something that runs at one address and can stand behind service ports."""
+
+    namespace: str
+    name: str
+    address: str
+    labels: Mapping[str, str]
+    ports: Mapping[str, int] = field(default_factory=dict)
+    """WorkloadEntry.ports: by name of the service's port."""
+    served: tuple[WorkloadPort, ...] | None = None
+    """Ports that the workload itself declared; None when it declared none, so that any port may be there."""
+    locality: Locality = Locality()
+    network: str = ""
+    weight: int = 0
+    service_account: str = ""
+    healthy: bool = True
+    tls_mode: str = ""
+
+    @property
+    def has_ip(self) -> bool:
+        """Whether the address is an IP, neither a DNS name nor a socket path."""
+        try:
+            ipaddress.ip_address(self.address)
+        except ValueError:
+            return False
+        return True
+
+    def endpoint(self, port: ServicePort) -> Endpoint | None:
+        """Return what stands behind a service port here; None when the workload does not serve it."""
+        app_port = 0
+        if self.served is not None:
+            match = _served(self.served, port)
+            if match is None:
+                return None
+            number, app_port = match.port, match.app_port
+        elif self.address.startswith("unix://"):
+            number = 0
+        else:
+            found = self._target(port)
+            if found is None:
+                return None
+            number = found
+        return Endpoint(
+            address=self.address,
+            port=number,
+            service_port=port.number,
+            labels=self.labels,
+            locality=self.locality,
+            network=self.network,
+            weight=self.weight,
+            healthy=self.healthy,
+            service_account=self.service_account,
+            namespace=self.namespace,
+            workload=self.name,
+            app_port=app_port,
+            tls_mode=self.tls_mode,
+        )
+
+    def _target(self, port: ServicePort) -> int | None:
+        """WorkloadEntry.ports by port name, else the target port, else the same number.
+
+        A target port that is a name nobody resolves means that the workload does not serve the port (Istio).
+        """
+        if port.name and (number := self.ports.get(port.name)):
+            return number
+        if isinstance(port.target_port, str):
+            return self.ports.get(port.target_port)
+        return port.target_port or port.number
+
+
+def _served(served: tuple[WorkloadPort, ...], port: ServicePort) -> WorkloadPort | None:
+    """Return the declared port behind a service port: by target port (number or name), else by number."""
+    target = port.target_port
+    if target:
+        for declared in served:
+            if target == (declared.name if isinstance(target, str) else declared.port):
+                return declared
+    return next((declared for declared in served if declared.port == port.number), None)
+
+
+def from_entry(entry: WorkloadEntry, namespace: str, name: str, metadata_labels: Mapping[str, str]) -> Workload:
+    """Return the workload of a WorkloadEntry or an inline endpoint; metadata labels win over the entry's."""
+    labels = {**entry.labels, **metadata_labels}
+    locality = entry.locality or labels.get(LOCALITY_LABEL, "").replace(".", "/")
+    return Workload(
+        namespace=namespace,
+        name=name,
+        address=entry.address,
+        labels=labels,
+        ports=entry.ports,
+        locality=Locality.parse(locality),
+        network=entry.network,
+        weight=entry.weight,
+        service_account=entry.service_account,
+        tls_mode=labels.get(TLS_MODE_LABEL, "istio" if entry.service_account else ""),
+    )
+
+
+def from_registration(registration: WorkloadRegistration) -> Workload:
+    """Return the workload that an agent registered; `app` and `version` labels follow from its flags when unset."""
+    labels = dict(registration.labels)
+    if registration.service:
+        labels.setdefault("app", registration.service)
+    if registration.version:
+        labels.setdefault("version", registration.version)
+    return Workload(
+        namespace=registration.namespace,
+        name=registration.name,
+        address=registration.address,
+        labels=labels,
+        served=registration.ports,
+        locality=Locality.parse(registration.locality),
+        network=registration.network,
+        service_account=registration.service_account,
+        healthy=registration.ready,
+        tls_mode=labels.get(TLS_MODE_LABEL, ""),
+    )
+
+
+class WorkloadIndex:
+    """Finds the workloads of a selector, and their endpoints, without scanning all of them for each service.
+
+    Answers are memoised and shared: services with one selector and the same ports get the *same* tuple, which
+    is what keeps a mesh of many services over the same workloads small.
+    """
+
+    def __init__(self, workloads: Iterable[Workload]) -> None:
+        self._all: defaultdict[str, list[Workload]] = defaultdict(list)
+        self._by_label: defaultdict[tuple[str, str, str], list[Workload]] = defaultdict(list)
+        self._selected: dict[object, tuple[Workload, ...]] = {}
+        self._endpoints: dict[object, tuple[Endpoint, ...]] = {}
+        for workload in workloads:
+            self._all[workload.namespace].append(workload)
+            for key, value in workload.labels.items():
+                self._by_label[workload.namespace, key, value].append(workload)
+
+    def select(self, namespace: str, selector: Mapping[str, str]) -> tuple[Workload, ...]:
+        """Return the workloads of a namespace that match, in their given order; an empty selector takes all."""
+        key = (namespace, tuple(sorted(selector.items())))
+        if key not in self._selected:
+            lists = [self._by_label.get((namespace, *pair), []) for pair in selector.items()]
+            smallest = min(lists, key=len, default=self._all.get(namespace, []))
+            self._selected[key] = tuple(found for found in smallest if labels_match(selector, found.labels))
+        return self._selected[key]
+
+    def endpoints(
+        self, namespace: str, selector: Mapping[str, str], ports: tuple[ServicePort, ...], *, only_ips: bool
+    ) -> tuple[Endpoint, ...]:
+        """Return the endpoints of the selected workloads behind these ports, workload by workload."""
+        key = (namespace, tuple(sorted(selector.items())), ports, only_ips)
+        if key not in self._endpoints:
+            chosen = self.select(namespace, selector)
+            self._endpoints[key] = endpoints_behind(
+                [found for found in chosen if found.has_ip] if only_ips else chosen, ports
+            )
+        return self._endpoints[key]
+
+
+def endpoints_behind(workloads: Iterable[Workload], ports: tuple[ServicePort, ...]) -> tuple[Endpoint, ...]:
+    """Return each workload's endpoints behind these ports, in order."""
+    return tuple(
+        endpoint
+        for workload in workloads
+        if workload.address
+        for port in ports
+        if (endpoint := workload.endpoint(port)) is not None
+    )
