@@ -58,6 +58,11 @@ class Answer:
         return json.loads(self.body)
 
 
+def good(answer: Answer) -> Answer | None:
+    """The answer if it is a 200, for `eventually`."""
+    return answer if answer.status == 200 else None
+
+
 def request(
     port: int,
     path: str = "/",

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.meshes import Answer, Mesh, Process, eventually, outside_app, request, running_mesh
+from e2e.meshes import Answer, Mesh, Process, eventually, good, outside_app, request, running_mesh
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("acting-fields")]
 
@@ -673,10 +673,7 @@ def test_service_entry_static(bed: Bed) -> None:
             "  hosts: [outside.example.org]\n  ports: [{number: 80, name: http, protocol: HTTP}]\n"
             f"  resolution: STATIC\n  endpoints: [{{address: 127.0.0.1, ports: {{http: {port}}}}}]\n"
         )
-        answer = eventually(
-            lambda: (a := bed.client.get("http://outside.example.org/x")).status == 200 and a, what="the ServiceEntry"
-        )
-        assert answer
+        answer = eventually(lambda: good(bed.client.get("http://outside.example.org/x")), what="the ServiceEntry")
         assert answer.json["app"] == "outside"
         assert answer.json["host"] == "outside.example.org"
 
