@@ -51,7 +51,10 @@ def build_state(
     books = _sorted_catalogues(catalogues)
     registrations = _sorted_registrations(books)
     services, endpoints = _settle(chosen, books, registrations, mesh_config)
-    rules = [_bind_virtual_service(item, mesh_config) for item in with_delegates(_of(chosen, VirtualService))]
+    rules = [
+        _bind_virtual_service(item, mesh_config)
+        for item in with_delegates(_of(chosen, VirtualService), mesh_config.default_virtual_service_export_to)
+    ]
     return MeshState(
         version=_version(chosen.values(), books, registrations, mesh_config),
         mesh_config=mesh_config,
