@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from lateen.model.names import ObjectKey, host_matches, resolve_host
 
 

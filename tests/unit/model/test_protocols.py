@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from lateen.model.protocols import Protocol, protocol_named, protocol_of_port
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from lateen.model.findings import Finding, Severity, has_errors
 from lateen.model.origins import Origin
 from lateen.model.proxies import Proxy, ProxyType, labels_match
