@@ -76,7 +76,8 @@ def protocol_of_port(*, name: str = "", app_protocol: str = "", transport: str =
         return Protocol.UDP
     if app_protocol:
         return protocol_named(app_protocol) or Protocol.UNSUPPORTED
-    for prefix in (name.lower(), name.lower().split("-", 1)[0], "-".join(name.lower().split("-", 2)[:2])):
+    parts = name.lower().split("-")
+    for prefix in ("-".join(parts[:2]), parts[0]):  # `grpc-web-x` is gRPC-Web, not gRPC
         if found := protocol_named(prefix):
             return found
     return Protocol.UNSUPPORTED
