@@ -1,0 +1,289 @@
+"""JSON values to structs, with every error at once.
+
+Called by `config.parsing` and `config.mesh_config`. msgspec stops at a document's first error; users deserve all
+of them, each with its path and what to write instead. So a walk over the struct's type tree checks and normalizes the
+value first (the rules of protobuf's JSON mapping, which Istio follows: camelCase or snake_case names, 64-bit numbers
+in quotes, null means unset), and msgspec converts what passed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import inspect
+
+from lateen.config.codes import INVALID_VALUE, MISSING_FIELD, UNKNOWN_FIELD, WRONG_TYPE
+from lateen.config.networking import Spec
+from lateen.config.positions import Path
+from lateen.config.violations import Violation
+
+SpecT = TypeVar("SpecT", bound=Spec)
+
+_NUMBER = re.compile(r"-?[0-9]{1,19}")
+_REAL = re.compile(r"-?[0-9]{1,19}(?:\.[0-9]{1,19})?(?:[eE][-+]?[0-9]{1,3})?")
+_WIDE = frozenset(("minimumRingSize", "tableSize", "maxNumberOfAttributes", "maxNumberOfAnnotations"))
+"""Fields of 64 bits; every other whole number of the schema has 32."""
+_OLD_NAMES = {"mesh_mTLS": "meshMTLS"}
+"""Protobuf names that are not simply the Python field's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What became of a value."""
+
+    violations: tuple[Violation, ...]
+    normal: dict[str, Any]
+    """The value with its fields under their camelCase names and nulls left out. Complete only without violations."""
+
+
+@dataclass(slots=True)
+class _Walk:
+    """State of one walk: the rules, and what was found so far."""
+
+    protobuf: bool
+    found: list[Violation] = field(default_factory=list)
+
+    def wrong_type(self, path: Path, wanted: str, value: object, hint: str = "") -> None:
+        self.found.append(Violation(path, f"must be {wanted}, not {_described(value)}", hint, WRONG_TYPE))
+
+
+def check(value: Mapping[str, Any], struct: type[Spec], *, protobuf: bool) -> Decoded:
+    """Check and normalize a JSON object against a struct.
+
+    `protobuf` admits snake_case names and numbers in quotes, as Istio does for its own kinds and Kubernetes does not.
+    """
+    walk = _Walk(protobuf=protobuf)
+    normal = _struct(walk, value, struct, ())
+    return Decoded(tuple(walk.found), normal if isinstance(normal, dict) else {})
+
+
+def decode(decoded: Decoded, struct: type[SpecT]) -> SpecT:
+    """Convert what `check` normalized without violations."""
+    return msgspec.convert(decoded.normal, struct)
+
+
+def closest(word: str, known: Iterable[str]) -> str:
+    """Return the known word that looks most like `word` (case aside), empty when none does."""
+    by_lower = {name.lower(): name for name in known}
+    matches = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.65)
+    return by_lower[matches[0]] if matches else ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Fields:
+    """Fields of a struct under every name they may have."""
+
+    types: Mapping[str, inspect.Type]
+    required: tuple[str, ...]
+    snake: Mapping[str, str]
+
+
+@cache  # a pure function of the class: its fields never change
+def fields_of(struct: type[Spec]) -> _Fields:
+    """Return the fields of a struct by their names in documents."""
+    described = inspect.type_info(struct)
+    assert isinstance(described, inspect.StructType)
+    types = {one.encode_name: one.type for one in described.fields}
+    snake = {one.name.rstrip("_"): one.encode_name for one in described.fields}
+    snake |= {old: new for old, new in _OLD_NAMES.items() if new in types}
+    return _Fields(
+        types=types,
+        required=tuple(one.encode_name for one in described.fields if one.required),
+        snake={old: new for old, new in snake.items() if old not in types},
+    )
+
+
+def _struct(walk: _Walk, value: object, struct: type[Spec], path: Path) -> Any:
+    if not isinstance(value, Mapping):
+        walk.wrong_type(path, "a mapping", value, _mapping_hint(struct))
+        return None
+    fields = fields_of(struct)
+    normal: dict[str, Any] = {}
+    for key, item in value.items():
+        name = key
+        if key not in fields.types and walk.protobuf:
+            name = fields.snake.get(key, key)
+        expected = fields.types.get(name)
+        if expected is None:
+            walk.found.append(_unknown(struct, key, path))
+        elif name in normal:
+            message = f"is set twice, as `{name}` and under its other name"
+            walk.found.append(Violation((*path, key), message, "keep one of them", INVALID_VALUE))
+        elif item is not None:
+            normal[name] = _value(walk, item, expected, (*path, key))
+    for name in fields.required:
+        if name not in normal:
+            hint = f"add `{name}: …`"
+            walk.found.append(Violation(path, f"the field `{name}` is required", hint, MISSING_FIELD))
+    return normal
+
+
+def _unknown(struct: type[Spec], key: str, path: Path) -> Violation:
+    fields = fields_of(struct)
+    if near := closest(key, fields.types):
+        hint = f"did you mean `{near}`?"
+    elif inside := _field_inside(struct, key):
+        hint = f"did you mean `{inside}.{key}`?"
+    elif not fields.types:
+        hint = "nothing can be set here"
+    else:
+        hint = f"known fields are {', '.join(sorted(fields.types))}"
+    return Violation((*path, key), f"unknown field `{key}`", hint, UNKNOWN_FIELD)
+
+
+def _field_inside(struct: type[Spec], key: str) -> str:
+    """Return the name of the field whose own struct has `key`, for a field one level too high."""
+    for name, expected in fields_of(struct).types.items():
+        for option in expected.types if isinstance(expected, inspect.UnionType) else (expected,):
+            if isinstance(option, inspect.StructType) and key in fields_of(option.cls).types:
+                return name
+    return ""
+
+
+def _mapping_hint(struct: type[Spec]) -> str:
+    names = list(fields_of(struct).types)
+    return f"write its fields below it, such as `{names[0]}: …`" if names else ""
+
+
+def _value(walk: _Walk, value: object, expected: inspect.Type, path: Path) -> Any:
+    match expected:
+        case inspect.UnionType():
+            return _union(walk, value, expected, path)
+        case inspect.StructType():
+            return _struct(walk, value, expected.cls, path)
+        case inspect.ListType():
+            return _list(walk, value, expected, path)
+        case inspect.DictType():
+            return _dict(walk, value, expected, path)
+        case inspect.EnumType():
+            return _enum(walk, value, expected, path)
+        case inspect.StrType():
+            return _text(walk, value, path)
+        case inspect.BoolType():
+            return _bool(walk, value, path)
+        case inspect.IntType():
+            return _int(walk, value, expected, path)
+        case inspect.FloatType():
+            return _float(walk, value, path)
+        case _:
+            return value
+
+
+def _union(walk: _Walk, value: object, expected: inspect.UnionType, path: Path) -> Any:
+    options = [option for option in expected.types if not isinstance(option, inspect.NoneType)]
+    if len(options) == 1:
+        return _value(walk, value, options[0], path)
+    # The only other union of the schema is Kubernetes' int-or-string.
+    if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
+        return value
+    walk.wrong_type(path, "a number or text", value)
+    return None
+
+
+def _list(walk: _Walk, value: object, expected: inspect.ListType, path: Path) -> Any:
+    if not isinstance(value, list):
+        walk.wrong_type(path, "a list", value, "begin each item with `- `")
+        return None
+    return [_value(walk, item, expected.item_type, (*path, index)) for index, item in enumerate(value)]
+
+
+def _dict(walk: _Walk, value: object, expected: inspect.DictType, path: Path) -> Any:
+    if not isinstance(value, Mapping):
+        walk.wrong_type(path, "a mapping", value)
+        return None
+    return {key: _value(walk, item, expected.value_type, (*path, key)) for key, item in value.items()}
+
+
+def _enum(walk: _Walk, value: object, expected: inspect.EnumType, path: Path) -> Any:
+    words = [member.value for member in expected.cls]
+    if value in words:
+        return value
+    if isinstance(value, str):
+        near = closest(value, words)
+        hint = f"did you mean {near}?" if near else f"write one of {', '.join(words)}"
+        walk.found.append(Violation(path, f"{value!r} is not a value of this field", hint, INVALID_VALUE))
+    else:
+        walk.wrong_type(path, f"one of {', '.join(words)}", value)
+    return None
+
+
+def _text(walk: _Walk, value: object, path: Path) -> Any:
+    if isinstance(value, str):
+        return value
+    hint = ""
+    if isinstance(value, bool):
+        hint = f'quote it: "{str(value).lower()}"'
+    elif isinstance(value, int | float):
+        is_duration = isinstance(path[-1], str) and bool(
+            re.search(r"(?i)time|delay|interval|age$|ttl|duration", path[-1])
+        )
+        hint = f"write a number and a unit: {value}s" if is_duration else f'quote it: "{value}"'
+    walk.wrong_type(path, "text", value, hint)
+    return None
+
+
+def _bool(walk: _Walk, value: object, path: Path) -> Any:
+    if isinstance(value, bool):
+        return value
+    hint = "write true or false without quotes"
+    walk.wrong_type(path, "true or false", value, hint)
+    return None
+
+
+def _int(walk: _Walk, value: object, expected: inspect.IntType, path: Path) -> Any:
+    number = _whole(walk, value)
+    if number is None:
+        walk.wrong_type(path, "a whole number", value)
+        return None
+    is_wide = path[-1] in _WIDE
+    lowest = expected.ge if expected.ge is not None else 0 if is_wide else -(2**31)
+    highest = expected.le if expected.le is not None else 2**64 - 1 if is_wide else 2**31 - 1
+    if not lowest <= number <= highest:
+        message = f"{number} is out of range"
+        walk.found.append(Violation(path, message, f"write a number from {lowest} to {highest}", INVALID_VALUE))
+        return None
+    return number
+
+
+def _whole(walk: _Walk, value: object) -> int | None:
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return value
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, str) and walk.protobuf and _NUMBER.fullmatch(value):
+        return int(value)
+    return None
+
+
+def _float(walk: _Walk, value: object, path: Path) -> Any:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, str) and walk.protobuf and _REAL.fullmatch(value) and math.isfinite(float(value)):
+        return float(value)
+    walk.wrong_type(path, "a number", value)
+    return None
+
+
+def _described(value: object) -> str:
+    match value:
+        case None:
+            return "nothing"
+        case bool():
+            return str(value).lower()
+        case int() | float():
+            return f"the number {value}"
+        case str():
+            return f"the text {value[:40]!r}"
+        case list():
+            return "a list"
+        case _:
+            return "a mapping"
