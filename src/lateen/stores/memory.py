@@ -1,0 +1,77 @@
+"""A store in memory: what `lateen apply` writes to when nothing else is configured. Lost when the process ends.
+
+Used by `app`. Single-threaded: everything happens on the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from lateen.config.objects import ConfigObject
+from lateen.model.names import ObjectKey
+from lateen.stores.protocol import StoreContent, content
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class MemoryStore:
+    """Objects by key. Those that come without a creation time get one, as a Kubernetes API server would give it:
+    older objects win conflicts, and replacing an object does not make it younger.
+    """
+
+    def __init__(self, objects: Sequence[ConfigObject[Any]] = (), *, clock: Callable[[], str] = _now) -> None:
+        self._clock = clock
+        self._objects: dict[ObjectKey, ConfigObject[Any]] = {}
+        self._content = content(())
+        self._changed = asyncio.Event()
+        self._put(objects)
+
+    @property
+    def name(self) -> str:
+        """`memory`."""
+        return "memory"
+
+    async def watch(self) -> AsyncIterator[StoreContent]:
+        """Yield the content at once and after each change (see Store.watch)."""
+        seen: StoreContent | None = None
+        while True:
+            newest, changed = self._content, self._changed
+            if newest is seen:
+                await changed.wait()
+            else:
+                seen = newest
+                yield newest
+
+    async def put(self, objects: Sequence[ConfigObject[Any]]) -> str:
+        """Create or replace objects, all at once; return the new revision. Of two with one key the last counts."""
+        return self._put(objects)
+
+    async def delete(self, key: ObjectKey) -> bool:
+        """Remove an object; False when there is none."""
+        if self._objects.pop(key, None) is None:
+            return False
+        self._publish()
+        return True
+
+    def _put(self, objects: Sequence[ConfigObject[Any]]) -> str:
+        for item in objects:
+            current = self._objects.get(item.key)
+            created = item.created or (current.created if current else self._clock())
+            self._objects[item.key] = replace(item, created=created)
+        self._publish()
+        return self._content.revision
+
+    def _publish(self) -> None:
+        newest = content([self._objects[key] for key in sorted(self._objects)])
+        if newest.revision == self._content.revision:
+            return
+        self._content = newest
+        # Every watcher waits on the event it saw: setting it wakes them all, and the next wait is on a new one.
+        self._changed.set()
+        self._changed = asyncio.Event()
