@@ -1,0 +1,287 @@
+"""The xDS protocol as a sans-IO state machine: requests and snapshots in, responses out.
+
+`server` makes one `Session` per stream, of the variant that the client chose, and calls it from one task; nothing in
+here waits, reads a clock, or touches the network. Source: Envoy's "xDS REST and gRPC protocol"; what stock Envoy was
+seen to do where that is silent is marked "observed".
+
+**The problem.** A client is brought from one snapshot to the next while requests for single names come in between,
+responses are rejected, newer snapshots appear, and no listener or route may ever name a cluster that is not there.
+Sending whatever changed as soon as it changed fails on three counts: a slow client gathers a queue; a route arrives
+while its new cluster still warms up, which is a burst of 503s; a removed cluster goes before the route that uses it.
+
+**What we do.**
+1. *One response of a kind in flight.* A newer one waits until the client has answered (Envoy would accept more). A
+   slow client therefore holds at most one response per kind here, and skips to the newest snapshot when it wakes up.
+2. *Listeners and routes follow clusters.* They move to a snapshot only when the cluster response before them has been
+   answered. Envoy holds that ACK back until its new clusters are warm (observed, and said so in its cluster manager),
+   which makes it the exact signal. A cluster that cannot warm up, an unresolvable name for instance, would hold them
+   back for long: `on_timeout` is the edge's word that it has been patient enough. Endpoints and secrets never wait:
+   a cluster may need them to become warm.
+3. *Removals last.* Clusters and endpoints that are gone stay with the client until everything else of the snapshot is
+   answered; in the state-of-the-world variant, where absence is removal, they are still listed until then. While a
+   listener or route stands rejected the client lives on its older ones, so what those use is not taken away either
+   (up to `MAX_KEPT`). Listeners are the exception: a new one may want the address of the one that goes, and Envoy
+   removes before it adds within one response.
+4. *A rejection changes the ledger, not what we think the client was sent.* So a rejected version is sent again only if
+   it changes, or if the client asks for it again by name.
+
+What we chose not to do: time out by ourselves, split a rejected response to find the culprit, or speak REST.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from types import MappingProxyType
+from typing import Generic, TypeVar
+
+from lateen.discovery.ledger import Answer, Ledger, TypeStatus
+from lateen.discovery.subscriptions import Compare, Difference, Resources, Subscription, compare
+from lateen.discovery.values import WILDCARD, DeltaRequest, PeerError, Response, StateOfTheWorldRequest
+from lateen.envoy.resources import CLUSTER, ENDPOINT, KINDS, LISTENER, ROUTE, Resource, Snapshot
+
+FOLLOWS_CLUSTERS = frozenset({LISTENER, ROUTE})
+"""Kinds that name clusters: they wait for the answer to the cluster response."""
+REMOVED_LAST = (CLUSTER, ENDPOINT)
+"""Kinds that others use, in the order of their removal: after their users are known to be gone."""
+FULL_SET = frozenset({CLUSTER, LISTENER})
+"""Kinds of which a state-of-the-world response lists everything; what it does not list is removed."""
+LEGACY_WILDCARD = frozenset({CLUSTER, LISTENER})
+"""Kinds of which a first request without names means all. For others it means none: Envoy's VHDS begins so."""
+
+MAX_KINDS = 32
+"""Kinds that one stream may ask for."""
+MAX_KEPT = 1000
+"""Removed resources that a client may keep because it rejects listeners or routes."""
+
+_NOTHING: Resources = MappingProxyType({})
+
+
+RequestT = TypeVar("RequestT", StateOfTheWorldRequest, DeltaRequest)
+
+
+class Session(ABC, Generic[RequestT]):
+    """One stream's protocol state. Every method returns what is to be sent, in order."""
+
+    def __init__(self, compare_maps: Compare = compare) -> None:
+        """`compare_maps` may be a memo of `compare`: clients of one scope all ask the same."""
+        self.ledger = Ledger()
+        self._compare = compare_maps
+        self._subscriptions: dict[str, Subscription] = {}
+        self._newest: Snapshot | None = None
+        self._responses = 0
+        self._hurried: str = ""
+        """Nonce of the cluster response that listeners and routes no longer wait for."""
+
+    @abstractmethod
+    def on_request(self, request: RequestT, snapshot: Snapshot | None) -> list[Response]:
+        """Take a request, with the newest snapshot; return what can be sent now. PeerError when over a limit.
+
+        Without a snapshot the request is remembered, and answered by the first `on_publish`.
+        """
+
+    def on_publish(self, snapshot: Snapshot) -> list[Response]:
+        """Take a newer snapshot; return what can be sent now."""
+        self._newest = snapshot
+        return self._advance()
+
+    def on_timeout(self) -> list[Response]:
+        """Stop waiting for the clusters in flight to warm up; return the listeners and routes that waited."""
+        clusters = self.ledger.unanswered_nonce(CLUSTER)
+        if not clusters or clusters == self._hurried:
+            return []
+        self._hurried = clusters
+        return self._advance()
+
+    def is_settled_on(self, snapshot: Snapshot) -> bool:
+        """Whether the client has answered all that this snapshot, the newest, means to it."""
+        return (
+            snapshot is self._newest
+            and not self.ledger.unanswered
+            and all(subscription.at is snapshot for subscription in self._subscriptions.values())
+        )
+
+    def statuses(self) -> dict[str, TypeStatus]:
+        """Return the state of each kind, those that Lateen serves first."""
+        return {
+            kind: self.ledger.status(kind, self._subscriptions[kind].size if kind in self._subscriptions else 0)
+            for kind in (*KINDS, *(kind for kind in self._subscriptions if kind not in KINDS))
+        }
+
+    def _subscription(self, kind: str) -> tuple[Subscription, bool]:
+        """Return the subscription of a kind, and whether this is the stream's first request for it."""
+        if known := self._subscriptions.get(kind):
+            return known, False
+        if len(self._subscriptions) == MAX_KINDS:
+            raise PeerError(f"more than {MAX_KINDS} resource types on one stream")
+        self._subscriptions[kind] = Subscription(kind)
+        # Kept in make-before-break order, whatever the order in which they were asked for.
+        order = {known: rank for rank, known in enumerate(KINDS)}
+        self._subscriptions = dict(sorted(self._subscriptions.items(), key=lambda item: order.get(item[0], len(order))))
+        return self._subscriptions[kind], True
+
+    def _advance(self) -> list[Response]:
+        """Send whatever may be sent now, in make-before-break order."""
+        responses: list[Response] = []
+        if self._newest is None:
+            return responses
+        for subscription in self._subscriptions.values():
+            if not self.ledger.awaits(subscription.kind):
+                snapshot = self._reachable(subscription, self._newest)
+                responses += self._bring(subscription, snapshot, removing=False)
+        if self.ledger.unanswered:
+            return responses
+        for kind in REMOVED_LAST:
+            if (kept := self._subscriptions.get(kind)) and self._may_remove(kept):
+                responses += self._bring(kept, self._newest, removing=True)
+        return responses
+
+    def _reachable(self, subscription: Subscription, newest: Snapshot) -> Snapshot:
+        """Return the snapshot that a subscription may be brought to now."""
+        clusters = self._subscriptions.get(CLUSTER)
+        if clusters is None or clusters.at is None or subscription.kind not in FOLLOWS_CLUSTERS:
+            return newest
+        unanswered = self.ledger.unanswered_nonce(CLUSTER)
+        if subscription.at is not None and unanswered and unanswered != self._hurried:
+            return subscription.at
+        return clusters.at
+
+    def _may_remove(self, subscription: Subscription) -> bool:
+        return not self.ledger.rejects(FOLLOWS_CLUSTERS) or len(subscription.exceptions) > MAX_KEPT
+
+    def _bring(self, subscription: Subscription, snapshot: Snapshot, *, removing: bool) -> list[Response]:
+        """Bring one subscription to a snapshot; the response, if it takes one."""
+        target = snapshot.resources.get(subscription.kind, _NOTHING)
+        subscription.at = snapshot
+        if target is subscription.base and not subscription.exceptions and not subscription.owed:
+            return []
+        removing = removing or subscription.kind not in REMOVED_LAST
+        difference = subscription.difference(target, self._compare)
+        response = self._respond(subscription, snapshot, difference, removing=removing)
+        subscription.bring_to(target, keeping=() if removing else difference.gone)
+        if response is None:
+            return []
+        self.ledger.record_sent(response.kind, response.version, response.nonce)
+        return [response]
+
+    def _response(
+        self, subscription: Subscription, version: str, resources: tuple[Resource, ...], removed: tuple[str, ...] = ()
+    ) -> Response:
+        self._responses += 1
+        return Response(
+            kind=subscription.kind,
+            nonce=str(self._responses),
+            version=version,
+            resources=resources,
+            removed=removed,
+        )
+
+    @abstractmethod
+    def _respond(
+        self, subscription: Subscription, snapshot: Snapshot, difference: Difference, *, removing: bool
+    ) -> Response | None:
+        """Return the response that tells the difference, None when there is nothing to say."""
+
+
+class StateOfTheWorld(Session[StateOfTheWorldRequest]):
+    """The variant in which requests carry all names, and responses of `FULL_SET` kinds all resources."""
+
+    def __init__(self, compare_maps: Compare = compare) -> None:
+        super().__init__(compare_maps)
+        self._legacy: set[str] = set()
+        """Kinds of which the client never named a resource, so that no names mean all."""
+        self._kept: dict[str, Resource] = {}
+        """Clusters that are gone but still listed."""
+
+    def on_request(self, request: StateOfTheWorldRequest, snapshot: Snapshot | None) -> list[Response]:
+        """Take a DiscoveryRequest; see Session."""
+        self._newest = snapshot or self._newest
+        subscription, first = self._subscription(request.kind)
+        answer = self.ledger.record_answer(request.kind, request.nonce, request.error)
+        if answer is Answer.STALE:
+            # The client has not seen our newest response; what it wants comes with its answer to that one.
+            return self._advance()
+        if first and request.kind in LEGACY_WILDCARD:
+            self._legacy.add(request.kind)
+        if request.names:
+            self._legacy.discard(request.kind)
+        wildcard = request.kind in self._legacy or WILDCARD in request.names
+        grown = subscription.replace(request.names, wildcard=wildcard)
+        match answer:
+            case Answer.UNPROMPTED | Answer.REPEATED:
+                # Asking again without a reason to answer means that the client needs it all again: Envoy does so
+                # for the endpoints of a cluster that was changed, with the same names (observed).
+                subscription.owed = True
+            case Answer.ACK:
+                subscription.owed = grown
+            case Answer.NACK:
+                # Only what was not in the rejected response: nothing, or the names that are new.
+                subscription.owed = grown and request.kind in FULL_SET
+        return self._advance()
+
+    def _respond(
+        self, subscription: Subscription, snapshot: Snapshot, difference: Difference, *, removing: bool
+    ) -> Response | None:
+        target = snapshot.resources.get(subscription.kind, _NOTHING)
+        if subscription.kind not in FULL_SET:
+            resources = self._wanted(subscription, target) if subscription.owed else difference.resources
+            return self._response(subscription, snapshot.version, resources) if resources or subscription.owed else None
+        kept = {} if removing else self._still_listed(subscription, difference.gone)
+        if not subscription.owed and not difference.resources and not (removing and difference.gone):
+            return None
+        # Another content under the same snapshot needs another version.
+        version = f"{snapshot.version}+{len(kept)}" if kept else snapshot.version
+        return self._response(subscription, version, (*self._wanted(subscription, target), *kept.values()))
+
+    def _still_listed(self, clusters: Subscription, gone: tuple[str, ...]) -> dict[str, Resource]:
+        """Return the resources that are gone and were listed until now; one that was not is not known any more."""
+        known = {name: clusters.base.get(name) or self._kept.get(name) for name in gone}
+        self._kept = {name: resource for name, resource in known.items() if resource}
+        return self._kept
+
+    @staticmethod
+    def _wanted(subscription: Subscription, target: Resources) -> tuple[Resource, ...]:
+        if subscription.wildcard:
+            return tuple(target.values())
+        return tuple(target[name] for name in sorted(subscription.names) if name in target)
+
+
+class Delta(Session[DeltaRequest]):
+    """The incremental variant: requests carry changes of names, responses changes of resources."""
+
+    def on_request(self, request: DeltaRequest, snapshot: Snapshot | None) -> list[Response]:
+        """Take a DeltaDiscoveryRequest; see Session."""
+        self._newest = snapshot or self._newest
+        subscription, first = self._subscription(request.kind)
+        if request.nonce:
+            # Whatever the nonce says, the changes of names count: they are never repeated.
+            self.ledger.record_answer(request.kind, request.nonce, request.error)
+        legacy = first and not request.subscribe and request.kind in LEGACY_WILDCARD
+        subscription.remove(request.unsubscribe)
+        subscription.add((WILDCARD,) if legacy else request.subscribe)
+        if first:
+            subscription.presume(request.initial_versions)
+        return self._advance()
+
+    def _respond(
+        self, subscription: Subscription, snapshot: Snapshot, difference: Difference, *, removing: bool
+    ) -> Response | None:
+        removed = difference.unknown + (difference.gone if removing else ())
+        if not subscription.owed and not difference.resources and not removed:
+            return None
+        if subscription.kind == CLUSTER:
+            self._resend_endpoints(subscription, difference.resources)
+        return self._response(subscription, snapshot.version, difference.resources, removed)
+
+    def _resend_endpoints(self, clusters: Subscription, changed: tuple[Resource, ...]) -> None:
+        """Have the endpoints of changed clusters sent again, right after them.
+
+        A changed EDS cluster warms up anew, but delta Envoy does not ask again for endpoints it is subscribed to:
+        without this the change would wait for the fetch timeout of 15 s (observed). The load assignment has the
+        cluster's name, as all Lateen generates.
+        """
+        endpoints = self._subscriptions.get(ENDPOINT)
+        if endpoints is None:
+            return
+        for cluster in changed:
+            if clusters.holds(cluster.name):
+                endpoints.mark_due(cluster.name)

@@ -1,0 +1,155 @@
+"""One client's subscription to one kind of resource, and what it holds of it. Both variants use the same.
+
+Used by `protocol` only; pure. A subscription keeps a *reference* to the map that the client was last brought to (the
+same object for every client of a scope) and a small dict of the names where the client differs from it. So a
+thousand replicas cost a thousand references, not a thousand copies, and what a client lacks is found from what
+changed between two maps, not from all it holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from lateen.discovery.values import WILDCARD, PeerError
+from lateen.envoy.resources import Resource, Snapshot
+
+Resources: TypeAlias = Mapping[str, Resource]
+Compare: TypeAlias = Callable[[Resources, Resources], frozenset[str]]
+
+MAX_NAMES = 100_000
+"""Names that one client may subscribe to of one kind, so that a client that only ever adds stays bounded."""
+
+ABSENT = ""
+"""Held version of a resource that the client knows to be missing."""
+
+
+def compare(base: Resources, target: Resources) -> frozenset[str]:
+    """Return the names whose resource differs between two maps, the missing ones included."""
+    changed = {name for name, resource in target.items() if name not in base or base[name].version != resource.version}
+    return frozenset(changed | (base.keys() - target.keys()))
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What brings a client from what it holds to a map, in the order of names."""
+
+    resources: tuple[Resource, ...]
+    gone: tuple[str, ...]
+    """It holds these and they are no more."""
+    unknown: tuple[str, ...]
+    """It asked for these and they do not exist."""
+
+
+class Subscription:
+    """Names of one kind that one client wants, and the versions it has been sent."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.wildcard = False
+        self.names: set[str] = set()
+        self.owed = True
+        """Whether an answer is due even if there is nothing new in it; the first request always gets one."""
+        self.at: Snapshot | None = None
+        """Snapshot of the newest response, or of the newest check that found nothing to send."""
+        self.base: Resources = {}
+        self.exceptions: dict[str, str | None] = {}
+        """Where the client differs from `base`: the version it holds, or None when it must be told whatever is true."""
+
+    def wants(self, name: str) -> bool:
+        """Whether this resource goes to the client."""
+        return self.wildcard or name in self.names
+
+    def add(self, names: Iterable[str]) -> None:
+        """Subscribe to names. Each is due again, even if it was sent: the client may have dropped it."""
+        for name in names:
+            if name == WILDCARD:
+                self._start_wildcard()
+            else:
+                self.names.add(name)
+                self.exceptions[name] = None
+        if len(self.names) > MAX_NAMES:
+            raise PeerError(f"more than {MAX_NAMES} names subscribed of {self.kind}")
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Unsubscribe from names.
+
+        A name that the wildcard still covers is due again, because the client cannot know whether it does (xDS
+        protocol, "Unsubscribing from resources").
+        """
+        names = tuple(names)
+        for name in names:
+            if name != WILDCARD and name in self.names:
+                self.names.discard(name)
+                self.exceptions.pop(name, None)
+                if self.wildcard and WILDCARD not in names:
+                    self.exceptions[name] = None
+        if WILDCARD in names and self.wildcard:
+            self.wildcard = False
+            self.exceptions = {name: held for name, held in self.exceptions.items() if name in self.names}
+
+    def replace(self, names: Iterable[str], *, wildcard: bool) -> bool:
+        """Subscribe to exactly these names (state of the world); return whether something was added."""
+        wanted = set(names) - {WILDCARD}
+        added = wanted - self.names
+        self.remove(self.names - wanted)
+        if self.wildcard and not wildcard:
+            self.remove((WILDCARD,))
+        grown = bool(added) or (wildcard and not self.wildcard)
+        self.add((*added, WILDCARD) if wildcard else added)
+        return grown
+
+    def presume(self, versions: Mapping[str, str]) -> None:
+        """Take the client's word for what it holds from an earlier stream (delta `initial_resource_versions`)."""
+        for name, version in versions.items():
+            if self.wants(name):
+                self.exceptions[name] = version
+
+    def mark_due(self, name: str) -> None:
+        """Have a resource sent again if the client names it."""
+        if name in self.names:
+            self.exceptions[name] = None
+
+    def difference(self, target: Resources, compare: Compare) -> Difference:
+        """Return what the client lacks to hold `target`."""
+        candidates: Iterable[str] = self.exceptions
+        if self.base is not target:
+            candidates = {name for name in compare(self.base, target) if self.wants(name)}.union(self.exceptions)
+        resources, gone, unknown = [], [], []
+        for name in sorted(candidates):
+            held = self._held(name)
+            if name not in target:
+                if held is None:
+                    unknown.append(name)
+                elif held != ABSENT:
+                    gone.append(name)
+            elif held != target[name].version:
+                resources.append(target[name])
+        return Difference(tuple(resources), tuple(gone), tuple(unknown))
+
+    def holds(self, name: str) -> bool:
+        """Whether the client was sent a version of this resource and not its removal."""
+        return self.wants(name) and bool(self._held(name))
+
+    def bring_to(self, target: Resources, *, keeping: Iterable[str] = ()) -> None:
+        """Note that the client was sent all that it lacks of `target`, but not that the names in `keeping` are gone."""
+        self.exceptions = {name: self._held(name) for name in keeping}
+        self.base = target
+        self.owed = False
+
+    @property
+    def size(self) -> int:
+        """How many resources the client holds."""
+        return len(self.base) if self.wildcard else sum(name in self.base for name in self.names)
+
+    def _start_wildcard(self) -> None:
+        """Want everything. What was in `base` and not named was never sent, or the client has forgotten it."""
+        if not self.wildcard:
+            self.exceptions = {name: self._held(name) for name in self.names}
+            self.wildcard, self.base = True, {}
+
+    def _held(self, name: str) -> str | None:
+        if name in self.exceptions:
+            return self.exceptions[name]
+        return self.base[name].version if name in self.base else ABSENT

@@ -1,0 +1,134 @@
+"""Protobuf bytes <-> the protocol's values, for both variants of the discovery service.
+
+Called by `server`. The only module of this room that knows protobuf. What comes in is bounded here, so that no
+later step has to ask how large a request can be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from google.protobuf import json_format
+from google.protobuf.message import DecodeError
+
+from lateen.discovery.values import DeltaRequest, Node, PeerError, Response, StateOfTheWorldRequest
+from lateen.envoy.messages import Message, message_class, pool
+from lateen.envoy.resources import TYPE_PREFIX, Resource
+from lateen.model.services import Locality
+
+_API = "envoy.service.discovery.v3."
+
+MAX_REQUEST_BYTES = 4 * 1024 * 1024
+MAX_NAMES = 50_000
+"""Names in one request. A proxy that reconnects in a mesh of 10,000 services names each of their ports at once."""
+MAX_NAME_BYTES = 1024
+MAX_ERROR_CHARACTERS = 4096
+"""A longer reason of a NACK is cut: Envoy quotes whole configurations in some."""
+
+
+def decode_state_of_the_world(content: bytes) -> StateOfTheWorldRequest:
+    """Read a serialised DiscoveryRequest; PeerError when it is none or too large."""
+    message = _parse("DiscoveryRequest", content)
+    return StateOfTheWorldRequest(
+        kind=_kind(message.type_url),
+        names=_names(message.resource_names),
+        version=message.version_info,
+        nonce=message.response_nonce,
+        error=_error(message),
+        node=_node(message),
+    )
+
+
+def decode_delta(content: bytes) -> DeltaRequest:
+    """Read a serialised DeltaDiscoveryRequest; PeerError when it is none or too large."""
+    message = _parse("DeltaDiscoveryRequest", content)
+    _names(message.initial_resource_versions)
+    return DeltaRequest(
+        kind=_kind(message.type_url),
+        subscribe=_names(message.resource_names_subscribe),
+        unsubscribe=_names(message.resource_names_unsubscribe),
+        initial_versions=dict(message.initial_resource_versions),
+        nonce=message.response_nonce,
+        error=_error(message),
+        node=_node(message),
+    )
+
+
+def encode_state_of_the_world(response: Response) -> bytes:
+    """Return the serialised DiscoveryResponse."""
+    body: bytes = message_class(_API + "DiscoveryResponse")(
+        version_info=response.version,
+        type_url=TYPE_PREFIX + response.kind,
+        resources=[_any(resource) for resource in response.resources],
+    ).SerializeToString()
+    return body + _nonce("DiscoveryResponse", response.nonce)
+
+
+def encode_delta(response: Response) -> bytes:
+    """Return the serialised DeltaDiscoveryResponse."""
+    body: bytes = message_class(_API + "DeltaDiscoveryResponse")(
+        system_version_info=response.version,
+        type_url=TYPE_PREFIX + response.kind,
+        resources=[{"name": r.name, "version": r.version, "resource": _any(r)} for r in response.resources],
+        removed_resources=response.removed,
+    ).SerializeToString()
+    return body + _nonce("DeltaDiscoveryResponse", response.nonce)
+
+
+def _nonce(message: str, nonce: str) -> bytes:
+    """Return the nonce alone. Serialised messages may be concatenated, so the body before it can be anyone's copy."""
+    wire: bytes = message_class(_API + message)(nonce=nonce).SerializeToString()
+    return wire
+
+
+def _any(resource: Resource) -> dict[str, Any]:
+    return {"type_url": TYPE_PREFIX + resource.kind, "value": resource.body}
+
+
+def _parse(name: str, content: bytes) -> Message:
+    if len(content) > MAX_REQUEST_BYTES:
+        raise PeerError(f"a request of {len(content)} bytes; at most {MAX_REQUEST_BYTES} are read")
+    try:
+        return message_class(_API + name).FromString(content)
+    except DecodeError as error:
+        raise PeerError(f"not a {name}: {error}") from error
+
+
+def _kind(type_url: str) -> str:
+    if not type_url.startswith(TYPE_PREFIX):
+        raise PeerError(f"type URL {type_url[:200]!r} does not begin with {TYPE_PREFIX!r}")
+    return type_url.removeprefix(TYPE_PREFIX)
+
+
+def _names(names: Iterable[str]) -> tuple[str, ...]:
+    read = tuple(names)
+    if len(read) > MAX_NAMES:
+        raise PeerError(f"{len(read)} resource names in one request; at most {MAX_NAMES} are read")
+    if any(len(name) > MAX_NAME_BYTES for name in read):
+        raise PeerError(f"a resource name of more than {MAX_NAME_BYTES} characters")
+    return read
+
+
+def _error(message: Message) -> str | None:
+    if not message.HasField("error_detail"):
+        return None
+    reason: str = message.error_detail.message[:MAX_ERROR_CHARACTERS]
+    return reason or f"rejected without a reason (code {message.error_detail.code})"
+
+
+def _node(message: Message) -> Node | None:
+    if not message.HasField("node"):
+        return None
+    node = message.node
+    version = node.user_agent_version
+    if node.HasField("user_agent_build_version"):
+        semantic = node.user_agent_build_version.version
+        version = f"{semantic.major_number}.{semantic.minor_number}.{semantic.patch}"
+    return Node(
+        id=node.id,
+        cluster=node.cluster,
+        metadata=json_format.MessageToDict(node.metadata, descriptor_pool=pool()),
+        locality=Locality(node.locality.region, node.locality.zone, node.locality.sub_zone),
+        user_agent=f"{node.user_agent_name} {version}".strip()[:200],
+    )
