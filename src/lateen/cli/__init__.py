@@ -1,1 +1,4 @@
-"""The command line: a front end to the API, plus the commands that run a process or work offline on files."""
+"""The command line: a front end of the HTTP API, of the offline rooms and of the agent.
+
+Every command imports what it needs when it runs, so that `lateen --help` stays quick.
+"""

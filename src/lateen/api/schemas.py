@@ -1,0 +1,261 @@
+"""The API's JSON as frozen structs: what each endpoint answers. docs/reference/api.md is generated from this file.
+
+Made by the endpoints, read by the command line. Field names are written as they stand here. Must not know: Starlette,
+or how the control plane holds what it shows.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of everything the API answers."""
+
+
+class ErrorBody(Answer, frozen=True, kw_only=True):
+    """What went wrong, and what to do about it."""
+
+    code: str
+    """A constant word: `not_found`, `invalid`, `read_only`, `too_large`, `forbidden`, `timeout`, `not_ready` ..."""
+    message: str
+    hint: str = ""
+
+
+class FindingView(Answer, frozen=True, kw_only=True):
+    """A finding, in the shape that `lateen validate -o json` prints."""
+
+    file: str
+    line: int
+    column: int
+    kind: str
+    namespace: str
+    name: str
+    path: str
+    code: str
+    severity: str
+    """`error`, `warning` or `info`."""
+    message: str
+
+
+class ErrorAnswer(Answer, frozen=True, kw_only=True):
+    """The body of every answer with a status of 400 and above."""
+
+    error: ErrorBody
+    findings: list[FindingView] = []
+    """Why a configuration was refused; empty for other errors."""
+
+
+class FindingList(Answer, frozen=True, kw_only=True):
+    """Findings of the configuration in force."""
+
+    items: list[FindingView]
+
+
+class SourceFile(Answer, frozen=True, kw_only=True):
+    """One file of an apply request."""
+
+    name: str
+    """As the user named it; findings and origins repeat it."""
+    content: str
+
+
+class ApplyFiles(Answer, frozen=True, kw_only=True):
+    """Body of an apply request with the content type `application/vnd.lateen.files+json`: all or nothing."""
+
+    files: list[SourceFile]
+    namespace: str = ""
+    """Namespace of documents that name none; empty means `default`."""
+
+
+class AppliedObject(Answer, frozen=True, kw_only=True):
+    """One object of an apply request."""
+
+    kind: str
+    namespace: str
+    name: str
+    action: str
+    """`created`, `configured` or `unchanged`."""
+
+
+class TypeStatusView(Answer, frozen=True, kw_only=True):
+    """Where one proxy stands with one type of resource."""
+
+    state: str
+    """`synced`, `stale`, `rejected` or `not sent`."""
+    sent: str
+    """Version last sent; empty when nothing was."""
+    acknowledged: str
+    rejection: str
+    """Envoy's own words, empty unless rejected."""
+    resources: int
+
+
+class ProxyView(Answer, frozen=True, kw_only=True):
+    """One connected proxy."""
+
+    id: str
+    """`reviews-v2-1.default`."""
+    type: str
+    """`sidecar` or `router` (a gateway)."""
+    namespace: str
+    address: str
+    labels: dict[str, str]
+    connected_at: str
+    """RFC 3339, UTC."""
+    user_agent: str
+    types: dict[str, TypeStatusView]
+    """Keyed `clusters`, `endpoints`, `listeners`, `routes`, `secrets`."""
+
+
+class ProxyList(Answer, frozen=True, kw_only=True):
+    """Connected proxies, by id."""
+
+    items: list[ProxyView]
+
+
+class ApplyAnswer(Answer, frozen=True, kw_only=True):
+    """What an apply request did. The order of `applied` is the order of the documents."""
+
+    revision: str
+    """Version of the state that holds the objects; of the state in force for a dry run."""
+    dry_run: bool
+    applied: list[AppliedObject]
+    findings: list[FindingView]
+    """Warnings of the documents, and cross-resource findings about them. They refused nothing."""
+    proxies: list[ProxyView]
+    """Every connected proxy as it stood when the wait ended; empty without `wait`."""
+    synced: bool
+    """With `wait`: every proxy answered in time (acknowledged or rejected). Without: false."""
+
+
+class DeleteAnswer(Answer, frozen=True, kw_only=True):
+    """An object was deleted."""
+
+    revision: str
+    kind: str
+    namespace: str
+    name: str
+
+
+class ConfigItem(Answer, frozen=True, kw_only=True):
+    """One configuration object."""
+
+    kind: str
+    namespace: str
+    name: str
+    origin: str
+    """`bookshop.yaml:12`, or who put it into the store."""
+    digest: str
+    """Hash of its content."""
+    read_only: bool
+    """Whether a watched directory holds it, so that only its file can change it."""
+    document: dict[str, Any]
+    """As the user wrote it; the values of a Secret are hidden."""
+
+
+class ConfigList(Answer, frozen=True, kw_only=True):
+    """Objects of one kind, by namespace and name."""
+
+    items: list[ConfigItem]
+
+
+class ResourceView(Answer, frozen=True, kw_only=True):
+    """One xDS resource as it is served to a proxy."""
+
+    name: str
+    version: str
+    resource: dict[str, Any]
+    """Protobuf JSON with proto field names; private keys are hidden."""
+
+
+class ResourceList(Answer, frozen=True, kw_only=True):
+    """Resources of one type for one proxy, by name."""
+
+    proxy: str
+    type: str
+    items: list[ResourceView]
+
+
+class ServicePortView(Answer, frozen=True, kw_only=True):
+    """A port of a service."""
+
+    number: int
+    protocol: str
+    name: str
+
+
+class EndpointView(Answer, frozen=True, kw_only=True):
+    """One endpoint of a service."""
+
+    address: str
+    port: int
+    service_port: int
+    healthy: bool
+    labels: dict[str, str]
+    workload: str
+    locality: str
+
+
+class ServiceView(Answer, frozen=True, kw_only=True):
+    """A service of the mesh."""
+
+    host: str
+    namespace: str
+    name: str
+    ports: list[ServicePortView]
+    addresses: list[str]
+    resolution: str
+    external: bool
+    origin: str
+    endpoints: list[EndpointView]
+
+
+class ServiceList(Answer, frozen=True, kw_only=True):
+    """Services by host."""
+
+    items: list[ServiceView]
+
+
+class WorkloadView(Answer, frozen=True, kw_only=True):
+    """A workload that registered through its agent."""
+
+    name: str
+    namespace: str
+    service: str
+    version: str
+    address: str
+    ports: list[int]
+    labels: dict[str, str]
+    service_account: str
+    locality: str
+    ready: bool
+
+
+class WorkloadList(Answer, frozen=True, kw_only=True):
+    """Workloads by namespace and name."""
+
+    items: list[WorkloadView]
+
+
+class VersionAnswer(Answer, frozen=True, kw_only=True):
+    """Version of the control plane."""
+
+    version: str
+    revision: str
+    """Version of the state in force; empty before the first."""
+
+
+class ControlPlaneAnswer(Answer, frozen=True, kw_only=True):
+    """Where the control plane listens."""
+
+    grpc: str
+    http: str
+
+
+class HealthAnswer(Answer, frozen=True, kw_only=True):
+    """`ok`, or what readiness waits for."""
+
+    status: str

@@ -1,0 +1,175 @@
+"""The running control plane: the published state, and the ways to change it. What the API sees of the process.
+
+Made by `app/running.py`. One instance, one event loop: its methods are called from tasks of that loop only, so
+whatever runs between two awaits is atomic. Must not know: HTTP, gRPC, how stores and registries watch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import structlog
+
+from lateen.analysis.references import analyse
+from lateen.api.control_plane import ReadOnlyObjectError
+from lateen.app.inputs import Inputs
+from lateen.app.settings import Listening
+from lateen.config.mesh_config import MeshConfig
+from lateen.config.objects import ConfigObject
+from lateen.discovery.hub import Hub, ProxyStatus
+from lateen.envoy.resources import Snapshot
+from lateen.mesh.build import build_state
+from lateen.mesh.state import MeshState
+from lateen.model.findings import Finding
+from lateen.model.names import ObjectKey
+from lateen.model.origins import Origin
+from lateen.model.proxies import Proxy
+from lateen.stores.protocol import Store
+
+_LOG = structlog.get_logger(__name__)
+PUBLISH_SECONDS = 30.0
+"""Longest wait for a change to be built and published."""
+LEAVE_SECONDS = 5.0
+"""Longest wait until every proxy dropped a workload that leaves; its agent drains after that."""
+
+
+class RunningControlPlane:
+    """The published state and the ways to change it: what the API needs of a control plane."""
+
+    def __init__(self, *, inputs: Inputs, hub: Hub, memory: Store, mesh_config: MeshConfig) -> None:
+        self.listening = Listening(grpc="", http="", monitoring="")
+        self.accepting = False
+        """Set by the composition root once proxies can connect."""
+        self._inputs = inputs
+        self._hub = hub
+        self._memory = memory
+        self._mesh_config = mesh_config
+        self._state: MeshState | None = None
+        self._built = 0
+        """Generation of the inputs that the last attempt to build saw, whether it succeeded or not."""
+        self._failure: Exception | None = None
+        self._published = asyncio.Condition()
+        self._analysed: tuple[int, tuple[Finding, ...]] = (-1, ())
+
+    @property
+    def ready(self) -> bool:
+        """Whether the first state is published and proxies are accepted."""
+        return self.accepting and self._state is not None
+
+    @property
+    def state(self) -> MeshState | None:
+        """The newest published state, None before the first."""
+        return self._state
+
+    @property
+    def grpc_address(self) -> str:
+        """`HOST:PORT` of plaintext xDS."""
+        return self.listening.grpc
+
+    @property
+    def http_address(self) -> str:
+        """`HOST:PORT` of the API."""
+        return self.listening.http
+
+    def objects(self) -> Mapping[ObjectKey, ConfigObject[Any]]:
+        """Return every object in force, sorted by key."""
+        return self._inputs.objects()
+
+    def read_only(self, key: ObjectKey) -> Origin | None:
+        """Return where a directory holds this object."""
+        return self._inputs.managed(key)
+
+    def findings(self) -> tuple[Finding, ...]:
+        """Return the stores' findings and the cross-resource ones of the state in force."""
+        generation, analysed = self._analysed
+        if generation != self._built and self._state is not None:
+            analysed = analyse(self._state, tuple(self._inputs.objects().values()))
+            self._analysed = (self._built, analysed)
+        return (*self._inputs.findings(), *analysed)
+
+    def preview(self, objects: Sequence[ConfigObject[Any]]) -> tuple[Finding, ...]:
+        """Return the cross-resource findings about these objects, as if they were in force."""
+        keys = {found.key for found in objects}
+        union = dict(self._inputs.objects()) | {found.key: found for found in objects}
+        state = build_state(union.values(), self._inputs.catalogues(), self._mesh_config)
+        findings = analyse(state, tuple(union.values()))
+        return tuple(found for found in findings if ObjectKey(found.kind, found.namespace, found.name) in keys)
+
+    async def put(self, objects: Sequence[ConfigObject[Any]]) -> str:
+        """Store the objects; return the version of a published state that holds them."""
+        for found in objects:
+            if origin := self.read_only(found.key):
+                raise ReadOnlyObjectError(found.key, origin)
+        await self._memory.put(objects)
+        return await self._publish_memory()
+
+    async def remove(self, key: ObjectKey) -> str:
+        """Delete the object; return the version of a published state without it. KeyError when unknown."""
+        if origin := self.read_only(key):
+            raise ReadOnlyObjectError(key, origin)
+        if not await self._memory.delete(key):
+            raise KeyError(key)
+        return await self._publish_memory()
+
+    async def _publish_memory(self) -> str:
+        # Somebody waits for this change, so it does not go the way of the watch and its quiet time.
+        async for content in self._memory.watch():
+            self._inputs.take_content(self._memory.name, content)
+            break
+        await self.rebuild()
+        if self._failure is not None:
+            raise self._failure
+        assert self._state is not None
+        return self._state.version
+
+    def proxies(self) -> Sequence[ProxyStatus]:
+        """Return the connected proxies."""
+        return self._hub.proxies()
+
+    def snapshot_for(self, proxy_id: str) -> tuple[Proxy, Snapshot] | None:
+        """Return what a connected proxy is served."""
+        return self._hub.snapshot_for(proxy_id)
+
+    async def wait_synced(self, version: str, seconds: float) -> Sequence[ProxyStatus]:
+        """Wait until each connected proxy acknowledged or rejected that state, at most so many seconds."""
+        return await self._hub.wait_synced(version, seconds)
+
+    async def first_state(self) -> None:
+        """Wait until a state is published."""
+        async with self._published:
+            await self._published.wait_for(lambda: self._state is not None)
+
+    async def rebuild(self) -> None:
+        """Build the state of the newest inputs and publish it, unless that is done already."""
+        if self._built == self._inputs.generation:
+            return
+        generation = self._inputs.generation
+        try:
+            state = build_state(self._inputs.objects().values(), self._inputs.catalogues(), self._mesh_config)
+            if self._state is None or state.version != self._state.version:
+                self._hub.publish(state)
+            self._state, self._failure = state, None
+        except Exception as error:  # noqa: BLE001  logged, and raised again to whoever waits
+            # One document that trips a bug of ours must not stop the mesh: the last good state stays in force.
+            _LOG.exception("state failed to build", generation=generation)
+            self._failure = error
+        self._built = generation
+        async with self._published:
+            self._published.notify_all()
+
+    async def workload_left(self, workload: str) -> bool:
+        """Wait until every proxy dropped `name.namespace`; whether all did in time. The registry forgot it already."""
+        try:
+            async with asyncio.timeout(PUBLISH_SECONDS), self._published:
+                await self._published.wait_for(lambda: self._without(workload))
+        except TimeoutError:
+            return False
+        assert self._state is not None
+        statuses = await self._hub.wait_synced(self._state.version, LEAVE_SECONDS)
+        return all(kind.state != "stale" for status in statuses for kind in status.types.values())
+
+    def _without(self, workload: str) -> bool:
+        names = {f"{known.name}.{known.namespace}" for known in self._state.workloads} if self._state else set()
+        return self._state is not None and workload not in names

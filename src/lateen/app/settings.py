@@ -1,0 +1,39 @@
+"""What a control plane is told at start, and where it then listens. Made by the command line, the demo and tests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class StartError(Exception):
+    """The control plane cannot start; the message is one line that says what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that a control plane is told. Addresses are `HOST:PORT`; port 0 takes a free one."""
+
+    config_dirs: tuple[Path, ...] = ()
+    """Folders to watch, in order of precedence. Their objects are read-only for the API."""
+    store: str = "memory:"
+    """Where the API's changes live."""
+    mesh_config: Path | None = None
+    """File with Istio's MeshConfig; read at start."""
+    grpc: str = "127.0.0.1:15010"
+    """Plaintext xDS and the agents' registrations."""
+    http: str = "127.0.0.1:15080"
+    monitoring: str = "127.0.0.1:15014"
+    debounce_quiet: float = 0.1
+    """Seconds without a change before a state is built."""
+    debounce_max: float = 10.0
+    """Longest delay of a change, in seconds, while others keep coming."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listening:
+    """Where a control plane listens, `HOST:PORT` with the real ports."""
+
+    grpc: str
+    http: str
+    monitoring: str

@@ -1,0 +1,153 @@
+"""Commands that work on files alone: validate, analyze, generate. No control plane is asked.
+
+Registered by `cli/main.py`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lateen.cli.exits import ExitCode, Failure
+from lateen.cli.options import FilesOption, MeshConfigOption, MorePaths, Output, OutputOption
+
+if TYPE_CHECKING:
+    from lateen.cli.files import ParsedFiles
+    from lateen.config.mesh_config import MeshConfig
+    from lateen.envoy.resources import Snapshot
+    from lateen.mesh.state import MeshState
+    from lateen.model.findings import Finding
+
+
+def validate(
+    filename: FilesOption,
+    more: MorePaths = None,
+    mesh_config: MeshConfigOption = None,
+    output: OutputOption = Output.TABLE,
+) -> int:
+    """Parse and check each document by itself."""
+    from lateen.cli.files import parse_inputs, read_inputs
+    from lateen.cli.findings import note_summary, print_findings
+    from lateen.model.findings import has_errors
+
+    parsed = parse_inputs(read_inputs([*filename, *(more or ())]))
+    _, mesh_findings = _mesh_config(mesh_config)
+    findings = (*parsed.findings, *mesh_findings)
+    print_findings(findings, output)
+    note_summary(len(parsed.objects), findings)
+    return ExitCode.REJECTED if has_errors(findings) else ExitCode.DONE
+
+
+def analyze(
+    filename: FilesOption,
+    more: MorePaths = None,
+    mesh_config: MeshConfigOption = None,
+    output: OutputOption = Output.TABLE,
+) -> int:
+    """Validate, and look for problems between objects: dangling hosts and subsets, conflicts, shadowed rules."""
+    from lateen.analysis.references import analyse
+    from lateen.cli.files import parse_inputs, read_inputs
+    from lateen.cli.findings import note_summary, print_findings
+    from lateen.model.findings import has_errors
+
+    parsed = parse_inputs(read_inputs([*filename, *(more or ())]))
+    mesh, mesh_findings = _mesh_config(mesh_config)
+    crossing = analyse(_state(parsed, mesh), parsed.objects, parsed.positions)
+    findings = (*parsed.findings, *mesh_findings, *crossing)
+    print_findings(findings, output)
+    note_summary(len(parsed.objects), findings)
+    return ExitCode.REJECTED if has_errors(findings) else ExitCode.DONE
+
+
+def generate(
+    filename: FilesOption,
+    more: MorePaths = None,
+    proxy: Annotated[
+        Path | None, typer.Option("--proxy", metavar="PROXY.yaml", help="The proxy to generate for.")
+    ] = None,
+    static: Annotated[
+        bool, typer.Option("--static", help="Print a whole bootstrap for a bare Envoy; it holds private keys.")
+    ] = False,
+    status: Annotated[bool, typer.Option("--status", help="Print Gateway API statuses instead.")] = False,
+    mesh_config: MeshConfigOption = None,
+    output: OutputOption = Output.JSON,
+) -> int:
+    """Print the Envoy resources that a proxy would get."""
+    from lateen.cli.files import parse_inputs, read_inputs
+    from lateen.cli.output import note, print_json
+    from lateen.model.findings import Severity, has_errors
+
+    parsed = parse_inputs(read_inputs([*filename, *(more or ())]))
+    mesh, mesh_findings = _mesh_config(mesh_config)
+    findings = (*parsed.findings, *mesh_findings)
+    for finding in findings:
+        if finding.severity is not Severity.INFO:
+            note(str(finding))
+    if has_errors(findings):
+        return ExitCode.REJECTED
+    if status:
+        # No Gateway API kind is read yet, so there is none to report on.
+        print_json([])
+        return ExitCode.DONE
+    if proxy is None:
+        raise Failure(
+            "no proxy to generate for: add --proxy PROXY.yaml",
+            code=ExitCode.USAGE,
+            hint="it holds {type: sidecar|gateway, name, namespace, labels, addresses}",
+        )
+    _generate(_state(parsed, mesh), proxy, static=static, output=output)
+    return ExitCode.DONE
+
+
+def _generate(state: MeshState, proxy_file: Path, *, static: bool, output: Output) -> None:
+    from lateen.cli.files import read_inputs
+    from lateen.cli.output import print_json, print_yaml
+    from lateen.cli.proxy_documents import read_proxy
+    from lateen.cli.resources import print_resource_tables
+    from lateen.generate.snapshot import generate as generate_snapshot
+
+    [file] = read_inputs([str(proxy_file)])
+    proxy = read_proxy(file.content, file.name)
+    snapshot = generate_snapshot(state, proxy)
+    if static:
+        from lateen.generate.static import static_bootstrap
+
+        made: dict[str, Any] = static_bootstrap(snapshot, proxy)
+    else:
+        made = shown_snapshot(snapshot)
+    match output:
+        case Output.YAML:
+            print_yaml([made])
+        case Output.TABLE if not static:
+            print_resource_tables(made)
+        case _:
+            print_json(made)
+
+
+def shown_snapshot(snapshot: Snapshot) -> dict[str, list[dict[str, Any]]]:
+    """Return a snapshot as lists of protobuf JSON by the words of the command line, private keys hidden."""
+    from lateen.api.answers import TYPES, resource_view
+
+    shown = {}
+    for word, kind in TYPES.items():
+        resources = snapshot.resources.get(kind, {})
+        shown[word] = [resource_view(resources[name]).resource for name in sorted(resources)]
+    return shown
+
+
+def _state(parsed: ParsedFiles, mesh_config: MeshConfig) -> MeshState:
+    from lateen.mesh.build import build_state
+
+    return build_state(parsed.objects, (), mesh_config)
+
+
+def _mesh_config(file: Path | None) -> tuple[MeshConfig, tuple[Finding, ...]]:
+    from lateen.cli.files import read_inputs
+    from lateen.config.mesh_config import MeshConfig, parse_mesh_config
+
+    if file is None:
+        return MeshConfig(), ()
+    [content] = read_inputs([str(file)])
+    return parse_mesh_config(content.content, content.name)

@@ -1,0 +1,265 @@
+"""Commands that run a process: serve, run, proxy sidecar, proxy gateway, demo.
+
+Registered by `cli/main.py`. `run` and `proxy` only read flags and exec into the agent, so that no command-line library
+stays in the memory of a process that lives as long as its workload.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from lateen.cli.exits import ExitCode, Failure
+from lateen.cli.options import MeshConfigOption
+
+if TYPE_CHECKING:
+    from lateen.agent.settings import AgentSettings
+
+DEFAULT_CONTROL_PLANE = "127.0.0.1:15010"
+
+
+class LogLevel(StrEnum):
+    """Levels of `--log-level`."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class Intercept(StrEnum):
+    """How the app's traffic reaches its sidecar."""
+
+    NONE = "none"
+    PROXY = "proxy"
+    NETNS = "netns"
+    HOST = "host"
+
+
+def serve(
+    config: Annotated[
+        list[Path] | None, typer.Option("--config", metavar="DIR", help="Folder to watch (GitOps); repeatable.")
+    ] = None,
+    store: Annotated[str, typer.Option("--store", metavar="URL", help="Where `apply` writes: memory:")] = "memory:",
+    mesh_config: MeshConfigOption = None,
+    grpc: Annotated[
+        str, typer.Option("--grpc", metavar="ADDR", help="Plaintext xDS; keep it on loopback.")
+    ] = "127.0.0.1:15010",
+    secure_grpc: Annotated[
+        str | None,
+        typer.Option("--secure-grpc", metavar="ADDR", help="xDS with mTLS (15012): not available in this version."),
+    ] = None,
+    http: Annotated[
+        str, typer.Option("--http", metavar="ADDR", help="HTTP API, no authentication yet.")
+    ] = "127.0.0.1:15080",
+    monitoring: Annotated[
+        str, typer.Option("--monitoring", metavar="ADDR", help="Metrics and health.")
+    ] = "127.0.0.1:15014",
+    log_level: Annotated[LogLevel, typer.Option("--log-level", help="Least severe message to log.")] = LogLevel.INFO,
+) -> int:
+    """Run the control plane until SIGTERM or SIGINT."""
+    from lateen.app import Settings, StartError
+    from lateen.cli.logs import configure_logs
+    from lateen.cli.serving import serve_until_signal
+
+    if secure_grpc is not None:
+        raise Failure(
+            "--secure-grpc is not available in this version: mTLS needs the certificate authority, which is to come",
+            code=ExitCode.USAGE,
+        )
+    configure_logs(log_level.value)
+    settings = Settings(
+        config_dirs=tuple(config or ()),
+        store=store,
+        mesh_config=mesh_config,
+        grpc=grpc,
+        http=http,
+        monitoring=monitoring,
+    )
+    try:
+        serve_until_signal(settings)
+    except StartError as error:
+        raise Failure(str(error)) from error
+    return ExitCode.DONE
+
+
+ServiceOption = Annotated[
+    str, typer.Option("--service", metavar="NAME[.NAMESPACE]", help="Service that the workload belongs to.")
+]
+VersionOption = Annotated[str, typer.Option("--version", metavar="V", help="Version label.")]
+LabelsOption = Annotated[list[str] | None, typer.Option("--label", metavar="K=V", help="Label; repeatable.")]
+PortsOption = Annotated[
+    list[str] | None,
+    typer.Option("--port", metavar="PORT[/PROTOCOL]", help="Port that the workload serves; repeatable."),
+]
+UpstreamsOption = Annotated[
+    list[str] | None,
+    typer.Option("--upstream", metavar="NAME:PORT=LOCALPORT", help="Local port for a service; repeatable."),
+]
+ServiceAccountOption = Annotated[str, typer.Option("--service-account", metavar="SA", help="Identity.")]
+LocalityOption = Annotated[str, typer.Option("--locality", metavar="R/Z/S", help="Region/zone/subzone.")]
+NetworkOption = Annotated[str, typer.Option("--network", metavar="NAME", help="Network of the workload.")]
+ControlPlaneOption = Annotated[
+    str,
+    typer.Option("--control-plane", envvar="LATEEN_CONTROL_PLANE", metavar="HOST:PORT", help="xDS address."),
+]
+TokenOption = Annotated[
+    Path | None, typer.Option("--token", metavar="FILE", help="Bearer token for the control plane.")
+]
+InterceptOption = Annotated[
+    Intercept, typer.Option("--intercept", help="How traffic reaches the sidecar; netns and host are to come.")
+]
+AddressOption = Annotated[
+    str, typer.Option("--address", metavar="IP", help="Own address; default: a free loopback one.")
+]
+PrintAddressesOption = Annotated[
+    bool, typer.Option("--print-addresses", help="One JSON line on stdout once the proxy is ready.")
+]
+
+
+def run(
+    service: ServiceOption,
+    command: Annotated[list[str] | None, typer.Argument(metavar="-- COMMAND...", help="The app.")] = None,
+    version: VersionOption = "",
+    label: LabelsOption = None,
+    port: PortsOption = None,
+    upstream: UpstreamsOption = None,
+    service_account: ServiceAccountOption = "default",
+    locality: LocalityOption = "",
+    network: NetworkOption = "",
+    control_plane: ControlPlaneOption = DEFAULT_CONTROL_PLANE,
+    token: TokenOption = None,
+    intercept: InterceptOption = Intercept.PROXY,
+    address: AddressOption = "",
+    print_addresses: PrintAddressesOption = False,
+) -> int:
+    """Run an app with its sidecar beside it. Everything after `--` is the app's command."""
+    from lateen.agent.settings import RUN
+    from lateen.cli.workload_flags import split_name, token_file, workload_flags
+
+    name, namespace = split_name(service, "--service")
+    exec_agent(
+        mode=RUN,
+        service=name,
+        namespace=namespace,
+        version=version,
+        service_account=service_account,
+        locality=locality,
+        network=network,
+        control_plane=control_plane,
+        token_file=token_file(token),
+        interception=intercept.value,
+        address=address,
+        print_addresses=print_addresses,
+        command=tuple(command or ()),
+        **workload_flags(label, port, upstream),
+    )
+
+
+def sidecar(
+    service: ServiceOption,
+    version: VersionOption = "",
+    label: LabelsOption = None,
+    port: PortsOption = None,
+    upstream: UpstreamsOption = None,
+    service_account: ServiceAccountOption = "default",
+    locality: LocalityOption = "",
+    network: NetworkOption = "",
+    control_plane: ControlPlaneOption = DEFAULT_CONTROL_PLANE,
+    token: TokenOption = None,
+    intercept: InterceptOption = Intercept.PROXY,
+    address: AddressOption = "",
+    print_addresses: PrintAddressesOption = False,
+) -> int:
+    """Run a sidecar alone, for an app that something else starts."""
+    from lateen.agent.settings import SIDECAR
+    from lateen.cli.workload_flags import split_name, token_file, workload_flags
+
+    name, namespace = split_name(service, "--service")
+    exec_agent(
+        mode=SIDECAR,
+        service=name,
+        namespace=namespace,
+        version=version,
+        service_account=service_account,
+        locality=locality,
+        network=network,
+        control_plane=control_plane,
+        token_file=token_file(token),
+        interception=intercept.value,
+        address=address,
+        print_addresses=print_addresses,
+        **workload_flags(label, port, upstream),
+    )
+
+
+def gateway(
+    name: Annotated[str, typer.Option("--name", metavar="NAME", help="Name of the gateway.")],
+    namespace: Annotated[str, typer.Option("--namespace", "-n", metavar="NS", help="Namespace.")] = "default",
+    label: LabelsOption = None,
+    port_map: Annotated[
+        list[str] | None,
+        typer.Option("--port-map", metavar="PORT:BOUND", help="Bind another port; default below 1024: port + 8000."),
+    ] = None,
+    service_account: ServiceAccountOption = "default",
+    locality: LocalityOption = "",
+    network: NetworkOption = "",
+    control_plane: ControlPlaneOption = DEFAULT_CONTROL_PLANE,
+    token: TokenOption = None,
+    address: AddressOption = "",
+    print_addresses: PrintAddressesOption = False,
+) -> int:
+    """Run an ingress or egress gateway. Gateways are selected by its labels."""
+    from lateen.agent.settings import GATEWAY
+    from lateen.cli.workload_flags import read_labels, read_port_map, token_file
+
+    exec_agent(
+        mode=GATEWAY,
+        name=name,
+        namespace=namespace,
+        labels=read_labels(label),
+        port_map=read_port_map(port_map),
+        service_account=service_account,
+        locality=locality,
+        network=network,
+        control_plane=control_plane,
+        token_file=token_file(token),
+        address=address,
+        print_addresses=print_addresses,
+    )
+
+
+def exec_agent(**settings: Any) -> NoReturn:
+    """Replace this process by the agent. Raises Failure for settings that contradict themselves; returns never."""
+    from lateen.agent.settings import AgentSettings, SettingsError
+    from lateen.cli.workload_flags import check_control_plane
+
+    check_control_plane(settings["control_plane"])
+    try:
+        made = AgentSettings(**settings)
+    except SettingsError as error:
+        raise Failure(str(error), code=ExitCode.USAGE) from error
+    words = agent_command(made)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(words[0], words)  # noqa: S606  the agent takes this process over
+
+
+def agent_command(settings: AgentSettings) -> list[str]:
+    """Return the command line of the agent process."""
+    return [sys.executable, "-m", "lateen.agent", settings.to_json()]
+
+
+def demo(
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the mesh running after the tour.")] = False,
+    no_traffic: Annotated[bool, typer.Option("--no-traffic", help="Start the mesh without the tour.")] = False,
+) -> int:
+    """Run a whole mesh on this machine: control plane, gateway, six services, and a canary tour."""
+    from lateen.cli.demo import demo as run_demo
+
+    return run_demo(keep=keep, traffic=not no_traffic)

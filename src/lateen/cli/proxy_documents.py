@@ -1,0 +1,99 @@
+"""PROXY.yaml: the proxy that `lateen generate` imagines, read strictly into the model's Proxy.
+
+Called by the offline commands. Must not know: where the text came from.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import msgspec
+
+from lateen.cli.exits import Failure
+from lateen.config.codes import Subject
+from lateen.config.decoding import check, decode
+from lateen.config.documents import Document, problem_findings, read_documents
+from lateen.config.networking import Port, Spec
+from lateen.config.positions import render_path
+from lateen.model.names import DEFAULT_NAMESPACE
+from lateen.model.proxies import Interception, Proxy, ProxyType
+from lateen.model.services import Locality
+
+_EXAMPLE = (
+    "as in {type: sidecar, name: reviews-v2-1, namespace: default, labels: {app: reviews}, addresses: [10.0.0.5]}"
+)
+
+
+class ProxyKind(Enum):
+    """`type` of a PROXY.yaml."""
+
+    SIDECAR = "sidecar"
+    GATEWAY = "gateway"
+
+
+class InterceptionMode(Enum):
+    """`interception` of a PROXY.yaml."""
+
+    REDIRECT = "REDIRECT"
+    NONE = "NONE"
+
+
+class ProxyDocument(Spec, frozen=True, kw_only=True):
+    """A PROXY.yaml as written."""
+
+    type: ProxyKind
+    name: str
+    namespace: str = DEFAULT_NAMESPACE
+    service_account: str = "default"
+    labels: dict[str, str] = msgspec.field(default_factory=dict)
+    addresses: list[str] = msgspec.field(default_factory=list)
+    locality: str = ""
+    """`region/zone/subzone`."""
+    network: str = ""
+    interception: InterceptionMode = InterceptionMode.REDIRECT
+    port_map: dict[str, Port] = msgspec.field(default_factory=dict)
+    """Gateways: declared port -> port to bind."""
+
+
+def read_proxy(content: bytes, file: str) -> Proxy:
+    """Return the proxy that a PROXY.yaml describes. Raises Failure with every error, file:line:column each."""
+    documents = read_documents(content, file)
+    found = [str(finding) for finding in documents.findings]
+    if not found and len(documents.documents) != 1:
+        raise Failure(f"{file}: one document is expected, not {len(documents.documents)}", hint=_EXAMPLE)
+    for document in documents.documents:
+        found += [str(finding) for finding in problem_findings(document, file, Subject())]
+        found += _violations(document, file)
+    if found:
+        raise Failure("\n".join(found), hint=_EXAMPLE)
+    value = documents.documents[0].value
+    return _proxy(decode(check(value, ProxyDocument, protobuf=False), ProxyDocument))
+
+
+def _violations(document: Document, file: str) -> list[str]:
+    lines = []
+    for violation in check(document.value, ProxyDocument, protobuf=False).violations:
+        line, column = document.positions.line_of(violation.path)
+        lines.append(
+            f"{file}:{line}:{column}: error {violation.code.code} {render_path(violation.path)}: {violation.text}"
+        )
+    for key in document.value.get("portMap") or {}:
+        if not (str(key).isdigit() and 0 < int(key) < 65536):
+            line, column = document.positions.line_of(("portMap", key))
+            lines.append(f"{file}:{line}:{column}: error LAT0006 portMap.{key}: must be a port, 1 to 65535")
+    return lines
+
+
+def _proxy(document: ProxyDocument) -> Proxy:
+    return Proxy(
+        type=ProxyType.GATEWAY if document.type is ProxyKind.GATEWAY else ProxyType.SIDECAR,
+        name=document.name,
+        namespace=document.namespace,
+        addresses=tuple(document.addresses),
+        labels=document.labels,
+        service_account=document.service_account,
+        network=document.network,
+        locality=Locality.parse(document.locality),
+        interception=Interception(document.interception.value),
+        port_map={int(port): bound for port, bound in document.port_map.items()},
+    )

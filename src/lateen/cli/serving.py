@@ -1,0 +1,43 @@
+"""The process around the control plane: event loop, signals, and warnings about addresses that others can reach.
+
+Called by `lateen serve`. Signals are handled here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+
+import structlog
+
+from lateen.api.guards import host_name, is_loopback
+from lateen.app import Settings, run_control_plane
+
+_LOG = structlog.get_logger(__name__)
+
+
+def serve_until_signal(settings: Settings) -> None:
+    """Run a control plane until SIGTERM or SIGINT. Raises StartError when it cannot start."""
+    for flag, address in (("--grpc", settings.grpc), ("--http", settings.http), ("--monitoring", settings.monitoring)):
+        if not is_loopback(host_name(address)):
+            _LOG.warning(
+                "reachable from other machines without any authentication, put it behind one or bind loopback",
+                flag=flag,
+                address=address,
+            )
+    if sys.platform == "win32":
+        asyncio.run(_serve(settings))
+        return
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await run_control_plane(settings, stop=stop)

@@ -1,0 +1,107 @@
+"""Flags of `run` and `proxy`: text to values, each mistake one clear line with an example. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lateen.cli.exits import ExitCode, Failure
+from lateen.model.names import DEFAULT_NAMESPACE
+from lateen.model.protocols import protocol_named
+from lateen.model.proxies import Upstream
+
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+"""A DNS label (RFC 1123), as Kubernetes names services and namespaces."""
+_LABEL_KEY = re.compile(r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+_LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
+
+
+def _usage(message: str, hint: str = "") -> Failure:
+    return Failure(message, code=ExitCode.USAGE, hint=hint)
+
+
+def split_name(text: str, flag: str) -> tuple[str, str]:
+    """Read `NAME[.NAMESPACE]`."""
+    name, dot, namespace = text.partition(".")
+    if not dot:
+        namespace = DEFAULT_NAMESPACE
+    for part in (name, namespace):
+        if not _NAME.fullmatch(part):
+            raise _usage(
+                f"{flag} {text!r} is not NAME[.NAMESPACE]", "lower-case letters, digits and dashes, as reviews.shop"
+            )
+    return name, namespace
+
+
+def workload_flags(
+    labels: Sequence[str] | None, ports: Sequence[str] | None, upstreams: Sequence[str] | None
+) -> dict[str, Any]:
+    """Return the settings `labels`, `ports` and `upstreams`."""
+    return {
+        "labels": read_labels(labels),
+        "ports": tuple(_port(text) for text in ports or ()),
+        "upstreams": tuple(_upstream(text) for text in upstreams or ()),
+    }
+
+
+def read_labels(labels: Sequence[str] | None) -> dict[str, str]:
+    """Read `--label k=v` flags; a later one of the same key wins."""
+    read = {}
+    for text in labels or ():
+        key, equals, value = text.partition("=")
+        if not equals or not _LABEL_KEY.fullmatch(key) or not _LABEL_VALUE.fullmatch(value):
+            raise _usage(f"--label {text!r} is not KEY=VALUE", "as in --label istio=ingressgateway")
+        read[key] = value
+    return read
+
+
+def _port(text: str) -> tuple[int, str]:
+    number, slash, protocol = text.partition("/")
+    if slash and protocol_named(protocol) is None:
+        raise _usage(f"--port {text!r}: unknown protocol {protocol!r}", "http, http2, grpc, https, tls, tcp, mongo ...")
+    return _number(number, f"--port {text!r}", "as in --port 9080 or --port 9080/http"), protocol
+
+
+def _upstream(text: str) -> Upstream:
+    target, equals, local = text.rpartition("=")
+    host, colon, port = target.rpartition(":")
+    example = "as in --upstream reviews:9080=19080"
+    if not equals or not colon or not host:
+        raise _usage(f"--upstream {text!r} is not NAME:PORT=LOCALPORT", example)
+    what = f"--upstream {text!r}"
+    return Upstream(host=host, port=_number(port, what, example), local_port=_number(local, what, example))
+
+
+def read_port_map(texts: Sequence[str] | None) -> dict[int, int]:
+    """Read `--port-map PORT:BOUND` flags."""
+    read = {}
+    for text in texts or ():
+        port, _, bound = text.partition(":")
+        what, example = f"--port-map {text!r}", "as in --port-map 80:8080"
+        read[_number(port, what, example)] = _number(bound, what, example)
+    return read
+
+
+def check_control_plane(text: str) -> None:
+    """Raise Failure unless the text is HOST:PORT."""
+    host, _, port = text.rpartition(":")
+    if not host or "/" in host:
+        raise _usage(f"--control-plane {text!r} is not HOST:PORT", "as in 127.0.0.1:15010")
+    _number(port, f"--control-plane {text!r}", "as in 127.0.0.1:15010")
+
+
+def token_file(token: Path | None) -> str:
+    """Return the absolute path of the token file, empty for none. Raises Failure when there is no such file."""
+    if token is None:
+        return ""
+    if not token.is_file():
+        raise _usage(f"--token {token} is not a file")
+    return str(token.resolve())
+
+
+def _number(text: str, what: str, hint: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 0 < int(text[:9]) < 65536:
+        raise _usage(f"{what}: {text!r} is not a port between 1 and 65535", hint)
+    return int(text)
