@@ -34,8 +34,15 @@ _CLUSTER_STAT = (
     "retry_or_shadow_abandoned|original_dst_|client_ssl_socket_factory\\.|warming_state|init_fetch_timeout|"
     "dns_cache\\.|ext_authz\\.|ratelimit\\."
 )
-"""How the part of a cluster's statistic after its name begins (Envoy "Cluster statistics"). Needed because Lateen's
-cluster names hold dots, and Envoy's own rule ends a name at its first dot."""
+"""How the part of a cluster's statistic after its name begins (Envoy "Cluster statistics")."""
+
+_STATS_TAGS = {
+    "cluster_name": f"^cluster\\.((.+?);?\\.)(?:{_CLUSTER_STAT})",
+    "http_conn_manager_prefix": "^http\\.((admin|async-client|stats|[^;]+(?=;));?\\.)",
+    "tcp_prefix": "^tcp\\.((.+?);?\\.)(?:downstream_|max_downstream_|idle_timeout|upstream_|early_data_|on_demand_)",
+}
+"""Labels of the metrics page. Lateen's names hold dots and end with `;` in statistics (as Istio's do), but Envoy's own
+rules end a name at its first dot. Group 1 is cut out of the statistic's name, group 2 is the label's value."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +90,7 @@ def bootstrap(settings: BootstrapSettings) -> dict[str, Any]:
             "listeners": [_prometheus_listener(address, settings.prometheus_port)],
         },
         "stats_config": {
-            "stats_tags": [{"tag_name": "cluster_name", "regex": f"^cluster\\.((.+?)\\.)(?:{_CLUSTER_STAT})"}],
+            "stats_tags": [{"tag_name": name, "regex": regex} for name, regex in _STATS_TAGS.items()],
             "use_all_default_tags": True,
         },
         "layered_runtime": {

@@ -1,0 +1,143 @@
+"""Envoy's admin page as calls: is it live, where does it listen, drain, how many requests are in flight.
+
+Called by `envoy_process`, `lifecycle` and `status`. The readings of Envoy's answers are pure functions. Must not know:
+how Envoy was started.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from lateen.agent.http1 import Http1Error, fetch, response
+
+_GONE = (OSError, TimeoutError, Http1Error)
+_IN_FLIGHT_INBOUND = (
+    r"^(http\.inbound.*\.downstream_rq_active"
+    r"|tcp\.inbound.*\.downstream_cx_active"
+    r"|cluster\.inbound\|.*\.upstream_(rq_active|rq_pending_active))$"
+)
+_IN_FLIGHT_ALL = r"^(http\.(?!admin\.|stats\.).*\.downstream_rq_active|tcp\..*\.downstream_cx_active)$"
+_GATEWAY_LISTENER = re.compile(r"^(?:0\.0\.0\.0|\[?::\]?)_(\d+)$")
+
+
+@dataclass(frozen=True, slots=True)
+class BoundListener:
+    """A listener of the running Envoy."""
+
+    name: str
+    address: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvoyAdmin:
+    """The admin page of one Envoy. Every call is bounded in time; an Envoy that is gone gives the empty answer."""
+
+    host: str
+    port: int
+    patience: float = 2.0
+    """Seconds for one call."""
+
+    async def is_live(self) -> bool:
+        """Whether Envoy says LIVE: it has its clusters and listeners, and serves."""
+        return (await self._ask("/ready")).strip() == b"LIVE"
+
+    async def listeners(self) -> tuple[BoundListener, ...]:
+        """Return the active listeners."""
+        return read_listeners(await self._ask("/listeners?format=json", limit=8 << 20))
+
+    async def has_listener_config(self) -> bool:
+        """Whether the control plane's first answer on listeners has arrived, even when it named none."""
+        stats = read_stats(await self._ask("/stats?filter=" + quote(r"^listener_manager\.lds\.update_success$")))
+        return any(value > 0 for value in stats.values())
+
+    async def has_inbound(self, app_ports: Mapping[int, int]) -> bool:
+        """Whether each inbound cluster (`inbound|9080||`) leads to the app's port by now."""
+        page = await self._ask("/clusters?filter=" + quote(r"^inbound\|"), limit=32 << 20)
+        return all(f"inbound|{port}||::127.0.0.1:{app_port}::".encode() in page for port, app_port in app_ports.items())
+
+    async def in_flight(self, *, everything: bool) -> int:
+        """Return how many requests and TCP connections are on their way.
+
+        A sidecar counts only its inbound side: the app's own calls to others are part of the requests it serves.
+        Counted both where they enter (`http.inbound…`) and where they leave to the app (`cluster.inbound|…`).
+        """
+        # JavaScript-like lookahead does not exist in Envoy's RE2, so the pattern is applied here as well.
+        pattern = _IN_FLIGHT_ALL if everything else _IN_FLIGHT_INBOUND
+        wanted = quote("(downstream_rq_active|downstream_cx_active|upstream_rq_active|upstream_rq_pending_active)$")
+        return sum_matching(read_stats(await self._ask(f"/stats?filter={wanted}", limit=32 << 20)), pattern)
+
+    async def drain(self, *, everything: bool) -> None:
+        """Begin to drain: answers carry `connection: close`, and health checks fail.
+
+        A sidecar's outbound listeners stay: the app needs them until its last request is done.
+        """
+        await self._ask("/healthcheck/fail", method="POST")
+        await self._ask("/drain_listeners?graceful" + ("" if everything else "&inboundonly"), method="POST")
+
+    async def stop_listening(self, *, everything: bool) -> None:
+        """Close the listening sockets now; connections that are open go on."""
+        await self._ask("/drain_listeners" + ("" if everything else "?inboundonly"), method="POST")
+
+    def prometheus(self) -> AbstractAsyncContextManager[tuple[int, Any]]:
+        """Open Envoy's metrics page: status and blocks. Errors rise to the caller."""
+        return response(self.host, self.port, "/stats/prometheus")
+
+    async def _ask(self, target: str, *, method: str = "GET", limit: int = 1 << 20) -> bytes:
+        try:
+            async with asyncio.timeout(self.patience):
+                answer = await fetch(self.host, self.port, target, method=method, limit=limit)
+        except _GONE:
+            return b""
+        return answer.body
+
+
+def read_listeners(answer: bytes) -> tuple[BoundListener, ...]:
+    """Read `/listeners?format=json`; what has no IP socket (a pipe, an API listener) is left out."""
+    try:
+        statuses = json.loads(answer).get("listener_statuses", [])
+        sockets = [(status["name"], status.get("local_address", {}).get("socket_address")) for status in statuses]
+        return tuple(
+            BoundListener(str(name), str(at["address"]), int(at["port_value"]))
+            for name, at in sockets
+            if at and "port_value" in at
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return ()
+
+
+def read_stats(answer: bytes) -> dict[str, int]:
+    """Read the plain text of `/stats`: `name: number` lines; others are left out."""
+    stats = {}
+    for line in answer.decode("utf-8", "replace").splitlines():
+        name, _, value = line.rpartition(": ")
+        if name and value.isdigit():
+            stats[name] = int(value)
+    return stats
+
+
+def sum_matching(stats: Mapping[str, int], pattern: str) -> int:
+    """Return the sum of the values whose name matches."""
+    matches = re.compile(pattern).match
+    return sum(value for name, value in stats.items() if matches(name))
+
+
+def gateway_ports(listeners: tuple[BoundListener, ...], port_map: Mapping[int, int]) -> dict[int, tuple[str, int]]:
+    """Return declared port -> where it is bound, for the gateway's listeners.
+
+    The declared port is in the listener's name (`0.0.0.0_80`); else the port map, read backwards, tells.
+    """
+    declared_by_bound = {bound: declared for declared, bound in port_map.items()}
+    found = {}
+    for listener in listeners:
+        named = _GATEWAY_LISTENER.match(listener.name)
+        declared = int(named[1]) if named else declared_by_bound.get(listener.port, listener.port)
+        found[declared] = (listener.address, listener.port)
+    return dict(sorted(found.items()))

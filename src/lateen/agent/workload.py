@@ -1,0 +1,133 @@
+"""Settings turned into what others are told: the registration, Envoy's node, the line of addresses. Pure.
+
+Called by `lifecycle`. Must not know: sockets or processes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from lateen.agent.addresses import OwnAddress, host_port
+from lateen.agent.settings import GATEWAY, PROXY, AgentSettings
+from lateen.agent.status import METRICS_PATH, READY_PATH
+from lateen.envoy.bootstrap import BootstrapSettings
+from lateen.model.proxies import Interception, Proxy, ProxyType
+from lateen.model.services import Locality
+from lateen.model.workloads import WorkloadPort, WorkloadRegistration
+
+_PRIVILEGED_SHIFT = 8000
+_USUAL_GATEWAY_PORTS = {80: 8080, 443: 8443}
+
+
+def registration(settings: AgentSettings, address: str, app_ports: Mapping[int, int]) -> WorkloadRegistration:
+    """Return the first registration: not ready, and the app expected where it was told to listen."""
+    return WorkloadRegistration(
+        service="" if settings.mode == GATEWAY else settings.service,
+        namespace=settings.namespace,
+        address=address,
+        name=settings.name,
+        version=settings.version,
+        labels=dict(settings.labels),
+        service_account=settings.service_account,
+        locality=settings.locality,
+        network=settings.network,
+        ports=tuple(
+            WorkloadPort(port=port, protocol=protocol, app_port=app_ports.get(port, 0))
+            for port, protocol in settings.ports
+        ),
+    )
+
+
+def with_app_ports(registered: WorkloadRegistration, app_ports: Mapping[int, int]) -> WorkloadRegistration:
+    """Return the registration with what is known now about where the app listens."""
+    ports = tuple(replace(port, app_port=app_ports.get(port.port, port.app_port)) for port in registered.ports)
+    return replace(registered, ports=ports)
+
+
+def port_map(settings: AgentSettings, address: OwnAddress, *, unprivileged: bool) -> dict[int, int]:
+    """Return declared port -> port to bind.
+
+    A gateway that may not bind ports below 1024 moves them (80 to 8080, 443 to 8443, others up by 8000); what the user
+    mapped stands.
+    """
+    if settings.mode != GATEWAY:
+        return address.ports.moved()
+    return (_USUAL_GATEWAY_PORTS if unprivileged else {}) | dict(settings.port_map)
+
+
+def bootstrap_settings(
+    settings: AgentSettings, name: str, address: OwnAddress, control_plane: tuple[str, int], *, unprivileged: bool
+) -> BootstrapSettings:
+    """Return what Envoy's bootstrap is made of. Labels are those that the workload's endpoints carry."""
+    labels = dict(settings.labels)
+    if settings.mode != GATEWAY:
+        labels.setdefault("app", settings.service)
+        if settings.version:
+            labels.setdefault("version", settings.version)
+    return BootstrapSettings(
+        proxy=Proxy(
+            type=ProxyType.GATEWAY if settings.mode == GATEWAY else ProxyType.SIDECAR,
+            name=name,
+            namespace=settings.namespace,
+            addresses=(address.ip,),
+            labels=labels,
+            service_account=settings.service_account,
+            network=settings.network,
+            locality=Locality.parse(settings.locality),
+            interception=Interception.NONE,
+            port_map=port_map(settings, address, unprivileged=unprivileged),
+            upstreams=settings.upstreams,
+        ),
+        service=settings.service or settings.name,
+        control_plane=control_plane,
+        unprivileged=unprivileged and settings.mode == GATEWAY,
+        admin_address=address.admin_ip,
+        admin_port=address.ports.admin,
+        prometheus_port=address.ports.prometheus,
+    )
+
+
+def http_proxy(settings: AgentSettings, address: OwnAddress) -> str:
+    """Return the URL of the explicit outbound proxy; empty when the app is not to use it."""
+    if settings.mode == GATEWAY or settings.interception != PROXY:
+        return ""
+    return f"http://{host_port(address.ip, address.ports.outbound)}"
+
+
+def expected_listeners(settings: AgentSettings, address: OwnAddress) -> frozenset[tuple[str, int]]:
+    """Return where Envoy must listen before the app may start."""
+    if settings.mode == GATEWAY:
+        return frozenset()
+    ports = [port for port, _ in settings.ports] + [upstream.local_port for upstream in settings.upstreams]
+    if settings.interception == PROXY:
+        ports.append(address.ports.outbound)
+    return frozenset((address.ip, port) for port in ports)
+
+
+def addresses_line(
+    settings: AgentSettings, name: str, address: OwnAddress, listeners: Mapping[int, tuple[str, int]]
+) -> str:
+    """Return the JSON line of `--print-addresses`; keys that do not apply are left out."""
+    ip, ports = address.ip, address.ports
+    line: dict[str, Any] = {"workload": f"{name}.{settings.namespace}", "address": ip}
+    if settings.mode == GATEWAY:
+        line["listeners"] = {str(declared): host_port(*bound) for declared, bound in listeners.items()}
+    else:
+        line["inbound"] = {str(port): host_port(ip, port) for port, _ in settings.ports}
+    if url := http_proxy(settings, address):
+        line["http_proxy"] = url
+    line |= {
+        "admin": host_port(address.admin_ip, ports.admin),
+        "ready": f"http://{host_port(ip, ports.ready)}{READY_PATH}",
+        "metrics": f"http://{host_port(ip, ports.metrics)}{METRICS_PATH}",
+    }
+    return json.dumps(line)
+
+
+def gateway_port_map(settings: AgentSettings, address: OwnAddress, *, unprivileged: bool) -> dict[int, int]:
+    """Return the whole map for reading bound ports backwards, the +8000 rule included."""
+    shifted = {port: port + _PRIVILEGED_SHIFT for port in range(1, 1024)} if unprivileged else {}
+    return shifted | port_map(settings, address, unprivileged=unprivileged)
