@@ -1,0 +1,86 @@
+"""Talking to the demo's control plane over its HTTP API, as `lateen apply` does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from lateen.api.schemas import ApplyAnswer, ApplyFiles, ErrorAnswer, SourceFile
+from lateen.cli.client import FILES_TYPE
+from lateen.cli.demo.exchange import ExchangeError, exchange
+
+DEFAULT_URL = "http://127.0.0.1:15080"
+WAIT_SECONDS = 10.0
+"""Longest wait for every proxy to acknowledge what was applied."""
+
+
+class ApplyError(Exception):
+    """The control plane refused the files, or a proxy rejected what was made of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class ControlPlane:
+    """A client of one control plane."""
+
+    url: str
+
+    @property
+    def is_default(self) -> bool:
+        """Whether `lateen apply` finds it without `--server`."""
+        return self.url == DEFAULT_URL
+
+    async def ready(self) -> None:
+        """Return as soon as the control plane serves proxies; the caller limits the time."""
+        while True:
+            try:
+                if (await exchange("GET", f"{self.url}/readyz")).status == 200:
+                    return
+            except ExchangeError:
+                pass
+            await asyncio.sleep(0.03)
+
+    async def apply(self, files: Mapping[str, str], *, wait: bool = True) -> int:
+        """Apply files, name to content, and return how many proxies have acknowledged them (0 without `wait`).
+
+        Raises ApplyError when the files are refused, a proxy rejects them, or one has not answered in time.
+        """
+        query = f"?wait={WAIT_SECONDS}" if wait else ""
+        body = ApplyFiles(files=[SourceFile(name=name, content=content) for name, content in files.items()])
+        try:
+            response = await exchange(
+                "POST",
+                f"{self.url}/v1/config{query}",
+                headers={"content-type": FILES_TYPE},
+                body=msgspec.json.encode(body),
+                seconds=WAIT_SECONDS + 5,
+            )
+        except ExchangeError as error:
+            raise ApplyError(str(error)) from error
+        if response.status != 200:
+            raise ApplyError(refusal(msgspec.json.decode(response.body, type=ErrorAnswer)))
+        answer = msgspec.json.decode(response.body, type=ApplyAnswer)
+        if problems := rejections(answer):
+            raise ApplyError("\n".join(problems))
+        if wait and not answer.synced:
+            raise ApplyError(f"not every proxy has acknowledged {', '.join(files)} after {WAIT_SECONDS:.0f} s")
+        return len(answer.proxies)
+
+
+def refusal(answer: ErrorAnswer) -> str:
+    """Return the API's error and its findings as lines."""
+    lines = [answer.error.message]
+    lines += [f"{one.file}:{one.line}: {one.path}: {one.message}" for one in answer.findings]
+    return "\n".join(lines)
+
+
+def rejections(answer: ApplyAnswer) -> list[str]:
+    """Return one line for each proxy and type that Envoy rejected."""
+    return [
+        f"{proxy.id} rejected its {kind}: {status.rejection}"
+        for proxy in answer.proxies
+        for kind, status in proxy.types.items()
+        if status.state == "rejected"
+    ]

@@ -1,0 +1,49 @@
+"""Choosing addresses that nobody else uses."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+
+from lateen.cli.demo.programs import Ports
+
+HOST = "127.0.0.1"
+GATEWAY_PORTS = (8080, 15000, 15001, 15020, 15021, 15090)
+"""What a gateway binds on its address besides what it declares. All free: it can be `localhost`, as people expect."""
+
+Free = Callable[[int], bool]
+
+
+def is_free(port: int) -> bool:
+    """Whether the port of 127.0.0.1 can be bound.
+
+    Without SO_REUSEPORT on purpose: two Envoys that set it share a port in silence.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+            probe.listen(1)
+        except OSError:
+            return False
+        return True
+
+
+def any_free_port() -> int:
+    """Return a port that the kernel has just given and taken back."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def choose_ports(free: Free = is_free, other: Callable[[], int] = any_free_port) -> Ports:
+    """Return the control plane's usual ports, each replaced by another one where it is taken."""
+    usual = Ports()
+    grpc, http, monitoring = (port if free(port) else other() for port in (usual.grpc, usual.http, usual.monitoring))
+    return Ports(grpc=grpc, http=http, monitoring=monitoring)
+
+
+def choose_gateway_address(free: Free = is_free) -> str:
+    """Return 127.0.0.1 when a gateway has room there, else an empty string: the agent finds an address of its own."""
+    return HOST if all(map(free, GATEWAY_PORTS)) else ""

@@ -1,0 +1,100 @@
+"""What the demo starts, as command lines: one control plane, one gateway, six services. Pure.
+
+Each program is an ordinary `lateen` command that a reader could type; `typed` gives it in that form.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import dataclass
+
+BOOKSHOP = (
+    ("details", "v1"),
+    ("ratings", "v1"),
+    ("reviews", "v1"),
+    ("reviews", "v2"),
+    ("reviews", "v3"),
+    ("productpage", "v1"),
+)
+"""Service and version of each workload."""
+
+_SINGLE = {"details", "ratings", "productpage"}
+GATEWAY = "ingress gateway"
+CONTROL_PLANE = "control plane"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """Where the control plane listens, on 127.0.0.1."""
+
+    grpc: int = 15010
+    http: int = 15080
+    monitoring: int = 15014
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """One process of the demo."""
+
+    name: str
+    arguments: tuple[str, ...]
+    """Behind `lateen`."""
+    announces: bool = True
+    """Whether it writes its addresses as the first line of stdout once it is ready."""
+
+    @property
+    def typed(self) -> str:
+        """The command as a reader would type it."""
+        return shlex.join(("lateen", *self.arguments))
+
+
+def control_plane(ports: Ports) -> Program:
+    """Return the control plane, its configuration in memory."""
+    return Program(
+        name=CONTROL_PLANE,
+        arguments=(
+            "serve",
+            *("--store", "memory:"),
+            *("--grpc", f"127.0.0.1:{ports.grpc}"),
+            *("--http", f"127.0.0.1:{ports.http}"),
+            *("--monitoring", f"127.0.0.1:{ports.monitoring}"),
+        ),
+        announces=False,
+    )
+
+
+def gateway(ports: Ports, address: str) -> Program:
+    """Return the ingress gateway; an empty `address` lets the agent choose a loopback address of its own."""
+    return Program(
+        name=GATEWAY,
+        arguments=(
+            *("proxy", "gateway", "--name", "bookshop-gateway", "--namespace", "default"),
+            *("--label", "istio=ingressgateway", "--port-map", "80:8080"),
+            *(("--address", address) if address else ()),
+            *("--control-plane", f"127.0.0.1:{ports.grpc}", "--print-addresses"),
+        ),
+    )
+
+
+def workload(ports: Ports, service: str, version: str) -> Program:
+    """Return one service of the bookshop with its sidecar."""
+    module = f"lateen.cli.demo.bookshop.{service}"
+    return Program(
+        name=workload_name(service, version),
+        arguments=(
+            *("run", "--service", service, "--version", version, "--port", "9080/http"),
+            *("--control-plane", f"127.0.0.1:{ports.grpc}", "--print-addresses"),
+            *("--", sys.executable, "-m", module, *(() if service in _SINGLE else (version,))),
+        ),
+    )
+
+
+def workload_name(service: str, version: str) -> str:
+    """Return the name of a workload as the demo's tables show it."""
+    return service if service in _SINGLE else f"{service} {version}"
+
+
+def data_plane(ports: Ports, gateway_address: str) -> tuple[Program, ...]:
+    """Return everything that has an Envoy, the gateway first."""
+    return (gateway(ports, gateway_address), *(workload(ports, *one) for one in BOOKSHOP))
