@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -47,24 +47,24 @@ def build_state(
     Of objects with one key the oldest counts; of catalogues with one name, and of registrations with one
     namespace and name, the first in canonical order.
     """
-    chosen = _sorted_objects(objects)
+    chosen = _Chosen(objects)
     books = _sorted_catalogues(catalogues)
     registrations = _sorted_registrations(books)
     services, endpoints = _settle(chosen, books, registrations, mesh_config)
     rules = [
         _bind_virtual_service(item, mesh_config)
-        for item in with_delegates(_of(chosen, VirtualService), mesh_config.default_virtual_service_export_to)
+        for item in with_delegates(chosen.of(VirtualService), mesh_config.default_virtual_service_export_to)
     ]
     return MeshState(
-        version=_version(chosen.values(), books, registrations, mesh_config),
+        version=_version(chosen.all, books, registrations, mesh_config),
         mesh_config=mesh_config,
         services=services,
         endpoints=endpoints,
         virtual_services=tuple(rules),
-        destination_rules=_bind_destination_rules(_of(chosen, DestinationRule), mesh_config),
-        gateways=tuple(_of(chosen, Gateway)),
-        sidecars=tuple(_of(chosen, Sidecar)),
-        secrets={(item.key.namespace, item.key.name): item for item in _of(chosen, Secret)},
+        destination_rules=_bind_destination_rules(chosen.of(DestinationRule), mesh_config),
+        gateways=tuple(chosen.of(Gateway)),
+        sidecars=tuple(chosen.of(Sidecar)),
+        secrets={(item.key.namespace, item.key.name): item for item in chosen.of(Secret)},
         workloads=registrations,
     )
 
@@ -72,27 +72,25 @@ def build_state(
 # --- canonical order -----------------------------------------------------------------------------------------
 
 
-def _sorted_objects(objects: Iterable[ConfigObject[Any]]) -> dict[ObjectKey, ConfigObject[Any]]:
-    """Return objects by key in Istio's order: oldest first, then by name, then by namespace."""
-    ordered = sorted(
-        objects,
-        key=lambda item: (
-            item.created,
-            item.key.name,
-            item.key.namespace,
-            item.key.kind,
-            item.digest,
-            str(item.origin),
-        ),
-    )
-    chosen: dict[ObjectKey, ConfigObject[Any]] = {}
-    for item in ordered:
-        chosen.setdefault(item.key, item)
-    return chosen
+class _Chosen:
+    """The objects that count, in Istio's order: oldest first, then by name, then by namespace."""
+
+    def __init__(self, objects: Iterable[ConfigObject[Any]]) -> None:
+        by_key: dict[ObjectKey, ConfigObject[Any]] = {}
+        for item in sorted(objects, key=_age):
+            by_key.setdefault(item.key, item)
+        self.all = tuple(by_key.values())
+        self._by_spec: defaultdict[type, list[ConfigObject[Any]]] = defaultdict(list)
+        for item in self.all:
+            self._by_spec[type(item.spec)].append(item)
+
+    def of(self, spec: type[SpecT]) -> list[ConfigObject[SpecT]]:
+        """Return the objects with this kind of spec."""
+        return self._by_spec[spec]
 
 
-def _of(chosen: Mapping[ObjectKey, ConfigObject[Any]], spec: type[SpecT]) -> list[ConfigObject[SpecT]]:
-    return [cast("ConfigObject[SpecT]", item) for item in chosen.values() if type(item.spec) is spec]
+def _age(item: ConfigObject[Any]) -> tuple[str, ...]:
+    return (item.created, item.key.name, item.key.namespace, item.key.kind, item.digest, str(item.origin))
 
 
 def _sorted_catalogues(catalogues: Iterable[Catalogue]) -> tuple[Catalogue, ...]:
@@ -151,7 +149,7 @@ def _canonical(value: Any) -> bytes:
 
 
 def _settle(
-    chosen: Mapping[ObjectKey, ConfigObject[Any]],
+    chosen: _Chosen,
     catalogues: Sequence[Catalogue],
     registrations: Sequence[WorkloadRegistration],
     mesh_config: MeshConfig,
@@ -169,17 +167,15 @@ def _settle(
             *registered,
             *(
                 from_entry(item.spec, item.key.namespace, item.key.name, item.labels)
-                for item in _of(chosen, WorkloadEntry)
+                for item in chosen.of(WorkloadEntry)
             ),
         ]
     )
     claims: defaultdict[Hostname, list[Claim]] = defaultdict(list)
-    kubernetes = kubernetes_claims(
-        _of(chosen, ServiceSpec), _of(chosen, EndpointSlice), _of(chosen, Endpoints), export_to
-    )
+    kubernetes = kubernetes_claims(chosen.of(ServiceSpec), chosen.of(EndpointSlice), chosen.of(Endpoints), export_to)
     for found in (
         kubernetes,
-        entry_claims(_of(chosen, ServiceEntry), export_to),
+        entry_claims(chosen.of(ServiceEntry), export_to),
         catalogue_claims(catalogues),
         implied_claims(registrations, export_to),
     ):

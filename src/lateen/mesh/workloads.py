@@ -170,7 +170,8 @@ class WorkloadIndex:
         self, namespace: str, selector: Mapping[str, str], ports: tuple[ServicePort, ...], *, only_ips: bool
     ) -> tuple[Endpoint, ...]:
         """Return the endpoints of the selected workloads behind these ports, workload by workload."""
-        key = (namespace, tuple(sorted(selector.items())), ports, only_ips)
+        numbers = tuple((port.number, port.name, port.target_port) for port in ports)
+        key = (namespace, tuple(sorted(selector.items())), numbers, only_ips)
         if key not in self._endpoints:
             chosen = self.select(namespace, selector)
             self._endpoints[key] = endpoints_behind(
