@@ -48,18 +48,23 @@ class _Walk:
     """State of one walk: the rules, and what was found so far."""
 
     protobuf: bool
+    secret: bool
     found: list[Violation] = field(default_factory=list)
 
     def wrong_type(self, path: Path, wanted: str, value: object, hint: str = "") -> None:
+        if self.secret:
+            self.found.append(Violation(path, f"must be {wanted}", "", WRONG_TYPE))
+            return
         self.found.append(Violation(path, f"must be {wanted}, not {_described(value)}", hint, WRONG_TYPE))
 
 
-def check(value: Mapping[str, Any], struct: type[Spec], *, protobuf: bool) -> Decoded:
+def check(value: Mapping[str, Any], struct: type[Spec], *, protobuf: bool, secret: bool = False) -> Decoded:
     """Check and normalize a JSON object against a struct.
 
     `protobuf` admits snake_case names and numbers in quotes, as Istio does for its own kinds and Kubernetes does not.
+    `secret` keeps values out of messages.
     """
-    walk = _Walk(protobuf=protobuf)
+    walk = _Walk(protobuf=protobuf, secret=secret)
     normal = _struct(walk, value, struct, ())
     return Decoded(tuple(walk.found), normal if isinstance(normal, dict) else {})
 
@@ -77,7 +82,7 @@ def closest(word: str, known: Iterable[str]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Fields:
+class Fields:
     """Fields of a struct under every name they may have."""
 
     types: Mapping[str, inspect.Type]
@@ -86,21 +91,21 @@ class _Fields:
 
 
 @cache  # a pure function of the class: its fields never change
-def fields_of(struct: type[Spec]) -> _Fields:
+def fields_of(struct: type[msgspec.Struct]) -> Fields:
     """Return the fields of a struct by their names in documents."""
     described = inspect.type_info(struct)
     assert isinstance(described, inspect.StructType)
     types = {one.encode_name: one.type for one in described.fields}
     snake = {one.name.rstrip("_"): one.encode_name for one in described.fields}
     snake |= {old: new for old, new in _OLD_NAMES.items() if new in types}
-    return _Fields(
+    return Fields(
         types=types,
         required=tuple(one.encode_name for one in described.fields if one.required),
         snake={old: new for old, new in snake.items() if old not in types},
     )
 
 
-def _struct(walk: _Walk, value: object, struct: type[Spec], path: Path) -> Any:
+def _struct(walk: _Walk, value: object, struct: type[msgspec.Struct], path: Path) -> Any:
     if not isinstance(value, Mapping):
         walk.wrong_type(path, "a mapping", value, _mapping_hint(struct))
         return None
@@ -125,7 +130,7 @@ def _struct(walk: _Walk, value: object, struct: type[Spec], path: Path) -> Any:
     return normal
 
 
-def _unknown(struct: type[Spec], key: str, path: Path) -> Violation:
+def _unknown(struct: type[msgspec.Struct], key: str, path: Path) -> Violation:
     fields = fields_of(struct)
     if near := closest(key, fields.types):
         hint = f"did you mean `{near}`?"
@@ -138,7 +143,7 @@ def _unknown(struct: type[Spec], key: str, path: Path) -> Violation:
     return Violation((*path, key), f"unknown field `{key}`", hint, UNKNOWN_FIELD)
 
 
-def _field_inside(struct: type[Spec], key: str) -> str:
+def _field_inside(struct: type[msgspec.Struct], key: str) -> str:
     """Return the name of the field whose own struct has `key`, for a field one level too high."""
     for name, expected in fields_of(struct).types.items():
         for option in expected.types if isinstance(expected, inspect.UnionType) else (expected,):
@@ -147,7 +152,7 @@ def _field_inside(struct: type[Spec], key: str) -> str:
     return ""
 
 
-def _mapping_hint(struct: type[Spec]) -> str:
+def _mapping_hint(struct: type[msgspec.Struct]) -> str:
     names = list(fields_of(struct).types)
     return f"write its fields below it, such as `{names[0]}: …`" if names else ""
 

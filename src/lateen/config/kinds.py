@@ -139,7 +139,7 @@ def find_kind(group: str, name: str) -> Kind | None:
 
 
 def kind_named(word: str) -> Kind | None:
-    """Return the kind that a user means by `virtualservice`, `VirtualServices`, `vs` or `virtualservices.networking…`."""
+    """Return the kind that a user means by `virtualservice`, `vs` or `virtualservices.networking.istio.io`."""
     wanted = word.lower().split(".", 1)[0]
     for kind in KINDS.values():
         if wanted in (kind.name.lower(), kind.plural, *kind.short_names):

@@ -6,10 +6,17 @@ Called by `mesh`, `generate`, the stores and the commands. Field names are Istio
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from enum import Enum
+from typing import Any
 
 import msgspec
 
+from lateen.config.acting import ACTING, ALL, Acting, Table, inert_fields, only
+from lateen.config.codes import NO_EFFECT, WRONG_TYPE, Subject
+from lateen.config.decoding import check, decode
+from lateen.config.documents import Document, problem_findings, read_documents
 from lateen.config.extension_providers import ExtensionProvider
 from lateen.config.networking import (
     ClientTLSSettings,
@@ -21,7 +28,11 @@ from lateen.config.networking import (
     TcpKeepalive,
     ZoneAwareLoadBalancerSetting,
 )
+from lateen.config.positions import Path, render_path
 from lateen.config.proxy_config import ProxyConfig
+from lateen.config.validation.fields import duration, http_retry, locality_setting, port_number
+from lateen.config.violations import Violation
+from lateen.model.findings import Finding, has_errors
 
 
 class ConfigSourceResource(Enum):
@@ -289,3 +300,95 @@ class MeshConfig(Spec, frozen=True, kw_only=True):
     tls_defaults: TLSConfig | None = None
     default_traffic_policy: DefaultTrafficPolicy | None = None
     service_entry_visibility: ServiceEntryVisibility | None = None
+
+
+ACTING_MESH: dict[type[msgspec.Struct], Acting] = {
+    MeshConfig: only(
+        "connectTimeout",
+        "protocolDetectionTimeout",
+        "tcpKeepalive",
+        "accessLogFile",
+        "accessLogFormat",
+        "accessLogEncoding",
+        "outboundTrafficPolicy",
+        "trustDomain",
+        "rootNamespace",
+        "defaultServiceExportTo",
+        "defaultVirtualServiceExportTo",
+        "defaultDestinationRuleExportTo",
+        "h2UpgradePolicy",
+        "defaultHttpRetryPolicy",
+        "pathNormalization",
+    ),
+    MeshOutboundTrafficPolicy: only("mode", values={"mode": frozenset(("REGISTRY_ONLY", "ALLOW_ANY"))}),
+    ProxyPathNormalization: ALL,
+}
+"""Which settings of the mesh act; `tcpKeepalive` and the retry policy are structs of `config.acting`."""
+
+_TABLE: Table = ACTING | ACTING_MESH
+_DURATIONS = ("connectTimeout", "hboneIdleTimeout", "dnsRefreshRate")
+_SUBJECT = Subject(kind="MeshConfig")
+
+
+def parse_mesh_config(content: bytes, file: str) -> tuple[MeshConfig, tuple[Finding, ...]]:
+    """Read a MeshConfig: plain YAML of its fields, or Istio's ConfigMap with that YAML under `data.mesh`.
+
+    With an error among the findings the default MeshConfig is returned. Empty content is the default too.
+    """
+    read = read_documents(content, file)
+    findings = list(read.findings)
+    result = MeshConfig()
+    for document in read.documents:
+        value = document.value.get("data")
+        if document.value.get("kind") == "ConfigMap" and isinstance(value, dict):
+            result, inner = _from_config_map(document, value, file)
+            findings += inner
+            continue
+        findings += problem_findings(document, file, _SUBJECT)
+        result, inner = _decoded(document, file)
+        findings += inner
+    return (MeshConfig() if has_errors(findings) else result), tuple(findings)
+
+
+def _from_config_map(document: Document, data: dict[str, Any], file: str) -> tuple[MeshConfig, list[Finding]]:
+    """Read the text under `data.mesh`; findings inside it point at the right line of the file."""
+    line, column = document.positions.line_of(("data", "mesh"))
+    text = data.get("mesh")
+    if text is None:
+        return MeshConfig(), []
+    if not isinstance(text, str):
+        message = "must be the text of a MeshConfig; write `mesh: |-` and indent the settings below it"
+        place = replace(_SUBJECT, path="data.mesh")
+        return MeshConfig(), [WRONG_TYPE.finding(message, file=file, place=(line, column), subject=place)]
+    result, inner = parse_mesh_config(text.encode(), file)
+    # A block scalar begins on the line after its key.
+    return result, [replace(one, line=one.line + line) for one in inner]
+
+
+def _decoded(document: Document, file: str) -> tuple[MeshConfig, list[Finding]]:
+    checked = check(document.value, MeshConfig, protobuf=True)
+    violations = list(checked.violations)
+    result = MeshConfig()
+    if not violations:
+        result = decode(checked, MeshConfig)
+        violations += _violations(result, checked.normal)
+        inert = inert_fields(checked.normal, MeshConfig, table=_TABLE)
+        violations += (Violation(path, text, "", NO_EFFECT) for path, text in inert)
+    findings = []
+    for violation in violations:
+        place = document.positions.line_of(violation.path)
+        subject = replace(_SUBJECT, path=render_path(violation.path))
+        findings.append(violation.code.finding(violation.text, file=file, place=place, subject=subject))
+    return result, findings
+
+
+def _violations(config: MeshConfig, normal: dict[str, Any]) -> Iterator[Violation]:
+    yield from port_number(("proxyListenPort",), config.proxy_listen_port)
+    for name in _DURATIONS:
+        if name in normal:
+            yield from duration((name,), normal[name])
+    path: Path = ("protocolDetectionTimeout",)
+    if path[0] in normal:
+        yield from duration(path, config.protocol_detection_timeout, minimum=0)
+    yield from http_retry(("defaultHttpRetryPolicy",), config.default_http_retry_policy)
+    yield from locality_setting(("localityLbSetting",), config.locality_lb_setting, has_outlier_detection=True)

@@ -12,6 +12,7 @@ Path = tuple[str | int, ...]
 """Way from the document's root to a field: mapping keys and list indexes."""
 
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]+")
+_CAPITAL = re.compile(r"([A-Z])")
 _PART = re.compile(r"\[(\d+)\]|\[([^\]]+)\]|\.?([A-Za-z0-9_-]+)")
 
 
@@ -60,10 +61,15 @@ class Positions:
         return self.root.line, self.root.column
 
     def line_of(self, path: Path | str) -> tuple[int, int]:
-        """Return line and column of a field, or of the nearest parent that stands in the document."""
+        """Return line and column of a field, or of the nearest parent that stands in the document.
+
+        The document may have written a field under its snake_case name.
+        """
         place = self.root
         for part in read_path(path) if isinstance(path, str) else path:
             child = place.children.get(part)
+            if child is None and isinstance(part, str):
+                child = place.children.get(_CAPITAL.sub(r"_\1", part).lower())
             if child is None:
                 break
             place = child

@@ -55,7 +55,7 @@ def resolve_tagged(tag: str, text: str) -> Scalar:
     if kind not in fits:
         raise ValueError(f"the tag {tag!r} has no meaning here; write the value without it")
     if not fits[kind]:
-        raise ValueError(f"{text!r} is not of the type that its tag {tag!r} says")
+        raise ValueError(f"the value is not of the type that its tag {tag!r} says")
     return value
 
 

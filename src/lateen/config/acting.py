@@ -1,0 +1,232 @@
+"""Which fields act in this version: what is set but does nothing is said, never dropped in silence.
+
+Called by `config.parsing`, `config.mesh_config` (which has a table of its own) and `config.unsupported`, which
+writes the reference page. The table names, for each struct, the fields that act; a struct that is not in it acts in
+none, so a kind added to the schema is reported until someone makes it act and says so here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from msgspec import inspect
+
+from lateen.config import kubernetes as k8s
+from lateen.config import networking as istio
+from lateen.config.decoding import fields_of
+from lateen.config.positions import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acting:
+    """What acts in one struct."""
+
+    fields: frozenset[str] | None = None
+    """Names of the acting fields, None for all."""
+    silent: frozenset[str] = frozenset()
+    """Fields that can have no meaning for a mesh (how a cloud provisions a load balancer): no warning for them."""
+    values: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """For a field that acts with some values only: those values."""
+
+    def acts(self, name: str) -> bool:
+        """Whether setting the field has an effect, or rightly none."""
+        return self.fields is None or name in self.fields or name in self.silent
+
+
+ALL = Acting()
+
+
+def only(*names: str, values: Mapping[str, frozenset[str]] | None = None) -> Acting:
+    """Return that these fields act."""
+    return Acting(fields=frozenset(names), values=values or {})
+
+
+def all_but(struct: type[msgspec.Struct], *names: str, values: Mapping[str, frozenset[str]] | None = None) -> Acting:
+    """Return that all fields of the struct but these act."""
+    known = frozenset(fields_of(struct).types)
+    assert known.issuperset(names), (struct, names)
+    return Acting(fields=known - frozenset(names), values=values or {})
+
+
+def _every(*structs: type[msgspec.Struct]) -> dict[type[msgspec.Struct], Acting]:
+    return dict.fromkeys(structs, ALL)
+
+
+_VIRTUAL_SERVICE: dict[type[msgspec.Struct], Acting] = _every(
+    istio.VirtualService,
+    istio.HTTPRoute,
+    istio.HTTPMatchRequest,
+    istio.StringMatch,
+    istio.HTTPRouteDestination,
+    istio.RouteDestination,
+    istio.Destination,
+    istio.PortSelector,
+    istio.Headers,
+    istio.HeaderOperations,
+    istio.HTTPRedirect,
+    istio.HTTPDirectResponse,
+    istio.HTTPBody,
+    istio.HTTPRewrite,
+    istio.RegexRewrite,
+    istio.HTTPRetry,
+    istio.CorsPolicy,
+    istio.HTTPFaultInjection,
+    istio.Percent,
+    istio.HTTPMirrorPolicy,
+    istio.Delegate,
+    istio.TLSRoute,
+    istio.TLSMatchAttributes,
+    istio.TCPRoute,
+    istio.L4MatchAttributes,
+) | {
+    istio.FaultDelay: all_but(istio.FaultDelay, "exponentialDelay"),
+    istio.FaultAbort: all_but(istio.FaultAbort, "http2Error"),
+}
+
+_DESTINATION_RULE: dict[type[msgspec.Struct], Acting] = _every(
+    istio.DestinationRule,
+    istio.MatchLabelsSelector,
+    istio.Subset,
+    istio.PortTrafficPolicy,
+    istio.ConsistentHashLB,
+    istio.HTTPCookie,
+    istio.HTTPCookieAttribute,
+    istio.RingHash,
+    istio.MagLev,
+    istio.WarmupConfiguration,
+    istio.ConnectionPoolSettings,
+    istio.TCPSettings,
+    istio.TcpKeepalive,
+    istio.HTTPSettings,
+    istio.Http2KeepAlive,
+    istio.OutlierDetection,
+    istio.ProxyProtocol,
+    istio.RetryBudget,
+) | {
+    istio.TrafficPolicy: all_but(istio.TrafficPolicy, "tunnel"),
+    istio.LoadBalancerSettings: all_but(istio.LoadBalancerSettings, "localityLbSetting", "zoneAwareLbSetting"),
+    istio.ClientTLSSettings: only(
+        "mode",
+        "sni",
+        "caCertificates",
+        "subjectAltNames",
+        "insecureSkipVerify",
+        values={"mode": frozenset(("DISABLE", "SIMPLE"))},
+    ),
+}
+
+_GATEWAY: dict[type[msgspec.Struct], Acting] = {
+    istio.Gateway: ALL,
+    istio.ConfigPort: ALL,
+    istio.Server: all_but(istio.Server, "defaultEndpoint"),
+    istio.TLSCertificate: all_but(istio.TLSCertificate, "caCertificates"),
+    istio.ServerTLSSettings: only(
+        "httpsRedirect",
+        "mode",
+        "serverCertificate",
+        "privateKey",
+        "credentialName",
+        "credentialNames",
+        "tlsCertificates",
+        "minProtocolVersion",
+        "maxProtocolVersion",
+        "cipherSuites",
+        values={"mode": frozenset(("PASSTHROUGH", "SIMPLE"))},
+    ),
+}
+
+_SERVICES: dict[type[msgspec.Struct], Acting] = {
+    istio.ServiceEntry: all_but(
+        istio.ServiceEntry,
+        "subjectAltNames",
+        values={"resolution": frozenset(("NONE", "STATIC", "DNS", "DNS_ROUND_ROBIN"))},
+    ),
+    istio.WorkloadEntry: all_but(istio.WorkloadEntry, "network"),
+    istio.WorkloadSelector: ALL,
+    istio.Sidecar: only("workloadSelector", "egress", "outboundTrafficPolicy"),
+    istio.IstioEgressListener: only("hosts"),
+    istio.OutboundTrafficPolicy: only("mode"),
+}
+
+_KUBERNETES: dict[type[msgspec.Struct], Acting] = _every(
+    k8s.KubernetesServicePort,
+    k8s.EndpointSlice,
+    k8s.EndpointSlicePort,
+    k8s.EndpointConditions,
+    k8s.SliceEndpoint,
+    k8s.ObjectReference,
+    k8s.Endpoints,
+    k8s.EndpointSubset,
+    k8s.EndpointAddress,
+    k8s.EndpointPort,
+    k8s.Secret,
+    k8s.ConfigMap,
+    k8s.Namespace,
+) | {
+    # What provisions addresses and node ports is the cluster's business, not a proxy's: silent. Affinity is not.
+    k8s.ServiceSpec: Acting(values={"sessionAffinity": frozenset(("None", ""))}),
+}
+
+Table = dict[type[msgspec.Struct], Acting]
+ACTING: Table = _VIRTUAL_SERVICE | _DESTINATION_RULE | _GATEWAY | _SERVICES | _KUBERNETES
+"""By struct. One that is not here acts in none of its fields."""
+
+_NONE = Acting(fields=frozenset())
+
+
+def inert_fields(
+    value: Mapping[str, Any], struct: type[msgspec.Struct], path: Path = (), *, table: Table = ACTING
+) -> Iterator[tuple[Path, str]]:
+    """Yield path and message of every field that is set in a normalized value but does not act."""
+    acting = table.get(struct, _NONE)
+    types = fields_of(struct).types
+    for name, item in value.items():
+        here = (*path, name)
+        if not acting.acts(name):
+            yield here, f"`{name}` is read but has no effect in this version"
+        elif name in acting.values and item not in acting.values[name]:
+            known = ", ".join(sorted(word for word in acting.values[name] if word))
+            yield here, f"`{name}: {item}` is read but has no effect in this version; what acts is {known}"
+        elif name in types:
+            yield from _inert_below(item, types[name], here, table)
+
+
+def _inert_below(item: Any, expected: inspect.Type, path: Path, table: Table) -> Iterator[tuple[Path, str]]:
+    match expected:
+        case inspect.UnionType():
+            for option in expected.types:
+                if isinstance(option, inspect.StructType):
+                    yield from _inert_below(item, option, path, table)
+        case inspect.StructType():
+            yield from inert_fields(item, expected.cls, path, table=table)
+        case inspect.ListType(item_type=inspect.StructType() as each):
+            for index, one in enumerate(item):
+                yield from inert_fields(one, each.cls, (*path, index), table=table)
+        case inspect.DictType(value_type=inspect.StructType() as each):
+            for key, one in item.items():
+                yield from inert_fields(one, each.cls, (*path, key), table=table)
+        case _:
+            return
+
+
+def inert_paths(struct: type[msgspec.Struct], prefix: str = "", *, table: Table = ACTING) -> Iterator[str]:
+    """Yield every path of a schema that does not act, `trafficPolicy.tunnel`; `tls.mode: MUTUAL` for values."""
+    acting = table.get(struct, _NONE)
+    for name, expected in fields_of(struct).types.items():
+        here = f"{prefix}{name}"
+        if not acting.acts(name):
+            yield here
+            continue
+        options = expected.types if isinstance(expected, inspect.UnionType) else (expected,)
+        for option in options:
+            each = option.item_type if isinstance(option, inspect.ListType) else option
+            each = each.value_type if isinstance(each, inspect.DictType) else each
+            suffix = "[]" if isinstance(option, inspect.ListType) else ""
+            if isinstance(each, inspect.StructType):
+                yield from inert_paths(each.cls, f"{here}{suffix}.", table=table)
+            elif isinstance(each, inspect.EnumType) and name in acting.values:
+                words = (member.value for member in each.cls)
+                yield from (f"{here}: {word}" for word in words if word not in acting.values[name])

@@ -1,0 +1,195 @@
+"""Rules of a Gateway: its servers, their ports, hosts and TLS."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lateen.config.metadata import DNS_LABEL, Metadata
+from lateen.config.networking import ConfigPort, Gateway, Server, ServerTLSMode, ServerTLSSettings, TLSProtocolVersion
+from lateen.config.positions import Path
+from lateen.config.validation import fields
+from lateen.config.violations import Violation, warning
+from lateen.model.protocols import Protocol, protocol_named
+
+CIPHER_SUITES = frozenset(
+    (
+        "ECDHE-ECDSA-AES128-GCM-SHA256",
+        "ECDHE-RSA-AES128-GCM-SHA256",
+        "ECDHE-ECDSA-AES256-GCM-SHA384",
+        "ECDHE-RSA-AES256-GCM-SHA384",
+        "ECDHE-ECDSA-CHACHA20-POLY1305",
+        "ECDHE-RSA-CHACHA20-POLY1305",
+        "ECDHE-PSK-CHACHA20-POLY1305",
+        "ECDHE-ECDSA-AES128-SHA",
+        "ECDHE-RSA-AES128-SHA",
+        "ECDHE-PSK-AES128-CBC-SHA",
+        "ECDHE-ECDSA-AES256-SHA",
+        "ECDHE-RSA-AES256-SHA",
+        "ECDHE-PSK-AES256-CBC-SHA",
+        "AES128-GCM-SHA256",
+        "AES256-GCM-SHA384",
+        "AES128-SHA",
+        "AES256-SHA",
+        "PSK-AES128-CBC-SHA",
+        "PSK-AES256-CBC-SHA",
+        "DES-CBC3-SHA",
+    )
+)
+"""What BoringSSL knows, by OpenSSL's names."""
+
+_CERTIFICATE_MODES = frozenset((ServerTLSMode.SIMPLE, ServerTLSMode.MUTUAL, ServerTLSMode.OPTIONAL_MUTUAL))
+_PASSTHROUGH_MODES = frozenset((ServerTLSMode.PASSTHROUGH, ServerTLSMode.AUTO_PASSTHROUGH))
+_OWN_CERTIFICATE = (
+    "serverCertificate",
+    "privateKey",
+    "caCertificates",
+    "tlsCertificates",
+    "credentialName",
+    "credentialNames",
+)
+
+
+def gateway(spec: Gateway, metadata: Metadata) -> Iterator[Violation]:
+    """The whole object."""
+    if not DNS_LABEL.fullmatch(metadata.name):
+        hint = "use lower-case letters, digits and `-`"
+        yield Violation((), f"{metadata.name!r} is not a name for a Gateway, which may have no dots", hint)
+    if not spec.servers:
+        yield Violation((), "the Gateway has no servers", "add `servers: [{port: …, hosts: …}]`")
+    names: dict[str, int] = {}
+    for index, server in enumerate(spec.servers):
+        here: Path = ("servers", index)
+        yield from _server(here, server)
+        if server.port is None:
+            continue
+        if server.port.name and server.port.name in names:
+            message = f"the port name {server.port.name!r} stands twice (also in server {names[server.port.name]})"
+            yield Violation((*here, "port", "name"), message, "give each server's port its own name")
+        names.setdefault(server.port.name, index)
+    yield from fields.selector(("selector",), spec.selector)
+
+
+def _server(path: Path, server: Server) -> Iterator[Violation]:
+    if not server.hosts:
+        yield Violation(path, "the server has no hosts", 'add `hosts: ["*"]`')
+    for index, host in enumerate(server.hosts):
+        yield from fields.host_and_namespace((*path, "hosts", index), host, gateway=True)
+    yield from _bind((*path, "bind"), server)
+    yield from server_tls((*path, "tls"), server.tls)
+    if server.port is None:
+        yield Violation(path, "the field `port` is required", "add `port: {number: 80, name: http, protocol: HTTP}`")
+        return
+    yield from _port((*path, "port"), server.port, server.bind)
+    yield from _tls_fits(path, server, protocol_named(server.port.protocol))
+
+
+def _port(path: Path, port: ConfigPort, bind: str) -> Iterator[Violation]:
+    if not port.protocol:
+        yield Violation(path, "the field `protocol` is required", "add `protocol: HTTP`")
+    yield from fields.protocol((*path, "protocol"), port.protocol)
+    if port.number or not bind.startswith(fields.UNIX_PREFIX):
+        yield from fields.port_number((*path, "number"), port.number)
+    if port.target_port:
+        yield Violation((*path, "targetPort"), "has no meaning in a Gateway", "remove it")
+    if not port.name:
+        yield Violation(path, "the field `name` is required", "add `name: http`")
+
+
+def _bind(path: Path, server: Server) -> Iterator[Violation]:
+    if server.bind.startswith(fields.UNIX_PREFIX):
+        yield from fields.unix_path(path, server.bind)
+        if server.port is not None and server.port.number:
+            yield Violation(path, "a Unix socket has no port", "set `port.number: 0`")
+    elif server.bind:
+        yield from fields.ip_address(path, server.bind)
+
+
+def _tls_fits(path: Path, server: Server, protocol: Protocol | None) -> Iterator[Violation]:
+    """HTTPS and TLS need `tls`; plain HTTP admits only its redirect; the rest has none."""
+    if protocol is None:
+        return
+    tls = server.tls
+    if protocol.is_tls and tls is None:
+        yield Violation(path, f"a server of protocol {protocol.value} needs `tls`", "add `tls: {mode: SIMPLE, …}`")
+    elif tls is not None and not protocol.is_tls:
+        if not protocol.is_http:
+            yield Violation((*path, "tls"), f"protocol {protocol.value} takes no TLS settings", "write protocol TLS")
+        elif tls.mode is not ServerTLSMode.PASSTHROUGH or tls.private_key or tls.server_certificate:
+            hint = "write protocol HTTPS, or keep only httpsRedirect"
+            yield Violation((*path, "tls"), f"protocol {protocol.value} takes no certificates", hint)
+    if tls is not None and tls.https_redirect and not protocol.is_http:
+        yield warning((*path, "tls", "httpsRedirect"), "only a plain HTTP server can redirect to HTTPS", "remove it")
+
+
+def server_tls(path: Path, tls: ServerTLSSettings | None) -> Iterator[Violation]:
+    """TLS of a port; Sidecars use the same struct."""
+    if tls is None:
+        return
+    yield from _versions(path, tls)
+    given = [name for name in _OWN_CERTIFICATE if _setting(tls, name)]
+    if tls.mode is ServerTLSMode.ISTIO_MUTUAL:
+        for name in given:
+            yield Violation((*path, name), f"mode ISTIO_MUTUAL uses the mesh's certificates, not `{name}`", "remove it")
+        return
+    if tls.mode in _PASSTHROUGH_MODES and (given or tls.ca_crl):
+        yield warning(path, f"mode {tls.mode.value} uses no certificates: {', '.join(given)}", "use mode SIMPLE")
+    sources = [
+        bool(tls.server_certificate and tls.private_key),
+        bool(tls.credential_name),
+        bool(tls.credential_names),
+        bool(tls.tls_certificates),
+    ]
+    if sum(sources) > 1:
+        message = "credentialName, credentialNames, tlsCertificates and serverCertificate exclude each other"
+        yield Violation(path, message, "keep one of them")
+    if tls.mode in _CERTIFICATE_MODES and not (tls.credential_name or tls.credential_names):
+        yield from _files(path, tls)
+    if tls.ca_crl and tls.mode is ServerTLSMode.SIMPLE:
+        yield Violation((*path, "caCrl"), "mode SIMPLE checks no client certificates", "use mode MUTUAL")
+
+
+def _setting(tls: ServerTLSSettings, name: str) -> object:
+    """Return a setting by its JSON name."""
+    return {
+        "serverCertificate": tls.server_certificate,
+        "privateKey": tls.private_key,
+        "caCertificates": tls.ca_certificates,
+        "tlsCertificates": tls.tls_certificates,
+        "credentialName": tls.credential_name,
+        "credentialNames": tls.credential_names,
+    }[name]
+
+
+def _files(path: Path, tls: ServerTLSSettings) -> Iterator[Violation]:
+    mode = tls.mode.value
+    if tls.mode is not ServerTLSMode.SIMPLE and not tls.ca_certificates:
+        yield Violation(path, f"mode {mode} needs a CA for the clients' certificates", "add caCertificates")
+    if not tls.tls_certificates:
+        for name, value in (("serverCertificate", tls.server_certificate), ("privateKey", tls.private_key)):
+            if not value:
+                yield Violation(path, f"mode {mode} needs `{name}`", f"add credentialName, or `{name}: /path`")
+    for index, certificate in enumerate(tls.tls_certificates):
+        here = (*path, "tlsCertificates", index)
+        files = (("serverCertificate", certificate.server_certificate), ("privateKey", certificate.private_key))
+        for name, value in files:
+            if not value:
+                yield Violation(here, f"the field `{name}` is required", f"add `{name}: /path`")
+
+
+def _versions(path: Path, tls: ServerTLSSettings) -> Iterator[Violation]:
+    old = (TLSProtocolVersion.TLSV1_0, TLSProtocolVersion.TLSV1_1)
+    if tls.min_protocol_version in old and not tls.cipher_suites:
+        message = f"{tls.min_protocol_version.value} has no ciphers in common with the default list"
+        yield warning((*path, "minProtocolVersion"), message, "add cipherSuites, or TLSV1_2")
+    order = list(TLSProtocolVersion)
+    lowest, highest = order.index(tls.min_protocol_version), order.index(tls.max_protocol_version)
+    if highest and lowest > highest:
+        yield Violation((*path, "maxProtocolVersion"), "is lower than minProtocolVersion", "swap them")
+    seen: set[str] = set()
+    for index, suite in enumerate(tls.cipher_suites):
+        here = (*path, "cipherSuites", index)
+        if suite not in CIPHER_SUITES:
+            yield warning(here, f"{suite!r} is not a cipher suite and is ignored", "use OpenSSL's names")
+        elif suite in seen:
+            yield warning(here, f"the cipher suite {suite} stands twice", "keep one of them")
+        seen.add(suite)
