@@ -1,0 +1,233 @@
+"""Traffic policies on clusters: load balancing, connection pool, circuit breakers, outlier detection, TLS.
+
+Called by `generate.clusters` with the policy that applies to one cluster (already chosen by port and subset).
+Source of each mapping: Istio's DestinationRule reference, Envoy's cluster.proto and outlier_detection.proto.
+"""
+
+from __future__ import annotations
+
+from lateen.config.durations import to_fields
+from lateen.config.mesh_config import MeshConfig, MeshH2UpgradePolicy
+from lateen.config.networking import (
+    ConnectionPoolSettings,
+    ConsistentHashLB,
+    H2UpgradePolicy,
+    HTTPSettings,
+    LoadBalancerSettings,
+    OutlierDetection,
+    RetryBudget,
+    SimpleLB,
+    TcpKeepalive,
+    TCPSettings,
+    TrafficPolicy,
+)
+from lateen.envoy.clusters import ClusterDraft, open_circuit_breakers, use_client_protocol, use_http2
+from lateen.envoy.messages import Fields
+from lateen.envoy.transport_sockets import tls_client_socket, with_proxy_protocol
+from lateen.model.protocols import Protocol
+
+DEFAULT_RING_SIZE = 1024
+
+
+def apply_traffic_policy(
+    draft: ClusterDraft, policy: TrafficPolicy | None, *, protocol: Protocol, mesh_config: MeshConfig
+) -> None:
+    """Apply everything of a policy to an outbound cluster; None applies the mesh's defaults."""
+    policy = policy or TrafficPolicy()
+    pool = policy.connection_pool or ConnectionPoolSettings()
+    http = pool.http or HTTPSettings()
+    if _upgrades(http, protocol, mesh_config):
+        use_http2(draft)
+    apply_connection_pool(draft, pool, mesh_config, retry_budget=policy.retry_budget)
+    apply_load_balancer(draft.fields, policy.load_balancer)
+    if policy.outlier_detection is not None:
+        apply_outlier_detection(draft, policy.outlier_detection)
+    socket = tls_client_socket(policy.tls, http2="http2_protocol_options" in _explicit(draft)) if policy.tls else None
+    if policy.proxy_protocol is not None:
+        socket = with_proxy_protocol(socket, policy.proxy_protocol.version)
+    if socket is not None:
+        draft.fields["transport_socket"] = socket
+
+
+def _explicit(draft: ClusterDraft) -> Fields:
+    explicit: Fields = draft.http_options.get("explicit_http_config", {})
+    return explicit
+
+
+def _upgrades(http: HTTPSettings, protocol: Protocol, mesh_config: MeshConfig) -> bool:
+    """Whether HTTP/1.1 becomes HTTP/2: a rule's word counts for any port, the mesh's only for declared HTTP."""
+    if http.use_client_protocol or http.h2_upgrade_policy is H2UpgradePolicy.DO_NOT_UPGRADE:
+        return False
+    if http.h2_upgrade_policy is H2UpgradePolicy.UPGRADE:
+        return True
+    return protocol.is_http and mesh_config.h2_upgrade_policy is MeshH2UpgradePolicy.UPGRADE
+
+
+# --- connection pool -----------------------------------------------------------------------------------------
+
+
+def apply_connection_pool(
+    draft: ClusterDraft,
+    pool: ConnectionPoolSettings,
+    mesh_config: MeshConfig,
+    *,
+    retry_budget: RetryBudget | None = None,
+) -> None:
+    """Apply timeouts, keep-alive and circuit breakers. Zero means not set, as in Istio."""
+    tcp, http = pool.tcp or TCPSettings(), pool.http or HTTPSettings()
+    threshold = open_circuit_breakers()
+    for name, limit in (
+        ("max_connections", tcp.max_connections),
+        ("max_pending_requests", http.http1_max_pending_requests),
+        ("max_requests", http.http2_max_requests),
+        ("max_retries", http.max_retries),
+    ):
+        if limit > 0:
+            threshold[name] = {"value": limit}
+    if retry_budget is not None:
+        percent = 20.0 if retry_budget.percent is None else retry_budget.percent
+        threshold["retry_budget"] = {
+            "budget_percent": {"value": percent},
+            "min_retry_concurrency": {"value": retry_budget.min_retry_concurrency or 3},
+        }
+    draft.fields["circuit_breakers"] = {"thresholds": [threshold]}
+    draft.fields["connect_timeout"] = to_fields(tcp.connect_timeout or mesh_config.connect_timeout)
+    if keepalive := tcp.tcp_keepalive or mesh_config.tcp_keepalive:
+        draft.fields["upstream_connection_options"] = {"tcp_keepalive": _keepalive(keepalive)}
+    _apply_http_limits(draft, http, tcp)
+
+
+def _keepalive(keepalive: TcpKeepalive) -> Fields:
+    fields: Fields = {}
+    if keepalive.probes:
+        fields["keepalive_probes"] = {"value": keepalive.probes}
+    if keepalive.time:
+        fields["keepalive_time"] = {"value": to_fields(keepalive.time)["seconds"]}
+    if keepalive.interval:
+        fields["keepalive_interval"] = {"value": to_fields(keepalive.interval)["seconds"]}
+    return fields
+
+
+def _apply_http_limits(draft: ClusterDraft, http: HTTPSettings, tcp: TCPSettings) -> None:
+    shared: Fields = {}
+    if idle := http.idle_timeout or tcp.idle_timeout:
+        shared["idle_timeout"] = to_fields(idle)
+    if http.max_requests_per_connection > 0:
+        shared["max_requests_per_connection"] = {"value": http.max_requests_per_connection}
+    if tcp.max_connection_duration:
+        shared["max_connection_duration"] = to_fields(tcp.max_connection_duration)
+    if shared:
+        draft.http_options["common_http_protocol_options"] = shared
+    http2 = _explicit(draft).get("http2_protocol_options")
+    if http2 is not None and http.max_concurrent_streams > 0:
+        http2["max_concurrent_streams"] = {"value": http.max_concurrent_streams}
+    if http2 is not None and http.http2_keep_alive is not None and http.http2_keep_alive.interval:
+        http2["connection_keepalive"] = {
+            "interval": to_fields(http.http2_keep_alive.interval),
+            "timeout": to_fields(http.http2_keep_alive.timeout or "10s"),
+        }
+    if http.use_client_protocol:
+        use_client_protocol(draft)
+
+
+# --- load balancing ------------------------------------------------------------------------------------------
+
+
+def apply_load_balancer(fields: Fields, settings: LoadBalancerSettings | None) -> None:
+    """Choose the algorithm; least request when nothing is said (Istio's default since 1.14)."""
+    if fields.get("lb_policy") == "CLUSTER_PROVIDED":
+        return
+    settings = settings or LoadBalancerSettings()
+    if settings.consistent_hash is not None:
+        apply_consistent_hash(fields, settings.consistent_hash)
+        return
+    match settings.simple:
+        case SimpleLB.RANDOM:
+            fields["lb_policy"] = "RANDOM"
+        case SimpleLB.ROUND_ROBIN:
+            fields["lb_policy"] = "ROUND_ROBIN"
+            if slow_start := _slow_start(settings):
+                fields["round_robin_lb_config"] = {"slow_start_config": slow_start}
+        case SimpleLB.PASSTHROUGH:
+            fields["lb_policy"] = "CLUSTER_PROVIDED"
+            fields["type"] = "ORIGINAL_DST"
+            fields.pop("load_assignment", None)
+            fields.pop("eds_cluster_config", None)
+        case _:
+            fields["lb_policy"] = "LEAST_REQUEST"
+            if slow_start := _slow_start(settings):
+                fields["least_request_lb_config"] = {"slow_start_config": slow_start}
+
+
+def apply_consistent_hash(fields: Fields, consistent: ConsistentHashLB) -> None:
+    """Choose ring hash or maglev; the route's hash policy says what is hashed."""
+    if consistent.maglev is not None:
+        fields["lb_policy"] = "MAGLEV"
+        if consistent.maglev.table_size:
+            fields["maglev_lb_config"] = {"table_size": {"value": consistent.maglev.table_size}}
+        return
+    fields["lb_policy"] = "RING_HASH"
+    if consistent.ring_hash is not None:
+        size = consistent.ring_hash.minimum_ring_size
+    else:
+        size = consistent.minimum_ring_size or DEFAULT_RING_SIZE
+    if size:
+        fields["ring_hash_lb_config"] = {"minimum_ring_size": {"value": size}}
+
+
+def _slow_start(settings: LoadBalancerSettings) -> Fields | None:
+    if (warmup := settings.warmup) is not None:
+        aggression = 1.0 if warmup.aggression is None else warmup.aggression
+        minimum = 10.0 if warmup.minimum_percent is None else warmup.minimum_percent
+        return {
+            "slow_start_window": to_fields(warmup.duration),
+            # Envoy insists on a runtime key; this one cannot be set by accident.
+            "aggression": {"default_value": aggression, "runtime_key": "lateen.slow_start.aggression"},
+            "min_weight_percent": {"value": minimum},
+        }
+    if settings.warmup_duration_secs:
+        return {"slow_start_window": to_fields(settings.warmup_duration_secs)}
+    return None
+
+
+# --- outlier detection ---------------------------------------------------------------------------------------
+
+
+def apply_outlier_detection(draft: ClusterDraft, outlier: OutlierDetection) -> None:
+    """Eject failing endpoints. Success-rate ejection stays off, and so does panic mode unless asked for."""
+    fields: Fields = {"enforcing_success_rate": {"value": 0}}
+    for name, errors in (
+        ("consecutive_5xx", outlier.consecutive_5xx_errors),
+        ("consecutive_gateway_failure", outlier.consecutive_gateway_errors),
+    ):
+        if errors is not None:
+            fields[name] = {"value": errors}
+            fields[f"enforcing_{name}"] = {"value": 100 if errors else 0}
+    if outlier.interval:
+        fields["interval"] = to_fields(outlier.interval)
+    if outlier.base_ejection_time:
+        fields["base_ejection_time"] = to_fields(outlier.base_ejection_time)
+    if outlier.max_ejection_percent > 0:
+        fields["max_ejection_percent"] = {"value": outlier.max_ejection_percent}
+    if outlier.split_external_local_origin_errors:
+        fields["split_external_local_origin_errors"] = True
+        fields["enforcing_local_origin_success_rate"] = {"value": 0}
+        if failures := outlier.consecutive_local_origin_failures:
+            fields["consecutive_local_origin_failure"] = {"value": failures}
+            fields["enforcing_consecutive_local_origin_failure"] = {"value": 100}
+    draft.fields["outlier_detection"] = fields
+    draft.fields.setdefault("common_lb_config", {})["healthy_panic_threshold"] = {
+        "value": float(max(outlier.min_health_percent, 0))
+    }
+    if outlier.outlier_detection_http_error_codes:
+        draft.http_options["outlier_detection"] = {
+            "error_matcher": _status_matcher(outlier.outlier_detection_http_error_codes)
+        }
+
+
+def _status_matcher(codes: list[int]) -> Fields:
+    rules: list[Fields] = [
+        {"http_response_headers_match": {"headers": [{"name": ":status", "string_match": {"exact": str(code)}}]}}
+        for code in codes
+    ]
+    return rules[0] if len(rules) == 1 else {"or_match": {"rules": rules}}

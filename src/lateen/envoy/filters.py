@@ -1,0 +1,203 @@
+"""Network and HTTP filters: the HTTP connection manager, the TCP proxy, and what stands inside them.
+
+Called by `generate`, which decides the routes and the order of chains. Extensions without settings are packed
+once per process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
+
+from lateen.config.mesh_config import MeshConfig, PathNormalization
+from lateen.envoy import names
+from lateen.envoy.access_logs import access_logs
+from lateen.envoy.messages import Fields, packed, typed_extension
+
+SERVER_NAME = "istio-envoy"
+ADS: Fields = {"ads": {}, "resource_api_version": "V3"}
+"""A ConfigSource: from the stream that everything comes from."""
+RDS_SOURCE: Fields = ADS | {"initial_fetch_timeout": {"seconds": 0}}
+"""Wait for routes for ever: a listener that goes live without them would answer 404."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilterDefaults:
+    """Settings that every connection manager and TCP proxy of one proxy shares."""
+
+    access_logs: tuple[Fields, ...] = ()
+    path_normalization: Fields = field(default_factory=dict)
+
+
+def filter_defaults(mesh_config: MeshConfig) -> FilterDefaults:
+    """Derive the shared settings from MeshConfig, once per generated snapshot."""
+    return FilterDefaults(
+        access_logs=tuple(access_logs(mesh_config)), path_normalization=_path_normalization(mesh_config)
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpSettings:
+    """What differs between HTTP connection managers."""
+
+    stat_prefix: str
+    rds: str = ""
+    """Name of the route configuration to fetch; else `routes` stands inline."""
+    routes: Fields | None = None
+    edge: bool = False
+    """A gateway: the peer's address is the client's, forwarded headers are not trusted."""
+    inbound: bool = False
+    connect: bool = False
+    """Accept HTTP CONNECT (explicit proxy)."""
+    dynamic_forward_proxy: bool = False
+    """Resolve the hosts of requests that are routed to a dynamic forward proxy cluster."""
+
+
+def http_connection_manager(settings: HttpSettings, defaults: FilterDefaults) -> Fields:
+    """Return the network filter."""
+    fields: Fields = {
+        "stat_prefix": settings.stat_prefix,
+        "server_name": SERVER_NAME,
+        "use_remote_address": {"value": settings.edge},
+        "generate_request_id": {"value": True},
+        "stream_idle_timeout": {"seconds": 0},
+        "upgrade_configs": [{"upgrade_type": "websocket"}],
+        "http_protocol_options": {"accept_http_10": True},
+        "http_filters": _http_filters(settings),
+        **defaults.path_normalization,
+    }
+    if settings.rds:
+        fields["rds"] = {"config_source": RDS_SOURCE, "route_config_name": settings.rds}
+    else:
+        fields["route_config"] = settings.routes
+    if settings.connect:
+        fields["upgrade_configs"].append({"upgrade_type": "CONNECT"})
+        fields["http2_protocol_options"] = {"allow_connect": True}
+        fields["http_protocol_options"]["allow_absolute_url"] = {"value": True}
+    if settings.edge:
+        fields["forward_client_cert_details"] = "SANITIZE_SET"
+        fields["set_current_client_cert_details"] = {
+            "subject": {"value": True}, "cert": True, "dns": True, "uri": True,
+        }  # fmt: skip
+    elif settings.inbound:
+        fields["forward_client_cert_details"] = "APPEND_FORWARD"
+        fields["set_current_client_cert_details"] = {"subject": {"value": True}, "dns": True, "uri": True}
+    if defaults.access_logs:
+        fields["access_log"] = list(defaults.access_logs)
+    return typed_extension(
+        "envoy.filters.network.http_connection_manager",
+        "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        fields,
+    )
+
+
+def api_connection_manager(rds: str) -> Fields:
+    """Return the packed connection manager of a gRPC client's API listener: only what gRPC knows (gRFC A27)."""
+    return packed(
+        "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        {
+            "rds": {"config_source": ADS, "route_config_name": rds},
+            "http_filters": [_fault(), _router()],
+        },
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TcpSettings:
+    """One TCP proxy: where its bytes go."""
+
+    stat_prefix: str
+    clusters: tuple[tuple[str, int], ...]
+    """Clusters and weights; one entry's weight does not matter."""
+    idle_timeout: Fields | None = None
+    max_duration: Fields | None = None
+    hash_source_ip: bool = False
+
+
+def tcp_proxy(settings: TcpSettings, defaults: FilterDefaults) -> Fields:
+    """Return the network filter."""
+    fields: Fields = {"stat_prefix": settings.stat_prefix, **tcp_target(settings.clusters)}
+    if settings.idle_timeout is not None:
+        fields["idle_timeout"] = settings.idle_timeout
+    if settings.max_duration is not None:
+        fields["max_downstream_connection_duration"] = settings.max_duration
+    if settings.hash_source_ip:
+        fields["hash_policy"] = [{"source_ip": {}}]
+    if defaults.access_logs:
+        fields["access_log"] = list(defaults.access_logs)
+    return typed_extension(
+        "envoy.filters.network.tcp_proxy", "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy", fields
+    )
+
+
+def tcp_target(clusters: Sequence[tuple[str, int]]) -> Fields:
+    """Return the cluster specifier of a TCP proxy."""
+    if len(clusters) == 1:
+        return {"cluster": clusters[0][0]}
+    weighted = [{"name": name, "weight": weight} for name, weight in clusters]
+    return {"weighted_clusters": {"clusters": weighted}}
+
+
+def passthrough(cluster: str, defaults: FilterDefaults) -> Fields:
+    """Return the TCP proxy of a catch-all chain."""
+    return tcp_proxy(TcpSettings(stat_prefix=cluster, clusters=((cluster, 1),)), defaults)
+
+
+# --- HTTP filters --------------------------------------------------------------------------------------------
+
+
+def _http_filters(settings: HttpSettings) -> list[Fields]:
+    forward = [_dynamic_forward_proxy()] if settings.dynamic_forward_proxy else []
+    return [_grpc_stats(), _fault(), _cors(), *forward, _router()]
+
+
+@cache
+def _grpc_stats() -> Fields:
+    return typed_extension(
+        "envoy.filters.http.grpc_stats",
+        "envoy.extensions.filters.http.grpc_stats.v3.FilterConfig",
+        {"emit_filter_state": True, "stats_for_all_methods": {"value": False}},
+    )
+
+
+@cache
+def _fault() -> Fields:
+    return typed_extension("envoy.filters.http.fault", "envoy.extensions.filters.http.fault.v3.HTTPFault")
+
+
+@cache
+def _cors() -> Fields:
+    return typed_extension("envoy.filters.http.cors", "envoy.extensions.filters.http.cors.v3.Cors")
+
+
+@cache
+def _router() -> Fields:
+    return typed_extension("envoy.filters.http.router", "envoy.extensions.filters.http.router.v3.Router")
+
+
+@cache
+def _dynamic_forward_proxy() -> Fields:
+    return typed_extension(
+        "envoy.filters.http.dynamic_forward_proxy",
+        "envoy.extensions.filters.http.dynamic_forward_proxy.v3.FilterConfig",
+        {"dns_cache_config": dns_cache()},
+    )
+
+
+@cache
+def dns_cache() -> Fields:
+    """Return the DNS cache that the dynamic forward proxy's filter and cluster share: equal, or Envoy refuses."""
+    return {"name": names.PASSTHROUGH_CLUSTER, "dns_lookup_family": "V4_PREFERRED", "max_hosts": {"value": 8192}}
+
+
+def _path_normalization(mesh_config: MeshConfig) -> Fields:
+    chosen = mesh_config.path_normalization.normalization if mesh_config.path_normalization else None
+    if chosen is PathNormalization.NONE:
+        return {"normalize_path": {"value": False}}
+    fields: Fields = {"normalize_path": {"value": True}}
+    if chosen in (PathNormalization.MERGE_SLASHES, PathNormalization.DECODE_AND_MERGE_SLASHES):
+        fields["merge_slashes"] = True
+    if chosen is PathNormalization.DECODE_AND_MERGE_SLASHES:
+        fields["path_with_escaped_slashes_action"] = "UNESCAPE_AND_FORWARD"
+    return fields

@@ -1,0 +1,76 @@
+"""Names of Envoy resources: Istio's, because dashboards, alerts and people depend on them.
+
+The one place where such a name is made. Used by every builder and by `generate`.
+"""
+
+from __future__ import annotations
+
+from lateen.model.names import Hostname
+
+PASSTHROUGH_CLUSTER = "PassthroughCluster"
+"""Where calls to unknown hosts go under ALLOW_ANY."""
+BLACKHOLE_CLUSTER = "BlackHoleCluster"
+"""A cluster without endpoints: calls to unknown hosts under REGISTRY_ONLY end here."""
+INBOUND_PASSTHROUGH_CLUSTER = "InboundPassthroughCluster"
+
+VIRTUAL_OUTBOUND = "virtualOutbound"
+VIRTUAL_OUTBOUND_BLACKHOLE = "virtualOutbound-blackhole"
+VIRTUAL_OUTBOUND_CATCHALL = "virtualOutbound-catchall-tcp"
+VIRTUAL_INBOUND = "virtualInbound"
+VIRTUAL_INBOUND_BLACKHOLE = "virtualInbound-blackhole"
+PASSTHROUGH_FILTER_CHAIN = "PassthroughFilterChain"
+
+HTTP_PROXY = "http_proxy"
+"""Listener and route configuration of explicit mode."""
+ALLOW_ANY = "allow_any"
+BLOCK_ALL = "block_all"
+DEFAULT_ROUTE = "default"
+
+WILDCARD_ADDRESS = "0.0.0.0"
+LOOPBACK_ADDRESS = "127.0.0.1"
+INBOUND_PASSTHROUGH_BIND = "127.0.0.6"
+"""Source address of connections from a sidecar to its own workload: interception rules let it through."""
+
+SECRET_SCHEME = "kubernetes://"  # noqa: S105  a name's prefix, not a secret
+CA_SUFFIX = "-cacert"
+"""Added to a credential's name for the CA that verifies client certificates."""
+
+
+def outbound_cluster(host: Hostname | str, port: int, subset: str = "") -> str:
+    """Return `outbound|9080|v1|reviews.default.svc.cluster.local`."""
+    return f"outbound|{port}|{subset}|{host}"
+
+
+def inbound_cluster(port: int) -> str:
+    """Return `inbound|9080||`: the workload itself, by the port it is reached at."""
+    return f"inbound|{port}||"
+
+
+def host_and_port(host: Hostname | str, port: int) -> str:
+    """Return `host:port`, an IPv6 address in brackets: a virtual host's name, or one of its domains."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def listener(address: str, port: int) -> str:
+    """Return `0.0.0.0_9080`."""
+    return f"{address}_{port}"
+
+
+def gateway_http_routes(port: int, bind: str = "") -> str:
+    """Return `http.80`: the route configuration of a gateway's plain-text port; `http.80.BIND` with an address."""
+    return f"http.{port}.{bind}" if bind else f"http.{port}"
+
+
+def gateway_https_routes(port: int, port_name: str, gateway: str, namespace: str) -> str:
+    """Return `https.443.NAME.GATEWAY.NAMESPACE`: one per TLS-terminating server."""
+    return f"https.{port}.{port_name}.{gateway}.{namespace}"
+
+
+def secret(credential: str) -> str:
+    """Return the SDS name of a Gateway's `credentialName`."""
+    return credential if credential.startswith(SECRET_SCHEME) else SECRET_SCHEME + credential
+
+
+def stat_prefix(name: str) -> str:
+    """Return the name as Envoy's statistics carry it: `;` ends it, so that a tag expression can cut it out."""
+    return f"{name};"

@@ -1,0 +1,292 @@
+"""Routes: matches, actions, virtual hosts and route configurations, from VirtualService structs.
+
+Called by `generate`, which decides what goes where. Knows nothing of services, proxies or the mesh's state.
+Source of each mapping: Istio's VirtualService reference and Envoy's route_components.proto.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from lateen.config.networking import (
+    Headers,
+    HTTPDirectResponse,
+    HTTPMatchRequest,
+    HTTPRedirect,
+    HTTPRewrite,
+    RedirectPortSelection,
+    StringMatch,
+)
+from lateen.envoy import names
+from lateen.envoy.messages import Fields
+
+NO_TIMEOUT: Fields = {"seconds": 0}
+MAX_DIRECT_RESPONSE_BYTES = 1 << 20
+"""Envoy's default limit of a direct response is 4 kB; Istio raises it to 1 MB."""
+
+_REDIRECT_CODES = {
+    0: "MOVED_PERMANENTLY",
+    301: "MOVED_PERMANENTLY",
+    302: "FOUND",
+    303: "SEE_OTHER",
+    307: "TEMPORARY_REDIRECT",
+    308: "PERMANENT_REDIRECT",
+}
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+# --- matches -------------------------------------------------------------------------------------------------
+
+
+def string_matcher(match: StringMatch) -> Fields:
+    """Return Envoy's StringMatcher; the StringMatch has exactly one of its three fields."""
+    if match.exact is not None:
+        return {"exact": match.exact}
+    if match.prefix is not None:
+        return {"prefix": match.prefix}
+    return {"safe_regex": {"regex": match.regex or ""}}
+
+
+def is_presence(match: StringMatch | None) -> bool:
+    """Whether the match only asks that the thing is there: an empty StringMatch, or the regex `*` (Istio's rule)."""
+    if match is None:
+        return True
+    return match.exact is None and match.prefix is None and match.regex in (None, "*")
+
+
+def header_matcher(name: str, match: StringMatch | None, *, inverted: bool = False) -> Fields:
+    """Return a HeaderMatcher. Inverted: a missing header counts as a mismatch of the value, so it matches."""
+    matcher: Fields = {"name": name}
+    if match is None or is_presence(match):
+        matcher["present_match"] = True
+    else:
+        matcher["string_match"] = string_matcher(match)
+        if inverted:
+            matcher["treat_missing_header_as_empty"] = True
+    if inverted:
+        matcher["invert_match"] = True
+    return matcher
+
+
+def route_match(match: HTTPMatchRequest | None) -> Fields:
+    """Return the RouteMatch of what the proxy sees at run time (not of gateways, ports and source labels)."""
+    if match is None:
+        return {"prefix": "/"}
+    fields = _path_match(match.uri)
+    # `false` is said explicitly; Envoy's default is case-sensitive.
+    if match.ignore_uri_case:
+        fields["case_sensitive"] = {"value": False}
+    headers = [header_matcher(name, wanted) for name, wanted in match.headers.items()]
+    headers += [header_matcher(name, unwanted, inverted=True) for name, unwanted in match.without_headers.items()]
+    headers.sort(key=lambda matcher: str(matcher["name"]))
+    for name, wanted in ((":method", match.method), (":authority", match.authority), (":scheme", match.scheme)):
+        if wanted is not None:
+            headers.append(header_matcher(name, wanted))
+    if headers:
+        fields["headers"] = headers
+    if match.query_params:
+        fields["query_parameters"] = [_query_matcher(name, wanted) for name, wanted in match.query_params.items()]
+    return fields
+
+
+def matches_everything(fields: Fields) -> bool:
+    """Whether a RouteMatch lets every request through, so that no later route is ever reached."""
+    if "headers" in fields or "query_parameters" in fields:
+        return False
+    return bool(fields.get("prefix") == "/" or fields.get("safe_regex", {}).get("regex") == ".*")
+
+
+def _path_match(uri: StringMatch | None) -> Fields:
+    if uri is None:
+        return {"prefix": "/"}
+    if uri.exact is not None:
+        return {"path": uri.exact}
+    if uri.prefix is not None:
+        return {"prefix": uri.prefix}
+    if uri.regex is not None:
+        return {"safe_regex": {"regex": uri.regex}}
+    return {"prefix": "/"}
+
+
+def _query_matcher(name: str, match: StringMatch) -> Fields:
+    if is_presence(match):
+        return {"name": name, "present_match": True}
+    return {"name": name, "string_match": string_matcher(match)}
+
+
+# --- header operations ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeaderChanges:
+    """Header operations in Envoy's terms: the lists of a route or weighted cluster, and the authority to set."""
+
+    fields: Fields = field(default_factory=dict)
+    authority: str = ""
+    """From `set` or `add` of Host or :authority, which Envoy only changes by a host rewrite."""
+
+
+def header_changes(headers: Headers | None) -> HeaderChanges:
+    """Translate header operations; Host and pseudo headers are not touched by them (Envoy refuses that)."""
+    if headers is None:
+        return HeaderChanges()
+    fields: Fields = {}
+    authority = ""
+    if request := headers.request:
+        authority = _authority(request.set) or _authority(request.add)
+        fields["request_headers_to_add"] = _added(request.set, append=False) + _added(request.add, append=True)
+        fields["request_headers_to_remove"] = [name for name in request.remove if not _internal(name)]
+    if response := headers.response:
+        fields["response_headers_to_add"] = _added(response.set, append=False) + _added(response.add, append=True)
+        fields["response_headers_to_remove"] = [name for name in response.remove if not _internal(name)]
+    return HeaderChanges(fields={key: value for key, value in fields.items() if value}, authority=authority)
+
+
+def _added(headers: Mapping[str, str], *, append: bool) -> list[Fields]:
+    action = "APPEND_IF_EXISTS_OR_ADD" if append else "OVERWRITE_IF_EXISTS_OR_ADD"
+    return [
+        {"header": {"key": name, "value": value}, "append_action": action}
+        for name, value in sorted(headers.items())
+        if not _internal(name)
+    ]
+
+
+def _internal(name: str) -> bool:
+    return name.startswith(":") or name.lower() == "host"
+
+
+def _authority(headers: Mapping[str, str]) -> str:
+    return next((value for name, value in headers.items() if name.lower() in ("host", ":authority")), "")
+
+
+# --- actions -------------------------------------------------------------------------------------------------
+
+
+def redirect_action(redirect: HTTPRedirect, *, port: int, tls: bool) -> Fields:
+    """Return a RedirectAction for a listener on `port`.
+
+    Envoy cannot derive the port of a request, but routes are made per port, so FROM_REQUEST_PORT is that port.
+    The default port of the scheme is left out, as browsers do.
+    """
+    action: Fields = {"response_code": _REDIRECT_CODES.get(redirect.redirect_code, "MOVED_PERMANENTLY")}
+    if redirect.authority:
+        action["host_redirect"] = redirect.authority
+    if redirect.prefix_rewrite:
+        action["prefix_rewrite"] = redirect.prefix_rewrite
+    elif redirect.uri:
+        action["path_redirect"] = redirect.uri
+    if redirect.scheme:
+        action["scheme_redirect"] = redirect.scheme
+    wanted = redirect.port or 0
+    if redirect.derive_port is RedirectPortSelection.FROM_REQUEST_PORT:
+        wanted = port
+    if wanted and wanted != _DEFAULT_PORTS.get(redirect.scheme or ("https" if tls else "http")):
+        action["port_redirect"] = wanted
+    return action
+
+
+def direct_response(response: HTTPDirectResponse) -> Fields:
+    """Return a DirectResponseAction; a `bytes` body is base64 in the document."""
+    action: Fields = {"status": response.status}
+    if response.body is not None and response.body.string is not None:
+        action["body"] = {"inline_string": response.body.string}
+    elif response.body is not None and response.body.bytes is not None:
+        action["body"] = {"inline_bytes": base64.b64decode(response.body.bytes)}
+    return action
+
+
+def rewrite_fields(rewrite: HTTPRewrite | None) -> Fields:
+    """Return the path rewriting fields of a RouteAction (the authority is the caller's, see HeaderChanges)."""
+    if rewrite is None:
+        return {}
+    if regex := rewrite.uri_regex_rewrite:
+        return {"regex_rewrite": {"pattern": {"regex": regex.match}, "substitution": regex.rewrite}}
+    return {"prefix_rewrite": rewrite.uri} if rewrite.uri else {}
+
+
+def timeout_fields(timeout: Fields | None) -> Fields:
+    """Return the time limits of a RouteAction: none unless given. A `grpc-timeout` header counts up to the limit.
+
+    Not `max_grpc_timeout`, which Istio sets: Envoy logs a deprecation warning for every route that has it.
+    """
+    limit = timeout or NO_TIMEOUT
+    return {"timeout": limit, "max_stream_duration": {"grpc_timeout_header_max": limit}}
+
+
+def cluster_route(cluster: str, *, retry: Fields | None = None, hash_policies: Sequence[Fields] = ()) -> Fields:
+    """Return the RouteAction that sends everything to one cluster, without a time limit."""
+    action: Fields = {"cluster": cluster, **timeout_fields(None)}
+    if retry:
+        action["retry_policy"] = retry
+    if hash_policies:
+        action["hash_policy"] = list(hash_policies)
+    return action
+
+
+def connect_route(name: str, target: Fields, metadata: Fields | None = None) -> Fields:
+    """Return the route that ends an HTTP CONNECT here and forwards its bytes to `target`.
+
+    `target` is `{"cluster": ...}` or `{"weighted_clusters": ...}`.
+    """
+    route: Fields = {
+        "name": name,
+        "match": {"connect_matcher": {}},
+        "route": {
+            **target,
+            "timeout": NO_TIMEOUT,
+            "upgrade_configs": [{"upgrade_type": "CONNECT", "connect_config": {}}],
+        },
+    }
+    if metadata is not None:
+        route["metadata"] = metadata
+    return route
+
+
+# --- virtual hosts and configurations ------------------------------------------------------------------------
+
+
+def virtual_host(name: str, domains: Sequence[str], routes: Sequence[Fields]) -> Fields:
+    """Return a VirtualHost; upstreams learn the attempt number of a retried request."""
+    return {
+        "name": name,
+        "domains": list(domains),
+        "routes": list(routes),
+        "include_request_attempt_count": True,
+    }
+
+
+def catch_all_virtual_host(*, allow_any: bool, connect: bool = False) -> Fields:
+    """Return the virtual host of unknown hosts: `allow_any` passes them through, `block_all` answers 502."""
+    if not allow_any:
+        blocked: Fields = {"name": names.BLOCK_ALL, "match": {"prefix": "/"}, "direct_response": {"status": 502}}
+        routes = [blocked]
+        if connect:
+            # A prefix never matches CONNECT, which would end as 404.
+            routes.insert(0, {**blocked, "match": {"connect_matcher": {}}})
+        return virtual_host(names.BLOCK_ALL, ["*"], routes)
+    passed: Fields = {
+        "name": names.ALLOW_ANY,
+        "match": {"prefix": "/"},
+        "route": cluster_route(names.PASSTHROUGH_CLUSTER),
+    }
+    routes = [passed]
+    if connect:
+        routes.insert(0, connect_route(names.ALLOW_ANY, {"cluster": names.PASSTHROUGH_CLUSTER}))
+    return virtual_host(names.ALLOW_ANY, ["*"], routes)
+
+
+def route_configuration(name: str, virtual_hosts: Sequence[Fields], *, ignore_port: bool = True) -> Fields:
+    """Return a RouteConfiguration.
+
+    A route may name a cluster that does not exist yet (Envoy then answers 503): `validate_clusters` is off, also
+    where the configuration stands inside a listener.
+    """
+    return {
+        "name": name,
+        "virtual_hosts": list(virtual_hosts),
+        "validate_clusters": {"value": False},
+        "max_direct_response_body_size_bytes": {"value": MAX_DIRECT_RESPONSE_BYTES},
+        "ignore_port_in_host_matching": ignore_port,
+    }

@@ -1,0 +1,93 @@
+"""Resources of proxyless gRPC clients (`xds:///reviews:9080`): API listeners, plain clusters.
+
+gRPC knows a part of xDS (gRFC A27 and its successors) and refuses some of the rest, so clusters here carry only
+discovery, round robin or ring hash, and the request limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lateen.config.networking import TrafficPolicy
+from lateen.envoy import names
+from lateen.envoy.cluster_policies import apply_consistent_hash
+from lateen.envoy.filters import ADS, api_connection_manager
+from lateen.envoy.listeners import api_listener
+from lateen.envoy.messages import Fields
+from lateen.envoy.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource, make_resource
+from lateen.envoy.routes import route_configuration, virtual_host
+from lateen.generate.destinations import Target
+from lateen.generate.endpoints import eds_assignment
+from lateen.generate.routes import RouteContext, service_routes
+from lateen.generate.traffic_policies import consistent_hash, effective_policy, subset_of
+from lateen.generate.view import View
+from lateen.generate.virtual_hosts import Domains, http_ports, short_names
+from lateen.model.services import Resolution, Service
+
+_REFUSED_ACTIONS = ("request_mirror_policies", "upgrade_configs")
+"""RouteAction fields that gRPC does not read."""
+
+
+def proxyless_resources(view: View) -> Iterator[Resource]:
+    """Yield listeners, routes, clusters and endpoints of every service with endpoints over EDS."""
+    domains = Domains(frozenset(names.host_and_port(s.host, port.number) for s in view.services for port in s.ports))
+    for service in view.services:
+        if service.resolution is not Resolution.STATIC:
+            continue
+        for port in http_ports(service):
+            yield from _port_resources(view, domains, service, port.number)
+
+
+def _port_resources(view: View, domains: Domains, service: Service, port: int) -> Iterator[Resource]:
+    route_name = names.outbound_cluster(service.host, port)
+    granted = domains.claim(
+        [names.host_and_port(service.host, port)],
+        short=[names.host_and_port(name, port) for name in short_names(service.host, view.proxy)],
+    )
+    for name in granted:
+        yield make_resource(LISTENER, name, api_listener(name, api_connection_manager(route_name)))
+    routes = [_plain(route) for route in service_routes(RouteContext(view=view, port=port), service)]
+    host = virtual_host(names.host_and_port(service.host, port), ["*"], routes)
+    yield make_resource(ROUTE, route_name, route_configuration(route_name, [host], ignore_port=False))
+    rule = view.rule(service.host)
+    subsets = dict.fromkeys(subset.name for subset in rule.spec.subsets) if rule is not None else {}
+    for subset in ("", *subsets):
+        yield from _cluster(view, service, Target(service.host, port, subset))
+
+
+def _plain(route: Fields) -> Fields:
+    """Return the route with gRPC's name for the time limit, and without what gRPC does not read."""
+    action = route.get("route")
+    if action is None:
+        return route
+    kept = {name: value for name, value in action.items() if name not in _REFUSED_ACTIONS}
+    kept["max_stream_duration"] = {"max_stream_duration": kept.pop("timeout")}
+    return {**route, "route": kept}
+
+
+def _cluster(view: View, service: Service, target: Target) -> Iterator[Resource]:
+    rule = view.rule(service.host)
+    narrowed = subset_of(rule, target.subset) if target.subset else None
+    policy = effective_policy(rule, target.port, target.subset, view.state.mesh_config)
+    fields: Fields = {
+        "name": target.cluster,
+        "type": "EDS",
+        "lb_policy": "ROUND_ROBIN",
+        "eds_cluster_config": {"eds_config": ADS, "service_name": target.cluster},
+    }
+    if consistent := consistent_hash(policy):
+        apply_consistent_hash(fields, consistent)
+        if fields["lb_policy"] == "MAGLEV":
+            # gRPC has ring hash only (gRFC A42).
+            fields["lb_policy"] = "RING_HASH"
+            fields.pop("maglev_lb_config", None)
+    if limit := _max_requests(policy):
+        fields["circuit_breakers"] = {"thresholds": [{"max_requests": {"value": limit}}]}
+    yield make_resource(CLUSTER, target.cluster, fields)
+    labels = narrowed.labels if narrowed is not None else {}
+    yield make_resource(ENDPOINT, target.cluster, eds_assignment(view, target.cluster, service, target.port, labels))
+
+
+def _max_requests(policy: TrafficPolicy | None) -> int:
+    pool = policy.connection_pool if policy is not None else None
+    return pool.http.http2_max_requests if pool is not None and pool.http is not None else 0

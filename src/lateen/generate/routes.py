@@ -1,0 +1,264 @@
+"""HTTP routes of VirtualServices and of plain services, for one listener.
+
+Called by the sidecar, gateway, explicit and proxyless passes. A rule that matches on gateways, port, source
+labels or namespace is decided here; what Envoy can decide at run time is left to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from lateen.config.durations import to_fields
+from lateen.config.networking import HTTPMatchRequest, HTTPRoute, HTTPRouteDestination
+from lateen.envoy import names
+from lateen.envoy.messages import Fields
+from lateen.envoy.metadata import config_metadata, service_metadata
+from lateen.envoy.route_policies import (
+    CORS_FILTER,
+    FAULT_FILTER,
+    cors_config,
+    fault_config,
+    hash_policy,
+    mirror_percentage,
+    mirror_policy,
+    percentage,
+    retry_policy,
+)
+from lateen.envoy.routes import (
+    HeaderChanges,
+    cluster_route,
+    direct_response,
+    header_changes,
+    matches_everything,
+    redirect_action,
+    rewrite_fields,
+    route_match,
+    timeout_fields,
+)
+from lateen.generate.destinations import Target, target_of
+from lateen.generate.traffic_policies import consistent_hash, effective_policy
+from lateen.generate.view import View
+from lateen.mesh.queries import virtual_service_for_host
+from lateen.mesh.references import resolve_gateway
+from lateen.mesh.state import MESH_GATEWAY, BoundVirtualService
+from lateen.model.names import Hostname
+from lateen.model.proxies import labels_match
+from lateen.model.services import Service
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteContext:
+    """Where routes will stand."""
+
+    view: View
+    port: int
+    """Port of the listener, as the service or Gateway declares it."""
+    gateway: str = MESH_GATEWAY
+    tls: bool = False
+    """The listener terminates TLS."""
+
+
+@dataclass(slots=True, kw_only=True)
+class HttpRoutes:
+    """Routes in order, and the clusters they name."""
+
+    routes: list[Fields] = field(default_factory=list)
+    targets: dict[Target, None] = field(default_factory=dict)
+    """In order of first use."""
+
+
+def service_routes(context: RouteContext, service: Service) -> list[Fields]:
+    """Return the routes of a service's port in a sidecar: its VirtualService's, else straight to the service.
+
+    A VirtualService none of whose rules is for this proxy and port counts as none.
+    """
+    bound = virtual_service_for_host(context.view.state, context.view.proxy.namespace, service.host)
+    if bound is not None and bound.object.spec.http:
+        routes = rule_routes(context, bound).routes
+        if routes:
+            return routes
+    return [default_route(context.view, service, context.port)]
+
+
+def default_route(view: View, service: Service, port: int) -> Fields:
+    """Return the route of a service that no rule is about."""
+    hashes = hash_policies(view, [Target(service.host, port)])
+    retry = retry_policy(view.state.mesh_config.default_http_retry_policy)
+    return {
+        "name": names.DEFAULT_ROUTE,
+        "match": {"prefix": "/"},
+        "route": cluster_route(names.outbound_cluster(service.host, port), retry=retry, hash_policies=hashes),
+        "decorator": {"operation": f"{names.host_and_port(service.host, port)}/*"},
+        "metadata": service_metadata(service),
+    }
+
+
+def rule_routes(context: RouteContext, bound: BoundVirtualService) -> HttpRoutes:
+    """Return the routes of a VirtualService on a listener, one per match, in its order.
+
+    A route that everything matches ends the list: nothing after it can be reached.
+    """
+    found = HttpRoutes()
+    metadata = config_metadata(bound.object)
+    for rule in bound.object.spec.http:
+        matches: Sequence[HTTPMatchRequest | None] = rule.match or (None,)
+        for match in matches:
+            if not _for_this_listener(context, match, bound.object.key.namespace):
+                continue
+            route = _route(context, bound, rule, match, found)
+            route["metadata"] = metadata
+            found.routes.append(route)
+            if matches_everything(route["match"]):
+                return found
+    return found
+
+
+def hash_policies(view: View, targets: Iterable[Target]) -> list[Fields]:
+    """Return the hash policies of the targets with consistent hashing, each once."""
+    found: list[Fields] = []
+    for target in targets:
+        policy = effective_policy(view.rule(target.host), target.port, target.subset, view.state.mesh_config)
+        consistent = consistent_hash(policy)
+        hashed = hash_policy(consistent) if consistent is not None else None
+        if hashed is not None and hashed not in found:
+            found.append(hashed)
+    return found
+
+
+def _for_this_listener(context: RouteContext, match: HTTPMatchRequest | None, namespace: str) -> bool:
+    """Whether the static conditions hold. A list of gateways replaces the source conditions, as in Istio."""
+    if match is None:
+        return True
+    if match.port and match.port != context.port:
+        return False
+    if match.gateways:
+        return any(resolve_gateway(gateway, namespace) == context.gateway for gateway in match.gateways)
+    proxy = context.view.proxy
+    if not labels_match(match.source_labels, proxy.labels):
+        return False
+    return not match.source_namespace or match.source_namespace == proxy.namespace
+
+
+def _route(
+    context: RouteContext,
+    bound: BoundVirtualService,
+    rule: HTTPRoute,
+    match: HTTPMatchRequest | None,
+    found: HttpRoutes,
+) -> Fields:
+    changes = header_changes(rule.headers)
+    route: Fields = {"match": route_match(match), **changes.fields}
+    name = f"{rule.name}.{match.name}" if match is not None and match.name else rule.name
+    if name:
+        route["name"] = name
+    if match is not None and match.stat_prefix:
+        route["stat_prefix"] = match.stat_prefix
+    if rule.redirect is not None:
+        route["redirect"] = redirect_action(rule.redirect, port=context.port, tls=context.tls)
+    elif rule.direct_response is not None:
+        route["direct_response"] = direct_response(rule.direct_response)
+    else:
+        _forward(context, bound, rule, route, changes, found)
+    route["decorator"] = {"operation": _operation(bound, route, context.port)}
+    filters: Fields = {}
+    if rule.fault is not None and (fault := fault_config(rule.fault)):
+        filters[FAULT_FILTER] = fault
+    if rule.cors_policy is not None:
+        filters[CORS_FILTER] = cors_config(rule.cors_policy)
+    if filters:
+        route["typed_per_filter_config"] = filters
+    return route
+
+
+def _forward(
+    context: RouteContext,
+    bound: BoundVirtualService,
+    rule: HTTPRoute,
+    route: Fields,
+    changes: HeaderChanges,
+    found: HttpRoutes,
+) -> None:
+    """Fill the `route` action: timeouts, rewrites, mirrors, destinations, retries, hashing."""
+    view, namespace = context.view, bound.object.key.namespace
+    action: Fields = {
+        **timeout_fields(to_fields(rule.timeout) if rule.timeout else None),
+        **rewrite_fields(rule.rewrite),
+    }
+    authority = (rule.rewrite.authority if rule.rewrite else "") or changes.authority
+    # A single destination takes everything, whatever its weight; among several, zero means none.
+    chosen = [item for item in rule.route if item.weight > 0] if len(rule.route) > 1 else rule.route
+    targets = [target_of(view, item.destination, namespace, context.port) for item in chosen]
+    if not chosen:
+        # Nothing to forward to (every weight is zero): say so instead of handing Envoy an empty list.
+        route["direct_response"] = {"status": 503}
+        return
+    if len(chosen) == 1:
+        action["cluster"] = targets[0].cluster
+        own = header_changes(chosen[0].headers)
+        for name, values in own.fields.items():
+            route[name] = [*route.get(name, ()), *values]
+        authority = authority or own.authority
+    else:
+        action["weighted_clusters"] = {"clusters": _weighted(chosen, targets)}
+    if authority:
+        action["host_rewrite_literal"] = authority
+    if mirrors := _mirrors(context, rule, namespace, found):
+        action["request_mirror_policies"] = mirrors
+    hashes = hash_policies(view, targets)
+    if hashes:
+        action["hash_policy"] = hashes
+    retries = rule.retries or view.state.mesh_config.default_http_retry_policy
+    if policy := retry_policy(retries, hashed=bool(hashes) and len(chosen) == 1):
+        action["retry_policy"] = policy
+    found.targets.update(dict.fromkeys(targets))
+    route["route"] = action
+
+
+def _weighted(destinations: Sequence[HTTPRouteDestination], targets: Sequence[Target]) -> list[Fields]:
+    clusters: list[Fields] = []
+    for item, target in zip(destinations, targets, strict=True):
+        changes = header_changes(item.headers)
+        cluster: Fields = {"name": target.cluster, "weight": {"value": item.weight}, **changes.fields}
+        if changes.authority:
+            cluster["host_rewrite_literal"] = changes.authority
+        clusters.append(cluster)
+    return clusters
+
+
+def _mirrors(context: RouteContext, rule: HTTPRoute, namespace: str, found: HttpRoutes) -> list[Fields]:
+    wanted = []
+    if rule.mirror is not None and (share := mirror_percentage(rule)):
+        wanted.append((rule.mirror, share))
+    for item in rule.mirrors:
+        if item.percentage is None:
+            wanted.append((item.destination, {"numerator": 100, "denominator": "HUNDRED"}))
+        elif item.percentage.value > 0:
+            wanted.append((item.destination, percentage(item.percentage)))
+    mirrors = []
+    for destination, share in wanted:
+        target = target_of(context.view, destination, namespace, context.port)
+        found.targets[target] = None
+        mirrors.append(mirror_policy(target.cluster, share))
+    return mirrors
+
+
+def _operation(bound: BoundVirtualService, route: Fields, port: int) -> str:
+    """Return what tracing calls the route: host (or rule, when several hosts are possible), port and path."""
+    match = route["match"]
+    path = match.get("path") or match.get("safe_regex", {}).get("regex") or f"{match.get('prefix', '/')}*"
+    cluster = route.get("route", {}).get("cluster")
+    if cluster:
+        _, target_port, _, host = cluster.split("|")
+        return f"{names.host_and_port(host, int(target_port))}{path}"
+    return f"{bound.object.key.name}:{port}{path}"
+
+
+def hosts_of_rules(bounds: Iterable[BoundVirtualService]) -> dict[Hostname, BoundVirtualService]:
+    """Return the first VirtualService with HTTP rules of each host."""
+    found: dict[Hostname, BoundVirtualService] = {}
+    for bound in bounds:
+        if bound.object.spec.http:
+            for host in bound.hosts:
+                found.setdefault(host, bound)
+    return found

@@ -1,0 +1,179 @@
+"""Inbound side of a sidecar: listeners and clusters of the service ports that its workload serves.
+
+Intercepted sidecars have one listener, `virtualInbound`, with a chain per port; in explicit mode each port has a
+listener of its own at the workload's address. They exist while the workload is still unhealthy, so that it is
+reachable the moment others learn of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lateen.config.networking import ConnectionPoolSettings
+from lateen.envoy import names
+from lateen.envoy.cluster_policies import apply_connection_pool
+from lateen.envoy.clusters import (
+    ClusterDraft,
+    inbound_passthrough_cluster,
+    intercepted_inbound_cluster,
+    loopback_assignment,
+    static_cluster,
+    use_client_protocol,
+    use_http2,
+)
+from lateen.envoy.filters import HttpSettings, http_connection_manager, passthrough
+from lateen.envoy.listeners import (
+    INBOUND,
+    add_inspectors,
+    bound_listener,
+    filter_chain,
+    http_inspector,
+    http_match,
+    inbound_stat_prefix,
+    is_ip,
+    only_on_ports,
+    original_destination,
+    port_match,
+)
+from lateen.envoy.messages import Fields
+from lateen.envoy.metadata import cluster_metadata, service_metadata
+from lateen.envoy.resources import CLUSTER, LISTENER, Resource, make_resource
+from lateen.envoy.routes import cluster_route, route_configuration, virtual_host
+from lateen.generate.traffic_policies import effective_policy
+from lateen.generate.view import View
+from lateen.mesh.queries import ServiceInstance, instances_of
+from lateen.model.protocols import Protocol
+from lateen.model.proxies import Interception
+
+
+def inbound_resources(view: View) -> Iterator[Resource]:
+    """Yield inbound listeners and clusters."""
+    instances = _distinct(view)
+    clusters = {names.inbound_cluster(item.endpoint.port): item for item in reversed(instances)}
+    for name, instance in sorted(clusters.items()):
+        yield make_resource(CLUSTER, name, _cluster(view, name, instance))
+    if view.explicit:
+        yield from _explicit_listeners(view, instances)
+        return
+    yield make_resource(LISTENER, names.VIRTUAL_INBOUND, _virtual_inbound(view, instances))
+    bypass = inbound_passthrough_cluster(view.connect_timeout)
+    yield make_resource(CLUSTER, names.INBOUND_PASSTHROUGH_CLUSTER, bypass)
+
+
+def _distinct(view: View) -> list[ServiceInstance]:
+    """Return one instance per address and port: several services may stand for it, the first by host counts."""
+    found: dict[tuple[str, int], ServiceInstance] = {}
+    for instance in instances_of(view.state, view.proxy):
+        if instance.port.protocol is not Protocol.UDP and is_ip(instance.endpoint.address):
+            key = (instance.endpoint.address if view.explicit else "", instance.endpoint.port)
+            found.setdefault(key, instance)
+    return list(found.values())
+
+
+# --- clusters ------------------------------------------------------------------------------------------------
+
+
+def _cluster(view: View, name: str, instance: ServiceInstance) -> Fields:
+    """Return the way to the application: on loopback when its port there is known or nothing is intercepted."""
+    endpoint = instance.endpoint
+    if view.explicit or endpoint.app_port:
+        fields = static_cluster(name, loopback_assignment(name, endpoint.app_port or endpoint.port))
+    else:
+        fields = intercepted_inbound_cluster(name)
+    draft = ClusterDraft(fields=fields)
+    if instance.port.protocol.is_http2:
+        use_http2(draft)
+    elif instance.port.protocol.is_sniffed:
+        use_client_protocol(draft)
+    apply_connection_pool(draft, _connection_pool(view, instance), view.state.mesh_config)
+    fields["metadata"] = cluster_metadata((instance.service,))
+    return draft.finish()
+
+
+def _connection_pool(view: View, instance: ServiceInstance) -> ConnectionPoolSettings:
+    """Return the limits of the workload's own side: the Sidecar's, else those of the service's DestinationRule."""
+    if view.sidecar is not None and view.sidecar.spec.inbound_connection_pool is not None:
+        return view.sidecar.spec.inbound_connection_pool
+    rule = view.rule(instance.service.host)
+    policy = effective_policy(rule, instance.port.number, "", view.state.mesh_config)
+    return (policy.connection_pool if policy is not None else None) or ConnectionPoolSettings()
+
+
+# --- listeners -----------------------------------------------------------------------------------------------
+
+
+def _explicit_listeners(view: View, instances: list[ServiceInstance]) -> Iterator[Resource]:
+    for instance in instances:
+        address, port = instance.endpoint.address, instance.endpoint.port
+        name = names.listener(address, port)
+        chains, default = _chains(view, instance, name, match={})
+        listener = bound_listener(name, address, port, direction=INBOUND, chains=chains)
+        if default is not None:
+            listener["default_filter_chain"] = default
+        sniffed = instance.port.protocol.is_sniffed
+        add_inspectors(listener, tls=False, http=sniffed, detection_timeout=view.detection_timeout)
+        listener["metadata"] = service_metadata(instance.service)
+        yield make_resource(LISTENER, name, listener)
+
+
+def _virtual_inbound(view: View, instances: list[ServiceInstance]) -> Fields:
+    port = view.state.mesh_config.proxy_inbound_listen_port
+    chains = [
+        # A connection straight to the listener's own port would be passed on to itself for ever.
+        filter_chain(
+            [passthrough(names.BLACKHOLE_CLUSTER, view.defaults)],
+            match=port_match(port),
+            name=names.VIRTUAL_INBOUND_BLACKHOLE,
+        )
+    ]
+    sniffed = []
+    for instance in instances:
+        match = port_match(instance.endpoint.port)
+        own, default = _chains(view, instance, names.listener(names.WILDCARD_ADDRESS, instance.endpoint.port), match)
+        chains += [*own, default] if default is not None else own
+        if instance.port.protocol.is_sniffed:
+            sniffed.append(instance.endpoint.port)
+    chains.append(
+        filter_chain([passthrough(names.INBOUND_PASSTHROUGH_CLUSTER, view.defaults)], name=names.VIRTUAL_INBOUND)
+    )
+    listener = bound_listener(names.VIRTUAL_INBOUND, names.WILDCARD_ADDRESS, port, direction=INBOUND, chains=chains)
+    listener["listener_filters"] = [original_destination()]
+    if sniffed:
+        listener["listener_filters"].append(only_on_ports(http_inspector(), sniffed))
+    listener["listener_filters_timeout"] = view.detection_timeout
+    listener["continue_on_listener_filters_timeout"] = True
+    if view.proxy.interception is Interception.TPROXY:
+        listener["transparent"] = {"value": True}
+    return listener
+
+
+def _chains(view: View, instance: ServiceInstance, name: str, match: Fields) -> tuple[list[Fields], Fields | None]:
+    """Return the chains of a port, and what takes the rest when the protocol is sniffed."""
+    protocol = instance.port.protocol
+    metadata = service_metadata(instance.service)
+    cluster = names.inbound_cluster(instance.endpoint.port)
+    if not protocol.is_http and not protocol.is_sniffed:
+        return [filter_chain([passthrough(cluster, view.defaults)], match=match, name=name, metadata=metadata)], None
+    http = http_connection_manager(
+        HttpSettings(stat_prefix=inbound_stat_prefix(name), routes=_routes(instance, cluster), inbound=True),
+        view.defaults,
+    )
+    if protocol.is_http:
+        return [filter_chain([http], match=match, name=name, metadata=metadata)], None
+    rest = filter_chain([passthrough(cluster, view.defaults)], match=match, name=name, metadata=metadata)
+    return [filter_chain([http], match=match | http_match(), name=f"{name}-http", metadata=metadata)], rest
+
+
+def _routes(instance: ServiceInstance, cluster: str) -> Fields:
+    service, port = instance.service, instance.port.number
+    route: Fields = {
+        "name": names.DEFAULT_ROUTE,
+        "match": {"prefix": "/"},
+        "route": cluster_route(cluster),
+        "decorator": {"operation": f"{names.host_and_port(service.host, port)}/*"},
+        "metadata": service_metadata(service),
+    }
+    host = virtual_host(f"inbound|http|{port}", ["*"], [route])
+    # Counting attempts is the client side's business.
+    host["include_request_attempt_count"] = False
+    return route_configuration(cluster, [host], ignore_port=False)

@@ -1,0 +1,233 @@
+"""Outbound listeners and routes of an intercepted sidecar.
+
+Interception sends every connection to `virtualOutbound`, which hands it to the listener of its original
+destination: `VIP_PORT` where a service has an address of its own and is not plain HTTP, else `0.0.0.0_PORT`,
+which many services share. HTTP on a shared port is told apart by Host header, TLS by server name, other TCP by
+address; what nothing matches passes through or is refused, as the outbound traffic policy says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from lateen.envoy import names
+from lateen.envoy.filters import HttpSettings, http_connection_manager, passthrough
+from lateen.envoy.listeners import (
+    OUTBOUND,
+    add_inspectors,
+    bound_listener,
+    filter_chain,
+    http_match,
+    is_cidr,
+    is_ip,
+    outbound_stat_prefix,
+    port_match,
+    prefix_match,
+    sni_match,
+    socket_address,
+    virtual_listener,
+)
+from lateen.envoy.messages import Fields
+from lateen.envoy.metadata import service_metadata
+from lateen.envoy.resources import LISTENER, ROUTE, Resource, make_resource
+from lateen.envoy.routes import catch_all_virtual_host, route_configuration, virtual_host
+from lateen.generate.routes import RouteContext, service_routes
+from lateen.generate.tcp_routes import forward_filter, service_forwards
+from lateen.generate.view import View
+from lateen.generate.virtual_hosts import http_ports, port_virtual_hosts
+from lateen.mesh.queries import endpoints_of
+from lateen.model.protocols import Protocol
+from lateen.model.proxies import Interception
+from lateen.model.services import Resolution, Service, ServicePort
+
+
+@dataclass(slots=True, kw_only=True)
+class _Listener:
+    """An outbound listener while services are added to it."""
+
+    address: str
+    port: int
+    http_route: str = ""
+    """Route configuration of plain-text HTTP, empty when it serves none."""
+    chains: dict[str, Fields] = field(default_factory=dict)
+    """Chains with a match, by what they match: Envoy refuses two equal matches, the first service wins."""
+    default: Fields | None = None
+    tls: bool = False
+    extra_addresses: tuple[str, ...] = ()
+    metadata: Fields | None = None
+
+    @property
+    def name(self) -> str:
+        return names.listener(self.address, self.port)
+
+
+def outbound_resources(view: View) -> Iterator[Resource]:
+    """Yield the outbound listeners and route configurations."""
+    listeners: dict[tuple[str, int], _Listener] = {}
+    own_routes: dict[str, tuple[Service, ServicePort]] = {}
+    for service in view.services:
+        for port in _ports(service):
+            _add(view, listeners, own_routes, service, port)
+    yield make_resource(LISTENER, names.VIRTUAL_OUTBOUND, _virtual_outbound(view))
+    for listener in listeners.values():
+        yield make_resource(LISTENER, listener.name, _finish(view, listener))
+    yield from _route_configurations(view, own_routes)
+
+
+def catch_all_cluster(view: View) -> str:
+    """Return where connections to nothing known go."""
+    return names.PASSTHROUGH_CLUSTER if view.allow_any else names.BLACKHOLE_CLUSTER
+
+
+# --- routes --------------------------------------------------------------------------------------------------
+
+
+def _route_configurations(view: View, own: dict[str, tuple[Service, ServicePort]]) -> Iterator[Resource]:
+    by_port: dict[int, list[Service]] = {}
+    for service in view.services:
+        for port in http_ports(service):
+            by_port.setdefault(port.number, []).append(service)
+    catch_all = catch_all_virtual_host(allow_any=view.allow_any)
+    for number, services in sorted(by_port.items()):
+        hosts = [*port_virtual_hosts(view, number, services), catch_all]
+        yield make_resource(ROUTE, str(number), route_configuration(str(number), hosts))
+    for name, (service, port) in sorted(own.items()):
+        yield single_service_routes(view, name, service, port.number)
+
+
+def single_service_routes(view: View, name: str, service: Service, port: int) -> Resource:
+    """Return a route configuration for one service, whatever the Host header says."""
+    routes = service_routes(RouteContext(view=view, port=port), service)
+    host = virtual_host(names.host_and_port(service.host, port), ["*"], routes)
+    return make_resource(ROUTE, name, route_configuration(name, [host]))
+
+
+# --- listeners -----------------------------------------------------------------------------------------------
+
+
+def _ports(service: Service) -> Iterator[ServicePort]:
+    seen: set[int] = set()
+    for port in service.ports:
+        if port.protocol is not Protocol.UDP and port.number not in seen:
+            seen.add(port.number)
+            yield port
+
+
+def _add(
+    view: View,
+    listeners: dict[tuple[str, int], _Listener],
+    own_routes: dict[str, tuple[Service, ServicePort]],
+    service: Service,
+    port: ServicePort,
+) -> None:
+    """Add a service's port to the listener where its connections arrive."""
+    own = [address for address in service.addresses if is_ip(address) and address != names.WILDCARD_ADDRESS]
+    if port.protocol.is_http or not own:
+        shared = _listener(listeners, names.WILDCARD_ADDRESS, port.number)
+        if port.protocol.is_http or port.protocol.is_sniffed:
+            shared.http_route = str(port.number)
+        if not port.protocol.is_http:
+            _add_forwards(view, shared, service, port, ranges=_ranges(view, service, port))
+        return
+    listener = _listener(listeners, own[0], port.number)
+    if listener.default is not None or listener.http_route:
+        # Two services with one address: the first has it.
+        return
+    listener.extra_addresses = tuple(own[1:])
+    listener.metadata = service_metadata(service)
+    if port.protocol.is_sniffed:
+        listener.http_route = names.host_and_port(service.host, port.number)
+        own_routes[listener.http_route] = (service, port)
+    _add_forwards(view, listener, service, port, ranges=())
+
+
+def _listener(listeners: dict[tuple[str, int], _Listener], address: str, port: int) -> _Listener:
+    return listeners.setdefault((address, port), _Listener(address=address, port=port))
+
+
+def _ranges(view: View, service: Service, port: ServicePort) -> tuple[str, ...]:
+    """Return the addresses that mean this service on a shared port: its CIDRs, else where its endpoints are.
+
+    A sniffed port has none: Envoy matches addresses before protocols, so HTTP would bypass its routes.
+    """
+    cidrs = tuple(address for address in service.addresses if "/" in address and is_cidr(address))
+    if cidrs or port.protocol.is_sniffed or service.resolution is not Resolution.STATIC:
+        return cidrs
+    found = endpoints_of(view.state, service.host, port.number)
+    return tuple(sorted({item.address for item in found if item.port == port.number and is_ip(item.address)}))
+
+
+def _add_forwards(
+    view: View, listener: _Listener, service: Service, port: ServicePort, *, ranges: tuple[str, ...]
+) -> None:
+    """Add the chains of a port that is not plain HTTP; the first unconditional one becomes the default."""
+    context = RouteContext(view=view, port=port.number)
+    shared = listener.address == names.WILDCARD_ADDRESS
+    for forward in service_forwards(context, service, tls=port.protocol.is_tls):
+        filters = [forward_filter(view, forward)]
+        server_names = forward.server_names
+        if shared and port.protocol.is_tls and not server_names:
+            # Many services share the port: only the server name says which one is meant.
+            server_names = (service.host,)
+        match = _match(server_names, forward.subnets or ranges)
+        if server_names:
+            listener.tls = True
+        if match:
+            listener.chains.setdefault(repr(match), filter_chain(filters, match=match, metadata=forward.metadata))
+        if not forward.subnets and not server_names and listener.default is None and not _has_cidr(service):
+            listener.default = filter_chain(filters, metadata=forward.metadata)
+
+
+def _match(server_names: tuple[str, ...], ranges: tuple[str, ...]) -> Fields:
+    match: Fields = {}
+    if usable := [item for item in ranges if is_cidr(item)]:
+        match |= prefix_match(usable)
+    if server_names:
+        match |= sni_match(server_names)
+    return match
+
+
+def _has_cidr(service: Service) -> bool:
+    return any("/" in address for address in service.addresses)
+
+
+def _finish(view: View, listener: _Listener) -> Fields:
+    chains = list(listener.chains.values())
+    if listener.http_route:
+        settings = HttpSettings(stat_prefix=outbound_stat_prefix(listener.name), rds=listener.http_route)
+        chains.append(filter_chain([http_connection_manager(settings, view.defaults)], match=http_match()))
+    default = listener.default or filter_chain(
+        [passthrough(catch_all_cluster(view), view.defaults)], name=names.PASSTHROUGH_FILTER_CHAIN
+    )
+    if not chains:
+        chains, fallback = [default], None
+    else:
+        fallback = default
+    fields = virtual_listener(listener.name, listener.address, listener.port, chains=chains, default=fallback)
+    add_inspectors(fields, tls=listener.tls, http=bool(listener.http_route), detection_timeout=view.detection_timeout)
+    if listener.extra_addresses:
+        fields["additional_addresses"] = [
+            {"address": socket_address(address, listener.port)} for address in listener.extra_addresses
+        ]
+    if listener.metadata is not None:
+        fields["metadata"] = listener.metadata
+    return fields
+
+
+def _virtual_outbound(view: View) -> Fields:
+    port = view.state.mesh_config.proxy_listen_port
+    chains = [
+        # A connection straight to the listener's own port would be passed on to itself for ever.
+        filter_chain(
+            [passthrough(names.BLACKHOLE_CLUSTER, view.defaults)],
+            match=port_match(port),
+            name=names.VIRTUAL_OUTBOUND_BLACKHOLE,
+        ),
+        filter_chain([passthrough(catch_all_cluster(view), view.defaults)], name=names.VIRTUAL_OUTBOUND_CATCHALL),
+    ]
+    listener = bound_listener(names.VIRTUAL_OUTBOUND, names.WILDCARD_ADDRESS, port, direction=OUTBOUND, chains=chains)
+    listener["use_original_dst"] = {"value": True}
+    if view.proxy.interception is Interception.TPROXY:
+        listener["transparent"] = {"value": True}
+    return listener
