@@ -96,7 +96,7 @@ def traffic_table(rows: Sequence[Row], users: Sequence[str], *, plain: bool) -> 
     if users:
         grid.add_column(width=13)
     grid.add_column(width=16)
-    width = BAR - (7 if users else 0)
+    width = BAR - (8 if users else 0)
     grid.add_column(width=width)
     for cells in (6, 8, 7):
         grid.add_column(width=cells, justify="right", no_wrap=True)
