@@ -175,12 +175,6 @@ PORT_REQUIRED = Code(
     title="Destination port required",
     explanation="The service has several ports, so the destination must name one.",
 )
-UNCHECKED_SERVER_CERTIFICATE = Code(
-    code="IST0128",
-    severity=Severity.WARNING,
-    title="Server certificate is not checked",
-    explanation="The traffic policy starts TLS but names no CA, so any server is believed. Set `caCertificates`.",
-)
 UNREACHABLE_RULE = Code(
     code="IST0130",
     severity=Severity.WARNING,
@@ -210,6 +204,12 @@ CONFLICTING_GATEWAYS = Code(
     severity=Severity.ERROR,
     title="Conflicting Gateways",
     explanation="Two Gateways with the same selector serve the same host on the same port.",
+)
+INVALID_CREDENTIAL = Code(
+    code="IST0161",
+    severity=Severity.ERROR,
+    title="Invalid credential of a Gateway",
+    explanation="The Secret exists but has no certificate and key (`tls.crt` and `tls.key`, or `cert` and `key`).",
 )
 EMPTY_SUBSET = Code(
     code="IST0173",
@@ -244,12 +244,12 @@ CODES: tuple[Code, ...] = (
     CONFLICTING_SIDECARS,
     SEVERAL_DEFAULT_SIDECARS,
     PORT_REQUIRED,
-    UNCHECKED_SERVER_CERTIFICATE,
     UNREACHABLE_RULE,
     INEFFECTIVE_MATCH,
     HOST_NOT_IN_GATEWAY,
     SCHEMA_WARNING,
     CONFLICTING_GATEWAYS,
+    INVALID_CREDENTIAL,
     EMPTY_SUBSET,
     UNKNOWN_RULE_HOST,
 )

@@ -311,7 +311,6 @@ ACTING_MESH: dict[type[msgspec.Struct], Acting] = {
         "accessLogFormat",
         "accessLogEncoding",
         "outboundTrafficPolicy",
-        "trustDomain",
         "rootNamespace",
         "defaultServiceExportTo",
         "defaultVirtualServiceExportTo",
@@ -319,9 +318,13 @@ ACTING_MESH: dict[type[msgspec.Struct], Acting] = {
         "h2UpgradePolicy",
         "defaultHttpRetryPolicy",
         "pathNormalization",
+        "defaultTrafficPolicy",
+        "proxyListenPort",
+        "proxyInboundListenPort",
     ),
     MeshOutboundTrafficPolicy: only("mode", values={"mode": frozenset(("REGISTRY_ONLY", "ALLOW_ANY"))}),
     ProxyPathNormalization: ALL,
+    DefaultTrafficPolicy: ALL,
 }
 """Which settings of the mesh act; `tcpKeepalive` and the retry policy are structs of `config.acting`."""
 

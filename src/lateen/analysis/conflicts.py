@@ -1,0 +1,113 @@
+"""Objects that claim the same thing: hosts of VirtualServices, workloads of Sidecars, ports of Gateways."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lateen.analysis.reports import Report
+from lateen.config.codes import (
+    CONFLICTING_GATEWAYS,
+    CONFLICTING_MESH_HOSTS,
+    CONFLICTING_SIDECARS,
+    SEVERAL_DEFAULT_SIDECARS,
+)
+from lateen.config.networking import Gateway, Sidecar, VirtualService
+from lateen.config.objects import ConfigObject
+from lateen.mesh.state import MESH_GATEWAY, MeshState
+from lateen.model.names import Hostname, resolve_host
+from lateen.model.proxies import labels_match
+
+
+def conflicts(report: Report, objects: Sequence[ConfigObject[Any]], state: MeshState) -> None:
+    """Report every conflict on each of the objects that take part in it."""
+    _mesh_hosts(report, [one for one in objects if isinstance(one.spec, VirtualService)], state)
+    _sidecars(report, [one for one in objects if isinstance(one.spec, Sidecar)], state)
+    _gateways(report, [one for one in objects if isinstance(one.spec, Gateway)])
+
+
+def _mesh_hosts(report: Report, virtual_services: list[ConfigObject[VirtualService]], state: MeshState) -> None:
+    claims: dict[Hostname, list[tuple[ConfigObject[VirtualService], int]]] = defaultdict(list)
+    for one in virtual_services:
+        if not one.spec.gateways or MESH_GATEWAY in one.spec.gateways:
+            for index, host in enumerate(one.spec.hosts):
+                claims[resolve_host(host, one.key.namespace)].append((one, index))
+    default = state.mesh_config.default_virtual_service_export_to
+    for host, claimants in claims.items():
+        for one, index in claimants:
+            others = [
+                str(other.key)
+                for other, _ in claimants
+                if other.key != one.key and _meet(_seen_from(one, default), _seen_from(other, default))
+            ]
+            if others:
+                message = f"the host {host} is also defined by {', '.join(sorted(others))}; merge them into one"
+                report.add(CONFLICTING_MESH_HOSTS, one, ("spec", "hosts", index), message)
+
+
+def _seen_from(one: ConfigObject[VirtualService], default: Sequence[str]) -> set[str]:
+    return {one.key.namespace if name == "." else name for name in one.spec.export_to or default}
+
+
+def _meet(first: set[str], second: set[str]) -> bool:
+    """Whether some namespace sees both."""
+    return "*" in first or "*" in second or bool(first & second)
+
+
+def _sidecars(report: Report, sidecars: list[ConfigObject[Sidecar]], state: MeshState) -> None:
+    by_namespace: dict[str, list[ConfigObject[Sidecar]]] = defaultdict(list)
+    for one in sidecars:
+        by_namespace[one.key.namespace].append(one)
+    for namespace, members in by_namespace.items():
+        default = [one for one in members if one.spec.workload_selector is None]
+        for one in default if len(default) > 1 else ():
+            names = ", ".join(sorted(other.key.name for other in default if other is not one))
+            message = f"{names} too has no workload selector in namespace {namespace}; only one can act"
+            report.add(SEVERAL_DEFAULT_SIDECARS, one, ("metadata", "name"), message)
+        selective = [(one, one.spec.workload_selector.labels) for one in members if one.spec.workload_selector]
+        workloads = [dict(each.labels) for each in state.workloads if each.namespace == namespace]
+        for one, labels in selective:
+            # Without running workloads only equal selectors are a sure conflict.
+            candidates = [each for each in workloads if labels_match(labels, each)] or [labels]
+            names = ", ".join(
+                sorted(
+                    other.key.name
+                    for other, theirs in selective
+                    if other is not one and (theirs == labels or _select_one(theirs, candidates))
+                )
+            )
+            if names:
+                message = f"{names} selects the same workloads; only one can act"
+                report.add(CONFLICTING_SIDECARS, one, ("spec", "workloadSelector"), message)
+
+
+def _select_one(labels: Mapping[str, str], workloads: Sequence[Mapping[str, str]]) -> bool:
+    return any(labels_match(labels, each) for each in workloads)
+
+
+def _gateways(report: Report, gateways: list[ConfigObject[Gateway]]) -> None:
+    claims: dict[tuple[Any, ...], dict[str, list[tuple[ConfigObject[Gateway], int]]]] = defaultdict(
+        lambda: defaultdict(list)
+    )
+    for one in gateways:
+        for index, server in enumerate(one.spec.servers):
+            if server.port is not None:
+                slot = (tuple(sorted(one.spec.selector.items())), server.port.number, server.bind)
+                for host in server.hosts:
+                    claims[slot][_full_host(one, host)].append((one, index))
+    for slot, hosts in claims.items():
+        for host, claimants in hosts.items():
+            for one, index in claimants:
+                others = sorted({str(other.key) for other, _ in claimants if other.key != one.key})
+                if others:
+                    message = f"port {slot[1]} for host {host} is also served by {', '.join(others)}; keep one of them"
+                    report.add(CONFLICTING_GATEWAYS, one, ("spec", "servers", index, "hosts"), message)
+
+
+def _full_host(one: ConfigObject[Gateway], host: str) -> str:
+    """Return a server's host with its namespace, so that `./a` of two namespaces are two things."""
+    namespace, slash, name = host.rpartition("/")
+    if not slash or namespace == "*":
+        return name.lower()
+    return f"{one.key.namespace if namespace == '.' else namespace}/{name.lower()}"

@@ -1,0 +1,285 @@
+"""References between objects that lead nowhere: hosts, subsets, ports, Gateways, Secrets, delegates.
+
+`analyse` is the room's entry: it runs these rules and those of `conflicts` and `unreachable`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from lateen.analysis.conflicts import conflicts
+from lateen.analysis.reports import Report
+from lateen.analysis.unreachable import unreachable
+from lateen.config.codes import (
+    EMPTY_SUBSET,
+    HOST_NOT_IN_GATEWAY,
+    INVALID_CREDENTIAL,
+    PORT_REQUIRED,
+    REFERENCE_NOT_FOUND,
+    UNKNOWN_RULE_HOST,
+)
+from lateen.config.decoding import closest
+from lateen.config.networking import (
+    Destination,
+    DestinationRule,
+    Gateway,
+    ServerTLSMode,
+    ServerTLSSettings,
+    VirtualService,
+)
+from lateen.config.objects import ConfigObject
+from lateen.config.positions import Path, Positions
+from lateen.mesh.references import resolve_gateway
+from lateen.mesh.state import MESH_GATEWAY, MeshState
+from lateen.model.findings import Finding
+from lateen.model.names import Hostname, ObjectKey, host_matches, resolve_host
+from lateen.model.proxies import labels_match
+from lateen.model.services import Service, visible_to
+
+_CERTIFICATE_MODES = frozenset((ServerTLSMode.SIMPLE, ServerTLSMode.MUTUAL, ServerTLSMode.OPTIONAL_MUTUAL))
+_KEY_PAIRS = (("tls.crt", "tls.key"), ("cert", "key"))
+"""Names of certificate and key in a Secret: Kubernetes' and the generic ones."""
+
+
+def analyse(
+    state: MeshState,
+    objects: Sequence[ConfigObject[Any]],
+    positions: Mapping[ObjectKey, Positions] | None = None,
+) -> tuple[Finding, ...]:
+    """Return the findings about `objects` within the mesh `state`, ordered by file and line.
+
+    `positions` (from `config.parsing`) gives the fields' lines; without it each finding has its object's line.
+    """
+    report = Report(positions or {})
+    virtual_services = [one for one in objects if isinstance(one.spec, VirtualService)]
+    targets = _Targets(state)
+    delegates = {one.key for one in virtual_services if not one.spec.hosts}
+    gateways = {f"{one.key.namespace}/{one.key.name}": one for one in state.gateways}
+    for one in objects:
+        match one.spec:
+            case VirtualService():
+                _virtual_service(report, one, targets, gateways, delegates)
+                unreachable(report, one)
+            case DestinationRule():
+                _destination_rule(report, one, targets)
+            case Gateway():
+                _gateway(report, one, state)
+    conflicts(report, objects, state)
+    return tuple(
+        sorted(
+            report.findings, key=lambda one: (one.file, one.line, one.column, one.kind, one.name, one.path, one.code)
+        )
+    )
+
+
+class _Targets:
+    """What can be called: looks up services and subsets by host."""
+
+    def __init__(self, state: MeshState) -> None:
+        self.state = state
+        self._wildcards = [service for host, service in state.services.items() if host.startswith("*")]
+
+    def service(self, host: Hostname, namespace: str) -> Service | None:
+        """Return the service of a host as a namespace sees it; a wildcard service covers its hosts."""
+        exact = self.state.services.get(host)
+        for service in [exact, *self._wildcards] if exact else self._wildcards:
+            if host_matches(service.host, host) and visible_to(service.export_to, service.namespace, namespace):
+                return service
+        return None
+
+    def has_subset(self, host: Hostname, subset: str, namespace: str) -> bool:
+        """Whether a DestinationRule that a namespace sees defines the subset of the host."""
+        for pattern, rules in self.state.destination_rules.items():
+            if host_matches(pattern, host):
+                for rule in rules:
+                    seen = visible_to(rule.export_to, rule.object.key.namespace, namespace)
+                    if seen and any(one.name == subset for one in rule.object.spec.subsets):
+                        return True
+        return False
+
+    def subsets(self, host: Hostname) -> list[str]:
+        """Return the names of all subsets of a host, for a hint."""
+        rules = self.state.destination_rules.get(host, ())
+        return sorted({subset.name for rule in rules for subset in rule.object.spec.subsets})
+
+    def nearest(self, host: Hostname) -> str:
+        """Return what to write instead of an unknown host."""
+        if host in self.state.services:
+            return "it exists but is not exported to this namespace"
+        name = host.partition(".")[0]
+        elsewhere = [known for known in self.state.services if known.partition(".")[0] == name]
+        near = elsewhere[0] if elsewhere else closest(host, self.state.services)
+        return f"did you mean {near}?" if near else "add the Service or ServiceEntry, or correct the name"
+
+
+# --- VirtualService ------------------------------------------------------------------------------------------
+
+
+def _virtual_service(
+    report: Report,
+    one: ConfigObject[VirtualService],
+    targets: _Targets,
+    gateways: Mapping[str, ConfigObject[Gateway]],
+    delegates: set[ObjectKey],
+) -> None:
+    for path, destination in _destinations(one.spec):
+        _destination(report, one, path, destination, targets)
+    for path, name in _gateway_names(one.spec):
+        full = resolve_gateway(name, one.key.namespace)
+        if full != MESH_GATEWAY and full not in gateways:
+            near = closest(full, gateways)
+            hint = f"did you mean {near}?" if near else "add the Gateway, or correct the name"
+            report.add(REFERENCE_NOT_FOUND, one, path, f"the Gateway {full} does not exist; {hint}")
+    for index, name in enumerate(one.spec.gateways):
+        gateway = gateways.get(resolve_gateway(name, one.key.namespace))
+        if gateway is not None:
+            _hosts_of_gateway(report, one, gateway, ("spec", "gateways", index))
+    for index, route in enumerate(one.spec.http):
+        if route.delegate is not None and route.delegate.name:
+            key = ObjectKey("VirtualService", route.delegate.namespace or one.key.namespace, route.delegate.name)
+            if key not in delegates:
+                message = f"the delegate {key} does not exist; add it, as a VirtualService without hosts"
+                report.add(REFERENCE_NOT_FOUND, one, ("spec", "http", index, "delegate", "name"), message)
+
+
+def _destinations(spec: VirtualService) -> Iterator[tuple[Path, Destination]]:
+    for index, http in enumerate(spec.http):
+        here: Path = ("spec", "http", index)
+        for number, route in enumerate(http.route):
+            yield (*here, "route", number, "destination"), route.destination
+        if http.mirror is not None:
+            yield (*here, "mirror"), http.mirror
+        for number, mirror in enumerate(http.mirrors):
+            yield (*here, "mirrors", number, "destination"), mirror.destination
+    for name, routes in (("tls", spec.tls), ("tcp", spec.tcp)):
+        for index, l4 in enumerate(routes):
+            for number, weighted in enumerate(l4.route):
+                yield ("spec", name, index, "route", number, "destination"), weighted.destination
+
+
+def _gateway_names(spec: VirtualService) -> Iterator[tuple[Path, str]]:
+    for index, name in enumerate(spec.gateways):
+        yield ("spec", "gateways", index), name
+    for field, routes in (("http", spec.http), ("tls", spec.tls), ("tcp", spec.tcp)):
+        for index, route in enumerate(routes):
+            for number, match in enumerate(route.match):
+                for place, name in enumerate(match.gateways):
+                    yield ("spec", field, index, "match", number, "gateways", place), name
+
+
+def _destination(
+    report: Report, one: ConfigObject[VirtualService], path: Path, destination: Destination, targets: _Targets
+) -> None:
+    host = resolve_host(destination.host, one.key.namespace)
+    service = targets.service(host, one.key.namespace)
+    if service is None:
+        message = f"the host {destination.host!r} ({host}) is unknown; {targets.nearest(host)}"
+        report.add(REFERENCE_NOT_FOUND, one, (*path, "host"), message)
+    elif destination.port is not None:
+        if service.port(destination.port.number) is None:
+            known = ", ".join(str(port.number) for port in service.ports) or "none"
+            message = f"{host} has no port {destination.port.number}; its ports are {known}"
+            report.add(REFERENCE_NOT_FOUND, one, (*path, "port", "number"), message)
+    elif len(service.ports) > 1:
+        known = ", ".join(str(port.number) for port in service.ports)
+        message = f"{host} has several ports ({known}); add `port: {{number: …}}`"
+        report.add(PORT_REQUIRED, one, path, message)
+    if destination.subset and not targets.has_subset(host, destination.subset, one.key.namespace):
+        known_subsets = targets.subsets(host)
+        near = closest(destination.subset, known_subsets)
+        if near:
+            hint = f"did you mean {near}?"
+        elif known_subsets:
+            hint = f"its subsets are {', '.join(known_subsets)}"
+        else:
+            hint = "add a DestinationRule that defines it"
+        message = f"the subset {destination.subset!r} of {host} is not defined; {hint}"
+        report.add(REFERENCE_NOT_FOUND, one, (*path, "subset"), message)
+
+
+def _hosts_of_gateway(
+    report: Report, one: ConfigObject[VirtualService], gateway: ConfigObject[Gateway], path: Path
+) -> None:
+    """Warn of a Gateway that serves none of the VirtualService's hosts."""
+    served = []
+    for server in gateway.spec.servers:
+        for entry in server.hosts:
+            namespace, slash, host = entry.rpartition("/")
+            owner = gateway.key.namespace if namespace == "." else namespace
+            if not slash or owner in ("*", one.key.namespace):
+                served.append(host.lower())
+    hosts = [resolve_host(host, one.key.namespace) for host in one.spec.hosts]
+    if hosts and not any(host_matches(own, host) or host_matches(host, own) for own in served for host in hosts):
+        message = f"the Gateway {gateway.key.namespace}/{gateway.key.name} serves none of {', '.join(one.spec.hosts)}"
+        report.add(HOST_NOT_IN_GATEWAY, one, path, f"{message}; add the host to its servers")
+
+
+# --- DestinationRule -----------------------------------------------------------------------------------------
+
+
+def _destination_rule(report: Report, one: ConfigObject[DestinationRule], targets: _Targets) -> None:
+    host = resolve_host(one.spec.host, one.key.namespace)
+    state = targets.state
+    if host.startswith("*"):
+        if not any(host_matches(host, known) for known in state.services):
+            message = f"no service has a host like {host}, so the rule changes nothing"
+            report.add(UNKNOWN_RULE_HOST, one, ("spec", "host"), message)
+        return
+    if targets.service(host, one.key.namespace) is None:
+        message = (
+            f"the host {one.spec.host!r} ({host}) is unknown, so the rule changes nothing; {targets.nearest(host)}"
+        )
+        report.add(UNKNOWN_RULE_HOST, one, ("spec", "host"), message)
+        return
+    endpoints = state.endpoints.get(host, ())
+    for index, subset in enumerate(one.spec.subsets):
+        if subset.labels and endpoints and not any(labels_match(subset.labels, each.labels) for each in endpoints):
+            labels = ", ".join(f"{key}={value}" for key, value in sorted(subset.labels.items()))
+            message = f"no workload of {host} has the labels {labels}: requests to the subset get 503"
+            report.add(EMPTY_SUBSET, one, ("spec", "subsets", index, "labels"), message)
+
+
+# --- Gateway -------------------------------------------------------------------------------------------------
+
+
+def _gateway(report: Report, one: ConfigObject[Gateway], state: MeshState) -> None:
+    """Check the Secrets that its servers name.
+
+    A proxy reads Secrets of its own namespace, which for a gateway need not be the Gateway's.
+    """
+    matching = {each.namespace for each in state.workloads if labels_match(one.spec.selector, each.labels)}
+    namespaces = matching or {one.key.namespace, state.mesh_config.root_namespace}
+    for index, server in enumerate(one.spec.servers):
+        if server.tls is None or server.tls.mode not in _CERTIFICATE_MODES:
+            continue
+        for path, name in _credentials(server.tls):
+            _credential(report, one, ("spec", "servers", index, "tls", *path), name, (state, namespaces))
+
+
+def _credentials(tls: ServerTLSSettings) -> Iterator[tuple[Path, str]]:
+    if tls.credential_name:
+        yield ("credentialName",), tls.credential_name
+    for index, name in enumerate(tls.credential_names):
+        yield ("credentialNames", index), name
+
+
+def _credential(
+    report: Report, one: ConfigObject[Gateway], path: Path, name: str, where: tuple[MeshState, set[str]]
+) -> None:
+    state, namespaces = where
+    scheme, colon, rest = name.partition("://")
+    if colon and scheme not in ("kubernetes", "kubernetes-gateway"):
+        return
+    own, slash, short = (rest if colon else name).rpartition("/")
+    searched = {own} if slash else namespaces
+    secrets = [state.secrets[key] for key in ((place, short) for place in sorted(searched)) if key in state.secrets]
+    if not secrets:
+        places = " or ".join(sorted(searched))
+        near = closest(short, (secret for _, secret in state.secrets))
+        hint = f"did you mean {near}?" if near and near != short else "add it, with tls.crt and tls.key"
+        report.add(REFERENCE_NOT_FOUND, one, path, f"the Secret {short!r} is not in namespace {places}; {hint}")
+    for secret in secrets:
+        keys = {*secret.spec.data, *secret.spec.string_data}
+        if not any(keys.issuperset(pair) for pair in _KEY_PAIRS):
+            report.add(INVALID_CREDENTIAL, one, path, f"the {secret.key} has no tls.crt and tls.key")

@@ -1,0 +1,82 @@
+"""Rules of one VirtualService that no request can reach, because an earlier one takes all of theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from lateen.analysis.reports import Report
+from lateen.config.codes import INEFFECTIVE_MATCH, UNREACHABLE_RULE
+from lateen.config.networking import (
+    HTTPMatchRequest,
+    HTTPRoute,
+    L4MatchAttributes,
+    StringMatch,
+    TCPRoute,
+    TLSMatchAttributes,
+    TLSRoute,
+    VirtualService,
+)
+from lateen.config.objects import ConfigObject
+from lateen.config.positions import Path
+
+_Route = HTTPRoute | TLSRoute | TCPRoute
+_Match = HTTPMatchRequest | TLSMatchAttributes | L4MatchAttributes
+_EVERYTHING = StringMatch(prefix="/")
+
+
+def unreachable(report: Report, one: ConfigObject[VirtualService]) -> None:
+    """Report the rules after one that takes everything, and matches that stand twice."""
+    rules: dict[str, Sequence[_Route]] = {"http": one.spec.http, "tls": one.spec.tls, "tcp": one.spec.tcp}
+    for field, routes in rules.items():
+        taken_by = ""
+        seen: dict[bytes, str] = {}
+        for index, route in enumerate(routes):
+            here: Path = ("spec", field, index)
+            name = _name(route, index)
+            if taken_by:
+                report.add(UNREACHABLE_RULE, one, here, f"rule {taken_by} has no conditions, so this one is never used")
+                continue
+            _matches(report, one, here, (route, name), seen)
+            if not route.match or any(_is_anything(match) for match in route.match):
+                taken_by = name
+
+
+def _matches(
+    report: Report,
+    one: ConfigObject[VirtualService],
+    path: Path,
+    rule: tuple[_Route, str],
+    seen: dict[bytes, str],
+) -> None:
+    route, name = rule
+    repeated = 0
+    matches: Sequence[_Match] = route.match
+    for index, match in enumerate(matches):
+        content = msgspec.json.encode(_condition(match))
+        if content in seen:
+            repeated += 1
+            message = f"rule {seen[content]} has the same match, so this one is never used"
+            report.add(INEFFECTIVE_MATCH, one, (*path, "match", index), message)
+        seen.setdefault(content, name)
+    if route.match and repeated == len(route.match):
+        report.add(UNREACHABLE_RULE, one, path, "earlier rules have all of its matches, so it is never used")
+
+
+def _condition(match: _Match) -> _Match:
+    """Return the match without its name, which is a label and no condition."""
+    return msgspec.structs.replace(match, name="") if isinstance(match, HTTPMatchRequest) else match
+
+
+def _is_anything(match: _Match) -> bool:
+    """Whether every request satisfies the match: it has no conditions, or only the prefix `/`."""
+    if not isinstance(match, HTTPMatchRequest):
+        return match == type(match)()
+    bare = msgspec.structs.replace(match, name="", stat_prefix="", ignore_uri_case=False)
+    return bare in (HTTPMatchRequest(), HTTPMatchRequest(uri=_EVERYTHING))
+
+
+def _name(route: _Route, index: int) -> str:
+    """Return the rule's name, or its number counted from 0 as in paths."""
+    return repr(route.name) if isinstance(route, HTTPRoute) and route.name else f"[{index}]"
