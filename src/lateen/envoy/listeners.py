@@ -6,6 +6,7 @@ Called by `generate`, which fills the chains. Source: Envoy's listener.proto, li
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable, Sequence
 from functools import cache
 
@@ -14,6 +15,10 @@ from lateen.envoy.messages import Fields, packed, typed_extension
 
 HTTP_PROTOCOLS = ("http/1.0", "http/1.1", "h2c")
 """What the HTTP inspector calls plain-text HTTP."""
+
+_OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+_IPV4 = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}")
+"""Asked for every endpoint; `ipaddress` takes ten times as long."""
 
 OUTBOUND = "OUTBOUND"
 INBOUND = "INBOUND"
@@ -28,6 +33,10 @@ def socket_address(address: str, port: int) -> Fields:
 
 def is_ip(address: str) -> bool:
     """Whether this is an IP address literal."""
+    if _IPV4.fullmatch(address):
+        return True
+    if ":" not in address:
+        return False
     try:
         ipaddress.ip_address(address)
     except ValueError:

@@ -100,14 +100,16 @@ def rule_routes(context: RouteContext, bound: BoundVirtualService) -> HttpRoutes
     A route that everything matches ends the list: nothing after it can be reached.
     """
     found = HttpRoutes()
-    metadata = config_metadata(bound.object)
+    namespace = bound.object.key.namespace
     for rule in bound.object.spec.http:
-        matches: Sequence[HTTPMatchRequest | None] = rule.match or (None,)
+        every: Sequence[HTTPMatchRequest | None] = rule.match or (None,)
+        matches = [match for match in every if _for_this_listener(context, match, namespace)]
+        if not matches:
+            continue
+        shared = _rule_fields(context, bound, rule, found)
+        destination = _operation(bound, shared, context.port)
         for match in matches:
-            if not _for_this_listener(context, match, bound.object.key.namespace):
-                continue
-            route = _route(context, bound, rule, match, found)
-            route["metadata"] = metadata
+            route = _with_match(shared, rule, match, destination)
             found.routes.append(route)
             if matches_everything(route["match"]):
                 return found
@@ -140,27 +142,16 @@ def _for_this_listener(context: RouteContext, match: HTTPMatchRequest | None, na
     return not match.source_namespace or match.source_namespace == proxy.namespace
 
 
-def _route(
-    context: RouteContext,
-    bound: BoundVirtualService,
-    rule: HTTPRoute,
-    match: HTTPMatchRequest | None,
-    found: HttpRoutes,
-) -> Fields:
+def _rule_fields(context: RouteContext, bound: BoundVirtualService, rule: HTTPRoute, found: HttpRoutes) -> Fields:
+    """Return what every route of a rule has, whatever its match."""
     changes = header_changes(rule.headers)
-    route: Fields = {"match": route_match(match), **changes.fields}
-    name = f"{rule.name}.{match.name}" if match is not None and match.name else rule.name
-    if name:
-        route["name"] = name
-    if match is not None and match.stat_prefix:
-        route["stat_prefix"] = match.stat_prefix
+    route: Fields = {"metadata": config_metadata(bound.object), **changes.fields}
     if rule.redirect is not None:
         route["redirect"] = redirect_action(rule.redirect, port=context.port, tls=context.tls)
     elif rule.direct_response is not None:
         route["direct_response"] = direct_response(rule.direct_response)
     else:
         _forward(context, bound, rule, route, changes, found)
-    route["decorator"] = {"operation": _operation(bound, route, context.port)}
     filters: Fields = {}
     if rule.fault is not None and (fault := fault_config(rule.fault)):
         filters[FAULT_FILTER] = fault
@@ -168,6 +159,19 @@ def _route(
         filters[CORS_FILTER] = cors_config(rule.cors_policy)
     if filters:
         route["typed_per_filter_config"] = filters
+    return route
+
+
+def _with_match(shared: Fields, rule: HTTPRoute, match: HTTPMatchRequest | None, destination: str) -> Fields:
+    """Return the route of one match of a rule. `destination` is what tracing calls it, before the path."""
+    fields = route_match(match)
+    path = fields.get("path") or fields.get("safe_regex", {}).get("regex") or f"{fields.get('prefix', '/')}*"
+    route: Fields = {**shared, "match": fields, "decorator": {"operation": destination + path}}
+    name = f"{rule.name}.{match.name}" if match is not None and match.name else rule.name
+    if name:
+        route["name"] = name
+    if match is not None and match.stat_prefix:
+        route["stat_prefix"] = match.stat_prefix
     return route
 
 
@@ -243,15 +247,13 @@ def _mirrors(context: RouteContext, rule: HTTPRoute, namespace: str, found: Http
     return mirrors
 
 
-def _operation(bound: BoundVirtualService, route: Fields, port: int) -> str:
-    """Return what tracing calls the route: host (or rule, when several hosts are possible), port and path."""
-    match = route["match"]
-    path = match.get("path") or match.get("safe_regex", {}).get("regex") or f"{match.get('prefix', '/')}*"
-    cluster = route.get("route", {}).get("cluster")
+def _operation(bound: BoundVirtualService, shared: Fields, port: int) -> str:
+    """Return host and port of a rule's only destination, or the rule's name when several are possible."""
+    cluster = shared.get("route", {}).get("cluster")
     if cluster:
         _, target_port, _, host = cluster.split("|")
-        return f"{names.host_and_port(host, int(target_port))}{path}"
-    return f"{bound.object.key.name}:{port}{path}"
+        return names.host_and_port(host, int(target_port))
+    return f"{bound.object.key.name}:{port}"
 
 
 def hosts_of_rules(bounds: Iterable[BoundVirtualService]) -> dict[Hostname, BoundVirtualService]:
