@@ -24,8 +24,11 @@ from lateen.config.networking import (
     Destination,
     DestinationRule,
     Gateway,
+    HTTPRoute,
     ServerTLSMode,
     ServerTLSSettings,
+    TCPRoute,
+    TLSRoute,
     VirtualService,
 )
 from lateen.config.objects import ConfigObject
@@ -66,11 +69,12 @@ def analyse(
             case Gateway():
                 _gateway(report, one, state)
     conflicts(report, objects, state)
-    return tuple(
-        sorted(
-            report.findings, key=lambda one: (one.file, one.line, one.column, one.kind, one.name, one.path, one.code)
-        )
-    )
+    return tuple(sorted(report.findings, key=_place))
+
+
+def _place(finding: Finding) -> tuple[str, int, int, str, str, str, str, str]:
+    where = (finding.file, finding.line, finding.column)
+    return (*where, finding.kind, finding.namespace, finding.name, finding.path, finding.code)
 
 
 class _Targets:
@@ -79,6 +83,7 @@ class _Targets:
     def __init__(self, state: MeshState) -> None:
         self.state = state
         self._wildcards = [service for host, service in state.services.items() if host.startswith("*")]
+        self._wildcard_rules = [host for host in state.destination_rules if host.startswith("*")]
 
     def service(self, host: Hostname, namespace: str) -> Service | None:
         """Return the service of a host as a namespace sees it; a wildcard service covers its hosts."""
@@ -90,12 +95,11 @@ class _Targets:
 
     def has_subset(self, host: Hostname, subset: str, namespace: str) -> bool:
         """Whether a DestinationRule that a namespace sees defines the subset of the host."""
-        for pattern, rules in self.state.destination_rules.items():
-            if host_matches(pattern, host):
-                for rule in rules:
-                    seen = visible_to(rule.export_to, rule.object.key.namespace, namespace)
-                    if seen and any(one.name == subset for one in rule.object.spec.subsets):
-                        return True
+        patterns = [host, *(pattern for pattern in self._wildcard_rules if host_matches(pattern, host))]
+        for rule in (rule for pattern in patterns for rule in self.state.destination_rules.get(pattern, ())):
+            seen = visible_to(rule.export_to, rule.object.key.namespace, namespace)
+            if seen and any(one.name == subset for one in rule.object.spec.subsets):
+                return True
         return False
 
     def subsets(self, host: Hostname) -> list[str]:
@@ -152,7 +156,8 @@ def _destinations(spec: VirtualService) -> Iterator[tuple[Path, Destination]]:
             yield (*here, "mirror"), http.mirror
         for number, mirror in enumerate(http.mirrors):
             yield (*here, "mirrors", number, "destination"), mirror.destination
-    for name, routes in (("tls", spec.tls), ("tcp", spec.tcp)):
+    connections: dict[str, Sequence[TLSRoute | TCPRoute]] = {"tls": spec.tls, "tcp": spec.tcp}
+    for name, routes in connections.items():
         for index, l4 in enumerate(routes):
             for number, weighted in enumerate(l4.route):
                 yield ("spec", name, index, "route", number, "destination"), weighted.destination
@@ -161,7 +166,8 @@ def _destinations(spec: VirtualService) -> Iterator[tuple[Path, Destination]]:
 def _gateway_names(spec: VirtualService) -> Iterator[tuple[Path, str]]:
     for index, name in enumerate(spec.gateways):
         yield ("spec", "gateways", index), name
-    for field, routes in (("http", spec.http), ("tls", spec.tls), ("tcp", spec.tcp)):
+    rules: dict[str, Sequence[HTTPRoute | TLSRoute | TCPRoute]] = {"http": spec.http, "tls": spec.tls, "tcp": spec.tcp}
+    for field, routes in rules.items():
         for index, route in enumerate(routes):
             for number, match in enumerate(route.match):
                 for place, name in enumerate(match.gateways):
@@ -227,9 +233,8 @@ def _destination_rule(report: Report, one: ConfigObject[DestinationRule], target
             report.add(UNKNOWN_RULE_HOST, one, ("spec", "host"), message)
         return
     if targets.service(host, one.key.namespace) is None:
-        message = (
-            f"the host {one.spec.host!r} ({host}) is unknown, so the rule changes nothing; {targets.nearest(host)}"
-        )
+        hint = targets.nearest(host)
+        message = f"the host {one.spec.host!r} ({host}) is unknown, so the rule changes nothing; {hint}"
         report.add(UNKNOWN_RULE_HOST, one, ("spec", "host"), message)
         return
     endpoints = state.endpoints.get(host, ())
