@@ -31,7 +31,7 @@ STEP_MS = 10
 """Changes are grouped until none came for this long ..."""
 GROUPING_MS = 20
 """... or this long at most: the app groups changes of all sources again."""
-QUIET_MS = 1000
+QUIET_SECONDS = 1.0
 """How often to check that the watched folder is still the one at the path."""
 RESCANS = 10
 """Every so many quiet checks all files are looked at, whether a change was reported or not."""
@@ -40,7 +40,7 @@ RESCANS = 10
 class DirectoryStore:
     """The configuration files under a folder, recursively: `.yaml`, `.yml`, `.json`; hidden ones are left out."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, quiet_seconds: float = QUIET_SECONDS) -> None:
         """Raise NotADirectoryError or FileNotFoundError when there is no such folder: a wrong path is a mistake
         to report at start, not an empty mesh.
         """
@@ -49,6 +49,7 @@ class DirectoryStore:
             kind = NotADirectoryError if path.exists() else FileNotFoundError
             raise kind(f"configuration folder {path} {problem}; create it or name another one")
         self._path = path
+        self._quiet_seconds = quiet_seconds
 
     @property
     def name(self) -> str:
@@ -60,7 +61,7 @@ class DirectoryStore:
         folder = Folder(self._path)
         seen = ""
         while True:
-            with _Notices(self._path, folder) as notices:
+            with _Notices(self._path, folder, self._quiet_seconds) as notices:
                 while notices.current():
                     newest = await asyncio.to_thread(folder.read)
                     if newest.revision != seen:
@@ -85,8 +86,9 @@ class _Notices:
     waited on.
     """
 
-    def __init__(self, path: Path, folder: Folder) -> None:
+    def __init__(self, path: Path, folder: Folder, quiet_seconds: float) -> None:
         self._folder = folder
+        self._quiet_seconds = quiet_seconds
         self._watched = folder.identity()
         self._backend: RustNotify | None = None
         if self._watched is None:
@@ -114,17 +116,17 @@ class _Notices:
     async def wait(self) -> None:
         """Return after a change, when the path leads elsewhere, or when it is time to look again anyway."""
         if self._backend is None:
-            await asyncio.sleep(QUIET_MS / 1000)
+            await asyncio.sleep(self._quiet_seconds)
             return
         for _ in range(RESCANS):
             if await self._changed(self._backend) or not self.current():
                 return
 
-    @staticmethod
-    async def _changed(backend: RustNotify) -> bool:
-        """Wait for changes, QUIET_MS at most. The waiting thread never outlives the wait, not even a cancelled one."""
+    async def _changed(self, backend: RustNotify) -> bool:
+        """Wait for changes, the quiet time at most. The waiting thread never outlives the wait, not even a cancelled one."""
         stop = threading.Event()
-        waiting = asyncio.get_running_loop().run_in_executor(None, backend.watch, GROUPING_MS, STEP_MS, QUIET_MS, stop)
+        quiet = int(self._quiet_seconds * 1000)
+        waiting = asyncio.get_running_loop().run_in_executor(None, backend.watch, GROUPING_MS, STEP_MS, quiet, stop)
         try:
             return isinstance(await asyncio.shield(waiting), set)
         finally:

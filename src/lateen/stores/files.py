@@ -10,7 +10,9 @@ errors no longer has them.
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,26 +108,16 @@ class Folder:
     def _version(self, path: Path, last: FileVersion | None) -> FileVersion | None:
         """Return the file's version, from memory when it has not changed; None when it is not there any more."""
         try:
-            with path.open("rb") as file:
-                signature = _signature(os.fstat(file.fileno()))
-                if last is not None and last.signature == signature:
-                    return last
-                data = file.read(MAX_FILE_BYTES + 1)
+            signature, data = _read(path, last.signature if last else None)
         except FileNotFoundError:
             return None
         except OSError as error:
             kept = last.objects if last else ()
             problem = _unreadable(path, error.strerror or str(error))
             return FileVersion(signature=None, objects=kept, findings=(problem,))
-        if len(data) > MAX_FILE_BYTES:
-            limit = LIMIT.finding(f"the file is larger than {MAX_FILE_BYTES >> 20} MiB: split it", file=str(path))
-            return FileVersion(signature=signature, objects=last.objects if last else (), findings=(limit,))
-        parsed = parse(data, str(path))
-        objects = parsed.objects
-        if last is not None and has_errors(parsed.findings):
-            described = {item.key for item in objects}
-            objects += tuple(item for item in last.objects if item.key not in described)
-        return FileVersion(signature=signature, objects=objects, findings=parsed.findings)
+        if data is None and last is not None:
+            return last
+        return _parsed(path, signature, data or b"", last)
 
     def _merged(self) -> tuple[list[ConfigObject[Any]], list[Finding]]:
         owners: dict[ObjectKey, ConfigObject[Any]] = {}
@@ -138,8 +130,31 @@ class Folder:
         return [owners[key] for key in sorted(owners)], duplicates
 
 
-def _signature(status: os.stat_result) -> Signature:
-    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+def _read(path: Path, known: Signature | None) -> tuple[Signature, bytes | None]:
+    """Return the file's signature, and up to one byte more than is allowed; None when the signature is known.
+
+    Opened without blocking, because a pipe may have the name of a configuration file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file")
+        signature = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        return signature, None if signature == known else file.read(MAX_FILE_BYTES + 1)
+
+
+def _parsed(path: Path, signature: Signature, data: bytes, last: FileVersion | None) -> FileVersion:
+    """Return the version of a file that could be read, with what is kept of its last one."""
+    if len(data) > MAX_FILE_BYTES:
+        limit = LIMIT.finding(f"the file is larger than {MAX_FILE_BYTES >> 20} MiB: split it", file=str(path))
+        return FileVersion(signature=signature, objects=last.objects if last else (), findings=(limit,))
+    parsed = parse(data, str(path))
+    objects = parsed.objects
+    if last is not None and has_errors(parsed.findings):
+        described = {item.key for item in objects}
+        objects += tuple(item for item in last.objects if item.key not in described)
+    return FileVersion(signature=signature, objects=objects, findings=parsed.findings)
 
 
 def _unreadable(path: Path, reason: str) -> Finding:

@@ -1,0 +1,155 @@
+"""The attach protocol over a real gRPC server on loopback, with grpcio's client."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from lateen.model.workloads import ATTACH_METHOD, MAX_MESSAGE_BYTES, WorkloadRegistration
+from lateen.registries.agents import AgentRegistry
+from lateen.registries.attach import attach_handler
+
+REGISTRATION = {"service": "reviews", "namespace": "default", "address": "127.0.0.5", "version": "v2"}
+
+
+async def acknowledged(_workload: str) -> bool:
+    return True
+
+
+class Agent:
+    """One attach stream, by hand."""
+
+    def __init__(self, channel: Any) -> None:
+        self._call = channel.stream_stream(ATTACH_METHOD)()
+
+    async def say(self, message: object) -> Any:
+        """Send a message (bytes as they are) and return the reply; None when the stream ended instead."""
+        await self._call.write(message if isinstance(message, bytes) else json.dumps(message).encode())
+        return await self.hear()
+
+    async def hear(self) -> Any:
+        reply = await self._call.read()
+        return None if reply is grpc.aio.EOF else json.loads(reply)
+
+    async def register(self, **fields: Any) -> Any:
+        return await self.say({"register": REGISTRATION | fields})
+
+    def break_off(self) -> None:
+        self._call.cancel()
+
+
+@asynccontextmanager
+async def serving(
+    registry: AgentRegistry, on_left: Callable[[str], Awaitable[bool]] = acknowledged, **timeouts: float
+) -> AsyncIterator[Callable[[], Agent]]:
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers([attach_handler(registry, on_left, **timeouts)])
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with asyncio.timeout(20), grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            yield lambda: Agent(channel)
+    finally:
+        await server.stop(None)
+
+
+async def until(registry: AgentRegistry, condition: Callable[[tuple[WorkloadRegistration, ...]], bool]) -> None:
+    async for catalogue in registry.watch():
+        if condition(catalogue.workloads):
+            return
+
+
+async def test_register_change_leave() -> None:
+    registry = AgentRegistry()
+    asked: list[tuple[str, int]] = []
+
+    async def on_left(workload: str) -> bool:
+        asked.append((workload, len(registry.workloads)))
+        return True
+
+    async with serving(registry, on_left) as attach:
+        agent = attach()
+        assert await agent.register() == {"registered": {"name": "reviews-v2-1"}}
+        assert await agent.register(ready=True) == {"registered": {"name": "reviews-v2-1"}}
+        assert [item.ready for item in registry.workloads] == [True]
+        assert await agent.say({"leave": True}) == {"left": {"acknowledged": True}}
+        assert await agent.hear() is None
+    assert asked == [("reviews-v2-1.default", 0)], "it is gone before anyone waits"
+
+
+async def test_a_leave_that_not_every_proxy_confirms_in_time_says_so() -> None:
+    async def never(_workload: str) -> bool:
+        await asyncio.Event().wait()
+        return True
+
+    async with serving(AgentRegistry(), never, leave_seconds=0.02) as attach:
+        agent = attach()
+        await agent.register()
+        assert await agent.say({"leave": True}) == {"left": {"acknowledged": False}}
+
+
+async def test_a_leave_before_any_registration_is_answered() -> None:
+    async with serving(AgentRegistry()) as attach:
+        assert await attach().say({"leave": True}) == {"left": {"acknowledged": True}}
+
+
+async def test_garbage_ends_its_stream_and_no_other() -> None:
+    registry = AgentRegistry()
+    async with serving(registry) as attach:
+        good = attach()
+        await good.register()
+        for garbage in (b"\x00\xff", b"[]", b"{", b"", b"x" * (MAX_MESSAGE_BYTES + 1)):
+            bad = attach()
+            assert "refused" in await bad.say(garbage)
+            assert await bad.hear() is None
+        assert await good.register(ready=True) == {"registered": {"name": "reviews-v2-1"}}
+
+
+async def test_a_second_workload_at_one_address_is_refused() -> None:
+    async with serving(AgentRegistry()) as attach:
+        await attach().register()
+        second = attach()
+        reply = await second.register(service="ratings")
+        assert "belongs to workload reviews-v2-1.default" in reply["refused"]["message"]
+        assert await second.hear() is None
+
+
+async def test_a_broken_stream_is_taken_over_by_name() -> None:
+    registry = AgentRegistry(grace=60)
+    async with serving(registry) as attach:
+        first = attach()
+        await first.register()
+        first.break_off()
+        again = attach()
+        assert await again.register(name="reviews-v2-1", ready=True) == {"registered": {"name": "reviews-v2-1"}}
+        assert [item.ready for item in registry.workloads] == [True]
+
+
+async def test_a_broken_stream_ends_after_the_grace() -> None:
+    registry = AgentRegistry(grace=0.02)
+    async with serving(registry) as attach:
+        agent = attach()
+        await agent.register()
+        agent.break_off()
+        await until(registry, lambda workloads: not workloads)
+
+
+async def test_a_stream_that_says_nothing_is_closed() -> None:
+    async with serving(AgentRegistry(), first_message_seconds=0.02) as attach:
+        assert await attach().hear() is None
+
+
+async def test_many_agents_at_once_get_names_of_their_own() -> None:
+    registry = AgentRegistry()
+    async with serving(registry) as attach:
+        agents = [attach() for _ in range(50)]
+        replies = await asyncio.gather(
+            *(agent.register(address=f"127.0.1.{number}") for number, agent in enumerate(agents))
+        )
+        assert {reply["registered"]["name"] for reply in replies} == {f"reviews-v2-{n}" for n in range(1, 51)}

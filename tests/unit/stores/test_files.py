@@ -1,0 +1,172 @@
+"""Reading a folder again and again: what stays, what goes, what is reported."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from lateen.model.findings import Severity
+from lateen.stores.files import MAX_FILE_BYTES, Folder
+from lateen.stores.protocol import StoreContent
+
+Rule = Callable[..., str]
+
+
+def seen(content: StoreContent) -> dict[str, str]:
+    return {item.key.name: item.spec.host.removesuffix(".example.com") for item in content.objects}
+
+
+def errors(content: StoreContent) -> list[str]:
+    return [finding.code for finding in content.findings if finding.severity is Severity.ERROR]
+
+
+def test_files_are_found_recursively_by_suffix_and_hidden_ones_are_left_out(tmp_path: Path, rule: Rule) -> None:
+    for path in ("a.yaml", "b.yml", "d/e/c.yaml", ".hidden.yaml", ".git/x.yaml", "notes.txt", "e.yaml~", "f.yaml.bak"):
+        file = tmp_path / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(rule(file.name.strip(".").partition(".")[0]))
+    (tmp_path / "j.json").write_text(
+        '{"apiVersion": "networking.istio.io/v1", "kind": "DestinationRule", '
+        '"metadata": {"name": "j", "namespace": "default"}, "spec": {"host": "x.example.com"}}'
+    )
+    content = Folder(tmp_path).read()
+    assert sorted(seen(content)) == ["a", "b", "c", "j"]
+    assert errors(content) == []
+    assert str(content.objects[0].origin) == f"{tmp_path}/a.yaml:1"
+
+
+def test_a_broken_file_keeps_the_last_good_version_of_its_objects(tmp_path: Path, rule: Rule) -> None:
+    """Reported with its place; good documents beside the broken one count."""
+    file = tmp_path / "a.yaml"
+    file.write_text(rule("a", "one") + rule("b", "one"))
+    folder = Folder(tmp_path)
+    assert seen(folder.read()) == {"a": "one", "b": "one"}
+
+    file.write_text(rule("a", "two") + rule("b", "two").replace("host", "hots"))
+    content = folder.read()
+    assert seen(content) == {"a": "two", "b": "one"}
+    assert errors(content)
+    assert all((found.file, found.line >= 6) == (str(file), True) for found in content.findings)
+
+    file.write_text("a: [")
+    content = folder.read()
+    assert seen(content) == {"a": "two", "b": "one"}
+    assert errors(content)
+
+    file.write_text(rule("b", "three"))
+    content = folder.read()
+    assert seen(content) == {"b": "three"}
+    assert errors(content) == []
+
+
+def test_objects_go_with_their_file(tmp_path: Path, rule: Rule) -> None:
+    (tmp_path / "a.yaml").write_text(rule("a"))
+    (tmp_path / "b.yaml").write_text("broken: [")
+    folder = Folder(tmp_path)
+    assert seen(folder.read()) == {"a": "x"}
+    (tmp_path / "a.yaml").unlink()
+    (tmp_path / "b.yaml").unlink()
+    content = folder.read()
+    assert (seen(content), content.findings) == ({}, ())
+
+
+def test_an_unchanged_file_is_not_read_again_and_the_revision_stays(tmp_path: Path, rule: Rule) -> None:
+    (tmp_path / "a.yaml").write_text(rule("a"))
+    folder = Folder(tmp_path)
+    first = folder.read()
+    second = folder.read()
+    assert second.revision == first.revision
+    assert second.objects[0] is first.objects[0]
+
+
+def test_of_two_files_with_one_object_the_first_by_path_counts(tmp_path: Path, rule: Rule) -> None:
+    (tmp_path / "a.yaml").write_text(rule("same", "first"))
+    (tmp_path / "b.yaml").write_text(rule("other") + rule("same", "second"))
+    folder = Folder(tmp_path)
+    content = folder.read()
+    assert seen(content) == {"other": "x", "same": "first"}
+    (finding,) = content.findings
+    assert (finding.code, finding.file, finding.line) == ("LAT0007", f"{tmp_path}/b.yaml", 6)
+    assert f"{tmp_path}/a.yaml:1" in finding.message
+    (tmp_path / "a.yaml").unlink()
+    assert seen(folder.read()) == {"other": "x", "same": "second"}
+
+
+def test_what_is_not_configuration_is_a_finding_and_nothing_is_lost(tmp_path: Path, rule: Rule) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(rule("a"))
+    folder = Folder(tmp_path)
+    folder.read()
+    for garbage in (b"\xff\xfe\x00", b"\x00" * 10, b"#" * (MAX_FILE_BYTES + 1), b"[" * 100_000, b"- 1\n- 2\n"):
+        file.write_bytes(garbage)
+        content = folder.read()
+        assert seen(content) == {"a": "x"}
+        assert errors(content)
+        assert content.findings[0].file == str(file)
+
+
+def test_a_file_that_cannot_be_opened_is_a_finding_and_its_objects_stay(tmp_path: Path, rule: Rule) -> None:
+    """As when permission is denied; a link to itself does the same to root too."""
+    file = tmp_path / "a.yaml"
+    file.write_text(rule("a"))
+    folder = Folder(tmp_path)
+    folder.read()
+    file.unlink()
+    file.symlink_to(file)
+    content = folder.read()
+    assert (seen(content), errors(content)) == ({"a": "x"}, ["LAT0012"])
+    file.unlink()
+    file.write_text(rule("a", "again"))
+    content = folder.read()
+    assert (seen(content), errors(content)) == ({"a": "again"}, [])
+
+
+def test_a_folder_with_the_name_of_a_file_is_not_one(tmp_path: Path, rule: Rule) -> None:
+    (tmp_path / "a.yaml").mkdir()
+    (tmp_path / "a.yaml" / "b.yaml").write_text(rule("b"))
+    (tmp_path / "dangling.yaml").symlink_to(tmp_path / "nowhere")
+    content = Folder(tmp_path).read()
+    assert (seen(content), content.findings) == ({"b": "x"}, ())
+
+
+def test_pipes_do_not_block(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.yaml")
+    assert errors(Folder(tmp_path).read()) == ["LAT0012"]
+
+
+def test_links_that_lead_back_up_end(tmp_path: Path, rule: Rule) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "a.yaml").write_text(rule("a"))
+    (tmp_path / "d" / "up").symlink_to(tmp_path)
+    content = Folder(tmp_path).read()
+    assert (seen(content), errors(content)) == ({"a": "x"}, [])
+
+
+def test_a_folder_that_vanishes_keeps_its_content(tmp_path: Path, rule: Rule) -> None:
+    """A checkout or mount being replaced must not empty the mesh."""
+    place = tmp_path / "config"
+    place.mkdir()
+    (place / "a.yaml").write_text(rule("a"))
+    folder = Folder(place)
+    folder.read()
+    place.rename(tmp_path / "away")
+    content = folder.read()
+    assert (seen(content), errors(content)) == ({"a": "x"}, ["LAT0012"])
+    place.mkdir()
+    assert seen(folder.read()) == {}
+
+
+def test_a_mounted_config_map_is_read_once(tmp_path: Path, rule: Rule) -> None:
+    """Kubernetes: `a.yaml -> ..data/a.yaml`, `..data -> ..2026_01`, and a swap of that link changes everything."""
+    for version in ("..1", "..2"):
+        (tmp_path / version).mkdir()
+        (tmp_path / version / "a.yaml").write_text(rule("a", f"v{version.strip('.')}"))
+    (tmp_path / "..data").symlink_to("..1")
+    (tmp_path / "a.yaml").symlink_to("..data/a.yaml")
+    folder = Folder(tmp_path)
+    content = folder.read()
+    assert (seen(content), content.findings) == ({"a": "v1"}, ())
+    (tmp_path / "..next").symlink_to("..2")
+    (tmp_path / "..next").rename(tmp_path / "..data")
+    assert seen(folder.read()) == {"a": "v2"}
