@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self, TypeAlias
 
@@ -103,9 +104,10 @@ class XdsClient:
         await self.send_bytes(message_class(API + name)(**fields).SerializeToString())
 
     async def send_bytes(self, content: bytes) -> None:
-        """Send garbage."""
+        """Send anything. What is sent to a stream that has ended is lost; `ended` says how it did."""
         async with self._writing:  # gRPC refuses a write beside another
-            await self._call.write(content)
+            with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                await self._call.write(content)
 
     async def until(self, condition: Callable[[], object]) -> None:
         """Wait until the condition holds, which is asked after each response and at the stream's end."""
@@ -147,11 +149,9 @@ class XdsClient:
         )
 
     async def _read(self) -> None:
-        try:
+        with suppress(grpc.aio.AioRpcError):
             while (content := await self._call.read()) is not grpc.aio.EOF:
                 await self._take(self._parse(content))
-        except grpc.aio.AioRpcError:
-            pass  # also from an ACK that came too late: the call knows how it ended
         self.ended = (await self._call.code()).name
         self.details = await self._call.details() or ""
         self._changed.set()
