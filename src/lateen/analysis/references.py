@@ -24,10 +24,13 @@ from lateen.config.networking import (
     Destination,
     DestinationRule,
     Gateway,
+    HTTPMatchRequest,
     HTTPRoute,
+    L4MatchAttributes,
     ServerTLSMode,
     ServerTLSSettings,
     TCPRoute,
+    TLSMatchAttributes,
     TLSRoute,
     VirtualService,
 )
@@ -169,7 +172,8 @@ def _gateway_names(spec: VirtualService) -> Iterator[tuple[Path, str]]:
     rules: dict[str, Sequence[HTTPRoute | TLSRoute | TCPRoute]] = {"http": spec.http, "tls": spec.tls, "tcp": spec.tcp}
     for field, routes in rules.items():
         for index, route in enumerate(routes):
-            for number, match in enumerate(route.match):
+            matches: Sequence[HTTPMatchRequest | TLSMatchAttributes | L4MatchAttributes] = route.match
+            for number, match in enumerate(matches):
                 for place, name in enumerate(match.gateways):
                     yield ("spec", field, index, "match", number, "gateways", place), name
 
@@ -180,7 +184,7 @@ def _destination(
     host = resolve_host(destination.host, one.key.namespace)
     service = targets.service(host, one.key.namespace)
     if service is None:
-        message = f"the host {destination.host!r} ({host}) is unknown; {targets.nearest(host)}"
+        message = f"the host {_shown(destination.host, host)} is unknown; {targets.nearest(host)}"
         report.add(REFERENCE_NOT_FOUND, one, (*path, "host"), message)
     elif destination.port is not None:
         if service.port(destination.port.number) is None:
@@ -202,6 +206,11 @@ def _destination(
             hint = "add a DestinationRule that defines it"
         message = f"the subset {destination.subset!r} of {host} is not defined; {hint}"
         report.add(REFERENCE_NOT_FOUND, one, (*path, "subset"), message)
+
+
+def _shown(written: str, host: Hostname) -> str:
+    """Return a host as written and, where that is short, in full."""
+    return written if written.lower() == host else f"{written} ({host})"
 
 
 def _hosts_of_gateway(
@@ -234,7 +243,7 @@ def _destination_rule(report: Report, one: ConfigObject[DestinationRule], target
         return
     if targets.service(host, one.key.namespace) is None:
         hint = targets.nearest(host)
-        message = f"the host {one.spec.host!r} ({host}) is unknown, so the rule changes nothing; {hint}"
+        message = f"the host {_shown(one.spec.host, host)} is unknown, so the rule changes nothing; {hint}"
         report.add(UNKNOWN_RULE_HOST, one, ("spec", "host"), message)
         return
     endpoints = state.endpoints.get(host, ())

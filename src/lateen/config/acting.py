@@ -106,8 +106,9 @@ _DESTINATION_RULE: dict[type[msgspec.Struct], Acting] = {
         istio.Http2KeepAlive,
         istio.OutlierDetection,
         istio.ProxyProtocol,
-        istio.RetryBudget,
     ),
+    # Envoy's API of this version has no such interval.
+    istio.RetryBudget: all_but(istio.RetryBudget, "budgetInterval"),
     istio.TrafficPolicy: all_but(istio.TrafficPolicy, "tunnel"),
     istio.LoadBalancerSettings: all_but(istio.LoadBalancerSettings, "localityLbSetting", "zoneAwareLbSetting"),
     istio.ClientTLSSettings: only(

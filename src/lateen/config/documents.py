@@ -33,6 +33,8 @@ MAX_NODES = 500_000
 _SEPARATOR = re.compile(r"^---(?=[ \t\r\n]|$)", re.MULTILINE)
 """`---` at the start of a line ends a document wherever it stands (YAML 1.2, 9.1.2), even in a block scalar."""
 _NOTHING = re.compile(r"(?:[ \t]*(?:[#%][^\n]*)?(?:\n|$))*")
+_SURROGATES = re.compile(r"((?<!\\)(?:\\\\)*)\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
+_CONTROLS = re.compile("[\x7f-\x84\x86-\x9f\ufffe\uffff]")
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -88,15 +90,29 @@ def read_documents(content: bytes, file: str) -> Documents:
         place = (before.count(b"\n") + 1, error.start - (before.rfind(b"\n") + 1) + 1)
         finding = SYNTAX.finding("the text is not UTF-8; save the file as UTF-8", file=file, place=place)
         return Documents(findings=(finding,))
+    text = text.replace("\r\n", "\n")
+    if text.lstrip()[:1] in ("{", "["):
+        text = _yaml_of_json(text)
     documents: list[Document] = []
     findings: list[Finding] = []
-    for first_line, chunk in _chunks(text.replace("\r\n", "\n")):
+    for first_line, chunk in _chunks(text):
         try:
             for document in _read_chunk(chunk, first_line):
                 documents.extend(_flattened(document, 0))
         except _Unreadable as error:
             findings.append(error.code.finding(str(error), file=file, place=error.place))
     return Documents(documents=tuple(documents), findings=tuple(findings))
+
+
+def _yaml_of_json(text: str) -> str:
+    """Rewrite the two things of JSON that libyaml does not read: pairs of surrogate escapes, and raw DEL and C1."""
+    text = _SURROGATES.sub(lambda match: f"{match[1]}\\U{_joined(match[2], match[3]):08X}", text)
+    return _CONTROLS.sub(lambda match: f"\\u{ord(match[0]):04X}", text)
+
+
+def _joined(high: str, low: str) -> int:
+    """Return the character of a surrogate pair."""
+    return 0x10000 + ((int(high, 16) - 0xD800) << 10) + (int(low, 16) - 0xDC00)
 
 
 def _chunks(text: str) -> Iterator[tuple[int, str]]:

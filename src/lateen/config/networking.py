@@ -537,7 +537,8 @@ class RetryBudget(Spec, frozen=True, kw_only=True):
     """Limit retries to a share of the active requests."""
 
     percent: float | None = None
-    min_retry_concurrency: int = 0
+    min_retry_concurrency: Unsigned = 0
+    budget_interval: str = ""
 
 
 class PortTrafficPolicy(Spec, frozen=True, kw_only=True):

@@ -64,8 +64,10 @@ def _traffic_policy(path: Path, policy: TrafficPolicy | None) -> Iterator[Violat
         yield Violation(path, "`tunnel` and `proxyProtocol` exclude each other", "keep one of them")
     yield from _settings(path, policy)
     yield from _tunnel((*path, "tunnel"), policy.tunnel)
-    if policy.retry_budget is not None and policy.retry_budget.percent is not None:
-        yield from fields.percent((*path, "retryBudget", "percent"), policy.retry_budget.percent)
+    if policy.retry_budget is not None:
+        here = (*path, "retryBudget")
+        yield from fields.percent((*here, "percent"), policy.retry_budget.percent or 0)
+        yield from fields.optional_duration((*here, "budgetInterval"), policy.retry_budget.budget_interval, minimum=0)
     for index, settings in enumerate(policy.port_level_settings):
         here = (*path, "portLevelSettings", index)
         if settings.port is None:
