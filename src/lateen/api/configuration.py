@@ -103,7 +103,7 @@ async def _apply_objects(
         applied=applied,
         findings=[finding_view(finding) for finding in findings],
         proxies=proxies,
-        synced=options.wait is not None and not options.dry_run and all(map(is_settled, proxies)),
+        synced=options.wait is not None and not options.dry_run and plane.is_synced(revision),
     )
     return json_response(answer)
 
@@ -112,11 +112,6 @@ def _action(before: ConfigObject[Any] | None, after: ConfigObject[Any]) -> str:
     if before is None:
         return "created"
     return "unchanged" if before.digest == after.digest else "configured"
-
-
-def is_settled(proxy: ProxyView) -> bool:
-    """Whether a proxy has answered everything it was sent, by acknowledging or rejecting it."""
-    return all(status.state != "stale" for status in proxy.types.values())
 
 
 def parse_files(files: ApplyFiles) -> tuple[list[ConfigObject[Any]], tuple[Finding, ...]]:

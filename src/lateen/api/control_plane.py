@@ -106,3 +106,6 @@ class ControlPlane(Protocol):
 
     async def wait_synced(self, version: str, seconds: float) -> Sequence[ProxyStatus]:
         """Wait until each connected proxy acknowledged or rejected that state, at most so many seconds."""
+
+    def is_synced(self, version: str) -> bool:
+        """Whether each connected proxy has acknowledged or rejected that state, or a later one."""

@@ -10,10 +10,6 @@ and the hub takes the state. Changes made through the API and workloads that com
 somebody waits for them. A state that fails to build is a bug of ours: it is logged, the last good state stays in
 force, and whoever waits for it is told.
 
-Called by `lateen serve` and tests. Must not know: command-line flags (beyond their names in errors).
+Called by `lateen serve` and tests, at `app/running.py`. Must not know: command-line flags (beyond their names in
+errors).
 """
-
-from lateen.app.running import run_control_plane
-from lateen.app.settings import Listening, Settings, StartError
-
-__all__ = ["Listening", "Settings", "StartError", "run_control_plane"]

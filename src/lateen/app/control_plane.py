@@ -18,7 +18,8 @@ from lateen.app.inputs import Inputs
 from lateen.app.settings import Listening
 from lateen.config.mesh_config import MeshConfig
 from lateen.config.objects import ConfigObject
-from lateen.discovery.hub import Hub, ProxyStatus
+from lateen.discovery.hub import Hub
+from lateen.discovery.ledger import ProxyStatus
 from lateen.envoy.resources import Snapshot
 from lateen.mesh.build import build_state
 from lateen.mesh.state import MeshState
@@ -136,6 +137,10 @@ class RunningControlPlane:
         """Wait until each connected proxy acknowledged or rejected that state, at most so many seconds."""
         return await self._hub.wait_synced(version, seconds)
 
+    def is_synced(self, version: str) -> bool:
+        """Whether every connected proxy has answered this state, or a later one."""
+        return self._hub.is_synced(version)
+
     async def first_state(self) -> None:
         """Wait until a state is published."""
         async with self._published:
@@ -167,8 +172,9 @@ class RunningControlPlane:
         except TimeoutError:
             return False
         assert self._state is not None
-        statuses = await self._hub.wait_synced(self._state.version, LEAVE_SECONDS)
-        return all(kind.state != "stale" for status in statuses for kind in status.types.values())
+        version = self._state.version
+        await self._hub.wait_synced(version, LEAVE_SECONDS)
+        return self._hub.is_synced(version)
 
     def _without(self, workload: str) -> bool:
         names = {f"{known.name}.{known.namespace}" for known in self._state.workloads} if self._state else set()

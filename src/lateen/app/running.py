@@ -72,6 +72,7 @@ async def run_control_plane(
                     *(group.create_task(publisher.watch_store(store)) for store in stores),
                     group.create_task(publisher.watch_registry(agents)),
                     group.create_task(publisher.publish()),
+                    group.create_task(hub.run()),
                     group.create_task(_announce(plane, on_ready)),
                 ]
                 group.create_task(serve_http(api_application(plane, loopback=_is_local(http)), http, stop))

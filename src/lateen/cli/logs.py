@@ -5,10 +5,12 @@ The only place that configures structlog. Called by `serve`, before anything log
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 
 import structlog
+from structlog.tracebacks import ExceptionDictTransformer
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
@@ -16,7 +18,9 @@ LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNI
 def configure_logs(level: str = "info") -> None:
     """Send structlog and the standard library's logging to stderr from this level (`LEVELS`) on."""
     renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        if sys.stderr.isatty()
+        else structlog.processors.JSONRenderer()
     )
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -24,7 +28,8 @@ def configure_logs(level: str = "info") -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     if not sys.stderr.isatty():
-        shared.append(structlog.processors.dict_tracebacks)
+        # Local variables may hold private keys or whole documents: they never reach a log.
+        shared.append(structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)))
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
@@ -38,6 +43,12 @@ def configure_logs(level: str = "info") -> None:
             foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer]
         )
     )
+    handler.addFilter(_is_no_cancellation)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(max(LEVELS[level], logging.WARNING))
+
+
+def _is_no_cancellation(record: logging.LogRecord) -> bool:
+    """Drop what gRPC says when its server stops: that each stream was cancelled is no error, it was asked to."""
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))

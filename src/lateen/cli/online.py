@@ -108,11 +108,7 @@ def _print_applied(answer: ApplyAnswer, output: Output) -> None:
         case Output.TABLE:
             rows = [[found.kind, found.namespace, found.name, found.action] for found in answer.applied]
             print_rows(["KIND", "NAMESPACE", "NAME", "ACTION"], rows, "no objects to apply")
-            note(
-                f"{'would be ' if answer.dry_run else ''}revision {answer.revision}"
-                if not answer.dry_run
-                else "dry run"
-            )
+            note("dry run: nothing was changed" if answer.dry_run else f"revision {answer.revision}")
 
 
 def _applied_code(answer: ApplyAnswer, *, waited: bool) -> int:
@@ -128,14 +124,18 @@ def _applied_code(answer: ApplyAnswer, *, waited: bool) -> int:
     ]
     for proxy_id, word, reason in rejected:
         note(f"{proxy_id} rejected {word}: {reason}")
-    late = [proxy.id for proxy in answer.proxies if any(kind.state == "stale" for kind in proxy.types.values())]
-    if late:
-        note(f"no answer in time from {len(late)} of {len(answer.proxies)} proxies: {', '.join(late[:10])}")
+    if not answer.synced:
+        late = [proxy.id for proxy in answer.proxies if any(kind.state == "stale" for kind in proxy.types.values())]
+        note(f"timed out: not every proxy has answered{': ' if late else ''}{', '.join(late[:10])}")
     elif not rejected:
-        note(f"acknowledged by {len(answer.proxies)} proxies")
+        note(f"acknowledged by {_counted(len(answer.proxies), 'proxy', 'proxies')}")
     if rejected:
         return ExitCode.REJECTED
-    return ExitCode.TIMEOUT if late else ExitCode.DONE
+    return ExitCode.DONE if answer.synced else ExitCode.TIMEOUT
+
+
+def _counted(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
 
 
 def get(

@@ -63,15 +63,15 @@ def serve(
     log_level: Annotated[LogLevel, typer.Option("--log-level", help="Least severe message to log.")] = LogLevel.INFO,
 ) -> int:
     """Run the control plane until SIGTERM or SIGINT."""
-    from lateen.app import Settings, StartError
-    from lateen.cli.logs import configure_logs
-    from lateen.cli.serving import serve_until_signal
-
     if secure_grpc is not None:
         raise Failure(
             "--secure-grpc is not available in this version: mTLS needs the certificate authority, which is to come",
             code=ExitCode.USAGE,
         )
+    from lateen.app.settings import Settings, StartError
+    from lateen.cli.logs import configure_logs
+    from lateen.cli.serving import serve_until_signal
+
     configure_logs(log_level.value)
     settings = Settings(
         config_dirs=tuple(config or ()),

@@ -12,7 +12,8 @@ import sys
 import structlog
 
 from lateen.api.guards import host_name, is_loopback
-from lateen.app import Settings, run_control_plane
+from lateen.app.running import run_control_plane
+from lateen.app.settings import Settings
 
 _LOG = structlog.get_logger(__name__)
 

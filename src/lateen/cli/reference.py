@@ -1,0 +1,173 @@
+"""Reference pages from the code: docs/reference/cli.md and docs/reference/api.md.
+
+    python -m lateen.cli.reference [FOLDER]
+
+Run by `make docs`; a test holds the committed pages to what this prints, so they cannot drift. Must not know: what
+a command does, only what it says of itself.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections.abc import Iterator
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import typer
+
+from lateen.api import schemas
+from lateen.api.application import ENDPOINTS, Endpoint
+from lateen.cli.exits import ExitCode
+from lateen.cli.main import application
+
+FOLDER = Path("docs/reference")
+_NOTICE = "<!-- Made by `python -m lateen.cli.reference`; do not edit. -->"
+_API_NOTES = (
+    "JSON on the control plane's HTTP port (15080). There is no authentication yet, so it binds loopback: a Host "
+    "header that names anything else, and a change with a foreign Origin, get 403. Bodies are limited to 8 MiB. "
+    "Errors have one shape, [ErrorAnswer](#erroranswer)."
+)
+
+
+def cli_reference() -> str:
+    """Return the page of all commands."""
+    root = typer.main.get_command(application())
+    lines = ["# Command line", "", _NOTICE, "", "## Exit codes", "", "| Code | Meaning |", "|---|---|"]
+    lines += [f"| {code.value} | {meaning} |" for code, meaning in _exit_codes()]
+    lines += [
+        "",
+        "Every command that prints a table takes `-o table|json|yaml`. JSON goes to stdout alone, messages to stderr.",
+    ]
+    for path, command in _commands("lateen", root):
+        lines += ["", f"## {path}", "", str(command.help or "").strip(), "", "```", _usage(path, command), "```"]
+        lines += _parameters(command)
+    return "\n".join(lines) + "\n"
+
+
+def _exit_codes() -> Iterator[tuple[ExitCode, str]]:
+    # An enum keeps no docstrings of its members: they are read from its source, where people read them too.
+    source = inspect.getsource(ExitCode)
+    meanings = dict(re.findall(r'(\w+) = \d+\n\s+"""(.*?)"""', source))
+    for code in ExitCode:
+        yield code, meanings[code.name]
+
+
+def _commands(path: str, command: Any) -> Iterator[tuple[str, Any]]:
+    children = getattr(command, "commands", {})
+    if not children:
+        yield path, command
+    for name, child in children.items():
+        yield from _commands(f"{path} {name}", child)
+
+
+def _usage(path: str, command: Any) -> str:
+    arguments = [_metavar(one) for one in command.params if one.param_type_name == "argument"]
+    return " ".join([path, "[OPTIONS]", *arguments])
+
+
+def _metavar(parameter: Any) -> str:
+    return str(parameter.metavar or parameter.name.upper())
+
+
+def _parameters(command: Any) -> Iterator[str]:
+    shown = [one for one in command.params if getattr(one, "help", None) and not getattr(one, "hidden", False)]
+    if not shown:
+        return
+    yield from ("", "| Option | Meaning | Default |", "|---|---|---|")
+    for one in shown:
+        yield f"| {_names(one)} | {_cell(one.help)} | {_default(one)} |"
+
+
+def _names(parameter: Any) -> str:
+    if parameter.param_type_name == "argument":
+        return f"`{_cell(_metavar(parameter))}`"
+    kind = parameter.type_descriptor.annotation
+    choices = [str(one.value) for one in kind] if inspect.isclass(kind) and issubclass(kind, Enum) else []
+    value = "" if parameter.is_flag else " " + ("|".join(choices) or _metavar(parameter))
+    names = ", ".join(parameter.opts)
+    return f"`{_cell(names + value)}`"
+
+
+def _default(parameter: Any) -> str:
+    default = parameter.default
+    if parameter.required:
+        return "required"
+    if default in (None, "", False, (), []) or callable(default):
+        return ""
+    variable = f" (`{parameter.envvar}`)" if parameter.envvar else ""
+    return f"`{getattr(default, 'value', default)}`{variable}"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def api_reference() -> str:
+    """Return the page of the HTTP API."""
+    lines = [
+        "# HTTP API",
+        "",
+        _NOTICE,
+        "",
+        _API_NOTES,
+        "",
+        "| Method | Path | Does | Query | Answer |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [_endpoint_row(endpoint) for endpoint in ENDPOINTS]
+    lines += ["", "## Schemas"]
+    for schema in _schemas():
+        lines += ["", f"### {schema.__name__}", "", inspect.cleandoc(schema.__doc__ or ""), ""]
+        lines += ["| Field | Type | Meaning |", "|---|---|---|"]
+        meanings = _field_meanings(schema)
+        for field in msgspec.structs.fields(schema):
+            lines.append(
+                f"| `{field.encode_name}` | {_type_text(field.type)} | {_cell(meanings.get(field.name, ''))} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def _endpoint_row(endpoint: Endpoint) -> str:
+    summary = inspect.cleandoc(endpoint.serve.__doc__ or "").split("\n\n")[0].replace("\n", " ").partition(": ")[2]
+    query = ", ".join(f"`{name}`" for name in endpoint.query)
+    name = endpoint.answer.__name__
+    does = _cell(summary[:1].upper() + summary[1:])
+    return f"| {endpoint.method} | `{endpoint.path}` | {does} | {query} | [{name}](#{name.lower()}) |"
+
+
+def _schemas() -> Iterator[type[schemas.Answer]]:
+    for found in vars(schemas).values():
+        if inspect.isclass(found) and issubclass(found, schemas.Answer) and found is not schemas.Answer:
+            yield found
+
+
+def _field_meanings(schema: type[schemas.Answer]) -> dict[str, str]:
+    """Return the docstrings under the fields."""
+    pairs = re.findall(r'^    (\w+): [^\n]+\n    """(.*?)"""', inspect.getsource(schema), re.MULTILINE | re.DOTALL)
+    return {name: " ".join(text.split()) for name, text in pairs}
+
+
+def _type_text(found: Any) -> str:
+    text = found if isinstance(found, str) else getattr(found, "__name__", None)
+    if not isinstance(text, str) or text in ("list", "dict"):
+        text = str(found)
+    text = re.sub(r"\b(?:lateen\.api\.schemas|typing)\.", "", text)
+    return re.sub(
+        r"\b([A-Z]\w+)\b", lambda match: f"[{match[1]}](#{match[1].lower()})" if match[1] != "Any" else "Any", text
+    )
+
+
+def main() -> None:
+    """Write both pages."""
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "cli.md").write_text(cli_reference())
+    (folder / "api.md").write_text(api_reference())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""The union of stores and registries."""
+
+from __future__ import annotations
+
+from lateen.app.inputs import Inputs
+from lateen.config.parsing import parse
+from lateen.model.catalogues import Catalogue
+from lateen.model.findings import Severity
+from lateen.model.names import ObjectKey
+from lateen.model.workloads import WorkloadRegistration
+from lateen.stores.protocol import StoreContent, content
+
+KEY = ObjectKey("Service", "default", "web")
+
+
+def holding(file: str, port: int) -> StoreContent:
+    text = f"{{apiVersion: v1, kind: Service, metadata: {{name: web}}, spec: {{ports: [{{port: {port}}}]}}}}"
+    return content(parse(text.encode(), file).objects)
+
+
+def made() -> Inputs:
+    return Inputs(read_only=["folder a", "folder b"], writable="memory", registries=["agents"])
+
+
+def test_it_is_complete_once_every_source_has_spoken() -> None:
+    inputs = made()
+    for store in ("folder a", "folder b", "memory"):
+        assert not inputs.complete
+        inputs.take_content(store, content(()))
+    assert not inputs.complete
+    inputs.take_catalogue(Catalogue(name="agents"))
+
+    assert inputs.complete
+
+
+def test_earlier_folders_win_over_later_ones_and_over_memory() -> None:
+    inputs = made()
+    inputs.take_content("memory", holding("applied.yaml", 1))
+    inputs.take_content("folder b", holding("b.yaml", 2))
+    inputs.take_content("folder a", holding("a.yaml", 3))
+
+    assert inputs.objects()[KEY].origin.source == "a.yaml"
+    assert str(inputs.managed(KEY)) == "a.yaml:1"
+
+
+def test_an_object_that_another_hides_is_a_finding_at_its_own_place() -> None:
+    inputs = made()
+    inputs.take_content("folder a", holding("a.yaml", 3))
+    inputs.take_content("memory", holding("applied.yaml", 1))
+
+    [finding] = inputs.findings()
+    assert (finding.file, finding.line, finding.severity) == ("applied.yaml", 1, Severity.ERROR)
+    assert "a.yaml:1" in finding.message
+
+
+def test_a_hidden_object_comes_back_when_the_winner_goes() -> None:
+    inputs = made()
+    inputs.take_content("folder a", holding("a.yaml", 3))
+    inputs.take_content("memory", holding("applied.yaml", 1))
+    inputs.take_content("folder a", content(()))
+
+    assert inputs.objects()[KEY].origin.source == "applied.yaml"
+    assert inputs.managed(KEY) is None
+    assert inputs.findings() == ()
+
+
+def test_the_generation_grows_only_with_real_changes() -> None:
+    inputs = made()
+    workload = WorkloadRegistration(service="web", namespace="default", address="127.0.0.2", name="web-1")
+
+    assert inputs.take_content("memory", holding("a.yaml", 1))
+    assert not inputs.take_content("memory", holding("a.yaml", 1))
+    assert inputs.take_catalogue(Catalogue(name="agents", workloads=(workload,)))
+    assert not inputs.take_catalogue(Catalogue(name="agents", workloads=(workload,)))
+    assert inputs.generation == 2
