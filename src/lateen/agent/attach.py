@@ -66,6 +66,7 @@ class Attachment:
         self.connected = False
         """Whether the control plane holds this registration now."""
         self.reconnects = 0
+        self.pings_answered = 0
 
     @property
     def control_plane(self) -> tuple[str, int]:
@@ -160,6 +161,7 @@ class Attachment:
                         return Ended("")
                     case Alive():
                         self._unanswered = False
+                        self.pings_answered += 1
             writer.write(stream.data_to_send())
 
     async def _talk(self, stream: AttachStream, writer: asyncio.StreamWriter) -> Ended:

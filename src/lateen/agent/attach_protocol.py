@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 from urllib.parse import unquote
 
 from h2.config import H2Configuration
-from h2.connection import H2Connection
+from h2.connection import ConnectionState, H2Connection
 from h2.events import (
     ConnectionTerminated,
     DataReceived,
@@ -29,7 +29,7 @@ from h2.events import (
     WindowUpdated,
 )
 from h2.exceptions import H2Error
-from h2.settings import SettingCodes
+from h2.settings import SettingCodes, Settings
 
 from lateen.model.workloads import ATTACH_METHOD, MAX_MESSAGE_BYTES, WorkloadRegistration
 
@@ -102,8 +102,12 @@ class AttachStream:
 
     def __init__(self, authority: str, token: str = "") -> None:
         self._h2 = H2Connection(H2Configuration(client_side=True, header_encoding="utf-8"))
-        self._h2.local_settings[SettingCodes.ENABLE_PUSH] = 0
-        self._h2.local_settings[SettingCodes.MAX_HEADER_LIST_SIZE] = _MAX_HEADER_LIST
+        self._h2.local_settings = Settings(
+            client=True,
+            initial_values={SettingCodes.ENABLE_PUSH: 0, SettingCodes.MAX_HEADER_LIST_SIZE: _MAX_HEADER_LIST},
+        )
+        # What we announce counts for the peer after a round trip only; the decoder's own bound counts at once.
+        self._h2.decoder.max_header_list_size = _MAX_HEADER_LIST
         self._h2.initiate_connection()
         self._stream = self._h2.get_next_available_stream_id()
         headers = [
@@ -160,6 +164,9 @@ class AttachStream:
             happened = self._h2.receive_data(data)
         except (H2Error, ValueError) as error:
             # Hpack and h2 raise ValueError subclasses for some malformed input.
+            if self._h2.state_machine.state is ConnectionState.CLOSED:
+                # After GOAWAY h2 refuses whatever else came with it.
+                return [self._end("the control plane is going away, or broke HTTP/2")]
             return [self._end(f"the peer does not speak HTTP/2 correctly: {error}")]
         events: list[AttachEvent] = []
         for event in happened:

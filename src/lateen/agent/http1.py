@@ -98,7 +98,8 @@ async def _body(reader: asyncio.StreamReader, head: Head) -> AsyncGenerator[byte
         while size := await _chunk_size(reader):
             async for block in _exactly(reader, size):
                 yield block
-            await reader.readexactly(2)
+            async for _ in _exactly(reader, 2):
+                pass
     elif (length := head.headers.get("content-length", "")).isdigit():
         async for block in _exactly(reader, int(length)):
             yield block
@@ -110,9 +111,12 @@ async def _body(reader: asyncio.StreamReader, head: Head) -> AsyncGenerator[byte
 async def _chunk_size(reader: asyncio.StreamReader) -> int:
     try:
         line = await reader.readuntil(b"\r\n")
-        return int(line.split(b";")[0].strip(), 16)
+        size = int(line.split(b";")[0].strip(), 16)
     except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError) as error:
         raise Http1Error("the answer's chunks are broken") from error
+    if size < 0:
+        raise Http1Error("the answer's chunks are broken")
+    return size
 
 
 async def _exactly(reader: asyncio.StreamReader, size: int) -> AsyncGenerator[bytes, None]:

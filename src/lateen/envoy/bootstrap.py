@@ -26,6 +26,7 @@ PROMETHEUS_PATH = "/stats/prometheus"
 _TYPE = "type.googleapis.com/"
 _HCM = f"{_TYPE}envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _ROUTER = f"{_TYPE}envoy.extensions.filters.http.router.v3.Router"
+_CONNECTION_LIMIT = f"{_TYPE}envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
 _HTTP_OPTIONS = f"{_TYPE}envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 _CLUSTER_STAT = (
@@ -39,10 +40,16 @@ _CLUSTER_STAT = (
 _STATS_TAGS = {
     "cluster_name": f"^cluster\\.((.+?);?\\.)(?:{_CLUSTER_STAT})",
     "http_conn_manager_prefix": "^http\\.((admin|async-client|stats|[^;]+(?=;));?\\.)",
+    "http_conn_manager_listener_prefix": "^listener\\..*?\\.http\\.((.+?);?\\.)(?:downstream_)",
     "tcp_prefix": "^tcp\\.((.+?);?\\.)(?:downstream_|max_downstream_|idle_timeout|upstream_|early_data_|on_demand_)",
+    "listener_address": "^listener\\.(((?:\\[[^\\]]*\\]|[0-9.]+)_[0-9]+)\\.)",
+    "worker_id": "(?:^server|^listener\\..*?)\\.(worker_([0-9]+)\\.)",
+    "response_code_class": "_rq(_([0-9]xx))$",
+    "response_code": "_rq(_([0-9]{3}))$",
 }
-"""Labels of the metrics page. Lateen's names hold dots and end with `;` in statistics (as Istio's do), but Envoy's own
-rules end a name at its first dot. Group 1 is cut out of the statistic's name, group 2 is the label's value."""
+"""Labels of the metrics page, under the names that Istio gives them. Names in statistics hold dots and end with `;`,
+but Envoy's own rules end a name at its first dot, so they are off. Group 1 is cut out of the statistic's name, group 2
+is the label's value."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,15 +98,22 @@ def bootstrap(settings: BootstrapSettings) -> dict[str, Any]:
         },
         "stats_config": {
             "stats_tags": [{"tag_name": name, "regex": regex} for name, regex in _STATS_TAGS.items()],
-            "use_all_default_tags": True,
+            "use_all_default_tags": False,
+        },
+        "overload_manager": {
+            "resource_monitors": [
+                {
+                    # Without a number Envoy warns at each start; a sidecar's limit is its container's business.
+                    "name": "envoy.resource_monitors.global_downstream_max_connections",
+                    "typed_config": {"@type": _CONNECTION_LIMIT, "max_active_downstream_connections": "2147483647"},
+                }
+            ]
         },
         "layered_runtime": {
             "layers": [
                 {
                     "name": "lateen",
                     "static_layer": {
-                        # Without a number Envoy warns at each start; a sidecar's limit is its container's business.
-                        "overload.global_downstream_max_connections": 2147483647,
                         # Regexes of routes are checked by the control plane; Envoy's default of 100 refuses usual ones.
                         "re2.max_program_size.error_level": 32768,
                     },

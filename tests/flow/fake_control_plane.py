@@ -1,0 +1,202 @@
+"""A control plane in a few lines, for the agent's tests: Attach by hand, and just enough delta ADS for a real Envoy.
+
+Independent of `discovery` and `registries` on purpose: the agent is tested against the protocols, not against the
+other half of the same program.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+
+from lateen.envoy.messages import Fields, Message, message_class, packed, typed_extension
+from lateen.envoy.resources import CLUSTER, LISTENER, TYPE_PREFIX, Resource, make_resource
+from lateen.model.workloads import ATTACH_METHOD
+
+_ADS = "envoy.service.discovery.v3.AggregatedDiscoveryService"
+_HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+_ROUTER = "envoy.extensions.filters.http.router.v3.Router"
+
+
+async def _yes(name: str) -> bool:
+    return True
+
+
+@dataclass
+class FakeControlPlane:
+    """What the agents said, and what they are told."""
+
+    on_leave: Callable[[str], Awaitable[bool]] = _yes
+    refuse: str = ""
+    """A message with which every registration is refused."""
+    serve_listeners: bool = True
+    workloads: dict[str, dict[str, Any]] = field(default_factory=dict)
+    said: list[tuple[str, Any]] = field(default_factory=list)
+    """(workload name, message) in order."""
+    tokens: list[str] = field(default_factory=list)
+    nodes: list[Any] = field(default_factory=list)
+    changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+    _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
+    _streams: list[asyncio.Task[Any]] = field(default_factory=list)
+
+    async def until(self, condition: Callable[[], Any], seconds: float = 20) -> Any:
+        """Wait until the condition holds; return its value."""
+        async with asyncio.timeout(seconds), self.changed:
+            return await self.changed.wait_for(condition)
+
+    def registration(self, name: str) -> dict[str, Any]:
+        """Return the newest registration of a workload."""
+        return self.workloads[name]
+
+    async def break_streams(self) -> None:
+        """Cut every attach stream off, as a restart would."""
+        for stream in self._streams:
+            stream.cancel()
+        self._streams.clear()
+
+    async def _note(self, name: str, message: Any) -> None:
+        async with self.changed:
+            self.said.append((name, message))
+            self.changed.notify_all()
+
+    async def attach(self, requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+        """The Attach method."""
+        if (stream := asyncio.current_task()) is not None:
+            self._streams.append(stream)
+        self.tokens.append(dict(context.invocation_metadata()).get("authorization", ""))
+        name = ""
+        async for raw in requests:
+            message = json.loads(raw)
+            if "register" in message and self.refuse:
+                yield json.dumps({"refused": {"message": self.refuse}}).encode()
+                return
+            if "register" in message:
+                registration = message["register"]
+                service = "-".join(part for part in (registration["service"], registration["version"]) if part)
+                name = registration["name"] or f"{service}-{next(self._numbers)}"
+                self.workloads[name] = registration
+                await self._note(name, message)
+                yield json.dumps({"registered": {"name": name}}).encode()
+            elif message.get("leave"):
+                self.workloads.pop(name, None)
+                await self._note(name, message)
+                yield json.dumps({"left": {"acknowledged": await self.on_leave(name)}}).encode()
+                return
+
+    async def stream(self, requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+        """Delta ADS: everything of a type, again after each change of the workload."""
+        first = message_class("envoy.service.discovery.v3.DeltaDiscoveryRequest").FromString(
+            await anext(aiter(requests))
+        )
+        node = first.node
+        async with self.changed:
+            self.nodes.append(node)
+            self.changed.notify_all()
+        sent: dict[str, str] = {}
+        while True:
+            for kind, resources in self._resources(node).items():
+                version = "".join(sorted(resource.version for resource in resources))
+                if sent.get(kind) != version:
+                    sent[kind] = version
+                    yield _response(kind, resources)
+            async with self.changed:
+                await self.changed.wait()
+
+    def _resources(self, node: Message) -> dict[str, list[Resource]]:
+        _, address, identifier, _ = node.id.split("~")
+        registration = self.workloads.get(identifier.rpartition(".")[0], {})
+        if node.id.startswith("router~"):
+            ports = node.metadata["LATEEN"]["portMap"]
+            bound = int(ports["80"]) if "80" in ports else 80
+            found = [_listener("0.0.0.0_80", address, bound, "OUTBOUND", {"direct_response": {"status": 200}})]
+            return {CLUSTER: [], LISTENER: found if self.serve_listeners else []}
+        ports = {port["port"]: port["app_port"] or port["port"] for port in registration.get("ports", [])}
+        listeners = [_listener("http_proxy", address, 15001, "OUTBOUND", {"direct_response": {"status": 204}})]
+        for port in ports:
+            route = {"route": {"cluster": f"inbound|{port}||", "timeout": {"seconds": 60}}}
+            listeners.append(_listener(f"{address}_{port}", address, port, "INBOUND", route))
+        clusters = [_cluster(f"inbound|{port}||", app_port) for port, app_port in ports.items()]
+        return {CLUSTER: clusters, LISTENER: listeners if self.serve_listeners else []}
+
+
+def _response(kind: str, resources: list[Resource]) -> bytes:
+    wire: bytes = message_class("envoy.service.discovery.v3.DeltaDiscoveryResponse")(
+        type_url=TYPE_PREFIX + kind,
+        nonce="n",
+        resources=[
+            {"name": r.name, "version": r.version, "resource": {"type_url": TYPE_PREFIX + kind, "value": r.body}}
+            for r in resources
+        ],
+    ).SerializeToString()
+    return wire
+
+
+def _cluster(name: str, port: int) -> Resource:
+    endpoint = {"address": {"socket_address": {"address": "127.0.0.1", "port_value": port}}}
+    fields: Fields = {
+        "name": name,
+        "type": "STATIC",
+        "alt_stat_name": f"{name};",
+        "connect_timeout": {"seconds": 1},
+        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [{"endpoint": endpoint}]}]},
+    }
+    return make_resource(CLUSTER, name, fields)
+
+
+def _listener(name: str, address: str, port: int, direction: str, action: Fields) -> Resource:
+    route = {"match": {"prefix": "/"}, **action}
+    manager = {
+        "stat_prefix": f"{direction.lower()}_{name};",
+        "route_config": {
+            "name": name,
+            "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}],
+            "validate_clusters": {"value": False},
+        },
+        "http_filters": [typed_extension("envoy.filters.http.router", _ROUTER)],
+    }
+    fields: Fields = {
+        "name": name,
+        "address": {"socket_address": {"address": address, "port_value": port}},
+        "traffic_direction": direction,
+        "filter_chains": [
+            {
+                "filters": [
+                    {
+                        "name": "envoy.filters.network.http_connection_manager",
+                        "typed_config": packed(_HCM, manager),
+                    }
+                ]
+            }
+        ],
+    }
+    return make_resource(LISTENER, name, fields)
+
+
+@asynccontextmanager
+async def running(plane: FakeControlPlane, port: int = 0) -> AsyncIterator[int]:
+    """Serve inside the block; yield the port."""
+    service, _, method = ATTACH_METHOD.strip("/").rpartition("/")
+    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+    server.add_generic_rpc_handlers(
+        (
+            grpc.method_handlers_generic_handler(
+                service, {method: grpc.stream_stream_rpc_method_handler(plane.attach)}
+            ),
+            grpc.method_handlers_generic_handler(
+                _ADS, {"DeltaAggregatedResources": grpc.stream_stream_rpc_method_handler(plane.stream)}
+            ),
+        )
+    )
+    bound = server.add_insecure_port(f"127.0.0.1:{port}")
+    await server.start()
+    try:
+        yield bound
+    finally:
+        await server.stop(0)

@@ -1,0 +1,124 @@
+"""What an agent tells others: its registration, Envoy's node, the line of addresses."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from lateen.agent import workload
+from lateen.agent.addresses import OwnAddress, OwnPorts
+from lateen.agent.settings import AgentSettings
+from lateen.model.proxies import ProxyType, Upstream
+
+RUN = AgentSettings(
+    mode="run",
+    service="reviews",
+    version="v2",
+    ports=((9080, "http"), (7070, "tcp")),
+    upstreams=(Upstream(host="ratings", port=9080, local_port=19080),),
+    command=("app",),
+)
+GATEWAY = AgentSettings(mode="gateway", name="ingress", namespace="edge", labels={"istio": "ingressgateway"})
+
+
+@pytest.fixture
+def address() -> Iterator[OwnAddress]:
+    with ExitStack() as stack:
+        one, two = (stack.enter_context(socket.socket()) for _ in range(2))
+        yield OwnAddress(ip="127.64.1.2", ports=OwnPorts(), metrics_socket=one, ready_socket=two)
+
+
+def test_first_registration_is_not_ready_but_says_where_the_app_is_expected() -> None:
+    """So that the inbound side is configured before the app runs, and usually stays as it is."""
+    first = workload.registration(RUN, "127.64.1.2", {9080: 23456, 7070: 23457})
+    assert not first.ready
+    assert [(port.port, port.protocol, port.app_port) for port in first.ports] == [
+        (9080, "http", 23456),
+        (7070, "tcp", 23457),
+    ]
+
+
+def test_found_app_port_replaces_only_its_own() -> None:
+    first = workload.registration(RUN, "127.64.1.2", {9080: 23456, 7070: 23457})
+    assert [port.app_port for port in workload.with_app_ports(first, {9080: 9080}).ports] == [9080, 23457]
+
+
+def test_gateway_registers_without_service_and_ports() -> None:
+    registered = workload.registration(GATEWAY, "127.64.1.2", {})
+    assert (registered.service, registered.name, registered.ports) == ("", "ingress", ())
+
+
+def test_line_of_a_sidecar(address: OwnAddress) -> None:
+    """Keys and forms are a contract of the command line."""
+    assert json.loads(workload.addresses_line(RUN, "reviews-v2-1", address, {})) == {
+        "workload": "reviews-v2-1.default",
+        "address": "127.64.1.2",
+        "inbound": {"9080": "127.64.1.2:9080", "7070": "127.64.1.2:7070"},
+        "http_proxy": "http://127.64.1.2:15001",
+        "admin": "127.64.1.2:15000",
+        "ready": "http://127.64.1.2:15021/healthz/ready",
+        "metrics": "http://127.64.1.2:15020/stats/prometheus",
+    }
+
+
+def test_line_of_a_gateway(address: OwnAddress) -> None:
+    line = json.loads(workload.addresses_line(GATEWAY, "ingress", address, {80: ("127.64.1.2", 8080)}))
+    assert line["listeners"] == {"80": "127.64.1.2:8080"}
+    assert "inbound" not in line
+    assert "http_proxy" not in line
+
+
+def test_interception_none_offers_no_proxy(address: OwnAddress) -> None:
+    settings = AgentSettings(mode="sidecar", service="a", ports=((80, ""),), interception="none")
+    assert workload.http_proxy(settings, address) == ""
+    assert workload.expected_listeners(settings, address) == {("127.64.1.2", 80)}
+
+
+def test_envoy_must_listen_for_services_upstreams_and_the_proxy_before_the_app_starts(address: OwnAddress) -> None:
+    assert {port for _, port in workload.expected_listeners(RUN, address)} == {9080, 7070, 19080, 15001}
+    assert workload.expected_listeners(GATEWAY, address) == frozenset()
+
+
+def test_node_labels_are_those_of_the_endpoints(address: OwnAddress) -> None:
+    made = workload.bootstrap_settings(RUN, "reviews-v2-1", address, ("127.0.0.1", 15010), unprivileged=False)
+    assert made.proxy.labels == {"app": "reviews", "version": "v2"}
+    assert made.proxy.type is ProxyType.SIDECAR
+    assert made.service == "reviews"
+
+
+def test_own_labels_win_over_implied_ones(address: OwnAddress) -> None:
+    settings = AgentSettings(mode="sidecar", service="a", version="v1", labels={"app": "b", "version": "x"})
+    made = workload.bootstrap_settings(settings, "a-v1-1", address, ("127.0.0.1", 15010), unprivileged=False)
+    assert made.proxy.labels == {"app": "b", "version": "x"}
+
+
+def test_gateway_has_only_its_own_labels(address: OwnAddress) -> None:
+    made = workload.bootstrap_settings(GATEWAY, "ingress", address, ("127.0.0.1", 15010), unprivileged=False)
+    assert made.proxy.labels == {"istio": "ingressgateway"}
+    assert made.proxy.type is ProxyType.GATEWAY
+
+
+@pytest.mark.parametrize(
+    ("unprivileged", "given", "expected"),
+    [
+        (True, {}, {80: 8080, 443: 8443}),
+        (True, {80: 9000, 31400: 31400}, {80: 9000, 443: 8443, 31400: 31400}),
+        (False, {}, {}),
+        (False, {80: 9000}, {80: 9000}),
+    ],
+)
+def test_gateway_port_map(
+    address: OwnAddress, unprivileged: bool, given: dict[int, int], expected: dict[int, int]
+) -> None:
+    """Ports move only where they must, and the user's map stands."""
+    settings = AgentSettings(mode="gateway", name="ingress", port_map=given)
+    assert workload.port_map(settings, address, unprivileged=unprivileged) == expected
+
+
+def test_ports_beyond_the_map_are_read_back_by_the_rule(address: OwnAddress) -> None:
+    read = workload.gateway_port_map(GATEWAY, address, unprivileged=True)
+    assert (read[80], read[443], read[143]) == (8080, 8443, 8143)
