@@ -123,7 +123,7 @@ class _Notices:
                 return
 
     async def _changed(self, backend: RustNotify) -> bool:
-        """Wait for changes, the quiet time at most. The waiting thread never outlives the wait, not even a cancelled one."""
+        """Wait for changes, the quiet time at most. Its thread ends with it, even when it is cancelled."""
         stop = threading.Event()
         quiet = int(self._quiet_seconds * 1000)
         waiting = asyncio.get_running_loop().run_in_executor(None, backend.watch, GROUPING_MS, STEP_MS, quiet, stop)

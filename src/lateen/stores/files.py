@@ -15,6 +15,7 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._files: dict[Path, FileVersion] = {}
+        self._files: dict[str, FileVersion] = {}
 
     def identity(self) -> tuple[int, int] | None:
         """Return device and inode of the folder itself, None while there is none: a watch is tied to these."""
@@ -62,62 +63,20 @@ class Folder:
         """Read what changed since the last time and return the whole content.
 
         Files are taken in the order of their paths: of two objects with one key the first stays, the second is
-        an error. A folder that cannot be listed keeps everything as it was.
+        an error. What is in a folder that cannot be listed stays as it was.
         """
-        problems: list[Finding] = []
-        if self._path.is_dir() and os.access(self._path, os.R_OK | os.X_OK):
-            found = dict(self._versions(problems))
-            self._files = found
-        else:
-            problems.append(_unreadable(self._path, "the folder is gone or cannot be listed; its last content stays"))
+        walk = _Walk()
+        found = sorted(walk.files(self._path), key=itemgetter(0))
+        versions = {path: _version(path, entry, self._files.get(path)) for path, entry in found}
+        versions |= {
+            path: version
+            for path, version in self._files.items()
+            if any(path.startswith(f"{folder}/") for folder in walk.unlisted)
+        }
+        self._files = {path: version for path, version in sorted(versions.items()) if version is not None}
         objects, duplicates = self._merged()
         findings = [finding for version in self._files.values() for finding in version.findings]
-        return content(objects, [*problems, *findings, *duplicates])
-
-    def _versions(self, problems: list[Finding]) -> Iterator[tuple[Path, FileVersion]]:
-        for path in sorted(self._paths(problems)):
-            version = self._version(path, self._files.get(path))
-            if version is not None:
-                yield path, version
-
-    def _paths(self, problems: list[Finding]) -> Iterator[Path]:
-        """Yield configuration files. Hidden ones are skipped: editors' and Kubernetes' working copies.
-
-        (A mounted ConfigMap shows each file as a link into `..data`, itself a link that is swapped atomically.)
-        """
-        visited: set[tuple[int, int]] = set()
-
-        def unlistable(error: OSError) -> None:
-            if not isinstance(error, FileNotFoundError):
-                problems.append(_unreadable(Path(error.filename or self._path), error.strerror or str(error)))
-
-        for folder, folders, names in os.walk(self._path, onerror=unlistable, followlinks=True):
-            place = Path(folder)
-            try:
-                status = place.stat()
-            except OSError:
-                folders.clear()
-                continue
-            if (status.st_dev, status.st_ino) in visited:  # a link back up: walking on would never end
-                folders.clear()
-                continue
-            visited.add((status.st_dev, status.st_ino))
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            yield from (place / name for name in names if name.endswith(SUFFIXES) and not name.startswith("."))
-
-    def _version(self, path: Path, last: FileVersion | None) -> FileVersion | None:
-        """Return the file's version, from memory when it has not changed; None when it is not there any more."""
-        try:
-            signature, data = _read(path, last.signature if last else None)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            kept = last.objects if last else ()
-            problem = _unreadable(path, error.strerror or str(error))
-            return FileVersion(signature=None, objects=kept, findings=(problem,))
-        if data is None and last is not None:
-            return last
-        return _parsed(path, signature, data or b"", last)
+        return content(objects, [*walk.unlisted.values(), *findings, *duplicates])
 
     def _merged(self) -> tuple[list[ConfigObject[Any]], list[Finding]]:
         owners: dict[ObjectKey, ConfigObject[Any]] = {}
@@ -130,8 +89,81 @@ class Folder:
         return [owners[key] for key in sorted(owners)], duplicates
 
 
-def _read(path: Path, known: Signature | None) -> tuple[Signature, bytes | None]:
-    """Return the file's signature, and up to one byte more than is allowed; None when the signature is known.
+class _Walk:
+    """One walk through a folder.
+
+    Hidden files and folders are skipped: editors' and Kubernetes' working copies. (A mounted ConfigMap shows each
+    file as a link into `..data`, itself a link that is swapped atomically.) A link back up would never end, so a
+    folder is entered once.
+    """
+
+    def __init__(self) -> None:
+        self.unlisted: dict[str, Finding] = {}
+        """Folders that could not be listed, with what to say about it."""
+        self._visited: set[tuple[int, int]] = set()
+
+    def files(self, top: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
+        """Yield configuration files by path, in no order."""
+        try:
+            self._is_new_folder(top.stat())
+        except OSError:
+            self.unlisted[str(top)] = _unreadable(str(top), "the folder is gone; its last content stays")
+        else:
+            yield from self._inside(str(top))
+
+    def _inside(self, folder: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+        try:
+            with os.scandir(folder) as listing:
+                entries = [entry for entry in listing if not entry.name.startswith(".")]
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            self.unlisted[folder] = _unreadable(folder, error.strerror or str(error))
+            return
+        for entry in entries:
+            if self._enters(entry):
+                yield from self._inside(entry.path)
+            elif entry.name.endswith(SUFFIXES):
+                yield entry.path, entry
+
+    def _enters(self, entry: os.DirEntry[str]) -> bool:
+        try:
+            return self._is_new_folder(entry.stat())
+        except OSError:
+            return False
+
+    def _is_new_folder(self, status: os.stat_result) -> bool:
+        place = (status.st_dev, status.st_ino)
+        if not stat.S_ISDIR(status.st_mode) or place in self._visited:
+            return False
+        self._visited.add(place)
+        return True
+
+
+def _version(path: str, entry: os.DirEntry[str], last: FileVersion | None) -> FileVersion | None:
+    """Return a file's version: the last one when it has not changed, None when it is not there any more."""
+    try:
+        if last is not None and last.signature == _signature(entry.stat()):
+            return last
+        signature, data = _read(path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        kept = last.objects if last else ()
+        return FileVersion(signature=None, objects=kept, findings=(_unreadable(path, error.strerror or str(error)),))
+    if len(data) > MAX_FILE_BYTES:
+        limit = LIMIT.finding(f"the file is larger than {MAX_FILE_BYTES >> 20} MiB: split it", file=path)
+        return FileVersion(signature=signature, objects=last.objects if last else (), findings=(limit,))
+    parsed = parse(data, path)
+    objects = parsed.objects
+    if last is not None and has_errors(parsed.findings):
+        described = {item.key for item in objects}
+        objects += tuple(item for item in last.objects if item.key not in described)
+    return FileVersion(signature=signature, objects=objects, findings=parsed.findings)
+
+
+def _read(path: str) -> tuple[Signature, bytes]:
+    """Return what identifies this version of a file, and its content, up to one byte more than is allowed.
 
     Opened without blocking, because a pipe may have the name of a configuration file.
     """
@@ -140,25 +172,15 @@ def _read(path: Path, known: Signature | None) -> tuple[Signature, bytes | None]
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "it is not a regular file")
-        signature = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-        return signature, None if signature == known else file.read(MAX_FILE_BYTES + 1)
+        return _signature(status), file.read(MAX_FILE_BYTES + 1)
 
 
-def _parsed(path: Path, signature: Signature, data: bytes, last: FileVersion | None) -> FileVersion:
-    """Return the version of a file that could be read, with what is kept of its last one."""
-    if len(data) > MAX_FILE_BYTES:
-        limit = LIMIT.finding(f"the file is larger than {MAX_FILE_BYTES >> 20} MiB: split it", file=str(path))
-        return FileVersion(signature=signature, objects=last.objects if last else (), findings=(limit,))
-    parsed = parse(data, str(path))
-    objects = parsed.objects
-    if last is not None and has_errors(parsed.findings):
-        described = {item.key for item in objects}
-        objects += tuple(item for item in last.objects if item.key not in described)
-    return FileVersion(signature=signature, objects=objects, findings=parsed.findings)
+def _signature(status: os.stat_result) -> Signature:
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
-def _unreadable(path: Path, reason: str) -> Finding:
-    return UNREADABLE.finding(f"cannot be read: {reason}", file=str(path))
+def _unreadable(path: str, reason: str) -> Finding:
+    return UNREADABLE.finding(f"cannot be read: {reason}", file=path)
 
 
 def _duplicate(item: ConfigObject[Any], owner: ConfigObject[Any]) -> Finding:

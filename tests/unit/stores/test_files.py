@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from lateen.model.findings import Severity
 from lateen.stores.files import MAX_FILE_BYTES, Folder
@@ -135,12 +138,42 @@ def test_pipes_do_not_block(tmp_path: Path) -> None:
     assert errors(Folder(tmp_path).read()) == ["LAT0012"]
 
 
+def test_one_bad_entry_does_not_hide_the_others(tmp_path: Path, rule: Rule) -> None:
+    (tmp_path / "b.yaml").symlink_to(tmp_path / "b.yaml")
+    for name in ("a", "c"):
+        (tmp_path / f"{name}.yaml").write_text(rule(name))
+    content = Folder(tmp_path).read()
+    assert (seen(content), errors(content)) == ({"a": "x", "c": "x"}, ["LAT0012"])
+
+
+def test_a_folder_that_cannot_be_listed_keeps_its_content(
+    tmp_path: Path, rule: Rule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "a.yaml").write_text(rule("a"))
+    (tmp_path / "b.yaml").write_text(rule("b"))
+    folder = Folder(tmp_path)
+    folder.read()
+    list_folder = os.scandir
+
+    def forbidden(path: str) -> Any:
+        if path.endswith("/d"):
+            raise PermissionError(13, "Permission denied")
+        return list_folder(path)
+
+    monkeypatch.setattr(os, "scandir", forbidden)
+    (tmp_path / "b.yaml").unlink()
+    content = folder.read()
+    assert (seen(content), errors(content)) == ({"a": "x"}, ["LAT0012"])
+
+
 def test_links_that_lead_back_up_end(tmp_path: Path, rule: Rule) -> None:
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "a.yaml").write_text(rule("a"))
     (tmp_path / "d" / "up").symlink_to(tmp_path)
+    (tmp_path / "b.yaml").write_text(rule("b"))
     content = Folder(tmp_path).read()
-    assert (seen(content), errors(content)) == ({"a": "x"}, [])
+    assert (seen(content), errors(content)) == ({"a": "x", "b": "x"}, [])
 
 
 def test_a_folder_that_vanishes_keeps_its_content(tmp_path: Path, rule: Rule) -> None:
