@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Hashable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from lateen.config.mesh_config import MeshConfig
-from lateen.discovery.hub import Hub
+from lateen.discovery.hub import Hub, Stream
+from lateen.discovery.protocol import Session
 from lateen.discovery.server import DEFAULT_LIMITS, Limits, serve
+from lateen.discovery.values import Response
 from lateen.envoy.resources import CLUSTER, ENDPOINT, Resource, Snapshot, make_resource, make_snapshot
 from lateen.mesh.state import MeshState
 from lateen.model.proxies import Proxy
@@ -32,11 +34,30 @@ def empty_state(version: str) -> MeshState:
     )
 
 
+class RecordingHub(Hub):
+    """Also keeps what its streams were sent."""
+
+    sent: list[Response]
+
+    @contextmanager
+    def connected(self, proxy: Proxy, user_agent: str, session: Session[Any]) -> Iterator[Stream]:
+        with super().connected(proxy, user_agent, session) as stream:
+            take = stream.take
+
+            def recording() -> tuple[Response, ...]:
+                responses = take()
+                self.sent += responses
+                return responses
+
+            stream.take = recording  # type: ignore[method-assign]
+            yield stream
+
+
 @dataclass
 class Handmade:
     """What `generate` returns: by state version; a scope is a namespace."""
 
-    hub: Hub = field(init=False)
+    hub: RecordingHub = field(init=False)
     address: str = ""
     snapshots: dict[str, Snapshot] = field(default_factory=dict)
     generated: list[tuple[str, str]] = field(default_factory=list)
@@ -45,7 +66,8 @@ class Handmade:
     """Namespaces for which generation raises."""
 
     def __post_init__(self) -> None:
-        self.hub = Hub(self._generate, self._scope_of)
+        self.hub = RecordingHub(self._generate, self._scope_of)
+        self.hub.sent = []
 
     def publish(self, version: str, *resources: Resource) -> None:
         self.snapshots[version] = make_snapshot(list(resources))

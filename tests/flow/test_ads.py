@@ -203,7 +203,8 @@ async def test_garbage_flood_and_overlong_requests_end_their_own_stream_only(var
         names = "resource_names_subscribe" if variant == "delta" else "resource_names"
         kinds = [{"type_url": f"{TYPE_PREFIX}kind.{number}"} for number in range(40)]
         many = {"type_url": TYPE_PREFIX + ENDPOINT, names: [str(number) for number in range(MAX_NAMES + 1)]}
-        for requests in [{}], kinds, [many]:
+        floods: list[list[dict[str, Any]]] = [[{}], kinds, [many]]
+        for requests in floods:
             async with XdsClient(made.address, variant, acknowledges=False) as bad:
                 for request in requests:
                     await bad.send(**request)

@@ -113,7 +113,7 @@ def _names(names: Iterable[str]) -> tuple[str, ...]:
 def _error(message: Message) -> str | None:
     if not message.HasField("error_detail"):
         return None
-    reason: str = message.error_detail.message[:MAX_ERROR_CHARACTERS]
+    reason: str = message.error_detail.message[:MAX_ERROR_CHARACTERS].strip()
     return reason or f"rejected without a reason (code {message.error_detail.code})"
 
 
