@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, TypeVar
 
@@ -50,7 +50,7 @@ def build_state(
     chosen = _Chosen(objects)
     books = _sorted_catalogues(catalogues)
     registrations = _sorted_registrations(books)
-    services, endpoints = _settle(chosen, books, registrations, mesh_config)
+    services, endpoints, selectors = _settle(chosen, books, registrations, mesh_config)
     rules = [
         _bind_virtual_service(item, mesh_config)
         for item in with_delegates(chosen.of(VirtualService), mesh_config.default_virtual_service_export_to)
@@ -60,6 +60,7 @@ def build_state(
         mesh_config=mesh_config,
         services=services,
         endpoints=endpoints,
+        selectors=selectors,
         virtual_services=tuple(rules),
         destination_rules=_bind_destination_rules(chosen.of(DestinationRule), mesh_config),
         gateways=tuple(chosen.of(Gateway)),
@@ -153,8 +154,8 @@ def _settle(
     catalogues: Sequence[Catalogue],
     registrations: Sequence[WorkloadRegistration],
     mesh_config: MeshConfig,
-) -> tuple[dict[Hostname, Service], dict[Hostname, tuple[Endpoint, ...]]]:
-    """Return services and endpoints by host, in sorted order.
+) -> tuple[dict[Hostname, Service], dict[Hostname, tuple[Endpoint, ...]], dict[Hostname, Mapping[str, str]]]:
+    """Return services, endpoints and selectors by host, in sorted order.
 
     Claims of one host: the first by rank and age owns its ports, addresses and policies. Endpoints of the
     others join when they are inside the mesh and serve one of the owner's ports.
@@ -183,11 +184,15 @@ def _settle(
             claims[claim.service.host].append(claim)
     services: dict[Hostname, Service] = {}
     endpoints: dict[Hostname, tuple[Endpoint, ...]] = {}
+    selectors: dict[Hostname, Mapping[str, str]] = {}
     for host in sorted(claims):
-        services[host] = claims[host][0].service
+        owner = claims[host][0]
+        services[host] = owner.service
+        if owner.selector is not None:
+            selectors[host] = owner.selector
         if joined := _join(claims[host], named.get(host, ()), index):
             endpoints[host] = joined
-    return services, endpoints
+    return services, endpoints, selectors
 
 
 def _join(claims: Sequence[Claim], named: Sequence[Workload], index: WorkloadIndex) -> tuple[Endpoint, ...]:

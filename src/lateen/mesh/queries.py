@@ -5,7 +5,7 @@ Called by `generate`, `analysis` and `api`. Pure functions of a MeshState; every
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from lateen.config.networking import DestinationRule, Gateway, Sidecar
@@ -151,7 +151,9 @@ def gateways_for(state: MeshState, proxy: Proxy) -> tuple[ConfigObject[Gateway],
 def instances_of(state: MeshState, proxy: Proxy) -> tuple[ServiceInstance, ...]:
     """Return what the proxy's workload serves: each service port with an endpoint at one of its addresses.
 
-    Unready endpoints count: their sidecar must listen before anyone sends. Ordered by host and port.
+    Unready endpoints count: their sidecar must listen before anyone sends. A service without such an endpoint
+    counts too when its selector matches the proxy's labels, unless the workload registered itself and so said
+    what it serves: it may run where endpoints are not known (yet). Ordered by host and port.
     """
     found = [
         ServiceInstance(service=service, port=port, endpoint=endpoint)
@@ -160,9 +162,37 @@ def instances_of(state: MeshState, proxy: Proxy) -> tuple[ServiceInstance, ...]:
         for service in (state.services[host] for host in hosts)
         if not service.external and (port := service.port(endpoint.service_port)) is not None
     ]
+    if proxy.addresses and not any(item.address in proxy.addresses for item in state.workloads):
+        known = {item.service.host for item in found}
+        found += [item for item in _selected_instances(state, proxy) if item.service.host not in known]
     return tuple(
         sorted(found, key=lambda item: (item.service.host, item.port.number, item.endpoint.address, item.endpoint.port))
     )
+
+
+def _selected_instances(state: MeshState, proxy: Proxy) -> Iterator[ServiceInstance]:
+    hosts = [
+        host
+        for pair in [("", ""), *proxy.labels.items()]
+        for host in state.index.selected.get((proxy.namespace, *pair), ())
+        if labels_match(state.selectors[host], proxy.labels) and not state.services[host].external
+    ]
+    for service in (state.services[host] for host in hosts):
+        for port in service.ports:
+            # A target port by name is known to the workload only: the service's number is the best guess.
+            target = port.target_port if isinstance(port.target_port, int) and port.target_port else port.number
+            endpoint = Endpoint(
+                address=proxy.addresses[0],
+                port=target,
+                service_port=port.number,
+                labels=proxy.labels,
+                locality=proxy.locality,
+                network=proxy.network,
+                service_account=proxy.service_account,
+                namespace=proxy.namespace,
+                workload=proxy.name,
+            )
+            yield ServiceInstance(service=service, port=port, endpoint=endpoint)
 
 
 def endpoints_of(

@@ -56,6 +56,9 @@ class MeshIndex:
     destination_rules: HostTable[tuple[BoundDestinationRule, ...]]
     addresses: Mapping[str, tuple[tuple[tuple[Hostname, ...], Endpoint], ...]]
     """By endpoint address: the endpoint and the hosts that it serves."""
+    selected: Mapping[tuple[str, str, str], tuple[Hostname, ...]]
+    """By namespace and one pair of their selector: services that a workload with that label may belong to. Those
+    with an empty selector are under two empty strings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +85,8 @@ class MeshState:
     """By (namespace, name)."""
     workloads: tuple[WorkloadRegistration, ...]
     """By namespace and name."""
+    selectors: Mapping[Hostname, Mapping[str, str]] = field(default_factory=dict)
+    """Workload selectors of services that have one, by host; they select in the service's namespace."""
     index: MeshIndex = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -98,6 +103,7 @@ def _index(state: MeshState) -> MeshIndex:
         virtual_service_hosts={gateway: _by_host(bounds) for gateway, bounds in by_gateway.items()},
         destination_rules=HostTable.of(state.destination_rules),
         addresses=_by_address(state.endpoints),
+        selected=_by_selector(state),
     )
 
 
@@ -122,3 +128,11 @@ def _by_address(
         for endpoint in group:
             by_address[endpoint.address].append((hosts, endpoint))
     return {address: tuple(found) for address, found in by_address.items()}
+
+
+def _by_selector(state: MeshState) -> dict[tuple[str, str, str], tuple[Hostname, ...]]:
+    by_pair: defaultdict[tuple[str, str, str], list[Hostname]] = defaultdict(list)
+    for host, selector in state.selectors.items():
+        pair = min(selector.items(), default=("", ""))
+        by_pair[state.services[host].namespace, *pair].append(host)
+    return {pair: tuple(hosts) for pair, hosts in by_pair.items()}

@@ -260,6 +260,20 @@ spec:
     assert instances_of(state, proxy("127.0.0.6")) == ()
 
 
+def test_a_selector_makes_an_instance_where_endpoints_are_not_known(build: Any, register: Any, proxy: Any) -> None:
+    """Offline, and for proxies that nobody registered; a registered workload serves what it said."""
+
+    def served(state: MeshState, **labels: str) -> list[tuple[str, int, int]]:
+        found = instances_of(state, proxy("10.3.0.1", **labels))
+        return [(item.endpoint.address, item.port.number, item.endpoint.port) for item in found]
+
+    state = build(SERVICE)
+    assert served(state, app="reviews", x="y") == [("10.3.0.1", 80, 9080), ("10.3.0.1", 7070, 7070)]
+    assert served(state, app="ratings") == []
+    registered = build(SERVICE, register("reviews-1", "10.3.0.1", 9080))
+    assert served(registered, app="reviews") == [("10.3.0.1", 80, 9080)]
+
+
 def test_subsets_filter_by_labels(build: Any, register: Any) -> None:
     state = build(
         "",
