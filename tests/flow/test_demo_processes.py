@@ -11,16 +11,22 @@ from pathlib import Path
 
 import pytest
 
+from lateen.agent.settings import RUN, AgentSettings
 from lateen.cli.demo.processes import ProgramError, supervised
 from lateen.cli.demo.programs import Program
 from lateen.cli.demo.stopping import Interrupted, until_interrupted
 
-LAUNCHER = (sys.executable, "-c")
+LAUNCHER = (
+    sys.executable,
+    "-c",
+    "import json, sys; exec(json.loads(sys.argv[2])['command'][0] if sys.argv[1] == 'agent' else sys.argv[2])",
+)
+"""Runs the code that a program carries as its command."""
 ANNOUNCES = "import json, signal; print(json.dumps({'a': 1}), flush=True); print('more', flush=True); signal.pause()"
 
 
 def program(code: str, name: str = "one program") -> Program:
-    return Program(name=name, arguments=(code,))
+    return Program(name=name, arguments=(), settings=AgentSettings(mode=RUN, service="any", command=(code,)))
 
 
 def is_alive(pid: int) -> bool:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+from typing import NoReturn
+
 import pytest
 
+from lateen.agent.settings import AgentSettings
 from lateen.cli.demo.examples import bookshop_folder, shown_path, without_comments
 from lateen.cli.demo.ports import GATEWAY_PORTS, HOST, choose_gateway_address, choose_ports
-from lateen.cli.demo.programs import BOOKSHOP, Ports, control_plane, data_plane
+from lateen.cli.demo.programs import BOOKSHOP, Ports, Program, control_plane, data_plane
 from lateen.cli.demo.steps import FOUNDATION, STEPS
+from lateen.cli.main import run
 from lateen.config.parsing import parse
 
 FILES = (*FOUNDATION, *(step.file for step in STEPS))
@@ -48,6 +53,20 @@ def test_taken_ports_are_replaced_one_by_one() -> None:
 def test_the_gateway_is_localhost_only_when_it_has_room(taken: int) -> None:
     assert choose_gateway_address(free=lambda port: True) == HOST
     assert choose_gateway_address(free=lambda port: port != taken) == ""
+
+
+@pytest.mark.parametrize("program", data_plane(Ports(), ""), ids=lambda program: program.name)
+def test_what_is_started_is_what_the_typed_command_starts(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    words: list[str] = []
+
+    def become(path: str, arguments: list[str]) -> NoReturn:
+        words.extend(arguments)
+        raise SystemExit
+
+    monkeypatch.setattr(os, "execv", become)
+    with pytest.raises(SystemExit):
+        run(program.arguments)
+    assert AgentSettings.from_json(words[-1]) == program.settings
 
 
 def test_every_program_is_a_command_that_a_reader_could_type() -> None:

@@ -75,7 +75,7 @@ class Programs:
         with log.open("wb") as stderr:
             process = await asyncio.create_subprocess_exec(
                 *self.launcher,
-                *program.arguments,
+                *program.launched,
                 stdin=DEVNULL,
                 stdout=PIPE,
                 stderr=stderr,
@@ -96,7 +96,7 @@ class Programs:
         assert running.process.stdout is not None
         with running.log.open("ab") as log:
             while line := await running.process.stdout.readline():
-                if running.program.announces and not running.announced.done():
+                if running.program.settings is not None and not running.announced.done():
                     with contextlib.suppress(ValueError):
                         running.announced.set_result(json.loads(line))
                         continue

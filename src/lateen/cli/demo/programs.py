@@ -1,6 +1,7 @@
 """What the demo starts, as command lines: one control plane, one gateway, six services. Pure.
 
-Each program is an ordinary `lateen` command that a reader could type; `typed` gives it in that form.
+Each program is an ordinary `lateen` command that a reader could type (`typed`). What has an Envoy is started without
+the detour through the command line, by the settings that the command would make; a test holds the two together.
 """
 
 from __future__ import annotations
@@ -8,6 +9,9 @@ from __future__ import annotations
 import shlex
 import sys
 from dataclasses import dataclass
+
+from lateen.agent import settings
+from lateen.agent.settings import AgentSettings
 
 BOOKSHOP = (
     ("details", "v1"),
@@ -40,8 +44,13 @@ class Program:
     name: str
     arguments: tuple[str, ...]
     """Behind `lateen`."""
-    announces: bool = True
-    """Whether it writes its addresses as the first line of stdout once it is ready."""
+    settings: AgentSettings | None = None
+    """What an agent is told; it writes its addresses as the first line of stdout once it is ready."""
+
+    @property
+    def launched(self) -> tuple[str, ...]:
+        """The arguments of `tether`."""
+        return ("lateen", *self.arguments) if self.settings is None else ("agent", self.settings.to_json())
 
     @property
     def typed(self) -> str:
@@ -60,7 +69,6 @@ def control_plane(ports: Ports) -> Program:
             *("--http", f"127.0.0.1:{ports.http}"),
             *("--monitoring", f"127.0.0.1:{ports.monitoring}"),
         ),
-        announces=False,
     )
 
 
@@ -74,18 +82,37 @@ def gateway(ports: Ports, address: str) -> Program:
             *(("--address", address) if address else ()),
             *("--control-plane", f"127.0.0.1:{ports.grpc}", "--print-addresses"),
         ),
+        settings=AgentSettings(
+            mode=settings.GATEWAY,
+            name="bookshop-gateway",
+            labels={"istio": "ingressgateway"},
+            port_map={80: 8080},
+            address=address,
+            control_plane=f"127.0.0.1:{ports.grpc}",
+            print_addresses=True,
+        ),
     )
 
 
 def workload(ports: Ports, service: str, version: str) -> Program:
     """Return one service of the bookshop with its sidecar."""
     module = f"lateen.cli.demo.bookshop.{service}"
+    command = (sys.executable, "-m", module, *(() if service in _SINGLE else (version,)))
     return Program(
         name=workload_name(service, version),
         arguments=(
             *("run", "--service", service, "--version", version, "--port", "9080/http"),
             *("--control-plane", f"127.0.0.1:{ports.grpc}", "--print-addresses"),
-            *("--", sys.executable, "-m", module, *(() if service in _SINGLE else (version,))),
+            *("--", *command),
+        ),
+        settings=AgentSettings(
+            mode=settings.RUN,
+            service=service,
+            version=version,
+            ports=((9080, "http"),),
+            control_plane=f"127.0.0.1:{ports.grpc}",
+            print_addresses=True,
+            command=command,
         ),
     )
 

@@ -60,6 +60,8 @@ class ProgramLine:
 def programs_table(lines: Sequence[ProgramLine], frame: int, *, plain: bool) -> RenderableType:
     """Return what is starting, and where what has started can be reached. `frame` turns the spinner."""
     grid = Table.grid(padding=(0, 2))
+    for cells in (2, 15, 28):  # fixed, so that nothing moves while the mesh starts
+        grid.add_column(width=cells, no_wrap=True)
     for line in lines:
         if line.progress is Progress.READY:
             grid.add_row(mark(kept=True, plain=plain), line.name, line.where, Text(f"{line.seconds:.1f} s", "dim"))

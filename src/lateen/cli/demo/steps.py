@@ -68,7 +68,7 @@ STEPS = (
     Step(
         title="Slow ratings: a delay meets a timeout",
         story="jason's calls to ratings are held back for 7 seconds. But reviews has one second to answer, "
-        "so he quickly gets a page without reviews instead of a slow one.",
+        "so jason quickly gets a page without reviews instead of a slow one.",
         file="04-delay-timeout.yaml",
         rows=(Outcome.V3, Outcome.TIMEOUT),
         by_user=True,

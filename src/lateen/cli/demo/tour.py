@@ -41,10 +41,12 @@ class Pace:
 
     step_seconds: float
     requests_per_second: float
+    reading_seconds: float
+    """After each verdict, before the next step scrolls it away."""
 
 
-FOR_READERS = Pace(step_seconds=8.0, requests_per_second=20.0)
-FOR_MACHINES = Pace(step_seconds=3.5, requests_per_second=40.0)
+FOR_READERS = Pace(step_seconds=7.0, requests_per_second=20.0, reading_seconds=3.0)
+FOR_MACHINES = Pace(step_seconds=3.5, requests_per_second=40.0, reading_seconds=0.0)
 WINDOW = 15.0
 """Seconds that the table covers while the demo stays up after the tour."""
 
@@ -94,6 +96,7 @@ class Demo:
             flow = tasks.create_task(traffic.flow())
             for number, step in enumerate(STEPS, start=1):
                 self.verdicts.append(await self._step(number, step, mesh, traffic))
+                await asyncio.sleep(self.pace.reading_seconds)
             self._summary(traffic)
             if self.keep:
                 await self._stay(mesh, traffic)
@@ -129,6 +132,7 @@ class Demo:
 
         traffic.restart()
         if step.breaks:
+            await traffic.settled()
             await misbehave(mesh.inbound[workload_name("reviews", step.breaks)], 500)
         async with self.screen.live(render):
             await asyncio.sleep(self.pace.step_seconds)
@@ -174,7 +178,7 @@ class Demo:
         kept = sum(verdict.kept for verdict in self.verdicts)
         text = f"{kept} of {len(STEPS)} steps kept their promise, over {traffic.total} requests."
         style = "bold red" if self.failed else "bold"
-        self.screen.say("", Rule(style="dim"), "", Padding(Text(text, style), (0, 2)))
+        self.screen.say("", Rule(style="dim"), "", Padding(Text(text, style), (0, 2)), "")
 
     def _apply_command(self, mesh: Mesh, step: Step) -> str:
         server = "" if mesh.control_plane.is_default else f"--server {mesh.control_plane.url} "
@@ -242,7 +246,12 @@ def _explain(group: ExceptionGroup[Exception], screen: Screen) -> None:
     problem = next(_leaves(group))
     screen.say("", Text(f"  {problem}", "bold red"))
     if isinstance(problem, ProgramError):
-        screen.say(Text(f"  {problem.program.typed}", "dim"), Padding(Text(problem.log), (1, 2)))
+        screen.say(
+            Text(f"  $ {problem.program.typed}", "dim", no_wrap=True, overflow="ignore"),
+            "",
+            Text(problem.log, no_wrap=True, overflow="ignore"),
+            "",
+        )
 
 
 def _leaves(group: ExceptionGroup[Exception]) -> Iterator[Exception]:

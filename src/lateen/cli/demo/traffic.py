@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,11 +31,20 @@ class Traffic:
         """Answers since the beginning, counted or not."""
         self._rate = rate
         self._round = 0
+        self._under_way: Counter[int] = Counter()
+        """Requests without an answer yet, by the round they began in."""
+        self._answered = asyncio.Event()
 
     def restart(self) -> None:
         """Forget what was seen; answers to requests already under way will not be counted either."""
         self._round += 1
         self.seen = []
+
+    async def settled(self) -> None:
+        """Return when no request of an earlier round is under way: whatever is met from now on is counted."""
+        while any(number for begun_in, number in self._under_way.items() if begun_in != self._round):
+            self._answered.clear()
+            await self._answered.wait()
 
     def stop_counting(self) -> None:
         """Leave what was seen as it is: answers from now on are not counted."""
@@ -62,7 +72,12 @@ class Traffic:
 
     async def _request(self, user: str) -> None:
         begun, begun_in = self.now(), self._round
-        outcome = await ask(self.url, user)
+        self._under_way[begun_in] += 1
+        try:
+            outcome = await ask(self.url, user)
+        finally:
+            self._under_way[begun_in] -= 1
+            self._answered.set()
         now = self.now()
         self.total += 1
         if begun_in == self._round:
