@@ -76,9 +76,9 @@ def http_route(path: Path, route: HTTPRoute, *, delegate: bool) -> Iterator[Viol
 
 
 def _conflicts(path: Path, route: HTTPRoute, *, delegate: bool) -> Iterator[Violation]:
-    if delegate and route.delegate is not None:
-        yield Violation((*path, "delegate"), "a delegate VirtualService (one without hosts) cannot delegate again")
-    elif route.delegate is not None:
+    if route.delegate is not None:
+        if delegate:
+            yield Violation((*path, "delegate"), "a delegate VirtualService (one without hosts) cannot delegate again")
         for name, given in (("redirect", route.redirect is not None), ("route", bool(route.route))):
             if given:
                 yield Violation((*path, name), f"a rule that delegates cannot have `{name}`", "keep one of them")
