@@ -230,8 +230,7 @@ class Mesh:
         """Delete every object of these kinds."""
         for kind in kinds:
             for found in self.api(f"/v1/config/{kind}").json["items"]:
-                metadata = found["metadata"]
-                path = f"/v1/config/{kind}/{metadata.get('namespace', 'default')}/{metadata['name']}?wait=15"
+                path = f"/v1/config/{kind}/{found['namespace']}/{found['name']}?wait=15"
                 assert self.api(path, method="DELETE").status == 200
 
     def command(self, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:

@@ -618,7 +618,8 @@ def test_gateway_https_simple(bed: Bed, tmp_path: Path, source: str) -> None:
     import base64
 
     public, private = certificate("shop.example.com")
-    routes = virtual_service(f"  - route: [{TO_V2}]\n", hosts="[shop.example.com]", more="  gateways: [edge]\n")
+    to_v2 = "{destination: {host: echo, subset: v2, port: {number: 80}}}"  # 443 is no port of it, so it must be named
+    routes = virtual_service(f"  - route: [{to_v2}]\n", hosts="[shop.example.com]", more="  gateways: [edge]\n")
     if source == "secret":
         encoded = [base64.b64encode(pem).decode() for pem in (public, private)]
         secret = (

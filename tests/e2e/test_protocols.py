@@ -36,8 +36,8 @@ class Bed:
         self.client = mesh.run("client", *IDLE, port="", flags=upstreams, wait=False)
         mesh.wait_addresses(*apps, self.client)
         self.address = self.client.proxy[0]
-        eventually(lambda: self.lines(4), what="the TCP service")
-        eventually(lambda: self.say(b"up"), what="the gRPC service")
+        eventually(lambda: len(self.lines(8)) == 2, what="both versions of the TCP service")
+        eventually(lambda: {self.say(b"up") for _ in range(8)} == {b"v1 up", b"v2 up"}, what="both of the gRPC service")
 
     def lines(self, times: int) -> Counter[str]:
         """One connection each; who answered."""

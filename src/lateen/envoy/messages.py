@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
 
 Fields: TypeAlias = dict[str, Any]
-"""Fields of a message by protobuf name, nested messages as dicts. Only `envoy`, `generate` and `discovery` make them."""
+"""Fields of a message by protobuf name, nested messages as dicts. Made in `envoy`, `generate`, `discovery` only."""
 
 Message: TypeAlias = Any
 """A message of the private pool; protobuf publishes no usable static types for dynamic classes."""

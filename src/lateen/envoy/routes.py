@@ -207,12 +207,15 @@ def rewrite_fields(rewrite: HTTPRewrite | None) -> Fields:
 
 
 def timeout_fields(timeout: Fields | None) -> Fields:
-    """Return the time limits of a RouteAction: none unless given. A `grpc-timeout` header counts up to the limit.
+    """Return the time limits of a RouteAction: none unless given; without one, a `grpc-timeout` header counts.
 
-    Not `max_grpc_timeout`, which Istio sets: Envoy logs a deprecation warning for every route that has it.
+    `max_stream_duration` makes Envoy disregard `timeout`, for any request (observed in 1.40), so only one of the two
+    is set. Not `max_grpc_timeout`, which Istio sets: Envoy logs a deprecation warning for every route that has it. What
+    is lost is a `grpc-timeout` shorter than the route's: the client that sent it cancels the call itself.
     """
-    limit = timeout or NO_TIMEOUT
-    return {"timeout": limit, "max_stream_duration": {"grpc_timeout_header_max": limit}}
+    if timeout and timeout != NO_TIMEOUT:
+        return {"timeout": timeout}
+    return {"timeout": NO_TIMEOUT, "max_stream_duration": {"grpc_timeout_header_max": NO_TIMEOUT}}
 
 
 def cluster_route(cluster: str, *, retry: Fields | None = None, hash_policies: Sequence[Fields] = ()) -> Fields:

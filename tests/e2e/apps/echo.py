@@ -1,6 +1,7 @@
 """An HTTP application for end-to-end tests: answers every request with JSON of what it received.
 
-Listens on 127.0.0.1:$PORT. The path steers it: `/status/503` answers with that status, `/delay/0.5` waits first.
+Listens on 127.0.0.1:$PORT and every $PORT_<n>. The path steers it: `/status/503` answers with that status,
+`/delay/0.5` waits first.
 `FAIL=1` in the environment makes every answer a 500 (for outlier ejection). `/count` tells how many requests came
 so far, itself excluded.
 """
@@ -74,9 +75,10 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 async def main() -> None:
-    server = await asyncio.start_server(serve, "127.0.0.1", int(os.environ["PORT"]))
-    async with server:
-        await server.serve_forever()
+    ports = {int(value) for name, value in os.environ.items() if name == "PORT" or name.startswith("PORT_")}
+    async with asyncio.TaskGroup() as group:
+        for port in ports:
+            group.create_task((await asyncio.start_server(serve, "127.0.0.1", port)).serve_forever())
 
 
 asyncio.run(main())
