@@ -8,7 +8,6 @@ from lateen.config.kinds import KINDS
 from lateen.config.mesh_config import ACTING_MESH
 from lateen.config.parsing import parse
 
-
 MUTUAL_GATEWAY = (
     "{servers: [{port: {number: 443, name: a, protocol: HTTPS}, hosts: ['*'], "
     "tls: {mode: MUTUAL, credentialName: b, subjectAltNames: [c]}}]}"
