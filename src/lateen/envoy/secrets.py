@@ -40,7 +40,8 @@ def _value(secret: Secret, *keys: str) -> bytes | None:
             return secret.string_data[key].encode()
         if key in secret.data:
             try:
-                return base64.b64decode(secret.data[key], validate=False)
+                # Line breaks are allowed in it, as in Kubernetes.
+                return base64.b64decode("".join(secret.data[key].split()), validate=True)
             except (binascii.Error, ValueError):
                 return None
     return None

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from lateen.config.durations import to_fields
 from lateen.config.networking import L4MatchAttributes, RouteDestination, TCPSettings, TLSMatchAttributes
-from lateen.envoy import names
 from lateen.envoy.filters import TcpSettings, tcp_proxy
 from lateen.envoy.messages import Fields
 from lateen.envoy.metadata import config_metadata, service_metadata
@@ -140,7 +139,7 @@ def _forward(
             (target_of(context.view, item.destination, key.namespace, context.port), item.weight or 1)
             for item in chosen
         ),
-        stat_prefix=names.stat_prefix(f"{key.name}.{key.namespace}"),
+        stat_prefix=f"{key.name}.{key.namespace}",
         metadata=config_metadata(bound.object),
         subnets=subnets,
         server_names=server_names,
