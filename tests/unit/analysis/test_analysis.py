@@ -166,7 +166,10 @@ apiVersion: v1
 kind: Secret
 metadata: {name: cert, namespace: istio-system}
 data: {tls.crt: YQ==, tls.key: YQ==}
-"""def test_the_secret_of_a_gateway_must_exist_and_be_a_key_pair() -> None:
+"""
+
+
+def test_the_secret_of_a_gateway_must_exist_and_be_a_key_pair() -> None:
     text = gateway("'*'", tls="credentialName: cert")
     assert shape(analysed(text)) == [("IST0101", 9, "spec.servers[0].tls.credentialName")]
     assert analysed(f"{text}---\n{SECRET}") == ()
