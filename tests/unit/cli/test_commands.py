@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 import yaml
 
 from lateen.cli.main import run
@@ -42,8 +44,8 @@ Lateen = Callable[[str], tuple[int, str, str]]
 
 
 @pytest.fixture
-def lateen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Lateen:
-    """Run a command in a folder of examples; return code, stdout, stderr."""
+def lateen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Lateen]:
+    """Run a command in a folder of examples; return code, stdout, stderr. Logging is as before afterwards."""
     for name, text in {
         "good.yaml": GOOD,
         "dangling.yaml": DANGLING,
@@ -63,7 +65,11 @@ def lateen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
         assert "Traceback" not in printed.err
         return code, printed.out, printed.err
 
-    return made
+    root, handlers, level = logging.getLogger(), logging.getLogger().handlers[:], logging.getLogger().level
+    yield made
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
 
 
 @pytest.mark.parametrize(

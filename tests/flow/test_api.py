@@ -1,0 +1,150 @@
+"""The whole control plane in one process: folders and API in, xDS and findings out."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flow.control_planes import control_plane
+from flow.xds_client import XdsClient
+from lateen.app.addresses import bind, shown
+from lateen.app.running import run_control_plane
+from lateen.app.settings import Settings, StartError
+from lateen.envoy.resources import CLUSTER
+
+# gRPC's poller does not like a new event loop for each test.
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+SERVICE = """
+apiVersion: v1
+kind: Service
+metadata: {{name: {name}}}
+spec: {{ports: [{{port: 80, name: http}}]}}
+"""
+LOST = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: lost}
+spec: {hosts: [web], http: [{route: [{destination: {host: nowhere}}]}]}
+"""
+
+
+def cluster(name: str) -> str:
+    return f"outbound|80||{name}.default.svc.cluster.local"
+
+
+async def test_what_is_applied_reaches_proxies_before_apply_returns() -> None:
+    async with control_plane() as plane, XdsClient(plane.listening.grpc) as proxy:
+        await proxy.subscribe(CLUSTER, "*")
+        await proxy.until_received()
+        answer = await plane.ask("POST", "/v1/config?wait=5", SERVICE.format(name="web"))
+
+        assert answer.body["synced"] is True
+        assert cluster("web") in proxy.names(CLUSTER)
+        [seen] = answer.body["proxies"]
+        assert (seen["id"], seen["types"]["clusters"]["state"]) == ("reviews-v1-1.default", "synced")
+
+
+async def test_delete_takes_it_away_again() -> None:
+    async with control_plane() as plane, XdsClient(plane.listening.grpc) as proxy:
+        await plane.ask("POST", "/v1/config", SERVICE.format(name="web"))
+        await proxy.subscribe(CLUSTER, "*")
+        await proxy.until(lambda: cluster("web") in proxy.names(CLUSTER))
+        assert (await plane.ask("DELETE", "/v1/config/svc/default/web")).status == 200
+        await proxy.until(lambda: cluster("web") not in proxy.names(CLUSTER))
+
+
+async def test_a_rejection_is_told_to_whoever_waits_in_the_proxys_words() -> None:
+    async with control_plane() as plane, XdsClient(plane.listening.grpc) as proxy:
+        await proxy.subscribe(CLUSTER, "*")
+        await proxy.until_received()
+        proxy.rejects = lambda _response: "I do not like it"
+        answer = await plane.ask("POST", "/v1/config?wait=5", SERVICE.format(name="web"))
+
+        assert answer.body["synced"] is True
+        status = answer.body["proxies"][0]["types"]["clusters"]
+        assert (status["state"], status["rejection"]) == ("rejected", "I do not like it")
+
+
+async def test_a_silent_proxy_ends_the_wait_at_its_time() -> None:
+    async with control_plane() as plane, XdsClient(plane.listening.grpc) as proxy:
+        await proxy.subscribe(CLUSTER, "*")
+        await proxy.until_received()
+        proxy.acknowledges = False
+        answer = await plane.ask("POST", "/v1/config?wait=0.2", SERVICE.format(name="web"))
+
+        assert answer.body["synced"] is False
+        assert answer.body["proxies"][0]["types"]["clusters"]["state"] == "stale"
+
+
+async def test_a_changed_file_is_live_and_a_broken_one_changes_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "web.yaml"
+    file.write_text(SERVICE.format(name="web"))
+    async with control_plane(tmp_path) as plane, XdsClient(plane.listening.grpc) as proxy:
+        await proxy.subscribe(CLUSTER, "*")
+        await proxy.until(lambda: cluster("web") in proxy.names(CLUSTER))
+        file.write_text(SERVICE.format(name="shop"))
+        await proxy.until(lambda: cluster("shop") in proxy.names(CLUSTER))
+        file.write_text("spec: [")
+        found = await plane.until("/v1/findings", lambda body: body["items"])
+
+        assert found["items"][0]["file"] == str(file)
+        assert cluster("shop") in proxy.names(CLUSTER)
+
+
+async def test_an_object_of_a_folder_is_read_only_for_the_api(tmp_path: Path) -> None:
+    (tmp_path / "web.yaml").write_text(SERVICE.format(name="web"))
+    async with control_plane(tmp_path) as plane:
+        applied = await plane.ask("POST", "/v1/config", SERVICE.format(name="web"))
+        deleted = await plane.ask("DELETE", "/v1/config/svc/default/web")
+        held = await plane.ask("GET", "/v1/config/svc/default/web")
+
+        assert (applied.status, deleted.status) == (409, 409)
+        assert f"managed by {tmp_path / 'web.yaml'}:2" in applied.body["error"]["message"]
+        assert held.body["read_only"] is True
+
+
+async def test_dangling_references_are_findings_until_they_are_mended() -> None:
+    async with control_plane() as plane:
+        applied = (await plane.ask("POST", "/v1/config?file=lost.yaml", LOST)).body
+        assert "IST0101" in {found["code"] for found in applied["findings"]}
+        assert applied["findings"][0]["file"] == "lost.yaml"
+
+        await plane.ask("POST", "/v1/config", SERVICE.format(name="web") + "---" + SERVICE.format(name="nowhere"))
+        assert (await plane.ask("GET", "/v1/findings")).body["items"] == []
+
+
+async def test_many_applies_at_once_all_hold_in_the_end() -> None:
+    names = [f"web-{number}" for number in range(20)]
+    async with control_plane() as plane:
+        answers = await asyncio.gather(*(plane.ask("POST", "/v1/config", SERVICE.format(name=name)) for name in names))
+        held = (await plane.ask("GET", "/v1/config/services")).body["items"]
+
+        assert {answer.status for answer in answers} == {200}
+        assert {item["name"] for item in held} == set(names)
+
+
+async def test_the_monitoring_port_counts_proxies() -> None:
+    async with control_plane() as plane, XdsClient(plane.listening.grpc) as proxy:
+        await proxy.subscribe(CLUSTER, "*")
+        await proxy.until_received()
+
+        assert "lateen_connected_proxies 1\n" in await plane.metrics()
+
+
+@pytest.mark.parametrize("flag", ["grpc", "http", "monitoring"])
+async def test_a_taken_port_is_one_line_with_the_flag(flag: str) -> None:
+    free = {"grpc": "127.0.0.1:0", "http": "127.0.0.1:0", "monitoring": "127.0.0.1:0"}
+    with bind("127.0.0.1:0", "--test") as taken:
+        addresses: dict[str, Any] = free | {flag: shown(taken)}
+        with pytest.raises(StartError) as raised:
+            await run_control_plane(Settings(**addresses))
+
+    assert shown_in(str(raised.value), addresses[flag], f"--{flag}")
+
+
+def shown_in(message: str, *words: str) -> bool:
+    return all(word in message for word in words) and "\n" not in message

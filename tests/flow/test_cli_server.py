@@ -1,0 +1,257 @@
+"""The command line against a control plane, both as real processes: exit codes, streams, signals."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lateen.cli import client
+from lateen.cli.main import run
+
+LATEEN = [sys.executable, "-m", "lateen.cli.main"]
+SERVICE = """
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {ports: [{port: 80, name: http}]}
+"""
+SECRET = """
+apiVersion: v1
+kind: Secret
+metadata: {name: key}
+stringData: {tls.key: hush-hush}
+"""
+BROKEN = """
+apiVersion: v1
+kind: Service
+metadata: {name: bad}
+spec: {prots: []}
+"""
+
+
+@dataclass(frozen=True)
+class Ended:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@dataclass(frozen=True)
+class Server:
+    process: subprocess.Popen[bytes]
+    grpc: str
+    http: str
+    log: Path
+
+    def run(self, *words: str, stdin: str = "") -> Ended:
+        """Run a command against this control plane, in this process: starting Python dozens of times takes long."""
+        out, err, before = io.StringIO(), io.StringIO(), sys.stdin
+        sys.stdin = io.TextIOWrapper(io.BytesIO(stdin.encode()))
+        try:
+            with redirect_stdout(out), redirect_stderr(err):
+                code = run([*words, *([] if "--server" in words else ["--server", f"http://{self.http}"])])
+        finally:
+            sys.stdin = before
+        assert "Traceback" not in err.getvalue()
+        return Ended(code, out.getvalue(), err.getvalue())
+
+
+def start(folder: Path, *words: str) -> Server:
+    """Start a control plane on free ports and wait until it is ready."""
+    log = folder / "serve.log"
+    addresses = [f"--{flag}=127.0.0.1:0" for flag in ("grpc", "http", "monitoring")]
+    with log.open("wb") as stream:
+        process = subprocess.Popen([*LATEEN, "serve", *addresses, *words], stderr=stream, stdout=subprocess.PIPE)
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and process.poll() is None:
+        for line in log.read_text().splitlines():
+            if '"control plane ready"' in line:
+                told = json.loads(line)
+                return Server(process, told["grpc"], told["http"], log)
+        time.sleep(0.02)
+    process.kill()
+    raise AssertionError(log.read_text())
+
+
+def stop(server: Server, number: signal.Signals = signal.SIGTERM) -> tuple[int, float]:
+    """Signal a control plane; return its exit code and the seconds it took."""
+    begun = time.monotonic()
+    server.process.send_signal(number)
+    code = server.process.wait(10)
+    assert server.process.stdout is not None
+    assert server.process.stdout.read() == b""
+    server.process.stdout.close()
+    return code, time.monotonic() - begun
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("server")
+    config = folder / "config"
+    config.mkdir()
+    (config / "fixed.yaml").write_text(SERVICE.replace("web", "fixed"))
+    started = start(folder, "--config", str(config))
+    yield started
+    stop(started)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Callable[[str, str], str]:
+    def made(name: str, text: str) -> str:
+        (tmp_path / name).write_text(text)
+        return str(tmp_path / name)
+
+    return made
+
+
+Files = Callable[[str, str], str]
+
+
+def test_an_object_lives_from_apply_to_delete(server: Server, files: Files) -> None:
+    file = files("web.yaml", SERVICE)
+    assert server.run("apply", "-f", file, "--dry-run").returncode == 0
+    assert server.run("get", "service.v1", "web").returncode == 1
+
+    applied = server.run("apply", "-f", file, "--wait", "-o", "json")
+    assert applied.returncode == 0
+    assert json.loads(applied.stdout)["applied"][0]["action"] == "created"
+
+    table = server.run("get", "service.v1").stdout.splitlines()
+    assert table[0].split() == ["NAMESPACE", "NAME", "ABOUT", "ORIGIN"]
+    assert all(len(line) <= 80 for line in table)
+
+    assert server.run("delete", "svc", "web").returncode == 0
+    assert server.run("delete", "svc", "web").returncode == 1
+
+
+def test_what_get_prints_can_be_applied_again(server: Server, files: Files) -> None:
+    server.run("apply", "-f", files("web.yaml", SERVICE))
+    printed = server.run("get", "service.v1", "web", "-o", "yaml").stdout
+    again = server.run("apply", "-f", "-", "-o", "json", stdin=printed)
+    listed = server.run("get", "service.v1", "-o", "json").stdout
+    every = server.run("apply", "-f", "-", "--dry-run", "-o", "json", stdin=listed)
+    server.run("delete", "-f", files("web.yaml", SERVICE))
+
+    assert yaml.safe_load(printed)["metadata"]["name"] == "web"
+    assert [found["action"] for found in json.loads(again.stdout)["applied"]] == ["unchanged"]
+    assert every.returncode == 1, "fixed.yaml is in a folder"
+    assert "managed by" in every.stderr
+
+
+def test_secrets_are_printed_without_their_values(server: Server, files: Files) -> None:
+    server.run("apply", "-f", files("secret.yaml", SECRET))
+    shown = server.run("get", "secrets", "key", "-o", "yaml")
+    server.run("delete", "secret", "key")
+
+    assert "tls.key" in shown.stdout
+    assert "hush-hush" not in shown.stdout
+    assert "hidden" in shown.stderr
+
+
+def test_nothing_is_applied_when_one_document_is_wrong(server: Server, files: Files) -> None:
+    refused = server.run("apply", "-f", files("a.yaml", SERVICE), "-f", files("b.yaml", BROKEN))
+
+    assert refused.returncode == 1
+    assert f"{files('b.yaml', BROKEN)}:5" in refused.stderr
+    assert refused.stdout == ""
+    assert server.run("get", "service.v1", "web").returncode == 1
+
+
+def test_a_file_of_a_watched_folder_cannot_be_deleted(server: Server) -> None:
+    refused = server.run("delete", "svc", "fixed")
+
+    assert refused.returncode == 1
+    assert "fixed.yaml:2" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        ("get vs", 0, "no virtualservices"),
+        ("get vs nothing", 1, "there is no VirtualService default/nothing"),
+        ("get services", 0, ""),
+        ("get services nothing", 1, "no service nothing"),
+        ("get workloads -A", 0, "no workloads"),
+        ("get sandwiches", 2, "sandwiches"),
+        ("proxy-status", 0, "no proxy is connected"),
+        ("proxy-status nobody", 1, "no proxy nobody"),
+        ("proxy-config routes nobody", 1, "no proxy nobody"),
+        ("proxy-config cats nobody", 2, "cats"),
+        ("apply -f /no/such/file", 2, "/no/such/file"),
+        ("apply -f - --timeout x", 2, "--timeout"),
+        ("version", 0, ""),
+    ],
+)
+def test_exit_codes_and_messages(server: Server, words: str, code: int, said: str) -> None:
+    ended = server.run(*words.split())
+
+    assert ended.returncode == code, ended.stderr
+    assert said in ended.stderr
+
+
+def test_a_server_that_is_no_control_plane_is_said_to_be_none(server: Server) -> None:
+    ended = server.run("get", "vs", "--server", f"http://{server.grpc}")
+
+    assert ended.returncode == 3
+    assert server.grpc in ended.stderr
+
+
+def test_a_server_that_never_answers_is_a_timeout(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        assert run(["get", "vs", "--server", f"http://127.0.0.1:{port}"]) == 4
+
+
+def test_processes_end_with_the_codes_too(server: Server) -> None:
+    """And LATEEN_SERVER names the control plane."""
+    others = ["--http=127.0.0.1:0", "--monitoring=127.0.0.1:0"]
+    taken = subprocess.run(
+        [*LATEEN, "serve", "--grpc", server.grpc, *others], capture_output=True, text=True, check=False
+    )
+    environment = os.environ | {"LATEEN_SERVER": f"http://{server.http}"}
+    asked = subprocess.run(
+        [*LATEEN, "get", "service.v1", "-o", "json"], env=environment, capture_output=True, text=True, check=False
+    )
+
+    assert taken.returncode == 1
+    assert server.grpc in taken.stderr
+    assert "--grpc" in taken.stderr
+    assert len(taken.stderr.strip().splitlines()) == 1
+    assert asked.returncode == 0
+    assert json.loads(asked.stdout)["kind"] == "List"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_serve_at_once_and_in_silence(tmp_path: Path, number: signal.Signals) -> None:
+    """Even while somebody waits for an answer of the API."""
+    started = start(tmp_path)
+    host, _, port = started.http.partition(":")
+    with socket.create_connection((host, int(port))) as waiting:
+        waiting.sendall(b"POST /v1/config HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n")
+        code, seconds = stop(started, number)
+
+    assert code == 0
+    assert seconds < 2
+    assert "Traceback" not in started.log.read_text()
+    assert '"level": "error"' not in started.log.read_text()
+
+
+def test_a_foreign_address_is_warned_about(tmp_path: Path) -> None:
+    started = start(tmp_path, "--grpc", "0.0.0.0:0")
+    stop(started)
+
+    assert "without any authentication" in started.log.read_text()
