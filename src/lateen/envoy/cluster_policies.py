@@ -21,8 +21,14 @@ from lateen.config.networking import (
     TCPSettings,
     TrafficPolicy,
 )
-from lateen.envoy.clusters import ClusterDraft, open_circuit_breakers, use_client_protocol, use_http2
-from lateen.envoy.messages import Fields
+from lateen.envoy.clusters import (
+    ClusterDraft,
+    all_open_circuit_breakers,
+    open_circuit_breakers,
+    use_client_protocol,
+    use_http2,
+)
+from lateen.envoy.messages import Fields, Message
 from lateen.envoy.transport_sockets import tls_client_socket, with_proxy_protocol
 from lateen.model.protocols import Protocol
 
@@ -75,26 +81,33 @@ def apply_connection_pool(
 ) -> None:
     """Apply timeouts, keep-alive and circuit breakers. Zero means not set, as in Istio."""
     tcp, http = pool.tcp or TCPSettings(), pool.http or HTTPSettings()
-    threshold = open_circuit_breakers()
-    for name, limit in (
-        ("max_connections", tcp.max_connections),
-        ("max_pending_requests", http.http1_max_pending_requests),
-        ("max_requests", http.http2_max_requests),
-        ("max_retries", http.max_retries),
-    ):
-        if limit > 0:
-            threshold[name] = {"value": limit}
-    if retry_budget is not None:
-        percent = 20.0 if retry_budget.percent is None else retry_budget.percent
-        threshold["retry_budget"] = {
-            "budget_percent": {"value": percent},
-            "min_retry_concurrency": {"value": retry_budget.min_retry_concurrency or 3},
-        }
-    draft.fields["circuit_breakers"] = {"thresholds": [threshold]}
+    draft.fields["circuit_breakers"] = _circuit_breakers(tcp, http, retry_budget)
     draft.fields["connect_timeout"] = to_fields(tcp.connect_timeout or mesh_config.connect_timeout)
     if keepalive := tcp.tcp_keepalive or mesh_config.tcp_keepalive:
         draft.fields["upstream_connection_options"] = {"tcp_keepalive": _keepalive(keepalive)}
     _apply_http_limits(draft, http, tcp)
+
+
+def _circuit_breakers(tcp: TCPSettings, http: HTTPSettings, retry_budget: RetryBudget | None) -> Fields | Message:
+    limits: Fields = {
+        name: {"value": limit}
+        for name, limit in (
+            ("max_connections", tcp.max_connections),
+            ("max_pending_requests", http.http1_max_pending_requests),
+            ("max_requests", http.http2_max_requests),
+            ("max_retries", http.max_retries),
+        )
+        if limit > 0
+    }
+    if retry_budget is not None:
+        percent = 20.0 if retry_budget.percent is None else retry_budget.percent
+        limits["retry_budget"] = {
+            "budget_percent": {"value": percent},
+            "min_retry_concurrency": {"value": retry_budget.min_retry_concurrency or 3},
+        }
+    if not limits:
+        return all_open_circuit_breakers()
+    return {"thresholds": [open_circuit_breakers() | limits]}
 
 
 def _keepalive(keepalive: TcpKeepalive) -> Fields:

@@ -13,7 +13,7 @@ from functools import cache
 from lateen.envoy import names
 from lateen.envoy.filters import ADS, dns_cache
 from lateen.envoy.listeners import socket_address
-from lateen.envoy.messages import Fields, packed
+from lateen.envoy.messages import Fields, Message, packed, prepared
 
 UNLIMITED = 4_294_967_295
 """Envoy's circuit breakers default to 1024; Istio opens them, so that only a DestinationRule limits."""
@@ -184,6 +184,12 @@ def use_client_protocol(draft: ClusterDraft) -> None:
     }
 
 
+@cache
+def all_open_circuit_breakers() -> Message:
+    """Return circuit breakers without limits, for the clusters that no policy narrows. Shared: do not change it."""
+    return prepared("envoy.config.cluster.v3.CircuitBreakers", {"thresholds": [open_circuit_breakers()]})
+
+
 def loopback_assignment(name: str, port: int) -> Fields:
     """Return the inline assignment of an application on this host."""
     return load_assignment(name, [socket_address(names.LOOPBACK_ADDRESS, port)])
@@ -200,7 +206,7 @@ def load_assignment(name: str, addresses: Sequence[Fields]) -> Fields:
 def _open(connect_timeout: Fields) -> Fields:
     return {
         "connect_timeout": connect_timeout,
-        "circuit_breakers": {"thresholds": [open_circuit_breakers()]},
+        "circuit_breakers": all_open_circuit_breakers(),
     }
 
 

@@ -46,6 +46,11 @@ def serialise(full_name: str, fields: Mapping[str, Any]) -> bytes:
     return wire
 
 
+def prepared(full_name: str, fields: Mapping[str, Any]) -> Message:
+    """Return a message to put into many others: copying it costs a fraction of reading its dict again."""
+    return message_class(full_name)(**fields)
+
+
 def packed(full_name: str, fields: Mapping[str, Any]) -> Fields:
     """Return the fields of a google.protobuf.Any that holds this message."""
     return {"type_url": f"type.googleapis.com/{full_name}", "value": serialise(full_name, fields)}

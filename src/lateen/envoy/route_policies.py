@@ -22,7 +22,7 @@ from lateen.config.networking import (
     Percent,
     StringMatch,
 )
-from lateen.envoy.messages import Fields, packed, typed_extension
+from lateen.envoy.messages import Fields, Message, packed, prepared, typed_extension
 from lateen.envoy.routes import string_matcher
 
 FAULT_FILTER = "envoy.filters.http.fault"
@@ -65,10 +65,15 @@ def default_retry_policy(*, hashed: bool = False) -> Fields:
     return policy
 
 
-def retry_policy(retries: HTTPRetry | None, *, hashed: bool = False) -> Fields | None:
+@cache
+def _prepared_retry_policy(*, hashed: bool) -> Message:
+    return prepared("envoy.config.route.v3.RetryPolicy", default_retry_policy(hashed=hashed))
+
+
+def retry_policy(retries: HTTPRetry | None, *, hashed: bool = False) -> Fields | Message | None:
     """Return the RetryPolicy; None when `attempts: 0` switches retries off."""
     if retries is None:
-        return default_retry_policy(hashed=hashed)
+        return _prepared_retry_policy(hashed=hashed)
     if retries.attempts <= 0:
         return None
     policy = {**default_retry_policy(hashed=hashed), "num_retries": {"value": retries.attempts}}

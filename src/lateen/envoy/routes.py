@@ -20,7 +20,7 @@ from lateen.config.networking import (
     StringMatch,
 )
 from lateen.envoy import names
-from lateen.envoy.messages import Fields
+from lateen.envoy.messages import Fields, Message
 
 NO_TIMEOUT: Fields = {"seconds": 0}
 MAX_DIRECT_RESPONSE_BYTES = 1 << 20
@@ -218,10 +218,12 @@ def timeout_fields(timeout: Fields | None) -> Fields:
     return {"timeout": NO_TIMEOUT, "max_stream_duration": {"grpc_timeout_header_max": NO_TIMEOUT}}
 
 
-def cluster_route(cluster: str, *, retry: Fields | None = None, hash_policies: Sequence[Fields] = ()) -> Fields:
+def cluster_route(
+    cluster: str, *, retry: Fields | Message | None = None, hash_policies: Sequence[Fields] = ()
+) -> Fields:
     """Return the RouteAction that sends everything to one cluster, without a time limit."""
     action: Fields = {"cluster": cluster, **timeout_fields(None)}
-    if retry:
+    if retry is not None:
         action["retry_policy"] = retry
     if hash_policies:
         action["hash_policy"] = list(hash_policies)

@@ -15,6 +15,7 @@ from lateen.envoy.filters import ADS, api_connection_manager
 from lateen.envoy.listeners import api_listener
 from lateen.envoy.messages import Fields
 from lateen.envoy.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource, make_resource
+from lateen.envoy.route_policies import FAULT_FILTER
 from lateen.envoy.routes import route_configuration, virtual_host
 from lateen.generate.destinations import Target
 from lateen.generate.endpoints import eds_assignment
@@ -57,6 +58,9 @@ def _port_resources(view: View, domains: Domains, service: Service, port: int) -
 
 def _plain(route: Fields) -> Fields:
     """Return the route with gRPC's name for the time limit, and without what gRPC does not read."""
+    # gRPC refuses the per-route settings of a filter that it does not have (gRFC A39).
+    filters = {name: value for name, value in route.get("typed_per_filter_config", {}).items() if name == FAULT_FILTER}
+    route = {**route, "typed_per_filter_config": filters}
     action = route.get("route")
     if action is None:
         return route

@@ -213,7 +213,8 @@ def _forward(
     if hashes:
         action["hash_policy"] = hashes
     retries = rule.retries or view.state.mesh_config.default_http_retry_policy
-    if policy := retry_policy(retries, hashed=bool(hashes) and len(chosen) == 1):
+    policy = retry_policy(retries, hashed=bool(hashes) and len(chosen) == 1)
+    if policy is not None:
         action["retry_policy"] = policy
     found.targets.update(dict.fromkeys(targets))
     route["route"] = action
