@@ -74,6 +74,29 @@ def decode(decoded: Decoded, struct: type[SpecT]) -> SpecT:
     return msgspec.convert(decoded.normal, struct)
 
 
+def salvage(decoded: Decoded, struct: type[SpecT]) -> SpecT | None:
+    """Return what is left of a value with violations, so that its other fields can still be looked at.
+
+    Broken fields are unset in it, a list with a broken item is unset whole (so that indexes stay true). None when too
+    little is left.
+    """
+    try:
+        return msgspec.convert(_pruned(decoded.normal), struct)
+    except msgspec.ValidationError:
+        return None
+
+
+def _pruned(value: Any) -> Any:
+    """Leave out what `check` could not read, which it marks with None."""
+    if isinstance(value, dict):
+        below = {key: _pruned(item) for key, item in value.items()}
+        return {key: item for key, item in below.items() if item is not None}
+    if isinstance(value, list):
+        items = [_pruned(item) for item in value]
+        return None if any(item is None for item in items) else items
+    return value
+
+
 def closest(word: str, known: Iterable[str]) -> str:
     """Return the known word that looks most like `word` (case aside), empty when none does."""
     by_lower = {name.lower(): name for name in known}
@@ -123,11 +146,11 @@ def _struct(walk: _Walk, value: object, struct: type[msgspec.Struct], path: Path
             walk.found.append(Violation((*path, key), message, "keep one of them", INVALID_VALUE))
         elif item is not None:
             normal[name] = _value(walk, item, expected, (*path, key))
-    for name in fields.required:
-        if name not in normal:
-            hint = f"add `{name}: …`"
-            walk.found.append(Violation(path, f"the field `{name}` is required", hint, MISSING_FIELD))
-    return normal
+    missing = [name for name in fields.required if name not in normal]
+    for name in missing:
+        hint = f"add `{name}: …`"
+        walk.found.append(Violation(path, f"the field `{name}` is required", hint, MISSING_FIELD))
+    return None if missing else normal
 
 
 def _unknown(struct: type[msgspec.Struct], key: str, path: Path) -> Violation:

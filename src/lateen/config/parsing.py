@@ -25,14 +25,14 @@ from lateen.config.codes import (
     WRONG_TYPE,
     Subject,
 )
-from lateen.config.decoding import check, closest, decode
+from lateen.config.decoding import check, closest, decode, salvage
 from lateen.config.documents import Document, problem_findings, read_documents
 from lateen.config.kinds import KINDS, NOT_YET, Kind, find_kind
 from lateen.config.kubernetes import Secret
 from lateen.config.metadata import Metadata, metadata_violations, read_metadata
 from lateen.config.objects import ConfigObject
 from lateen.config.positions import Path, Positions, render_path
-from lateen.config.validation.rules import validate
+from lateen.config.validation.rules import validate, validate_rest
 from lateen.config.violations import Violation
 from lateen.model.findings import Finding, Severity
 from lateen.model.names import DEFAULT_NAMESPACE, ObjectKey
@@ -167,6 +167,10 @@ class _Source:
         )
         self._add(checked.violations, prefix)
         if checked.violations:
+            rest = salvage(checked, kind.struct)
+            if rest is not None:
+                broken = [violation.path for violation in checked.violations]
+                self._add(validate_rest(kind.name, rest, self._metadata, broken), prefix)
             return None
         spec = decode(checked, kind.struct)
         self._add(validate(kind.name, spec, self._metadata), prefix)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from lateen.config.metadata import Metadata
 from lateen.config.networking import Spec
+from lateen.config.positions import Path
 from lateen.config.validation.destination_rules import destination_rule
 from lateen.config.validation.gateways import gateway
 from lateen.config.validation.kubernetes_kinds import endpoint_slice, endpoints, secret, service
@@ -29,6 +30,23 @@ RULES: Mapping[str, Rule] = {
     "Endpoints": endpoints,
     "Secret": secret,
 }
+
+
+_LOCAL = frozenset(("VirtualService", "DestinationRule", "Gateway", "Sidecar"))
+"""Kinds whose rules look at one field and its neighbours, apart from the fields of the spec itself."""
+
+
+def validate_rest(kind: str, spec: Spec, metadata: Metadata, broken: Sequence[Path]) -> Iterator[Violation]:
+    """Yield the violations of an object whose `broken` fields could not be read and are unset in `spec`.
+
+    Only such violations that no broken field can have caused: beside and above one, nothing is said.
+    """
+    if kind not in _LOCAL or any(len(path) < 2 for path in broken):
+        return
+    for violation in validate(kind, spec, metadata):
+        around = violation.path[:-1]
+        if not any(path[: len(around)] == around for path in broken):
+            yield violation
 
 
 def validate(kind: str, spec: Spec, metadata: Metadata) -> Iterator[Violation]:
