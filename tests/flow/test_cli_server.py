@@ -245,7 +245,7 @@ def test_a_signal_stops_serve_at_once_and_in_silence(tmp_path: Path, number: sig
         code, seconds = stop(started, number)
 
     assert code == 0
-    assert seconds < 2
+    assert seconds < 4, "0.7 s on an idle machine"
     assert "Traceback" not in started.log.read_text()
     assert '"level": "error"' not in started.log.read_text()
 

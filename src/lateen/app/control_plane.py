@@ -15,8 +15,8 @@ import structlog
 from lateen.analysis.references import analyse
 from lateen.api.control_plane import ReadOnlyObjectError
 from lateen.app.inputs import Inputs
+from lateen.app.mesh_configs import MeshConfigs
 from lateen.app.settings import Listening
-from lateen.config.mesh_config import MeshConfig
 from lateen.config.objects import ConfigObject
 from lateen.discovery.hub import Hub
 from lateen.discovery.ledger import ProxyStatus
@@ -39,14 +39,14 @@ LEAVE_SECONDS = 5.0
 class RunningControlPlane:
     """The published state and the ways to change it: what the API needs of a control plane."""
 
-    def __init__(self, *, inputs: Inputs, hub: Hub, memory: Store, mesh_config: MeshConfig) -> None:
+    def __init__(self, *, inputs: Inputs, hub: Hub, memory: Store, mesh_configs: MeshConfigs) -> None:
         self.listening = Listening(grpc="", http="", monitoring="")
         self.accepting = False
         """Set by the composition root once proxies can connect."""
         self._inputs = inputs
         self._hub = hub
         self._memory = memory
-        self._mesh_config = mesh_config
+        self._mesh_configs = mesh_configs
         self._state: MeshState | None = None
         self._built = 0
         """Generation of the inputs that the last attempt to build saw, whether it succeeded or not."""
@@ -88,13 +88,14 @@ class RunningControlPlane:
         if generation != self._built and self._state is not None:
             analysed = analyse(self._state, tuple(self._inputs.objects().values()))
             self._analysed = (self._built, analysed)
-        return (*self._inputs.findings(), *analysed)
+        return (*self._inputs.findings(), *self._mesh_configs.findings, *analysed)
 
     def preview(self, objects: Sequence[ConfigObject[Any]]) -> tuple[Finding, ...]:
         """Return the cross-resource findings about these objects, as if they were in force."""
         keys = {found.key for found in objects}
         union = dict(self._inputs.objects()) | {found.key: found for found in objects}
-        state = build_state(union.values(), self._inputs.catalogues(), self._mesh_config)
+        mesh_config = self._mesh_configs.in_force(self._inputs.objects())
+        state = build_state(union.values(), self._inputs.catalogues(), mesh_config)
         findings = analyse(state, tuple(union.values()))
         return tuple(found for found in findings if ObjectKey(found.kind, found.namespace, found.name) in keys)
 
@@ -152,7 +153,9 @@ class RunningControlPlane:
             return
         generation = self._inputs.generation
         try:
-            state = build_state(self._inputs.objects().values(), self._inputs.catalogues(), self._mesh_config)
+            objects = self._inputs.objects()
+            mesh_config = self._mesh_configs.in_force(objects)
+            state = build_state(objects.values(), self._inputs.catalogues(), mesh_config)
             if self._state is None or state.version != self._state.version:
                 self._hub.publish(state)
             self._state, self._failure = state, None

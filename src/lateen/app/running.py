@@ -20,6 +20,7 @@ from lateen.app.addresses import bind, free_port_checked, shown, split_address, 
 from lateen.app.control_plane import RunningControlPlane
 from lateen.app.debounce import Debounce
 from lateen.app.inputs import Inputs
+from lateen.app.mesh_configs import MeshConfigs
 from lateen.app.settings import Listening, Settings, StartError
 from lateen.config.mesh_config import MeshConfig, parse_mesh_config
 from lateen.discovery.hub import Hub
@@ -48,13 +49,13 @@ async def run_control_plane(
     `on_ready` is called once, when the first state is published and proxies are accepted.
     """
     stop = stop or asyncio.Event()
-    mesh_config = read_mesh_config(settings.mesh_config)
+    mesh_configs = MeshConfigs(read_mesh_config(settings.mesh_config))
     memory, directories = _open_stores(settings)
     stores: tuple[Store, ...] = (*directories, memory)
     agents = AgentRegistry()
     inputs = Inputs(read_only=[store.name for store in directories], writable=memory.name, registries=[agents.name])
     hub = Hub(generate, scope_of)
-    plane = RunningControlPlane(inputs=inputs, hub=hub, memory=memory, mesh_config=mesh_config)
+    plane = RunningControlPlane(inputs=inputs, hub=hub, memory=memory, mesh_configs=mesh_configs)
     publisher = Publisher(plane, inputs, Debounce(quiet=settings.debounce_quiet, maximum=settings.debounce_max))
     with ExitStack() as sockets:
         http = sockets.enter_context(bind(settings.http, "--http"))
@@ -134,10 +135,10 @@ async def _announce(plane: RunningControlPlane, on_ready: Callable[[Listening], 
         on_ready(listening)
 
 
-def read_mesh_config(file: Path | None) -> MeshConfig:
-    """Return the MeshConfig of a file, Istio's defaults without one. Raises StartError with every error of the file."""
+def read_mesh_config(file: Path | None) -> MeshConfig | None:
+    """Return the MeshConfig of a file, None without one. Raises StartError with every error of the file."""
     if file is None:
-        return MeshConfig()
+        return None
     try:
         content = file.read_bytes()
     except OSError as error:

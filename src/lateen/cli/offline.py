@@ -6,7 +6,7 @@ Registered by `cli/main.py`.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -21,6 +21,15 @@ if TYPE_CHECKING:
     from lateen.model.findings import Finding
 
 
+class Checked(NamedTuple):
+    """What offline commands start from."""
+
+    parsed: ParsedFiles
+    mesh_config: MeshConfig
+    findings: tuple[Finding, ...]
+    """Of the documents and of the MeshConfig."""
+
+
 def validate(
     filename: FilesOption,
     more: MorePaths = None,
@@ -28,13 +37,10 @@ def validate(
     output: OutputOption = Output.TABLE,
 ) -> int:
     """Parse and check each document by itself."""
-    from lateen.cli.files import parse_inputs, read_inputs
     from lateen.cli.findings import note_summary, print_findings
     from lateen.model.findings import has_errors
 
-    parsed = parse_inputs(read_inputs([*filename, *(more or ())]))
-    _, mesh_findings = _mesh_config(mesh_config)
-    findings = (*parsed.findings, *mesh_findings)
+    parsed, _, findings = _checked(filename, more, mesh_config)
     print_findings(findings, output)
     note_summary(len(parsed.objects), findings)
     return ExitCode.REJECTED if has_errors(findings) else ExitCode.DONE
@@ -48,14 +54,11 @@ def analyze(
 ) -> int:
     """Validate, and look for problems between objects: dangling hosts and subsets, conflicts, shadowed rules."""
     from lateen.analysis.references import analyse
-    from lateen.cli.files import parse_inputs, read_inputs
     from lateen.cli.findings import note_summary, print_findings
     from lateen.model.findings import has_errors
 
-    parsed = parse_inputs(read_inputs([*filename, *(more or ())]))
-    mesh, mesh_findings = _mesh_config(mesh_config)
-    crossing = analyse(_state(parsed, mesh), parsed.objects, parsed.positions)
-    findings = (*parsed.findings, *mesh_findings, *crossing)
+    parsed, mesh, findings = _checked(filename, more, mesh_config)
+    findings += analyse(_state(parsed, mesh), parsed.objects, parsed.positions)
     print_findings(findings, output)
     note_summary(len(parsed.objects), findings)
     return ExitCode.REJECTED if has_errors(findings) else ExitCode.DONE
@@ -75,13 +78,10 @@ def generate(
     output: OutputOption = Output.JSON,
 ) -> int:
     """Print the Envoy resources that a proxy would get."""
-    from lateen.cli.files import parse_inputs, read_inputs
     from lateen.cli.output import note, print_json
     from lateen.model.findings import Severity, has_errors
 
-    parsed = parse_inputs(read_inputs([*filename, *(more or ())]))
-    mesh, mesh_findings = _mesh_config(mesh_config)
-    findings = (*parsed.findings, *mesh_findings)
+    parsed, mesh, findings = _checked(filename, more, mesh_config)
     for finding in findings:
         if finding.severity is not Severity.INFO:
             note(str(finding))
@@ -143,11 +143,23 @@ def _state(parsed: ParsedFiles, mesh_config: MeshConfig) -> MeshState:
     return build_state(parsed.objects, (), mesh_config)
 
 
-def _mesh_config(file: Path | None) -> tuple[MeshConfig, tuple[Finding, ...]]:
+def _checked(filename: list[str], more: list[str] | None, file: Path | None) -> Checked:
+    """Parse the files and the MeshConfig, be it a file of its own or Istio's ConfigMap among the documents."""
+    from lateen.app.mesh_configs import MeshConfigs
+    from lateen.cli.files import parse_inputs, read_inputs
+
+    parsed = parse_inputs(read_inputs([*filename, *(more or ())]))
+    given, findings = _mesh_config(file)
+    configs = MeshConfigs(given)
+    in_force = configs.in_force({found.key: found for found in parsed.objects})
+    return Checked(parsed, in_force, (*parsed.findings, *findings, *configs.findings))
+
+
+def _mesh_config(file: Path | None) -> tuple[MeshConfig | None, tuple[Finding, ...]]:
     from lateen.cli.files import read_inputs
-    from lateen.config.mesh_config import MeshConfig, parse_mesh_config
+    from lateen.config.mesh_config import parse_mesh_config
 
     if file is None:
-        return MeshConfig(), ()
+        return None, ()
     [content] = read_inputs([str(file)])
     return parse_mesh_config(content.content, content.name)
