@@ -111,13 +111,10 @@ _DESTINATION_RULE: dict[type[msgspec.Struct], Acting] = {
     istio.RetryBudget: all_but(istio.RetryBudget, "budgetInterval"),
     istio.TrafficPolicy: all_but(istio.TrafficPolicy, "tunnel"),
     istio.LoadBalancerSettings: all_but(istio.LoadBalancerSettings, "localityLbSetting", "zoneAwareLbSetting"),
-    istio.ClientTLSSettings: only(
-        "mode",
-        "sni",
-        "caCertificates",
-        "subjectAltNames",
-        "insecureSkipVerify",
-        values={"mode": frozenset(("DISABLE", "SIMPLE"))},
+    istio.ClientTLSSettings: all_but(
+        istio.ClientTLSSettings,
+        "credentialName",
+        values={"mode": frozenset(("DISABLE", "SIMPLE", "MUTUAL"))},
     ),
 }
 
@@ -126,18 +123,11 @@ _GATEWAY: dict[type[msgspec.Struct], Acting] = {
     istio.ConfigPort: ALL,
     istio.Server: all_but(istio.Server, "defaultEndpoint"),
     istio.TLSCertificate: all_but(istio.TLSCertificate, "caCertificates"),
-    istio.ServerTLSSettings: only(
-        "httpsRedirect",
-        "mode",
-        "serverCertificate",
-        "privateKey",
-        "credentialName",
-        "credentialNames",
-        "tlsCertificates",
-        "minProtocolVersion",
-        "maxProtocolVersion",
-        "cipherSuites",
-        values={"mode": frozenset(("PASSTHROUGH", "SIMPLE"))},
+    istio.ServerTLSSettings: all_but(
+        istio.ServerTLSSettings,
+        "caCrl",
+        "insecureSkipVerify",
+        values={"mode": frozenset(("PASSTHROUGH", "SIMPLE", "MUTUAL", "OPTIONAL_MUTUAL"))},
     ),
 }
 
@@ -149,7 +139,7 @@ _SERVICES: dict[type[msgspec.Struct], Acting] = {
     ),
     istio.WorkloadEntry: all_but(istio.WorkloadEntry, "network"),
     istio.WorkloadSelector: ALL,
-    istio.Sidecar: only("workloadSelector", "egress", "outboundTrafficPolicy"),
+    istio.Sidecar: only("workloadSelector", "egress", "outboundTrafficPolicy", "inboundConnectionPool"),
     istio.IstioEgressListener: only("hosts"),
     istio.OutboundTrafficPolicy: only("mode"),
 }

@@ -8,9 +8,9 @@ from lateen.config.kinds import KINDS
 from lateen.config.mesh_config import ACTING_MESH
 from lateen.config.parsing import parse
 
-MUTUAL_GATEWAY = (
+ISTIO_MUTUAL_GATEWAY = (
     "{servers: [{port: {number: 443, name: a, protocol: HTTPS}, hosts: ['*'], "
-    "tls: {mode: MUTUAL, credentialName: b, subjectAltNames: [c]}}]}"
+    "tls: {mode: ISTIO_MUTUAL, insecureSkipVerify: true, subjectAltNames: [c]}}]}"
 )
 
 
@@ -38,8 +38,8 @@ def inert(kind: str, spec: str) -> list[str]:
         ),
         (
             "Gateway",
-            MUTUAL_GATEWAY,
-            ["spec.servers[0].tls.mode", "spec.servers[0].tls.subjectAltNames"],
+            ISTIO_MUTUAL_GATEWAY,
+            ["spec.servers[0].tls.mode", "spec.servers[0].tls.insecureSkipVerify"],
         ),
         (
             "Sidecar",
