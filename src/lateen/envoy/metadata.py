@@ -27,6 +27,11 @@ def service_metadata(service: Service) -> Fields:
     return {"filter_metadata": {"lateen": _service_origin(service)}}
 
 
+def setting_metadata(setting: str) -> Fields:
+    """Return the metadata of something that a mesh-wide setting decides (`MeshConfig outboundTrafficPolicy`)."""
+    return {"filter_metadata": {"lateen": _struct({"config": setting})}}
+
+
 def cluster_metadata(services: Sequence[Service], *, rule: ConfigObject[Any] | None = None, subset: str = "") -> Fields:
     """Return the metadata of a cluster that leads to `services` (at least one) under a DestinationRule."""
     listed = [

@@ -262,10 +262,18 @@ def virtual_host(name: str, domains: Sequence[str], routes: Sequence[Fields]) ->
     }
 
 
-def catch_all_virtual_host(*, allow_any: bool, connect: bool = False) -> Fields:
-    """Return the virtual host of unknown hosts: `allow_any` passes them through, `block_all` answers 502."""
+def catch_all_virtual_host(*, allow_any: bool, metadata: Fields, connect: bool = False) -> Fields:
+    """Return the virtual host of unknown hosts: `allow_any` passes them through, `block_all` answers 502.
+
+    `metadata` says who decided it. `connect`: HTTP CONNECT arrives here too.
+    """
     if not allow_any:
-        blocked: Fields = {"name": names.BLOCK_ALL, "match": {"prefix": "/"}, "direct_response": {"status": 502}}
+        blocked: Fields = {
+            "name": names.BLOCK_ALL,
+            "match": {"prefix": "/"},
+            "direct_response": {"status": 502},
+            "metadata": metadata,
+        }
         routes = [blocked]
         if connect:
             # A prefix never matches CONNECT, which would end as 404.
@@ -275,10 +283,11 @@ def catch_all_virtual_host(*, allow_any: bool, connect: bool = False) -> Fields:
         "name": names.ALLOW_ANY,
         "match": {"prefix": "/"},
         "route": cluster_route(names.PASSTHROUGH_CLUSTER),
+        "metadata": metadata,
     }
     routes = [passed]
     if connect:
-        routes.insert(0, connect_route(names.ALLOW_ANY, {"cluster": names.PASSTHROUGH_CLUSTER}))
+        routes.insert(0, connect_route(names.ALLOW_ANY, {"cluster": names.PASSTHROUGH_CLUSTER}, metadata))
     return virtual_host(names.ALLOW_ANY, ["*"], routes)
 
 

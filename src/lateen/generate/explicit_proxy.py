@@ -77,7 +77,7 @@ def _virtual_hosts(view: View) -> list[Fields]:
             if port.protocol is not Protocol.UDP:
                 found += _port_virtual_host(view, domains, service, port)
     found += foreign_virtual_hosts(RouteContext(view=view, port=HTTP_PORT), domains, with_port=True)
-    found.append(catch_all_virtual_host(allow_any=view.allow_any, connect=True))
+    found.append(catch_all_virtual_host(allow_any=view.allow_any, metadata=view.traffic_policy_metadata, connect=True))
     return found
 
 

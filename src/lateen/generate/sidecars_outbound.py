@@ -88,7 +88,7 @@ def _route_configurations(view: View, own: dict[str, tuple[Service, ServicePort]
     for service in view.services:
         for port in http_ports(service):
             by_port.setdefault(port.number, []).append(service)
-    catch_all = catch_all_virtual_host(allow_any=view.allow_any)
+    catch_all = catch_all_virtual_host(allow_any=view.allow_any, metadata=view.traffic_policy_metadata)
     for number, services in sorted(by_port.items()):
         hosts = [*port_virtual_hosts(view, number, services), catch_all]
         yield make_resource(ROUTE, str(number), route_configuration(str(number), hosts))

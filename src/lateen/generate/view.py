@@ -14,6 +14,7 @@ from lateen.config.networking import DestinationRule, OutboundTrafficPolicyMode,
 from lateen.config.objects import ConfigObject
 from lateen.envoy.filters import FilterDefaults, filter_defaults
 from lateen.envoy.messages import Fields
+from lateen.envoy.metadata import config_metadata, setting_metadata
 from lateen.mesh.queries import destination_rule_for, services_for, sidecar_for
 from lateen.mesh.state import MeshState
 from lateen.model.names import Hostname
@@ -33,6 +34,8 @@ class View:
     sidecar: ConfigObject[Sidecar] | None
     allow_any: bool
     """Whether calls to unknown hosts are let through."""
+    traffic_policy_metadata: Fields
+    """Who decided that."""
     defaults: FilterDefaults
     connect_timeout: Fields
     detection_timeout: Fields
@@ -61,21 +64,24 @@ def view_of(state: MeshState, proxy: Proxy) -> View:
     """Gather the view of a proxy."""
     services = services_for(state, proxy)
     sidecar = sidecar_for(state, proxy)
+    allow_any, metadata = _outbound_traffic_policy(state, sidecar)
     return View(
         state=state,
         proxy=proxy,
         services=services,
         by_host={service.host: service for service in services},
         sidecar=sidecar,
-        allow_any=_allows_any(state, sidecar),
+        allow_any=allow_any,
+        traffic_policy_metadata=metadata,
         defaults=filter_defaults(state.mesh_config),
         connect_timeout=to_fields(state.mesh_config.connect_timeout),
         detection_timeout=to_fields(state.mesh_config.protocol_detection_timeout or "0s"),
     )
 
 
-def _allows_any(state: MeshState, sidecar: ConfigObject[Sidecar] | None) -> bool:
-    """Whether unknown hosts pass: the Sidecar's word before the mesh's."""
+def _outbound_traffic_policy(state: MeshState, sidecar: ConfigObject[Sidecar] | None) -> tuple[bool, Fields]:
+    """Return whether unknown hosts pass, and who says so: the Sidecar before the mesh."""
     if sidecar is not None and (policy := sidecar.spec.outbound_traffic_policy) is not None:
-        return policy.mode is OutboundTrafficPolicyMode.ALLOW_ANY
-    return state.mesh_config.outbound_traffic_policy.mode is not MeshOutboundTrafficPolicyMode.REGISTRY_ONLY
+        return policy.mode is OutboundTrafficPolicyMode.ALLOW_ANY, config_metadata(sidecar)
+    mode = state.mesh_config.outbound_traffic_policy.mode
+    return mode is not MeshOutboundTrafficPolicyMode.REGISTRY_ONLY, setting_metadata("MeshConfig outboundTrafficPolicy")
