@@ -4,6 +4,8 @@ Field names are Istio's, in snake case. Source: the Istio API reference and the 
 (July 2026); `tests/unit/config/test_schema_completeness.py` holds the two together. What a field *does* is
 documented there, and which fields act here in `config/acting.py`.
 
+One module per API group, so it is as long as the group: structs without logic, in the order of the reference.
+
 Durations stay strings as written (`1.5s`): `config.durations` reads them after validation.
 """
 
