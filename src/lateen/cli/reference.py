@@ -12,7 +12,6 @@ import inspect
 import re
 import sys
 from collections.abc import Iterator
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +84,7 @@ def _parameters(command: Any) -> Iterator[str]:
 def _names(parameter: Any) -> str:
     if parameter.param_type_name == "argument":
         return f"`{_cell(_metavar(parameter))}`"
-    kind = parameter.type_descriptor.annotation
-    choices = [str(one.value) for one in kind] if inspect.isclass(kind) and issubclass(kind, Enum) else []
+    choices = [str(getattr(one, "value", one)) for one in getattr(parameter.type, "choices", ())]
     value = "" if parameter.is_flag else " " + ("|".join(choices) or _metavar(parameter))
     names = ", ".join(parameter.opts)
     return f"`{_cell(names + value)}`"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from lateen.api.schemas import ApplyAnswer, ApplyFiles, ErrorAnswer, SourceFile
+from lateen.api.schemas import ApplyAnswer, ApplyFiles, ErrorAnswer, SourceFile, WorkloadList
 from lateen.cli.client import FILES_TYPE
 from lateen.cli.demo.exchange import ExchangeError, exchange
 
@@ -41,6 +41,17 @@ class ControlPlane:
             except ExchangeError:
                 pass
             await asyncio.sleep(0.03)
+
+    async def workloads_ready(self, number: int) -> None:
+        """Return as soon as so many workloads of services take requests; the caller limits the time.
+
+        A program that announced its addresses has a proxy; that its application listens too is known a moment later.
+        """
+        while True:
+            listed = msgspec.json.decode((await exchange("GET", f"{self.url}/v1/workloads")).body, type=WorkloadList)
+            if sum(bool(one.service) and one.ready for one in listed.items) >= number:
+                return
+            await asyncio.sleep(0.05)
 
     async def apply(self, files: Mapping[str, str], *, wait: bool = True) -> int:
         """Apply files, name to content, and return how many proxies have acknowledged them (0 without `wait`).

@@ -87,6 +87,7 @@ async def launch(programs: Programs, screen: Screen, foundation: Mapping[str, st
                 board.ready(first.name, control_plane.url)
                 await control_plane.apply(foundation, wait=False)
                 inbound = await _start_together(programs, others, board)
+                await control_plane.workloads_ready(len(command_lines.BOOKSHOP))
                 await until_answered(inbound[GATEWAY])
         except TimeoutError:
             missing = ", ".join(board.waiting_for()) or "an answer through the gateway"

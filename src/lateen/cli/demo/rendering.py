@@ -23,6 +23,8 @@ from lateen.cli.demo.tally import Outcome, Row
 
 WIDTH = 80
 BAR = 26
+PROBLEMS = 3
+"""At most so many are shown for a step that broke its promise."""
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
@@ -135,13 +137,16 @@ def duration(seconds: float | None) -> str:
     return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
 
 
-def verdict_lines(step: Step, verdict: Verdict, *, plain: bool) -> RenderableType:
-    """Return whether the step kept its promise, with what was expected and what was seen."""
+def verdict_lines(step: Step, verdict: Verdict, problems: Sequence[str], *, plain: bool) -> RenderableType:
+    """Return whether the step kept its promise, what was expected and what was seen; if not kept, what went wrong."""
     grid = Table.grid(padding=(0, 1))
     separator = "; " if plain else " · "
     numbers = Text(f"expected {verdict.expected}{separator}seen {verdict.seen}", "dim")
     grid.add_row(mark(kept=verdict.kept, plain=plain), Text(step.promise, "bold" if verdict.kept else "bold red"))
     grid.add_row("", numbers)
+    if not verdict.kept:
+        for problem in problems[:PROBLEMS]:
+            grid.add_row("", Text(problem, "yellow"))
     return Padding(grid, (0, 0, 0, 2), expand=False)
 
 

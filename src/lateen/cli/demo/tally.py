@@ -5,6 +5,7 @@ Called by the traffic (which makes `Seen`), the checks and the rendering. Must n
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -41,6 +42,8 @@ class Seen:
     outcome: Outcome
     latency: float
     """Seconds."""
+    problem: str = ""
+    """What the service that failed said; empty when nothing did."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +69,16 @@ def outcome_of(status: int, product: Mapping[str, Any]) -> Outcome:
     if "ratings_error" in reviews:
         return Outcome.NO_RATINGS
     return _OF_VERSION.get(str(reviews.get("version", "")), Outcome.PAGE_FAILED)
+
+
+def problem_of(status: int, product: Mapping[str, Any]) -> str:
+    """Return in whose words an answer of `/api/v1/products/0` was not whole; empty when it was."""
+    reviews = product.get("reviews")
+    if status != 200 or not isinstance(reviews, Mapping):
+        return f"the page answered {status}"
+    if "error" in reviews:
+        return f"reviews answered {reviews.get('status')}: {reviews['error']}"
+    return f"ratings answered {reviews['ratings_error']}" if "ratings_error" in reviews else ""
 
 
 def table(seen: Sequence[Seen], outcomes: Collection[Outcome], users: Sequence[str] = ()) -> tuple[Row, ...]:
@@ -98,6 +111,12 @@ def _group(user: str, seen: Sequence[Seen], outcomes: Collection[Outcome]) -> tu
                 )
             )
     return tuple(rows)
+
+
+def problems(seen: Iterable[Seen]) -> tuple[str, ...]:
+    """Return the different problems, the most frequent first."""
+    counted = Counter(one.problem for one in seen if one.problem)
+    return tuple(f"{number} x {problem}" for problem, number in counted.most_common())
 
 
 def count(seen: Iterable[Seen], *outcomes: Outcome) -> int:

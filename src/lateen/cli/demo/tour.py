@@ -31,7 +31,7 @@ from lateen.cli.demo.programs import workload_name
 from lateen.cli.demo.screen import Screen
 from lateen.cli.demo.steps import FOUNDATION, JASON, STEPS, Step
 from lateen.cli.demo.stopping import Interrupted, until_interrupted
-from lateen.cli.demo.tally import Outcome, table
+from lateen.cli.demo.tally import Outcome, problems, table
 from lateen.cli.demo.traffic import Traffic, misbehave
 
 
@@ -46,7 +46,7 @@ class Pace:
 
 
 FOR_READERS = Pace(step_seconds=7.0, requests_per_second=20.0, reading_seconds=3.0)
-FOR_MACHINES = Pace(step_seconds=3.5, requests_per_second=40.0, reading_seconds=0.0)
+FOR_MACHINES = Pace(step_seconds=3.0, requests_per_second=40.0, reading_seconds=0.0)
 WINDOW = 15.0
 """Seconds that the table covers while the demo stays up after the tour."""
 
@@ -140,7 +140,9 @@ class Demo:
         if step.breaks:
             await misbehave(mesh.inbound[workload_name("reviews", step.breaks)], 0)
         verdict = step.check(traffic.seen)
-        self.screen.say("", rendering.verdict_lines(step, verdict, plain=plain), "", *_hints(mesh, step))
+        self.screen.say(
+            "", rendering.verdict_lines(step, verdict, problems(traffic.seen), plain=plain), "", *_hints(mesh, step)
+        )
         return verdict
 
     async def _stay(self, mesh: Mesh, traffic: Traffic) -> None:
@@ -212,13 +214,15 @@ def run(*, keep: bool, traffic: bool) -> int:
     keep_logs = True
     try:
         ended = asyncio.run(_until_interrupted(demo))
-        keep_logs = demo.failed
+        # Ctrl-C leaves no file behind, whatever was seen before.
+        keep_logs = demo.failed and not isinstance(ended, Interrupted)
     except ExceptionGroup as group:
         _explain(group, demo.screen)
         ended = 1
     finally:
         if keep_logs:
-            demo.screen.say(f"  Stopped. The logs are in {demo.logs}", "")
+            where = Text(f"  Stopped. The logs are in {demo.logs}", no_wrap=True, overflow="ignore")
+            demo.screen.say(where, "")
         else:
             shutil.rmtree(demo.logs, ignore_errors=True)
             demo.screen.say("  Stopped. Nothing is left behind.", "")

@@ -14,7 +14,7 @@ from typing import Any
 
 from lateen.cli.demo.exchange import ExchangeError, exchange
 from lateen.cli.demo.steps import JASON
-from lateen.cli.demo.tally import SUCCESSES, Outcome, Seen, outcome_of
+from lateen.cli.demo.tally import SUCCESSES, Outcome, Seen, outcome_of, problem_of
 
 PATH = "/api/v1/products/0"
 PATIENCE = 15.0
@@ -74,28 +74,29 @@ class Traffic:
         begun, begun_in = self.now(), self._round
         self._under_way[begun_in] += 1
         try:
-            outcome = await ask(self.url, user)
+            outcome, problem = await ask(self.url, user)
         finally:
             self._under_way[begun_in] -= 1
             self._answered.set()
         now = self.now()
         self.total += 1
         if begun_in == self._round:
-            self.seen.append(Seen(at=now, user=user, outcome=outcome, latency=now - begun))
+            self.seen.append(Seen(at=now, user=user, outcome=outcome, latency=now - begun, problem=problem))
 
 
-async def ask(url: str, user: str, seconds: float = PATIENCE) -> Outcome:
-    """Ask once for the product, and say what came of it."""
+async def ask(url: str, user: str, seconds: float = PATIENCE) -> tuple[Outcome, str]:
+    """Ask once for the product; return what came of it, and what was wrong with it if anything was."""
     try:
         response = await exchange("GET", url + PATH, headers={"end-user": user} if user else {}, seconds=seconds)
-    except ExchangeError:
-        return Outcome.PAGE_FAILED
-    return outcome_of(response.status, _object(response.body))
+    except ExchangeError as error:
+        return Outcome.PAGE_FAILED, str(error)
+    product = _object(response.body)
+    return outcome_of(response.status, product), problem_of(response.status, product)
 
 
 async def until_answered(url: str) -> None:
     """Return as soon as the whole chain answers: gateway, product page, reviews, ratings."""
-    while await ask(url, "", seconds=2) not in SUCCESSES:  # noqa: ASYNC110 - another process, nothing to wait on
+    while (await ask(url, "", seconds=2))[0] not in SUCCESSES:  # noqa: ASYNC110 - another process, nothing to wait on
         await asyncio.sleep(0.05)
 
 
