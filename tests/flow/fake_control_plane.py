@@ -44,7 +44,8 @@ class FakeControlPlane:
     nodes: list[Any] = field(default_factory=list)
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
     _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
-    _streams: list[asyncio.Task[Any]] = field(default_factory=list)
+    _epoch: int = 0
+    _cuts: list[asyncio.Timeout] = field(default_factory=list)
 
     async def until(self, condition: Callable[[], Any], seconds: float = 20) -> Any:
         """Wait until the condition holds; return its value."""
@@ -57,9 +58,10 @@ class FakeControlPlane:
 
     async def break_streams(self) -> None:
         """Cut every attach stream off, as a restart would."""
-        for stream in self._streams:
-            stream.cancel()
-        self._streams.clear()
+        self._epoch += 1
+        for cut in self._cuts:
+            cut.reschedule(0)
+        self._cuts.clear()
 
     async def _note(self, name: str, message: Any) -> None:
         async with self.changed:
@@ -68,27 +70,47 @@ class FakeControlPlane:
 
     async def attach(self, requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
         """The Attach method."""
-        if (stream := asyncio.current_task()) is not None:
-            self._streams.append(stream)
         self.tokens.append(dict(context.invocation_metadata()).get("authorization", ""))
         name = ""
-        async for raw in requests:
-            message = json.loads(raw)
-            if "register" in message and self.refuse:
-                yield json.dumps({"refused": {"message": self.refuse}}).encode()
+        messages, epoch = aiter(requests), self._epoch
+        while epoch == self._epoch:
+            try:
+                raw = await self._unless_cut(anext(messages, None))
+                if raw is None:
+                    return
+                message = json.loads(raw)
+                if "register" in message and self.refuse:
+                    yield json.dumps({"refused": {"message": self.refuse}}).encode()
+                    return
+                if "register" in message:
+                    name = await self._register(message)
+                    yield json.dumps({"registered": {"name": name}}).encode()
+                elif message.get("leave"):
+                    self.workloads.pop(name, None)
+                    await self._note(name, message)
+                    acknowledged = await self._unless_cut(self.on_leave(name))
+                    yield json.dumps({"left": {"acknowledged": acknowledged}}).encode()
+                    return
+            except TimeoutError:
                 return
-            if "register" in message:
-                registration = message["register"]
-                service = "-".join(part for part in (registration["service"], registration["version"]) if part)
-                name = registration["name"] or f"{service}-{next(self._numbers)}"
-                self.workloads[name] = registration
-                await self._note(name, message)
-                yield json.dumps({"registered": {"name": name}}).encode()
-            elif message.get("leave"):
-                self.workloads.pop(name, None)
-                await self._note(name, message)
-                yield json.dumps({"left": {"acknowledged": await self.on_leave(name)}}).encode()
-                return
+
+    async def _register(self, message: Any) -> str:
+        registration = message["register"]
+        service = "-".join(part for part in (registration["service"], registration["version"]) if part)
+        name = registration["name"] or f"{service}-{next(self._numbers)}"
+        self.workloads[name] = registration
+        await self._note(name, message)
+        return str(name)
+
+    async def _unless_cut(self, waiting: Awaitable[Any]) -> Any:
+        """Wait; TimeoutError as soon as `break_streams` is called."""
+        async with asyncio.timeout(None) as cut:
+            self._cuts.append(cut)
+            try:
+                return await waiting
+            finally:
+                if cut in self._cuts:
+                    self._cuts.remove(cut)
 
     async def stream(self, requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
         """Delta ADS: everything of a type, again after each change of the workload."""
@@ -144,7 +166,7 @@ def _cluster(name: str, port: int) -> Resource:
         "name": name,
         "type": "STATIC",
         "alt_stat_name": f"{name};",
-        "connect_timeout": {"seconds": 1},
+        "connect_timeout": {"seconds": 5},
         "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [{"endpoint": endpoint}]}]},
     }
     return make_resource(CLUSTER, name, fields)
@@ -183,7 +205,8 @@ def _listener(name: str, address: str, port: int, direction: str, action: Fields
 async def running(plane: FakeControlPlane, port: int = 0) -> AsyncIterator[int]:
     """Serve inside the block; yield the port."""
     service, _, method = ATTACH_METHOD.strip("/").rpartition("/")
-    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+    # A gRPC server sends clients away that ping more often than every five minutes, unless told not to.
+    server = grpc.aio.server(options=[("grpc.so_reuseport", 0), ("grpc.http2.max_ping_strikes", 0)])
     server.add_generic_rpc_handlers(
         (
             grpc.method_handlers_generic_handler(

@@ -35,7 +35,8 @@ class AttachTimes:
     ping: float = 10.0
     """Between pings; a ping not answered by the next one breaks the connection."""
     first_pause: float = 0.1
-    longest_pause: float = 5.0
+    longest_pause: float = 1.0
+    """Short, because a control plane that restarts waits so long for its workloads (`SETTLE_SECONDS` of the app)."""
     remind: float = 60.0
     """Between log lines about one lasting failure."""
 

@@ -28,7 +28,10 @@ class Signals:
 
     @contextmanager
     def installed(self, pass_on: Callable[[int], None]) -> Iterator[None]:
-        """Handle signals inside the block; those that mean nothing to an agent go to `pass_on` at once."""
+        """Handle signals inside the block; those that mean nothing to an agent go to `pass_on` at once.
+
+        After it they are ignored: the process is about to exit with a code that an impatient signal must not replace.
+        """
         loop = asyncio.get_running_loop()
         for number in _STOPPING:
             loop.add_signal_handler(number, self.received, number)
@@ -39,6 +42,7 @@ class Signals:
         finally:
             for number in (*_STOPPING, *_PASSED_ON):
                 loop.remove_signal_handler(number)
+                signal.signal(number, signal.SIG_IGN)
 
     def received(self, number: signal.Signals) -> None:
         """Take a signal: the first stops, a later one hurries."""
