@@ -30,7 +30,8 @@ pytestmark = [
     pytest.mark.xdist_group("demo"),
     pytest.mark.skipif(sys.platform != "linux", reason="looks for leftovers in /proc"),
 ]
-FIRST_SCREEN_SECONDS = 15.0
+UP_SECONDS = 30.0
+"""Twice what a reader at an idle machine may wait: other tests want the same two cores."""
 
 
 @dataclass
@@ -117,30 +118,14 @@ def test_the_tour_proves_itself_and_leaves_nothing_behind(tmp_path: Path) -> Non
     assert f"{len(STEPS)} of {len(STEPS)} steps kept their promise" in demo.output
     assert [line for line in demo.output.splitlines() if len(line.rstrip()) > 80 and "$ " not in line] == []
     assert demo.leftovers() == []
-    assert up < FIRST_SCREEN_SECONDS
-
-
-@pytest.mark.timeout(120)
-def test_without_traffic_the_mesh_waits_for_the_reader(tmp_path: Path) -> None:
-    """The printed URL serves the page, and Ctrl-C is the ordinary end."""
-    with running(tmp_path / "tmp", "--no-traffic") as demo:
-        demo.wait_for("until Ctrl-C")
-        found = re.search(r"curl (http://\S+)/reviews", demo.output)
-        assert found is not None, demo.output
-        page = fetch(f"{found[1]}/productpage")
-        reviews = fetch(f"{found[1]}/reviews", **{"end-user": "jason"})
-        code = demo.interrupt()
-    assert "Sailing Alone Around the World" in page
-    assert '"version": "v1"' in reviews
-    assert code == 0, demo.output
-    assert demo.leftovers() == []
+    assert up < UP_SECONDS
 
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     ("moment", "number"),
-    [("", signal.SIGINT), ("The mesh is up", signal.SIGTERM), ("4 of 6", signal.SIGINT)],
-    ids=["at the start", "when it is up", "amid a fault"],
+    [("", signal.SIGTERM), ("4 of 6", signal.SIGINT)],
+    ids=["at the start", "amid a fault"],
 )
 def test_an_interrupted_demo_leaves_nothing_behind(tmp_path: Path, moment: str, number: int) -> None:
     with running(tmp_path / "tmp") as demo:
@@ -162,8 +147,8 @@ TAKE_TERMINAL = (
 
 
 @pytest.mark.timeout(120)
-def test_at_a_terminal_it_stays_until_ctrl_c_and_gives_the_cursor_back(tmp_path: Path) -> None:
-    """With somebody at the keyboard the demo repaints in place; Ctrl-C is typed here, not sent."""
+def test_without_traffic_it_waits_for_the_reader_and_a_typed_ctrl_c_ends_it(tmp_path: Path) -> None:
+    """At a terminal the demo repaints in place; the URL it prints serves the shop; Ctrl-C is the ordinary end."""
     ours, theirs = pty.openpty()
     with subprocess.Popen(
         [sys.executable, "-c", TAKE_TERMINAL, sys.executable, "-m", "lateen.cli.main", "demo", "--no-traffic"],
@@ -175,10 +160,16 @@ def test_at_a_terminal_it_stays_until_ctrl_c_and_gives_the_cursor_back(tmp_path:
     ) as process:
         os.close(theirs)
         output = read_terminal(ours, until=b"until Ctrl-C")
+        found = re.search(rb"curl (http://[^/\s]+)/reviews", output)
+        assert found is not None, output.decode(errors="replace")
+        page = fetch(f"{found[1].decode()}/productpage")
+        reviews = fetch(f"{found[1].decode()}/reviews", **{"end-user": "jason"})
         os.write(ours, b"\x03")
         output += read_terminal(ours, until=None)
         os.close(ours)
         assert process.wait(10) == 0, output.decode(errors="replace")
+    assert "Sailing Alone Around the World" in page
+    assert '"version": "v1"' in reviews
     assert output.rfind(b"\x1b[?25h") > output.rfind(b"\x1b[?25l") >= 0, "the cursor stays hidden"
     assert list(tmp_path.iterdir()) == []
 

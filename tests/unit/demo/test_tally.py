@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lateen.cli.demo.tally import Outcome, Seen, outcome_of, table
+from lateen.cli.demo.tally import Outcome, Seen, outcome_of, problem_of, problems, table
 
 
 def seen(outcome: Outcome, user: str = "", latency: float = 0.01) -> Seen:
@@ -14,20 +14,28 @@ def seen(outcome: Outcome, user: str = "", latency: float = 0.01) -> Seen:
 
 
 @pytest.mark.parametrize(
-    ("status", "product", "outcome"),
+    ("status", "product", "outcome", "problem"),
     [
-        (200, {"reviews": {"status": 200, "version": "v2", "reviews": []}}, Outcome.V2),
-        (200, {"reviews": {"status": 200, "version": "v3", "ratings_error": "500 fault"}}, Outcome.NO_RATINGS),
-        (200, {"reviews": {"status": 504, "error": "upstream request timeout"}}, Outcome.TIMEOUT),
-        (200, {"reviews": {"status": 500, "error": "told to misbehave"}}, Outcome.REVIEWS_FAILED),
-        (200, {"reviews": {"status": 200, "version": "v9"}}, Outcome.PAGE_FAILED),
-        (200, {"reviews": "not an object"}, Outcome.PAGE_FAILED),
-        (503, {}, Outcome.PAGE_FAILED),
-        (200, {}, Outcome.PAGE_FAILED),
+        (200, {"reviews": {"status": 200, "version": "v2", "reviews": []}}, Outcome.V2, ""),
+        (
+            200,
+            {"reviews": {"status": 200, "version": "v3", "ratings_error": "500 fault"}},
+            Outcome.NO_RATINGS,
+            "ratings answered 500 fault",
+        ),
+        (200, {"reviews": {"status": 504, "error": "timeout"}}, Outcome.TIMEOUT, "reviews answered 504: timeout"),
+        (200, {"reviews": {"status": 500, "error": "told"}}, Outcome.REVIEWS_FAILED, "reviews answered 500: told"),
+        (200, {"reviews": {"status": 200, "version": "v9"}}, Outcome.PAGE_FAILED, ""),
+        (200, {"reviews": "not an object"}, Outcome.PAGE_FAILED, "the page answered 200"),
+        (503, {}, Outcome.PAGE_FAILED, "the page answered 503"),
+        (200, {}, Outcome.PAGE_FAILED, "the page answered 200"),
     ],
 )
-def test_an_answer_comes_to_one_outcome(status: int, product: dict[str, object], outcome: Outcome) -> None:
+def test_an_answer_comes_to_one_outcome(
+    status: int, product: dict[str, object], outcome: Outcome, problem: str
+) -> None:
     assert outcome_of(status, product) is outcome
+    assert problem_of(status, product) == problem
 
 
 def test_rows_that_are_asked_for_stand_even_at_zero() -> None:
@@ -57,3 +65,9 @@ def test_shares_are_of_the_users_own_requests() -> None:
 def test_no_request_is_lost_in_the_table(answers: list[tuple[Outcome, str]], by_user: bool) -> None:
     rows = table([seen(outcome, user) for outcome, user in answers], (), ("jason", "") if by_user else ())
     assert sum(row.count for row in rows) == len(answers)
+
+
+def test_problems_are_counted_the_most_frequent_first() -> None:
+    said = ["", "broken", "slow", "slow"]
+    answers = [Seen(at=0, user="", outcome=Outcome.V1, latency=0, problem=problem) for problem in said]
+    assert problems(answers) == ("2 x slow", "1 x broken")
