@@ -3,6 +3,11 @@
 Made by `app`, which publishes states and runs `Hub.run()` in its TaskGroup; `server` brings the streams; the API
 reads `proxies()`. Everything runs in one event loop and no method blocks, so there is no lock.
 
+**Settling.** After a restart the first state is built before every agent has registered again. Proxies that run,
+with what they were sent before, must not be told that half of the mesh is gone: until `settle` is called, a stream
+that resumes gets no answer and serves on from what it holds. A proxy that starts is answered at once, because
+something is better than nothing.
+
 There is no queue anywhere: a publication overwrites what a scope serves and sets the event of its streams. A stream
 that wakes up late finds the newest snapshot and no trace of those between.
 """
@@ -41,6 +46,7 @@ class Stream:
         self.session = session
         self.connected_at = time.time()
         self.scope: Scope | None = None
+        """None before the first state, and while a stream that resumes waits for the hub to settle."""
         self.wake = asyncio.Event()
         self._hub = hub
         self._outbox: deque[Response] = deque()
@@ -111,6 +117,9 @@ class Hub:
         self._state: MeshState | None = None
         self._number = 0
         self._numbers: dict[str, int] = {}
+        self._resuming: set[Stream] = set()
+        """Streams that wait for `settle`."""
+        self._settled = False
         self._published = asyncio.Event()
         self._progress = asyncio.Event()
 
@@ -131,6 +140,12 @@ class Hub:
             del self._numbers[next(iter(self._numbers))]
         self._published.set()
 
+    def settle(self) -> None:
+        """Serve the streams that resume too: whoever was registered before had the time to come back."""
+        self._settled = True
+        self._resuming.clear()
+        self._published.set()
+
     async def run(self) -> None:
         """Generate and hand out snapshots until cancelled."""
         while True:
@@ -140,10 +155,14 @@ class Hub:
                 await self._distribute(self._state, self._number)
 
     @contextmanager
-    def connected(self, proxy: Proxy, user_agent: str, session: Session[Any]) -> Iterator[Stream]:
-        """Serve a proxy for as long as the context lasts."""
+    def connected(
+        self, proxy: Proxy, user_agent: str, session: Session[Any], *, resumes: bool = False
+    ) -> Iterator[Stream]:
+        """Serve a proxy for as long as the context lasts; `resumes` when it runs on what it was sent before."""
         stream = Stream(proxy, user_agent, session, self)
-        if self._state is not None:
+        if resumes and not self._settled:
+            self._resuming.add(stream)
+        elif self._state is not None:
             # At once, not by `run`: most often its scope is known already, and a proxy that starts wants its answer.
             stream.scope = self._scopes.scope(self._state, self._number, proxy)
         self._streams[stream] = None
@@ -152,6 +171,7 @@ class Hub:
             yield stream
         finally:
             del self._streams[stream]
+            self._resuming.discard(stream)
             self._drop_unused()
             self.note_progress()
             log.info("proxy disconnected", proxy=proxy.id, seconds=round(time.time() - stream.connected_at, 1))
@@ -194,6 +214,8 @@ class Hub:
         self.comparisons.forget()
         distributed: set[int] = set()
         for stream in tuple(self._streams):
+            if stream in self._resuming:
+                continue
             scope = self._scopes.scope(state, number, stream.proxy)
             if scope is None:
                 continue

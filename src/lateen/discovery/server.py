@@ -164,7 +164,8 @@ async def _converse(hub: Hub, limits: Limits, variant: _Variant, context: grpc.a
     if request.node is None:
         raise PeerError("the first request of a stream must say who the client is (field node)")
     proxy = proxy_from_node(request.node)
-    with hub.connected(proxy, request.node.user_agent, variant.session(hub.comparisons)) as stream:
+    session = variant.session(hub.comparisons)
+    with hub.connected(proxy, request.node.user_agent, session, resumes=request.resumes) as stream:
         async with asyncio.TaskGroup() as tasks:
             writer = tasks.create_task(_Writer(stream, limits, variant, context).run())
             stream.on_request(request)

@@ -41,11 +41,16 @@ class StateOfTheWorldRequest:
     kind: str
     names: tuple[str, ...] = ()
     version: str = ""
-    """Version that the client last accepted; not needed to serve it, the nonce says the same."""
+    """Version that the client last accepted, on an earlier stream perhaps; within one, the nonce says the same."""
     nonce: str = ""
     error: str | None = None
     """Message of `error_detail`: the response with this nonce was rejected. None means it was accepted."""
     node: Node | None = None
+
+    @property
+    def resumes(self) -> bool:
+        """Whether the client, on a first request, holds resources from an earlier stream."""
+        return bool(self.version)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +66,11 @@ class DeltaRequest:
     error: str | None = None
     """As in StateOfTheWorldRequest."""
     node: Node | None = None
+
+    @property
+    def resumes(self) -> bool:
+        """Whether the client, on a first request, holds resources from an earlier stream."""
+        return bool(self.initial_versions)
 
 
 Request: TypeAlias = StateOfTheWorldRequest | DeltaRequest

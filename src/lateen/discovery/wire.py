@@ -44,6 +44,7 @@ def decode_delta(content: bytes) -> DeltaRequest:
     """Read a serialised DeltaDiscoveryRequest; PeerError when it is none or too large."""
     message = _parse("DeltaDiscoveryRequest", content)
     _names(message.initial_resource_versions)
+    _names(message.initial_resource_versions.values())
     return DeltaRequest(
         kind=_kind(message.type_url),
         subscribe=_names(message.resource_names_subscribe),

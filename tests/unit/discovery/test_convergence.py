@@ -42,20 +42,20 @@ def resources(draw: st.DrawFn) -> list[Resource]:
 class Machine(RuleBasedStateMachine):
     """A client and a session with an ordered link between them. Subclasses speak one variant."""
 
-    @initialize(published=resources(), rejecting=st.booleans(), keeps_order=st.booleans())
-    def connect_first(self, published: list[Resource], rejecting: bool, keeps_order: bool) -> None:
+    @initialize(published=resources(), rejecting=st.booleans(), impatient=st.booleans(), waits=st.booleans())
+    def connect_first(self, published: list[Resource], rejecting: bool, impatient: bool, waits: bool) -> None:
         self.count = 0
         self.rejecting = rejecting
-        self.impatient = False
+        self.impatient = impatient
         self.held: dict[str, dict[str, str]] = {}
         self.wanted: dict[str, set[str]] = {}
         self.snapshot: Snapshot | None = None
         self.open()
-        if keeps_order:
+        if not waits:
             self.publish(published)
         self.ask(CLUSTER, {WILDCARD})
         self.ask(ROUTE, {"a", "b"})
-        if not keeps_order:
+        if waits:
             self.publish(published)
 
     # What a variant does.
@@ -94,9 +94,9 @@ class Machine(RuleBasedStateMachine):
         if names:
             self.ask(kind, set(names))
 
+    @precondition(lambda self: self.impatient)
     @rule()
     def run_out_of_patience(self) -> None:
-        self.impatient = True
         self.inbox += self.session.on_timeout()
 
     @precondition(lambda self: self.inbox)
@@ -108,6 +108,20 @@ class Machine(RuleBasedStateMachine):
         if not rejected:
             self.apply(response)
         self.inbox += self.answer(response, "no" if rejected else None)
+
+    @precondition(lambda self: self.inbox)
+    @rule(published=resources())
+    def take_all_and_publish(self, published: list[Resource]) -> None:
+        self.drain()
+        self.publish(published)
+
+    def drain(self) -> None:
+        # Each answer brings at most what is left to say of a kind; a loop would never end.
+        for _ in range(20):
+            if self.inbox:
+                self.take_one()
+                self.no_route_names_a_missing_cluster()
+        assert not self.inbox
 
     @invariant()
     def backlog_is_one_response_of_a_kind(self) -> None:
@@ -124,18 +138,17 @@ class Machine(RuleBasedStateMachine):
     def no_route_names_a_missing_cluster(self) -> None:
         if self.rejecting or self.impatient or CLUSTER not in self.held:
             return
-        for version in self.held.get(ROUTE, {}).values():
-            assert version.split(".")[0] in self.held[CLUSTER]
+        for name, version in self.held.get(ROUTE, {}).items():
+            assert version.split(".")[0] in self.held[CLUSTER] or self.is_forgotten(name)
+
+    def is_forgotten(self, route: str) -> bool:
+        """Whether the client has no way to learn that this route is gone: then no listener uses it any more."""
+        return False
 
     def teardown(self) -> None:
         if not hasattr(self, "inbox"):
             return
-        # Each answer brings at most what is left to say of a kind; a loop would never end.
-        for _ in range(20):
-            if self.inbox:
-                self.take_one()
-                self.no_route_names_a_missing_cluster()
-        assert not self.inbox
+        self.drain()
         assert self.snapshot
         assert self.session.is_settled_on(self.snapshot)
         for kind in self.wanted:
@@ -231,6 +244,9 @@ class StateOfTheWorldMachine(Machine):
         held = {} if response.kind in FULL_SET else self.held.get(response.kind, {})
         held |= {r.name: r.version for r in response.resources if WILDCARD in wanted or r.name in wanted}
         self.held[response.kind] = held
+
+    def is_forgotten(self, route: str) -> bool:
+        return self.snapshot is not None and route not in self.snapshot.resources[ROUTE]
 
     def expected(self, kind: str) -> dict[str, str]:
         expected = super().expected(kind)
