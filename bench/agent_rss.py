@@ -37,6 +37,10 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+def program(pid: int) -> str:
+    return Path(f"/proc/{pid}/exe").readlink().name
+
+
 async def measure(seconds: float) -> dict[str, dict[str, int]]:
     plane = FakeControlPlane()
     async with running(plane) as port:
@@ -64,7 +68,7 @@ async def measure(seconds: float) -> dict[str, dict[str, int]]:
                 await fetch(address, 15020, "/stats/prometheus", limit=32 << 20)
         result = {"agent_at_ready": started, "agent": memory(agent.pid)}
         for child in children(agent.pid):
-            result[Path(f"/proc/{child}/exe").readlink().name] = memory(child)
+            result[program(child)] = memory(child)
         agent.terminate()
         await agent.wait()
         return result
