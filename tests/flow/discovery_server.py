@@ -40,8 +40,10 @@ class RecordingHub(Hub):
     sent: list[Response]
 
     @contextmanager
-    def connected(self, proxy: Proxy, user_agent: str, session: Session[Any]) -> Iterator[Stream]:
-        with super().connected(proxy, user_agent, session) as stream:
+    def connected(
+        self, proxy: Proxy, user_agent: str, session: Session[Any], *, resumes: bool = False
+    ) -> Iterator[Stream]:
+        with super().connected(proxy, user_agent, session, resumes=resumes) as stream:
             take = stream.take
 
             def recording() -> tuple[Response, ...]:
@@ -85,8 +87,12 @@ class Handmade:
 
 
 @asynccontextmanager
-async def serving(address: str = "127.0.0.1:0", limits: Limits = DEFAULT_LIMITS) -> AsyncIterator[Handmade]:
+async def serving(
+    address: str = "127.0.0.1:0", limits: Limits = DEFAULT_LIMITS, *, settled: bool = True
+) -> AsyncIterator[Handmade]:
     made = Handmade()
+    if settled:
+        made.hub.settle()
     async with serve(made.hub, [address], limits=limits) as ports, asyncio.TaskGroup() as tasks:
         made.address = f"127.0.0.1:{ports[0]}"
         run = tasks.create_task(made.hub.run())

@@ -94,6 +94,31 @@ async def test_reconnecting_client_gets_only_the_difference() -> None:
         assert [set(response.resources) for response in client.received] == [{"c"}]
 
 
+async def test_resuming_client_is_not_told_of_losses_before_the_hub_settles() -> None:
+    """A restarted control plane knows half of the mesh at first: who runs keeps what it has, who starts is served."""
+    async with serving() as made, XdsClient(made.address) as client:
+        made.publish("1", cluster("a"), cluster("b"))
+        await client.subscribe(CLUSTER, "*")
+        await client.until_holds(CLUSTER, "a", "b")
+    async with (
+        serving(settled=False) as made,
+        XdsClient(made.address, held=client.held, versions=client.versions) as resuming,
+        XdsClient(made.address) as starting,
+    ):
+        made.publish("2", cluster("a"))
+        await resuming.subscribe(CLUSTER, "*")
+        await eventually(lambda: len(made.hub.proxies()) == 1)
+        await starting.subscribe(CLUSTER, "*")
+        await starting.until_holds(CLUSTER, "a")
+        made.publish("3", cluster("a"), cluster("b"), cluster("c"))
+        await starting.until_holds(CLUSTER, "a", "b", "c")
+        assert not resuming.received
+        made.hub.settle()
+        await synced(made, "3")
+        assert [set(response.resources) for response in resuming.received] == [{"c"}]
+        assert not resuming.received[0].removed
+
+
 async def test_slow_client_skips_to_the_newest_snapshot_and_delays_nobody() -> None:
     async with serving() as made, XdsClient(made.address) as quick, XdsClient(made.address, acknowledges=False) as slow:
         made.publish("1", cluster("a"))

@@ -37,6 +37,9 @@ from lateen.stores.protocol import Store
 
 _LOG = structlog.get_logger(__name__)
 
+SETTLE_SECONDS = 3.0
+"""After the first state. An agent tries again at least every second (`agent.attach.AttachTimes`)."""
+
 
 async def run_control_plane(
     settings: Settings,
@@ -75,6 +78,7 @@ async def run_control_plane(
                     group.create_task(publisher.publish()),
                     group.create_task(hub.run()),
                     group.create_task(_announce(plane, on_ready)),
+                    group.create_task(_settle(plane, hub)),
                 ]
                 group.create_task(serve_http(api_application(plane, loopback=_is_local(http)), http, stop))
                 local = _is_local(monitoring)
@@ -133,6 +137,13 @@ async def _announce(plane: RunningControlPlane, on_ready: Callable[[Listening], 
     _LOG.info("control plane ready", grpc=listening.grpc, http=listening.http, monitoring=listening.monitoring)
     if on_ready is not None:
         on_ready(listening)
+
+
+async def _settle(plane: RunningControlPlane, hub: Hub) -> None:
+    """Let the agents of an earlier control plane register again before proxies that run are told anything new."""
+    await plane.first_state()
+    await asyncio.sleep(SETTLE_SECONDS)
+    hub.settle()
 
 
 def read_mesh_config(file: Path | None) -> MeshConfig | None:
