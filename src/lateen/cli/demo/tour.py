@@ -33,6 +33,7 @@ from lateen.cli.demo.steps import FOUNDATION, JASON, STEPS, Step
 from lateen.cli.demo.stopping import Interrupted, until_interrupted
 from lateen.cli.demo.tally import Outcome, problems, table
 from lateen.cli.demo.traffic import Traffic, misbehave
+from lateen.cli.exits import Failure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,10 +202,14 @@ def _hints(mesh: Mesh, step: Step) -> Iterator[RenderableType]:
 
 def run(*, keep: bool, traffic: bool) -> int:
     """Run the demo in this terminal and return its exit code (see `lateen.cli.demo.demo`)."""
+    try:
+        folder = bookshop_folder()
+    except FileNotFoundError as error:
+        raise Failure(str(error), hint="install the wheel, or run from a checkout") from error
     watched = sys.stdin.isatty() and sys.stdout.isatty()
     demo = Demo(
         screen=Screen(),
-        folder=bookshop_folder(),
+        folder=folder,
         logs=Path(tempfile.mkdtemp(prefix="lateen-demo-")),
         keep=keep or watched,
         traffic=traffic,
