@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 
 from rich.console import Console, RenderableType
 from rich.live import Live
+from rich.text import Text
 
 from lateen.cli.demo.rendering import WIDTH
 
@@ -37,9 +38,9 @@ class Screen:
         return self._console.is_terminal
 
     def say(self, *what: RenderableType) -> None:
-        """Print things below each other."""
+        """Print things below each other; a text that must not be wrapped (a command to copy) stays one line."""
         for one in what:
-            self._console.print(one)
+            self._console.print(one, soft_wrap=isinstance(one, Text) and one.no_wrap)
 
     @asynccontextmanager
     async def live(self, render: Callable[[], RenderableType]) -> AsyncIterator[None]:
