@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -25,6 +26,7 @@ from lateen.agent.http1 import Http1Error, fetch
 from lateen.model.workloads import WorkloadRegistration
 
 _BLOCK = 16 * 1024
+_UNREACHABLE = "cannot reach the control plane"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,9 +130,10 @@ class Attachment:
             async with asyncio.timeout(self._times.connect):
                 reader, writer = await asyncio.open_connection(host, port)
         except TimeoutError:
-            return "the control plane does not answer"
+            return f"{_UNREACHABLE}: no answer in {self._times.connect:g} s"
         except OSError as error:
-            return f"cannot reach the control plane: {error.strerror or error}"
+            # asyncio's own text repeats the address; the system's says what happened.
+            return f"{_UNREACHABLE}: {os.strerror(error.errno) if error.errno and error.errno > 0 else error}"
         try:
             stream = AttachStream(host_port(host, port), token)
             ended = await _first(self._listen(stream, reader, writer), self._talk(stream, writer))
@@ -225,10 +228,11 @@ class Attachment:
         last, at = self._last_failure
         if reason != last or now - at >= self._times.remind:
             self._last_failure = (reason, now)
-            self._log.warning(
-                reason,
-                todo="start it with `lateen serve`, or pass --control-plane HOST:PORT; trying again until then",
-            )
+            if reason.startswith(_UNREACHABLE):
+                todo = "start it with `lateen serve`, or pass --control-plane HOST:PORT; trying again until then"
+                self._log.warning(reason, todo=todo)
+            else:
+                self._log.warning(reason, todo="trying again")
 
 
 async def _first(*jobs: Any) -> Ended | SpeaksHttp1:

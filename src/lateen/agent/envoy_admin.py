@@ -86,6 +86,10 @@ class EnvoyAdmin:
         """Close the listening sockets now; connections that are open go on."""
         await self._ask("/drain_listeners" + ("" if everything else "?inboundonly"), method="POST")
 
+    async def be_quiet(self) -> None:
+        """Log errors only from now on: what Envoy warns of while it is being stopped is no news."""
+        await self._ask("/logging?level=error", method="POST")
+
     def prometheus(self) -> AbstractAsyncContextManager[tuple[int, Any]]:
         """Open Envoy's metrics page: status and blocks. Errors rise to the caller."""
         return response(self.host, self.port, "/stats/prometheus")

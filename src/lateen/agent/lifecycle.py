@@ -357,6 +357,7 @@ class Agent:
 
     async def _stop_envoy(self) -> None:
         if self._envoy is not None:
+            await self._admin.be_quiet()
             await self._envoy.stop(ENVOY_STOP_SECONDS if not self._signals.hurry.is_set() else 0.5)
 
     def _read_token(self) -> str:

@@ -98,10 +98,13 @@ def http_proxy(settings: AgentSettings, address: OwnAddress) -> str:
 
 
 def expected_listeners(settings: AgentSettings, address: OwnAddress) -> frozenset[tuple[str, int]]:
-    """Return where Envoy must listen before the app may start."""
+    """Return where Envoy must listen before the app may start.
+
+    Not the upstreams: their listeners come when their services do, and two apps may well wait for each other.
+    """
     if settings.mode == GATEWAY:
         return frozenset()
-    ports = [port for port, _ in settings.ports] + [upstream.local_port for upstream in settings.upstreams]
+    ports = [port for port, _ in settings.ports]
     if settings.interception == PROXY:
         ports.append(address.ports.outbound)
     return frozenset((address.ip, port) for port in ports)

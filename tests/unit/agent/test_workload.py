@@ -78,8 +78,8 @@ def test_interception_none_offers_no_proxy(address: OwnAddress) -> None:
     assert workload.expected_listeners(settings, address) == {("127.64.1.2", 80)}
 
 
-def test_envoy_must_listen_for_services_upstreams_and_the_proxy_before_the_app_starts(address: OwnAddress) -> None:
-    assert {port for _, port in workload.expected_listeners(RUN, address)} == {9080, 7070, 19080, 15001}
+def test_app_waits_for_its_own_listeners_and_not_for_the_services_it_calls(address: OwnAddress) -> None:
+    assert {port for _, port in workload.expected_listeners(RUN, address)} == {9080, 7070, 15001}
     assert workload.expected_listeners(GATEWAY, address) == frozenset()
 
 

@@ -1,0 +1,41 @@
+"""Signals become two wishes: stop, and hurry."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from lateen.agent import signals
+from lateen.agent.signals import Signals
+
+
+async def test_first_signal_stops_and_is_remembered() -> None:
+    received = Signals()
+    received.received(signal.SIGINT)
+    assert received.stop.is_set()
+    assert not received.hurry.is_set()
+    assert received.number == signal.SIGINT
+
+
+async def test_echo_of_the_same_ctrl_c_does_not_hurry() -> None:
+    """A parent that passes Ctrl-C on must not turn one press into an impatient second one."""
+    received = Signals()
+    received.received(signal.SIGINT)
+    received.received(signal.SIGTERM)
+    assert not received.hurry.is_set()
+    assert received.number == signal.SIGINT
+
+
+async def test_later_signal_hurries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signals, "_SAME_SIGNAL_SECONDS", 0.0)
+    received = Signals()
+    received.received(signal.SIGTERM)
+    received.received(signal.SIGTERM)
+    assert received.hurry.is_set()
+
+
+async def test_closed_terminal_ends_the_app_and_does_not_make_it_reload() -> None:
+    received = Signals()
+    received.received(signal.SIGHUP)
+    assert received.number == signal.SIGTERM
