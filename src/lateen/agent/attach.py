@@ -219,7 +219,8 @@ class Attachment:
         if grpc_host in ("0.0.0.0", "::", ""):
             grpc_host = host
         self._address = (grpc_host, grpc_port)
-        self._log.info("the control plane's gRPC port is another", grpc=host_port(grpc_host, grpc_port))
+        self._log = self._log.bind(control_plane=host_port(grpc_host, grpc_port))
+        self._log.info("that was the control plane's HTTP port, this is its gRPC port")
         return ""
 
     def _report(self, reason: str) -> None:
