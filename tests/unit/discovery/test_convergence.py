@@ -216,6 +216,8 @@ class DeltaMachine(Machine):
 
 class StateOfTheWorldMachine(Machine):
     def new_session(self) -> StateOfTheWorld:
+        self.forgotten: set[str] = set()
+        """Routes that were gone in some snapshot since the client last got them."""
         return StateOfTheWorld()
 
     def ask(self, kind: str, names: set[str]) -> None:
@@ -244,9 +246,16 @@ class StateOfTheWorldMachine(Machine):
         held = {} if response.kind in FULL_SET else self.held.get(response.kind, {})
         held |= {r.name: r.version for r in response.resources if WILDCARD in wanted or r.name in wanted}
         self.held[response.kind] = held
+        if response.kind == ROUTE:
+            there = self.snapshot.resources.get(ROUTE, {}) if self.snapshot else {}
+            self.forgotten -= {resource.name for resource in response.resources if resource.name in there}
+
+    def publish(self, published: list[Resource]) -> None:
+        self.forgotten |= {name for name in NAMES if name not in {r.name for r in published if r.kind == ROUTE}}
+        super().publish(published)
 
     def is_forgotten(self, route: str) -> bool:
-        return self.snapshot is not None and route not in self.snapshot.resources[ROUTE]
+        return route in self.forgotten
 
     def expected(self, kind: str) -> dict[str, str]:
         expected = super().expected(kind)
