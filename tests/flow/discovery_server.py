@@ -100,9 +100,9 @@ async def serving(
         run.cancel()
 
 
-async def eventually(condition: Callable[[], object]) -> None:
+async def eventually(condition: Callable[[], object], deadline: float = 10) -> None:
     """Wait for a condition that nothing announces."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(deadline):
         while not condition():  # noqa: ASYNC110  there is no event for it
             await asyncio.sleep(0.001)
 

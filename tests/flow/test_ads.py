@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from flow.discovery_server import Handmade, cluster, endpoints, eventually, serving
 from flow.xds_client import NODE_ID, Variant, XdsClient
 from lateen.discovery.ledger import TypeStatus
+from lateen.discovery.protocol import StateOfTheWorld
 from lateen.discovery.server import Limits, serve
 from lateen.discovery.wire import MAX_NAMES
 from lateen.envoy.resources import CLUSTER, ENDPOINT, LISTENER, TYPE_PREFIX, make_resource
@@ -283,3 +285,31 @@ async def test_taken_port_is_an_os_error() -> None:
         with pytest.raises(OSError, match="cannot listen on"):
             async with serve(made.hub, [made.address]):
                 pass
+
+
+async def test_bug_in_one_stream_ends_that_stream_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving() as made, XdsClient(made.address) as good, XdsClient(made.address, "sotw") as unlucky:
+        made.publish("1", cluster("a"))
+        monkeypatch.setattr(StateOfTheWorld, "on_request", lambda *_: 1 / 0)
+        await good.subscribe(CLUSTER, "*")
+        await unlucky.subscribe(CLUSTER, "*")
+        await unlucky.until_ended()
+        assert unlucky.ended == "INTERNAL"
+        assert "a bug in the control plane" in unlucky.details
+        made.publish("2", cluster("b"))
+        await good.until_holds(CLUSTER, "b")
+        assert len(made.hub.proxies()) == 1
+
+
+async def test_shutdown_ends_every_stream_and_leaves_no_task() -> None:
+    before = asyncio.all_tasks()
+    async with serving() as made:
+        made.publish("1", cluster("a"))
+        client = XdsClient(made.address)
+        await client.__aenter__()
+        await client.subscribe(CLUSTER, "*")
+        await client.until_received()
+    await client.until_ended()
+    await eventually(lambda: not made.hub.proxies())
+    await client.__aexit__()
+    await eventually(lambda: asyncio.all_tasks() <= before)

@@ -43,6 +43,7 @@ def proxy_from_node(node: Node) -> Proxy:
         capability=_capability(node),
         dns_domain=domain.removeprefix(f"{namespace}.svc.") or "cluster.local",
         port_map=_port_map(_mapping(ours, "portMap")),
+        privileged=ours.get("unprivileged") is not True,
         upstreams=_upstreams(ours.get("upstreams", [])),
     )
 

@@ -38,6 +38,8 @@ _OPTIONS = [
     # A restart brings every proxy back at once; above these, gRPC drops new streams.
     ("grpc.server.max_pending_requests", 100_000),
     ("grpc.server.max_pending_requests_hard_limit", 100_000),
+    # Nor may one wait only 30 seconds (gRPC's default) for its turn in such a burst: it would be cancelled.
+    ("grpc.server_max_unrequested_time_in_server", 300),
     # A proxy whose host vanished without closing its connection is noticed within 40 seconds.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
