@@ -96,9 +96,11 @@ class DescriptorHook(BuildHookInterface):  # type: ignore[type-arg, misc]
 
     PLUGIN_NAME = "custom"
 
-    def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002  the hook protocol
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Write the file; its absence from git is why this runs for every build."""
         if self.target_name == "sdist":
             return
         target = Path(self.root) / "src" / "lateen" / "envoy" / "descriptors.binpb"
         target.write_bytes(descriptor_set())
+        if version == "standard":  # an editable install finds them in the checkout
+            build_data["force_include"]["examples/bookshop"] = "lateen/examples/bookshop"

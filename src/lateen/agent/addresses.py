@@ -60,8 +60,8 @@ class OwnAddress:
     ready_socket: socket.socket
 
     @property
-    def admin_ip(self) -> str:
-        """The admin page stays on the loopback even when the workload is reachable from outside."""
+    def private_ip(self) -> str:
+        """Admin page and outbound proxy stay on the loopback even when the workload is reachable from outside."""
         return self.ip if ip_address(self.ip).is_loopback else LOOPBACK
 
     def close(self) -> None:

@@ -40,7 +40,7 @@ from lateen.agent.settings import GATEWAY, RUN, SIDECAR, AgentSettings
 from lateen.agent.shutdown import Cause, Stage
 from lateen.agent.signals import Signals
 from lateen.agent.status import Status, StatusServer
-from lateen.envoy.bootstrap import bootstrap
+from lateen.envoy.bootstrap import BootstrapSettings, bootstrap
 
 LEAVE_SECONDS = 6.0
 ENVOY_STOP_SECONDS = 5.0
@@ -109,8 +109,8 @@ class Agent:
             self._reserved = ()
             offered = declared
         self._offered = dict(zip(declared, offered, strict=True))
-        self._unprivileged = settings.mode == GATEWAY and not can_bind_privileged(address.ip)
-        self._admin = EnvoyAdmin(host=address.admin_ip, port=address.ports.admin)
+        self._privileged = settings.mode != GATEWAY or can_bind_privileged(address.ip)
+        self._admin = EnvoyAdmin(host=address.private_ip, port=address.ports.admin)
         self._attachment = Attachment(
             settings.control_plane,
             workload.registration(settings, address.ip, self._offered),
@@ -169,10 +169,13 @@ class Agent:
         self._spawn(group, self._attachment.run())
         name = await self._attachment.named()
         self._unready = "waiting for envoy"
+        bootstrapped = workload.bootstrap_settings(
+            settings, name, self._address, self._attachment.control_plane, privileged=self._privileged
+        )
         supervisor = EnvoySupervisor(
             EnvoyOptions(
                 binary=binary,
-                config=self._write_bootstrap(folder, name),
+                config=_write_bootstrap(folder, bootstrapped),
                 log_level=settings.envoy_log_level,
                 concurrency=settings.concurrency,
                 drain_seconds=settings.drain_seconds,
@@ -186,7 +189,7 @@ class Agent:
         if settings.print_addresses:
             bound = gateway_ports(
                 tuple(at for at in await self._admin.listeners() if at.port != self._address.ports.prometheus),
-                workload.gateway_port_map(settings, self._address, unprivileged=self._unprivileged),
+                workload.gateway_port_map(bootstrapped.proxy),
             )
             sys.stdout.write(workload.addresses_line(settings, name, self._address, bound) + "\n")
             sys.stdout.flush()
@@ -200,16 +203,6 @@ class Agent:
         else:
             self._unready = "the app does not accept connections yet"
             self._spawn(group, self._follow_app())
-
-    def _write_bootstrap(self, folder: Path, name: str) -> Path:
-        made = bootstrap(
-            workload.bootstrap_settings(
-                self._settings, name, self._address, self._attachment.control_plane, unprivileged=self._unprivileged
-            )
-        )
-        config = folder / "envoy.json"
-        config.write_text(json.dumps(made))
-        return config
 
     async def _proxy_serves(self) -> None:
         """Wait until Envoy is live and listens where it must.
@@ -375,3 +368,9 @@ class Agent:
 
 async def _finished(app: Child) -> None:
     await app.exit_code()
+
+
+def _write_bootstrap(folder: Path, settings: BootstrapSettings) -> Path:
+    config = folder / "envoy.json"
+    config.write_text(json.dumps(bootstrap(settings)))
+    return config

@@ -14,12 +14,9 @@ from lateen.agent.addresses import OwnAddress, host_port
 from lateen.agent.settings import GATEWAY, PROXY, AgentSettings
 from lateen.agent.status import METRICS_PATH, READY_PATH
 from lateen.envoy.bootstrap import BootstrapSettings
-from lateen.model.proxies import Interception, Proxy, ProxyType
+from lateen.model.proxies import PRIVILEGED_PORTS, Interception, Proxy, ProxyType
 from lateen.model.services import Locality
 from lateen.model.workloads import WorkloadPort, WorkloadRegistration
-
-_PRIVILEGED_SHIFT = 8000
-_USUAL_GATEWAY_PORTS = {80: 8080, 443: 8443}
 
 
 def registration(settings: AgentSettings, address: str, app_ports: Mapping[int, int]) -> WorkloadRegistration:
@@ -47,19 +44,13 @@ def with_app_ports(registered: WorkloadRegistration, app_ports: Mapping[int, int
     return replace(registered, ports=ports)
 
 
-def port_map(settings: AgentSettings, address: OwnAddress, *, unprivileged: bool) -> dict[int, int]:
-    """Return declared port -> port to bind.
-
-    A gateway that may not bind ports below 1024 moves them (80 to 8080, 443 to 8443, others up by 8000); what the user
-    mapped stands.
-    """
-    if settings.mode != GATEWAY:
-        return address.ports.moved()
-    return (_USUAL_GATEWAY_PORTS if unprivileged else {}) | dict(settings.port_map)
+def port_map(settings: AgentSettings, address: OwnAddress) -> dict[int, int]:
+    """Return declared port -> port to bind: what the user mapped, or what shares an address had to move."""
+    return dict(settings.port_map) if settings.mode == GATEWAY else address.ports.moved()
 
 
 def bootstrap_settings(
-    settings: AgentSettings, name: str, address: OwnAddress, control_plane: tuple[str, int], *, unprivileged: bool
+    settings: AgentSettings, name: str, address: OwnAddress, control_plane: tuple[str, int], *, privileged: bool
 ) -> BootstrapSettings:
     """Return what Envoy's bootstrap is made of. Labels are those that the workload's endpoints carry."""
     labels = dict(settings.labels)
@@ -78,13 +69,13 @@ def bootstrap_settings(
             network=settings.network,
             locality=Locality.parse(settings.locality),
             interception=Interception.NONE,
-            port_map=port_map(settings, address, unprivileged=unprivileged),
+            port_map=port_map(settings, address),
+            privileged=privileged,
             upstreams=settings.upstreams,
         ),
         service=settings.service or settings.name,
         control_plane=control_plane,
-        unprivileged=unprivileged and settings.mode == GATEWAY,
-        admin_address=address.admin_ip,
+        admin_address=address.private_ip,
         admin_port=address.ports.admin,
         prometheus_port=address.ports.prometheus,
     )
@@ -94,7 +85,7 @@ def http_proxy(settings: AgentSettings, address: OwnAddress) -> str:
     """Return the URL of the explicit outbound proxy; empty when the app is not to use it."""
     if settings.mode == GATEWAY or settings.interception != PROXY:
         return ""
-    return f"http://{host_port(address.ip, address.ports.outbound)}"
+    return f"http://{host_port(address.private_ip, address.ports.outbound)}"
 
 
 def expected_listeners(settings: AgentSettings, address: OwnAddress) -> frozenset[tuple[str, int]]:
@@ -104,10 +95,10 @@ def expected_listeners(settings: AgentSettings, address: OwnAddress) -> frozense
     """
     if settings.mode == GATEWAY:
         return frozenset()
-    ports = [port for port, _ in settings.ports]
+    found = {(address.ip, port) for port, _ in settings.ports}
     if settings.interception == PROXY:
-        ports.append(address.ports.outbound)
-    return frozenset((address.ip, port) for port in ports)
+        found.add((address.private_ip, address.ports.outbound))
+    return frozenset(found)
 
 
 def addresses_line(
@@ -123,14 +114,13 @@ def addresses_line(
     if url := http_proxy(settings, address):
         line["http_proxy"] = url
     line |= {
-        "admin": host_port(address.admin_ip, ports.admin),
+        "admin": host_port(address.private_ip, ports.admin),
         "ready": f"http://{host_port(ip, ports.ready)}{READY_PATH}",
         "metrics": f"http://{host_port(ip, ports.metrics)}{METRICS_PATH}",
     }
     return json.dumps(line)
 
 
-def gateway_port_map(settings: AgentSettings, address: OwnAddress, *, unprivileged: bool) -> dict[int, int]:
-    """Return the whole map for reading bound ports backwards, the +8000 rule included."""
-    shifted = {port: port + _PRIVILEGED_SHIFT for port in range(1, 1024)} if unprivileged else {}
-    return shifted | port_map(settings, address, unprivileged=unprivileged)
+def gateway_port_map(proxy: Proxy) -> dict[int, int]:
+    """Return declared -> bound for reading bound ports backwards."""
+    return {port: proxy.bound_port(port) for port in (*range(1, PRIVILEGED_PORTS), *proxy.port_map)}

@@ -62,8 +62,6 @@ class BootstrapSettings:
     """Short service name, or the gateway's name; with the namespace it becomes `node.cluster`."""
     control_plane: tuple[str, int]
     """Host (IP or DNS name) and port of the control plane's gRPC server."""
-    unprivileged: bool = False
-    """Ports below 1024 cannot be bound: the control plane binds p + 8000 for those without an entry in the map."""
     admin_address: str = ""
     """Where the admin page binds; empty means the proxy's own address."""
     admin_port: int = ADMIN_PORT
@@ -152,7 +150,7 @@ def _node(settings: BootstrapSettings) -> dict[str, Any]:
             "INSTANCE_IPS": ",".join(proxy.addresses),
             "LATEEN": {
                 "portMap": {str(port): bound for port, bound in sorted(proxy.port_map.items())},
-                "unprivileged": settings.unprivileged,
+                "unprivileged": not proxy.privileged,
                 "upstreams": [
                     {"host": upstream.host, "port": upstream.port, "localPort": upstream.local_port}
                     for upstream in proxy.upstreams

@@ -62,8 +62,12 @@ def _proxy_listener(view: View) -> Fields:
         dynamic_forward_proxy=True,
     )
     chain = filter_chain([http_connection_manager(settings, view.defaults)])
-    port = view.state.mesh_config.proxy_listen_port
-    return bound_listener(names.HTTP_PROXY, view.proxy.addresses[0], port, direction=OUTBOUND, chains=[chain])
+    return bound_listener(names.HTTP_PROXY, *_proxy_address(view), direction=OUTBOUND, chains=[chain])
+
+
+def _proxy_address(view: View) -> tuple[str, int]:
+    """Return where the proxy listener is: on an address that other hosts reach it would be an open proxy."""
+    return view.proxy.private_address, view.proxy.bound_port(view.state.mesh_config.proxy_listen_port)
 
 
 # --- virtual hosts -------------------------------------------------------------------------------------------
@@ -83,7 +87,7 @@ def _virtual_hosts(view: View) -> list[Fields]:
 
 def _itself(view: View, domains: Domains) -> Fields:
     """Return the virtual host of the proxy's own address: passed on, such a request would come back for ever."""
-    own = names.host_and_port(view.proxy.addresses[0], view.state.mesh_config.proxy_listen_port)
+    own = names.host_and_port(*_proxy_address(view))
     message = "This is Lateen's HTTP proxy: set http_proxy to this address, do not call it.\n"
     route: Fields = {
         "name": names.BLOCK_ALL,
@@ -164,7 +168,7 @@ def _upstream_resources(view: View, upstream: Upstream, routed: set[str]) -> Ite
 
 
 def _upstream_listener(view: View, upstream: Upstream, service: Service, port: ServicePort, route: str) -> Resource:
-    address = view.proxy.addresses[0]
+    address = view.proxy.private_address
     name = names.listener(address, upstream.local_port)
     chains: list[Fields] = []
     protocol = port.protocol

@@ -85,7 +85,7 @@ def _port_resources(made: _Gateway, port: GatewayPort) -> Iterator[Resource]:
         return
     proxy = made.view.proxy
     address = port.bind or (proxy.addresses[0] if proxy.addresses else names.WILDCARD_ADDRESS)
-    bound_port = proxy.port_map.get(port.port, port.port)
+    bound_port = proxy.bound_port(port.port)
     listener = bound_listener(name, address, bound_port, direction=OUTBOUND, chains=chains)
     needs_tls = port.kind not in (ServerKind.HTTP, ServerKind.TCP)
     add_inspectors(listener, tls=needs_tls, http=False, detection_timeout=made.view.detection_timeout)

@@ -29,6 +29,7 @@ class Scope:
     inbound: tuple[tuple[str, int, int, int], ...]
     """Host, service port, port and application port of what an intercepted workload serves."""
     port_map: tuple[tuple[int, int], ...]
+    privileged: bool
     upstreams: tuple[Upstream, ...]
 
 
@@ -49,5 +50,6 @@ def scope_of(state: MeshState, proxy: Proxy) -> Scope:
             (item.service.host, item.port.number, item.endpoint.port, item.endpoint.app_port) for item in inbound
         ),
         port_map=tuple(sorted(proxy.port_map.items())),
+        privileged=proxy.privileged,
         upstreams=proxy.upstreams,
     )

@@ -8,8 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from ipaddress import ip_address
 
 from lateen.model.services import Locality
+
+PRIVILEGED_PORTS = 1024
+UNPRIVILEGED_SHIFT = 8000
 
 
 class ProxyType(Enum):
@@ -67,13 +71,26 @@ class Proxy:
     capability: Capability = Capability.ENVOY
     dns_domain: str = "cluster.local"
     port_map: Mapping[int, int] = field(default_factory=dict)
-    """Gateways: declared port -> port to bind (80 -> 8080 without the privilege to bind 80)."""
+    """Declared port -> port to bind."""
+    privileged: bool = True
+    """Whether it may bind ports below 1024; if not, those that `port_map` lacks are bound 8000 higher."""
     upstreams: tuple[Upstream, ...] = ()
 
     @property
     def id(self) -> str:
         """`reviews-v2-1.default`: how commands name a proxy."""
         return f"{self.name}.{self.namespace}"
+
+    @property
+    def private_address(self) -> str:
+        """Where listeners bind that are for its own application: never an address that other hosts reach."""
+        own = self.addresses[0] if self.addresses else ""
+        return own if own and ip_address(own).is_loopback else "127.0.0.1"
+
+    def bound_port(self, declared: int) -> int:
+        """Return the port to bind for a declared one: 80 -> 8080 without the privilege to bind 80."""
+        shift = 0 if self.privileged or declared >= PRIVILEGED_PORTS else UNPRIVILEGED_SHIFT
+        return self.port_map.get(declared, declared + shift)
 
     @property
     def node_id(self) -> str:

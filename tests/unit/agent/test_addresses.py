@@ -63,7 +63,7 @@ def test_address_where_a_service_port_is_taken_is_skipped() -> None:
 
 @pytest.mark.parametrize("port", [15000, 15001, 15020, 15021, 15090, 9080])
 def test_given_address_with_a_port_in_use_is_refused_with_its_name(port: int) -> None:
-    ip = "127.99.3.4"
+    ip = f"127.99.{port % 251}.4"  # of its own: the cases run side by side
     with listen(ip, port), pytest.raises(StartError, match=f"port in use: {ip}:{port} is taken"):
         take_address(ip, (9080,))
     take_address(ip, (9080,)).close()
@@ -101,7 +101,7 @@ def test_systems_without_a_loopback_block_share_one_address(monkeypatch: pytest.
 def test_admin_stays_on_the_loopback() -> None:
     with socket.socket() as one, socket.socket() as two:
         outside = addresses.OwnAddress(ip="192.0.2.1", ports=addresses.OwnPorts(), metrics_socket=one, ready_socket=two)
-        assert outside.admin_ip == "127.0.0.1"
+        assert outside.private_ip == "127.0.0.1"
 
 
 def test_app_ports_are_distinct_and_skip_what_is_taken_on_any_address() -> None:

@@ -84,7 +84,7 @@ def test_app_waits_for_its_own_listeners_and_not_for_the_services_it_calls(addre
 
 
 def test_node_labels_are_those_of_the_endpoints(address: OwnAddress) -> None:
-    made = workload.bootstrap_settings(RUN, "reviews-v2-1", address, ("127.0.0.1", 15010), unprivileged=False)
+    made = workload.bootstrap_settings(RUN, "reviews-v2-1", address, ("127.0.0.1", 15010), privileged=True)
     assert made.proxy.labels == {"app": "reviews", "version": "v2"}
     assert made.proxy.type is ProxyType.SIDECAR
     assert made.service == "reviews"
@@ -92,33 +92,30 @@ def test_node_labels_are_those_of_the_endpoints(address: OwnAddress) -> None:
 
 def test_own_labels_win_over_implied_ones(address: OwnAddress) -> None:
     settings = AgentSettings(mode="sidecar", service="a", version="v1", labels={"app": "b", "version": "x"})
-    made = workload.bootstrap_settings(settings, "a-v1-1", address, ("127.0.0.1", 15010), unprivileged=False)
+    made = workload.bootstrap_settings(settings, "a-v1-1", address, ("127.0.0.1", 15010), privileged=True)
     assert made.proxy.labels == {"app": "b", "version": "x"}
 
 
 def test_gateway_has_only_its_own_labels(address: OwnAddress) -> None:
-    made = workload.bootstrap_settings(GATEWAY, "ingress", address, ("127.0.0.1", 15010), unprivileged=False)
+    made = workload.bootstrap_settings(GATEWAY, "ingress", address, ("127.0.0.1", 15010), privileged=True)
     assert made.proxy.labels == {"istio": "ingressgateway"}
     assert made.proxy.type is ProxyType.GATEWAY
 
 
 @pytest.mark.parametrize(
-    ("unprivileged", "given", "expected"),
+    ("privileged", "given", "expected"),
     [
-        (True, {}, {80: 8080, 443: 8443}),
-        (True, {80: 9000, 31400: 31400}, {80: 9000, 443: 8443, 31400: 31400}),
-        (False, {}, {}),
-        (False, {80: 9000}, {80: 9000}),
+        (False, {}, {80: 8080, 443: 8443, 143: 8143}),
+        (False, {80: 9000, 31400: 31401}, {80: 9000, 443: 8443, 31400: 31401}),
+        (True, {}, {80: 80, 443: 443}),
+        (True, {80: 9000}, {80: 9000, 443: 443}),
     ],
 )
-def test_gateway_port_map(
-    address: OwnAddress, unprivileged: bool, given: dict[int, int], expected: dict[int, int]
+def test_bound_ports_of_a_gateway_read_back(
+    address: OwnAddress, privileged: bool, given: dict[int, int], expected: dict[int, int]
 ) -> None:
     """Ports move only where they must, and the user's map stands."""
     settings = AgentSettings(mode="gateway", name="ingress", port_map=given)
-    assert workload.port_map(settings, address, unprivileged=unprivileged) == expected
-
-
-def test_ports_beyond_the_map_are_read_back_by_the_rule(address: OwnAddress) -> None:
-    read = workload.gateway_port_map(GATEWAY, address, unprivileged=True)
-    assert (read[80], read[443], read[143]) == (8080, 8443, 8143)
+    made = workload.bootstrap_settings(settings, "ingress", address, ("127.0.0.1", 15010), privileged=privileged)
+    read = workload.gateway_port_map(made.proxy)
+    assert {port: read[port] for port in expected} == expected

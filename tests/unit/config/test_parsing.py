@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lateen.config.documents import read_documents
@@ -321,7 +321,6 @@ SHAPES = st.recursive(
 )
 
 
-@settings(max_examples=40)
 @given(
     st.sampled_from(["VirtualService", "DestinationRule", "Gateway", "ServiceEntry", "WorkloadEntry", "Sidecar"]),
     SHAPES,
@@ -337,7 +336,6 @@ def test_no_shape_makes_parsing_raise(kind: str, metadata: object, spec: object)
 WEIGHTS = st.lists(st.integers(0, 100), min_size=1, max_size=4).filter(lambda weights: sum(weights) > 0)
 
 
-@settings(max_examples=30)
 @given(
     WEIGHTS,
     st.sampled_from(["1s", "250ms", "1h"]),

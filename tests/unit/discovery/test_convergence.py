@@ -265,7 +265,7 @@ class StateOfTheWorldMachine(Machine):
         return {name: held for name, held in self.held.get(kind, {}).items() if name not in expected} | expected
 
 
-_SETTINGS = settings(max_examples=30, stateful_step_count=25, deadline=None)
+_SETTINGS = settings(stateful_step_count=25)
 
 TestDelta = DeltaMachine.TestCase
 TestDelta.settings = _SETTINGS

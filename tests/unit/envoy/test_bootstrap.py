@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,10 @@ def made(control_plane: tuple[str, int] = ("127.0.0.1", 15010), **extra: object)
 
 
 def test_node_says_who_it_is_in_istio_words() -> None:
-    node = made(unprivileged=True)["node"]
+    unprivileged = replace(SIDECAR, privileged=False)
+    node = bootstrap(BootstrapSettings(proxy=unprivileged, service="reviews", control_plane=("127.0.0.1", 15010)))[
+        "node"
+    ]
     assert node == {
         "id": "sidecar~127.64.1.2~reviews-v2-1.shop~shop.svc.cluster.local",
         "cluster": "reviews.shop",

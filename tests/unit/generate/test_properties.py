@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lateen.config import networking as n
@@ -209,7 +209,7 @@ def mesh_of(objects: list[ConfigObject[Any]], *, registry_only: bool = False) ->
     return build_state(objects, (), MeshConfig(outbound_traffic_policy=MeshOutboundTrafficPolicy(mode=mode)))
 
 
-every_mesh = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+every_mesh = settings()
 
 
 @every_mesh

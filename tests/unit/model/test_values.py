@@ -58,3 +58,17 @@ def test_a_registration_is_plain_json() -> None:
     again = json.loads(json.dumps(made.to_json()))
     assert again["ports"] == [{"port": 9080, "protocol": "http", "name": "", "app_port": 0}]
     assert again["service"] == "reviews"
+
+
+@pytest.mark.parametrize(
+    ("addresses", "private"),
+    [((), "127.0.0.1"), (("127.64.0.9",), "127.64.0.9"), (("10.0.0.1",), "127.0.0.1"), (("::1",), "::1")],
+)
+def test_what_is_for_the_own_app_only_never_binds_a_reachable_address(addresses: tuple[str, ...], private: str) -> None:
+    proxy = Proxy(type=ProxyType.SIDECAR, name="a", namespace="default", addresses=addresses)
+    assert proxy.private_address == private
+
+
+def test_ports_move_by_the_map_or_for_lack_of_privilege() -> None:
+    proxy = Proxy(type=ProxyType.GATEWAY, name="a", namespace="default", port_map={80: 9000}, privileged=False)
+    assert [proxy.bound_port(port) for port in (80, 443, 1023, 1024, 31400)] == [9000, 8443, 9023, 1024, 31400]

@@ -199,4 +199,4 @@ class Attachments(RuleBasedStateMachine):
 
 
 TestAttachments = Attachments.TestCase
-TestAttachments.settings = settings(max_examples=60, stateful_step_count=20, deadline=None)
+TestAttachments.settings = settings(stateful_step_count=20)
