@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from lateen.agent.attach_protocol import AttachEvent, AttachStream, Ended, Refused
@@ -43,23 +43,16 @@ class AttachedWorkload:
 
     def drain(self) -> None:
         """Read the replies that are there."""
-        self._socket.setblocking(False)
-        try:
+        with suppress(BlockingIOError):
             while True:
-                self._receive()
-        except BlockingIOError:
-            pass
-        finally:
-            self._socket.setblocking(True)
+                self._receive(socket.MSG_DONTWAIT)
 
-    def _receive(self) -> list[AttachEvent]:
-        events = self._stream.receive(self._socket.recv(65536))
+    def _receive(self, flags: int = 0) -> list[AttachEvent]:
+        events = self._stream.receive(self._socket.recv(65536, flags))
         for event in events:
             assert not isinstance(event, Ended | Refused), event
         if content := self._stream.data_to_send():
-            self._socket.setblocking(True)
             self._socket.sendall(content)
-            self._socket.setblocking(False)
         return events
 
     def close(self) -> None:

@@ -1,18 +1,64 @@
-"""`make bench`: run every benchmark, write bench/results/TIME.json and .md, print the table."""
+"""`make bench`: run the benchmarks, write bench/results/TIME.json and .md, print the table.
+
+    python bench/run.py [--quick] [--only generation,serving,envoy,latency,agent]
+
+Parts of `serving` may be chosen as `serving:storm`. Nothing is asserted: figures of a busy machine are not a verdict.
+"""
 
 from __future__ import annotations
 
+import argparse
+import asyncio
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import agent_rss
 import config_latency
-from report import write
+import envoy_memory
+import generation
+import serving
+from report import Figure, figure, write
+
+PARTS = ("generation", "serving", "envoy", "latency", "agent")
+
+
+def measure(part: str, details: Sequence[str], *, quick: bool) -> list[Figure]:
+    """Return the figures of one part."""
+    match part:
+        case "generation":
+            return generation.measure(quick=quick, only=details)
+        case "serving":
+            return serving.measure(quick=quick, only=details or serving.PARTS)
+        case "envoy":
+            return envoy_memory.measure(quick=quick)
+        case "latency":
+            return config_latency.measure(proxies=2 if quick else 5, rounds=5 if quick else 20)
+        case _:
+            found = asyncio.run(agent_rss.measure(2 if quick else 5))
+            return [
+                figure("memory of an agent", f"{name} {kind}", "MB", [kilobytes / 1024])
+                for name, sizes in found.items()
+                for kind, kilobytes in sizes.items()
+            ]
 
 
 def main() -> None:
-    figures = [*config_latency.measure()]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="small meshes and few runs: does it work, not how fast")
+    parser.add_argument("--only", default=",".join(PARTS), help="parts, separated by commas")
+    chosen = parser.parse_args()
+    wanted: dict[str, list[str]] = {}
+    for word in chosen.only.split(","):
+        part, _, detail = word.partition(":")
+        if part not in PARTS:
+            parser.error(f"unknown part {part!r}: one of {', '.join(PARTS)}")
+        wanted.setdefault(part, []).extend([detail] if detail else [])
+    figures: list[Figure] = []
+    for part, details in wanted.items():
+        figures += measure(part, details, quick=chosen.quick)
     print(write(figures))
 
 

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,8 +170,8 @@ def one_change(here: Serving, what: str, kind: str, change: Callable[[int], floa
     ]
 
 
-def changes(here: Serving, *, rounds: int = 5) -> list[Figure]:
-    """Return one endpoint by file, one endpoint by registration, one VirtualService."""
+def changes(here: Serving, *, rounds: int = 5) -> Iterator[Figure]:
+    """Yield one endpoint by file, one endpoint by registration, one VirtualService."""
 
     def endpoint(number: int) -> float:
         return here.save("one.json", one_service(f"10.3.1.{number}"))
@@ -179,8 +179,8 @@ def changes(here: Serving, *, rounds: int = 5) -> list[Figure]:
     def rule(number: int) -> float:
         return here.save("rule.json", rewriting_rule(1, f"/{number}"))
 
-    rows = one_change(here, "one endpoint changes (file)", "EDS", endpoint, rounds)
-    rows += one_change(here, "one VirtualService changes (file)", "RDS", rule, rounds)
+    yield from one_change(here, "one endpoint changes (file)", "EDS", endpoint, rounds)
+    yield from one_change(here, "one VirtualService changes (file)", "RDS", rule, rounds)
     with attached_workloads(here.mesh.grpc, 1) as (workload,):
 
         def registration(number: int) -> float:
@@ -188,8 +188,7 @@ def changes(here: Serving, *, rounds: int = 5) -> list[Figure]:
             workload.change(number)
             return now
 
-        rows += one_change(here, "one endpoint changes (registration)", "EDS", registration, rounds)
-    return rows
+        yield from one_change(here, "one endpoint changes (registration)", "EDS", registration, rounds)
 
 
 def churn(here: Serving, rate: int, seconds: float) -> list[Figure]:
@@ -321,9 +320,10 @@ def measure(*, quick: bool = False, only: Sequence[str] = PARTS) -> list[Figure]
     """Return the rows of the parts chosen."""
     made: list[Figure] = []
 
-    def take(rows: list[Figure]) -> None:
-        show(rows)
-        made.extend(rows)
+    def take(rows: Iterable[Figure]) -> None:
+        for row in rows:
+            show([row])
+            made.append(row)
 
     small, large = Size(proxies=50, services=200), Size(proxies=1000, services=1000)
     size = small if quick else large
