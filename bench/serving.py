@@ -127,11 +127,17 @@ def storm(size: Size) -> list[Figure]:
 
 
 def connected(here: Serving) -> list[Figure]:
-    cpu, memory = cpu_seconds(here.pid), memory_mb(here.pid)
+    with fleets.fleet() as first:
+        # What generation takes is there before and after; the scope itself goes with its only proxy.
+        first("connect", port=here.mesh.grpc, count=1)
+        first("wait", what="everything", seconds=LONGEST)
+        memory = memory_mb(here.pid)
+    cpu = cpu_seconds(here.pid)
     answer = here.connect()
     cpu = cpu_seconds(here.pid) - cpu
     highest = memory_mb(here.pid, "VmHWM")
     size = here.size
+    heights = f"with one proxy {memory:.0f}, highest {highest:.0f}"
     note = (
         f"server CPU {cpu:.2f} s, client CPU {answer['cpu']:.1f} s, {answer['bytes'] / 1e6:.1f} MB, "
         f"{load()}{incomplete(answer)}"
@@ -141,8 +147,10 @@ def connected(here: Serving) -> list[Figure]:
     return [
         figure("connect storm", str(size), "s", [answer["last"] - answer["begun"]], note),
         figure("connect storm: server CPU", str(size), "s", [cpu]),
-        figure("connect storm: server RSS", str(size), "MB", [after], f"before {memory:.0f}, highest {highest:.0f}"),
-        figure("connect storm: RSS by proxy", str(size), "kB", [each], "all growth divided by proxies"),
+        figure(
+            "connect storm: server RSS", str(size), "MB", [after], f"with one proxy {memory:.0f}, highest {highest:.0f}"
+        ),
+        figure("connect storm: RSS by proxy", str(size), "kB", [each], "growth since one proxy was connected"),
     ]
 
 
@@ -258,7 +266,8 @@ def staleness(
 
 def restart(here: Serving) -> list[Figure]:
     """Return how long proxies are without a control plane that starts again, and what they are sent anew."""
-    here.fleet("quiet", seconds=0.5)
+    # Workloads of the rows before are gone after their grace, which is 5 s.
+    here.fleet("quiet", seconds=6, at_most=20)
     here.fleet("mark")
     here.mesh.control_plane.stop()
     begun = time.monotonic()
@@ -271,7 +280,10 @@ def restart(here: Serving) -> list[Figure]:
     synced = here.fleet("wait", what="EDS", seconds=LONGEST)
     after = here.fleet("quiet", seconds=1)
     cpu, memory = cpu_seconds(here.pid), memory_mb(here.pid)
-    sent = f"sent since the stop: {after['resources']} in {after['bytes'] / 1000:.0f} kB, one endpoint had changed"
+    sent = (
+        f"sent since the stop: {after['resources']}, removed {after['removed']}, {after['bytes'] / 1000:.0f} kB; "
+        "one endpoint had changed"
+    )
     size = str(here.size)
     return [
         figure("restart: ready", size, "s", [ready - begun], "start of the process to /readyz"),
@@ -289,21 +301,17 @@ def slope(points: Sequence[tuple[float, float]]) -> float:
     return sum((x - mean_x) * (y - mean_y) for x, y in points) / spread
 
 
-def growth(sizes: Sequence[Size], axis: str) -> list[Figure]:
-    """Return each row at each size, and for each the slope along `services` or `proxies`."""
-    rows: list[Figure] = []
+def growth(sizes: Sequence[Size], axis: str) -> Iterator[Figure]:
+    """Yield each row at each size, and for each the slope along `services` or `proxies`."""
     points: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for size in sizes:
         with serving(size) as here:
-            made = [*connected(here), *changes(here, rounds=3)]
-        show(made)
-        rows += made
-        for row in made:
-            points.setdefault((row.benchmark, row.unit), []).append((getattr(size, axis), row.median))
-    return rows + [
-        figure(f"slope of {name}", f"by 1000 {axis}", unit, [slope(found) * 1000], f"{len(found)} points: {found}")
-        for (name, unit), found in points.items()
-    ]
+            for row in (*connected(here), *changes(here, rounds=3)):
+                points.setdefault((row.benchmark, row.unit), []).append((getattr(size, axis), row.median))
+                yield row
+    for (name, unit), found in points.items():
+        shown = ", ".join(f"{x}: {y:.3g}" for x, y in found)
+        yield figure(f"slope of {name}", f"by 1000 {axis}", unit, [slope(found) * 1000], shown)
 
 
 # --- choosing ------------------------------------------------------------------------------------------------

@@ -307,6 +307,8 @@ class Proxy(asyncio.Protocol):
             self._missing[kind] = fleet.once("left", (left, body.answered), lambda: left - body.answered)
         if body.follows:
             self._follow(FOLLOWED_BY[kind], body.follows)
+        if kind == "CDS" and body.removed:
+            self._forget("EDS", body.removed)
         fleet.progress.set()
 
     def _follow(self, kind: str, names: frozenset[str]) -> None:
@@ -319,6 +321,13 @@ class Proxy(asyncio.Protocol):
             missing = self._missing.get(kind, frozenset())
             self._missing[kind] = once("missing", (new, missing), lambda: new | missing)
             self._send(once("request", (new,), lambda: wire.request(kind, subscribe=sorted(new))))
+
+    def _forget(self, kind: str, names: frozenset[str]) -> None:
+        """Stop asking for what nothing names any more."""
+        known, once = self.subscribed.get(kind, frozenset()), self._fleet.once
+        if gone := once("gone", (known, names), lambda: known & names):
+            self.subscribed[kind] = once("left", (known, names), lambda: known - names)
+            self._send(once("unsubscribe", (gone,), lambda: wire.request(kind, unsubscribe=sorted(gone))))
 
 
 # --- commands ------------------------------------------------------------------------------------------------

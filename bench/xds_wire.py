@@ -236,6 +236,7 @@ def request(
     *,
     node: bytes = b"",
     subscribe: Iterable[str] = (),
+    unsubscribe: Iterable[str] = (),
     held: Mapping[str, str] | None = None,
     nonce: bytes = b"",
 ) -> bytes:
@@ -246,6 +247,8 @@ def request(
     made += _field(2, KINDS[kind].encode())
     for name in subscribe:
         made += _field(3, name.encode())
+    for name in unsubscribe:
+        made += _field(4, name.encode())
     for name, version in (held or {}).items():
         made += _field(5, _field(1, name.encode()) + _field(2, version.encode()))
     if nonce:
