@@ -32,7 +32,7 @@ from generation_cases import SIDECAR, objects_of, outside_service, rewriting_rul
 from lateen.generate.snapshot import generate
 from report import Figure, figure, write
 
-LONGEST = 120.0
+LONGEST = 180.0
 """Seconds after which a row is given up and says so."""
 CHURNED = 20
 """Workloads whose endpoints churn; a change takes the next one."""
@@ -147,9 +147,7 @@ def connected(here: Serving) -> list[Figure]:
     return [
         figure("connect storm", str(size), "s", [answer["last"] - answer["begun"]], note),
         figure("connect storm: server CPU", str(size), "s", [cpu]),
-        figure(
-            "connect storm: server RSS", str(size), "MB", [after], f"with one proxy {memory:.0f}, highest {highest:.0f}"
-        ),
+        figure("connect storm: server RSS", str(size), "MB", [after], heights),
         figure("connect storm: RSS by proxy", str(size), "kB", [each], "growth since one proxy was connected"),
     ]
 
