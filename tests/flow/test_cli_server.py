@@ -145,10 +145,26 @@ def test_what_get_prints_can_be_applied_again(server: Server, files: Files) -> N
     every = server.run("apply", "-f", "-", "--dry-run", "-o", "json", stdin=listed)
     server.run("delete", "-f", files("web.yaml", SERVICE))
 
-    assert yaml.safe_load(printed)["metadata"]["name"] == "web"
+    assert yaml.safe_load(printed)["metadata"] == {"name": "web", "namespace": "default"}
     assert [found["action"] for found in json.loads(again.stdout)["applied"]] == ["unchanged"]
     assert every.returncode == 1, "fixed.yaml is in a folder"
     assert "managed by" in every.stderr
+
+
+def test_delete_of_a_file_means_the_namespace_of_n(server: Server, files: Files) -> None:
+    """A document that names its namespace keeps it."""
+    file, own = files("web.yaml", SERVICE), files("own.yaml", SERVICE.replace("name: web", "name: own, namespace: own"))
+    server.run("apply", "-f", file)
+    server.run("apply", "-n", "shop", "-f", file, own)
+    deleted = server.run("delete", "-n", "shop", "-f", file, "-f", own)
+    left = [server.run("get", "service.v1", "web", "-n", namespace).returncode for namespace in ("default", "shop")]
+    broken = server.run("delete", "-f", file, "-f", files("broken.yaml", BROKEN))
+    server.run("delete", "-f", file)
+
+    assert deleted.stderr.splitlines() == ["deleted Service shop/web", "deleted Service own/own"]
+    assert left == [0, 1]
+    assert broken.returncode == 1
+    assert "nothing was deleted" in broken.stderr
 
 
 def test_secrets_are_printed_without_their_values(server: Server, files: Files) -> None:

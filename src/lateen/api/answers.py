@@ -71,7 +71,7 @@ def finding_view(finding: Finding) -> FindingView:
 
 
 def config_item(found: ConfigObject[Any], managed_by: Origin | None) -> ConfigItem:
-    """Return the object with its document, the values of a Secret hidden."""
+    """Return the object with its whole document, the values of a Secret hidden."""
     return ConfigItem(
         kind=found.key.kind,
         namespace=found.key.namespace,
@@ -79,8 +79,16 @@ def config_item(found: ConfigObject[Any], managed_by: Origin | None) -> ConfigIt
         origin=str(found.origin),
         digest=found.digest,
         read_only=managed_by is not None,
-        document=redacted(msgspec.json.decode(found.document)),
+        document=redacted(whole_document(found)),
     )
+
+
+def whole_document(found: ConfigObject[Any]) -> dict[str, Any]:
+    """Return the document with the namespace that it may leave to its reader: so it means the same everywhere."""
+    document: dict[str, Any] = msgspec.json.decode(found.document)
+    if found.key.namespace:
+        document["metadata"] = {**document["metadata"], "namespace": found.key.namespace}
+    return document
 
 
 def proxy_views(statuses: Iterable[ProxyStatus]) -> list[ProxyView]:

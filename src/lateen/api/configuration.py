@@ -15,7 +15,14 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lateen.api.answers import config_item, error_response, finding_view, json_response, proxy_views
+from lateen.api.answers import (
+    config_item,
+    error_response,
+    finding_view,
+    json_response,
+    proxy_views,
+    whole_document,
+)
 from lateen.api.control_plane import ControlPlane, ReadOnlyObjectError
 from lateen.api.guards import BodyTooLargeError, bounded_body
 from lateen.api.schemas import (
@@ -111,7 +118,9 @@ async def _apply_objects(
 def _action(before: ConfigObject[Any] | None, after: ConfigObject[Any]) -> str:
     if before is None:
         return "created"
-    return "unchanged" if before.digest == after.digest else "configured"
+    if before.digest == after.digest or whole_document(before) == whole_document(after):
+        return "unchanged"
+    return "configured"
 
 
 def parse_files(files: ApplyFiles) -> tuple[list[ConfigObject[Any]], tuple[Finding, ...]]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from lateen.cli.exits import ExitCode, Failure
 from lateen.model.findings import Finding
+from lateen.model.names import DEFAULT_NAMESPACE
 
 if TYPE_CHECKING:
     from lateen.config.objects import ConfigObject
@@ -81,15 +82,18 @@ def _unreadable(path: Path, error: OSError) -> Failure:
     return Failure(f"{path} cannot be read: {error.strerror}", code=ExitCode.USAGE, hint="check the path after -f")
 
 
-def parse_inputs(files: Sequence[InputFile]) -> ParsedFiles:
-    """Parse all files; an object whose key another file already has is an error, and the first one counts."""
+def parse_inputs(files: Sequence[InputFile], *, namespace: str = "") -> ParsedFiles:
+    """Parse all files; an object whose key another file already has is an error, and the first one counts.
+
+    `namespace` is that of documents that name none.
+    """
     from lateen.config.parsing import find_duplicates, parse
 
     objects: list[ConfigObject[Any]] = []
     findings: list[Finding] = []
     positions: dict[ObjectKey, Positions] = {}
     for file in files:
-        parsed = parse(file.content, file.name)
+        parsed = parse(file.content, file.name, default_namespace=namespace or DEFAULT_NAMESPACE)
         objects += parsed.objects
         findings += parsed.findings
         positions = {**parsed.positions, **positions}  # the first file's win, as its object does

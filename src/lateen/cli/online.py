@@ -228,16 +228,21 @@ def delete(
     namespace: NamespaceOption = "default",
     server: ServerOption = DEFAULT_SERVER,
 ) -> int:
-    """Delete an object, or all objects that files hold."""
+    """Delete an object, or all objects that files hold; a document's own namespace goes before -n."""
     from lateen.api.schemas import DeleteAnswer
     from lateen.cli.client import Client
     from lateen.cli.files import parse_inputs, read_inputs
     from lateen.cli.output import note
+    from lateen.model.findings import has_errors
 
     client = Client(server)
     if filename and not kind:
-        objects = parse_inputs(read_inputs(filename)).objects
-        targets = [(found.key.kind, found.key.namespace or "-", found.key.name) for found in objects]
+        parsed = parse_inputs(read_inputs(filename), namespace=namespace)
+        if has_errors(parsed.findings):
+            for finding in parsed.findings:
+                note(str(finding))
+            raise Failure("the files have errors, nothing was deleted")
+        targets = [(found.key.kind, found.key.namespace or "-", found.key.name) for found in parsed.objects]
     elif kind and name and not filename:
         targets = [(known_kind(kind), namespace, name)]
     else:
