@@ -40,6 +40,15 @@ kind: Service
 metadata: {name: bad}
 spec: {prots: []}
 """
+DANGLING = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: lost}
+spec:
+  hosts: [lost]
+  http:
+  - route: [{destination: {host: nowhere}}]
+"""
 
 
 @dataclass(frozen=True)
@@ -184,6 +193,33 @@ def test_nothing_is_applied_when_one_document_is_wrong(server: Server, files: Fi
     assert f"{files('b.yaml', BROKEN)}:5" in refused.stderr
     assert refused.stdout == ""
     assert server.run("get", "service.v1", "web").returncode == 1
+
+
+def test_why_nothing_was_applied_is_json_like_that_of_validate(server: Server, files: Files) -> None:
+    file = files("b.yaml", BROKEN)
+    refused = server.run("apply", "-f", file, "-o", "json")
+    validated = io.StringIO()
+    with redirect_stdout(validated):
+        run(["validate", "-f", file, "-o", "json"])
+
+    assert refused.returncode == 1
+    assert json.loads(refused.stdout) == json.loads(validated.getvalue())
+    assert "nothing was applied" in refused.stderr
+
+
+@pytest.mark.parametrize("words", ["", "--wait", "--dry-run"])
+def test_an_object_that_refers_to_nothing_is_stored_and_is_an_error(server: Server, files: Files, words: str) -> None:
+    file = files("lost.yaml", DANGLING)
+    applied = server.run("apply", "-f", file, "-o", "json", *words.split())
+    stored = server.run("get", "vs", "lost").returncode
+    again = server.run("apply", "-f", file, *words.split())
+    server.run("delete", "vs", "lost")
+
+    [finding] = [found for found in json.loads(applied.stdout)["findings"] if found["severity"] == "error"]
+    assert (finding["file"], finding["line"], finding["column"]) == (file, 8, 28), "of the field, not of the object"
+    assert (applied.returncode, again.returncode) == (1, 1)
+    assert stored == (1 if words == "--dry-run" else 0)
+    assert ("nothing was changed" if words == "--dry-run" else "stored all the same") in again.stderr
 
 
 def test_a_file_of_a_watched_folder_cannot_be_deleted(server: Server) -> None:

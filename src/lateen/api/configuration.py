@@ -7,7 +7,7 @@ request. Must not know: which store holds an object, or how a state is built.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,7 +37,8 @@ from lateen.api.schemas import (
 )
 from lateen.config.kinds import kind_named
 from lateen.config.objects import ConfigObject
-from lateen.config.parsing import find_duplicates, parse
+from lateen.config.parsing import Parsed, find_duplicates, parse
+from lateen.config.positions import Positions
 from lateen.model.findings import Finding, has_errors
 from lateen.model.names import DEFAULT_NAMESPACE, ObjectKey
 
@@ -71,15 +72,16 @@ async def apply(request: Request) -> Response:
     except TimeoutError:
         return error_response(408, "timeout", "the body did not arrive in time")
     # Parsing 8 MiB takes a while; a thread keeps the streams to the proxies moving.
-    objects, findings = await asyncio.to_thread(parse_files, files)
-    if has_errors(findings):
-        return error_response(422, "invalid", "the configuration has errors, nothing was applied", findings=findings)
-    return await _apply_objects(plane, objects, findings, options)
+    parsed = await asyncio.to_thread(parse_files, files)
+    if has_errors(parsed.findings):
+        return error_response(
+            422, "invalid", "the configuration has errors, nothing was applied", findings=parsed.findings
+        )
+    return await _apply_parsed(plane, parsed, options)
 
 
-async def _apply_objects(
-    plane: ControlPlane, objects: Sequence[ConfigObject[Any]], findings: tuple[Finding, ...], options: ApplyOptions
-) -> Response:
+async def _apply_parsed(plane: ControlPlane, parsed: Parsed, options: ApplyOptions) -> Response:
+    objects = parsed.objects
     managed = [(found.key, origin) for found in objects if (origin := plane.read_only(found.key))]
     if managed:
         return _read_only(ReadOnlyObjectError(*managed[0]))
@@ -93,7 +95,7 @@ async def _apply_objects(
         )
         for found in objects
     ]
-    findings += plane.preview(objects)
+    findings = (*parsed.findings, *plane.preview(objects, parsed.positions))
     proxies: list[ProxyView] = []
     if options.dry_run:
         revision = plane.state.version if plane.state else ""
@@ -123,16 +125,18 @@ def _action(before: ConfigObject[Any] | None, after: ConfigObject[Any]) -> str:
     return "configured"
 
 
-def parse_files(files: ApplyFiles) -> tuple[list[ConfigObject[Any]], tuple[Finding, ...]]:
-    """Return the objects of all files and the findings of all, duplicates across files included."""
+def parse_files(files: ApplyFiles) -> Parsed:
+    """Return what all files hold together; keys are unique unless a finding says otherwise."""
     objects: list[ConfigObject[Any]] = []
     findings: list[Finding] = []
+    positions: dict[ObjectKey, Positions] = {}
     for file in files.files:
         parsed = parse(file.content.encode(), file.name, default_namespace=files.namespace or DEFAULT_NAMESPACE)
         objects.extend(parsed.objects)
         findings.extend(parsed.findings)
+        positions |= parsed.positions
     findings.extend(find_duplicates(objects))
-    return objects, tuple(findings)
+    return Parsed(objects=tuple(objects), findings=tuple(findings), positions=positions)
 
 
 def _files(body: bytes, request: Request) -> ApplyFiles:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from lateen.config.objects import ConfigObject
+from lateen.config.positions import Positions
 from lateen.envoy.resources import Snapshot
 from lateen.mesh.state import MeshState
 from lateen.model.findings import Finding
@@ -83,8 +84,13 @@ class ControlPlane(Protocol):
     def findings(self) -> tuple[Finding, ...]:
         """Return what is wrong with the configuration in force, cross-resource findings included."""
 
-    def preview(self, objects: Sequence[ConfigObject[Any]]) -> tuple[Finding, ...]:
-        """Return the cross-resource findings about these objects, as if they were applied."""
+    def preview(
+        self, objects: Sequence[ConfigObject[Any]], positions: Mapping[ObjectKey, Positions]
+    ) -> tuple[Finding, ...]:
+        """Return the cross-resource findings about these objects, as if they were applied.
+
+        `positions` say where their fields stand, so that the findings have a place.
+        """
 
     async def put(self, objects: Sequence[ConfigObject[Any]]) -> str:
         """Store the objects and return the version of a published state that holds them.

@@ -18,6 +18,7 @@ from lateen.app.inputs import Inputs
 from lateen.app.mesh_configs import MeshConfigs
 from lateen.app.settings import Listening
 from lateen.config.objects import ConfigObject
+from lateen.config.positions import Positions
 from lateen.discovery.hub import Hub
 from lateen.discovery.ledger import ProxyStatus
 from lateen.envoy.resources import Snapshot
@@ -90,13 +91,15 @@ class RunningControlPlane:
             self._analysed = (self._built, analysed)
         return (*self._inputs.findings(), *self._mesh_configs.findings, *analysed)
 
-    def preview(self, objects: Sequence[ConfigObject[Any]]) -> tuple[Finding, ...]:
+    def preview(
+        self, objects: Sequence[ConfigObject[Any]], positions: Mapping[ObjectKey, Positions]
+    ) -> tuple[Finding, ...]:
         """Return the cross-resource findings about these objects, as if they were in force."""
         keys = {found.key for found in objects}
         union = dict(self._inputs.objects()) | {found.key: found for found in objects}
         mesh_config = self._mesh_configs.in_force(self._inputs.objects())
         state = build_state(union.values(), self._inputs.catalogues(), mesh_config)
-        findings = analyse(state, tuple(union.values()))
+        findings = analyse(state, tuple(union.values()), positions)
         return tuple(found for found in findings if ObjectKey(found.kind, found.namespace, found.name) in keys)
 
     async def put(self, objects: Sequence[ConfigObject[Any]]) -> str:

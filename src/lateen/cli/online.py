@@ -22,6 +22,7 @@ from lateen.cli.options import (
 
 if TYPE_CHECKING:
     from lateen.api.schemas import ApplyAnswer, ConfigItem, FindingView, ProxyView
+    from lateen.model.findings import Finding
 
 RESOURCE_TYPES = ("listeners", "routes", "clusters", "endpoints", "secrets")
 _SHORT = {"clusters": "CDS", "endpoints": "EDS", "listeners": "LDS", "routes": "RDS", "secrets": "SDS"}
@@ -39,7 +40,10 @@ def apply(
     output: OutputOption = Output.TABLE,
     server: ServerOption = DEFAULT_SERVER,
 ) -> int:
-    """Apply documents to the control plane: all of them, or none when one has an error."""
+    """Apply documents to the control plane: all of them, or none when one has an error.
+
+    Problems between objects (a host that nothing defines yet) do not hold an object back; the exit code is 1 then.
+    """
     import msgspec
 
     from lateen.api.schemas import ApplyAnswer, ApplyFiles, SourceFile
@@ -61,7 +65,7 @@ def apply(
             seconds=timeout if wait else 0,
         )
     except ApiError as error:
-        _note_findings(error.answer.findings)
+        _print_refused(error.answer.findings, output)
         raise
     _print_applied(answer, output)
     return _applied_code(answer, waited=bool(query["wait"]))
@@ -74,24 +78,38 @@ def _text(name: str, content: bytes) -> str:
         raise Failure(f"{name} is not UTF-8 text ({error.reason} at byte {error.start})") from error
 
 
+def _print_refused(findings: list[FindingView], output: Output) -> None:
+    """Print why nothing was applied, in JSON and YAML as `validate` does; an answer without findings has a message."""
+    from lateen.cli.findings import print_findings
+
+    if output is Output.TABLE:
+        _note_findings(findings)
+    elif findings:
+        print_findings([_finding(view) for view in findings], output)
+
+
 def _note_findings(findings: list[FindingView]) -> None:
     from lateen.cli.output import note
-    from lateen.model.findings import Finding, Severity
 
     for view in findings:
-        finding = Finding(
-            code=view.code,
-            severity=Severity(view.severity),
-            message=view.message,
-            file=view.file,
-            line=view.line,
-            column=view.column,
-            kind=view.kind,
-            namespace=view.namespace,
-            name=view.name,
-            path=view.path,
-        )
-        note(str(finding))
+        note(str(_finding(view)))
+
+
+def _finding(view: FindingView) -> Finding:
+    from lateen.model.findings import Finding, Severity
+
+    return Finding(
+        code=view.code,
+        severity=Severity(view.severity),
+        message=view.message,
+        file=view.file,
+        line=view.line,
+        column=view.column,
+        kind=view.kind,
+        namespace=view.namespace,
+        name=view.name,
+        path=view.path,
+    )
 
 
 def _print_applied(answer: ApplyAnswer, output: Output) -> None:
@@ -114,8 +132,13 @@ def _print_applied(answer: ApplyAnswer, output: Output) -> None:
 def _applied_code(answer: ApplyAnswer, *, waited: bool) -> int:
     from lateen.cli.output import note
 
+    errors = sum(1 for finding in answer.findings if finding.severity == "error")
+    if errors:
+        stored = "nothing was changed" if answer.dry_run else "the objects were stored all the same"
+        note(f"lateen: {_counted(errors, 'error', 'errors')} in what these objects refer to; {stored}")
+    done = ExitCode.REJECTED if errors else ExitCode.DONE
     if not waited:
-        return ExitCode.DONE
+        return done
     rejected = [
         (proxy.id, word, status.rejection)
         for proxy in answer.proxies
@@ -131,7 +154,7 @@ def _applied_code(answer: ApplyAnswer, *, waited: bool) -> int:
         note(f"acknowledged by {_counted(len(answer.proxies), 'proxy', 'proxies')}")
     if rejected:
         return ExitCode.REJECTED
-    return ExitCode.DONE if answer.synced else ExitCode.TIMEOUT
+    return done if answer.synced or errors else ExitCode.TIMEOUT
 
 
 def _counted(number: int, one: str, many: str) -> str:

@@ -14,6 +14,7 @@ from lateen.api.application import api_application
 from lateen.api.control_plane import ProxyStatus, ReadOnlyObjectError
 from lateen.config.mesh_config import MeshConfig
 from lateen.config.objects import ConfigObject
+from lateen.config.positions import Positions
 from lateen.envoy.resources import LISTENER, Resource, Snapshot
 from lateen.mesh.build import build_state
 from lateen.mesh.state import MeshState
@@ -67,7 +68,10 @@ class FakeControlPlane:
     def findings(self) -> tuple[Finding, ...]:
         return self.known_findings
 
-    def preview(self, objects: Sequence[ConfigObject[Any]]) -> tuple[Finding, ...]:
+    def preview(
+        self, objects: Sequence[ConfigObject[Any]], positions: Mapping[ObjectKey, Positions]
+    ) -> tuple[Finding, ...]:
+        assert positions.keys() == {found.key for found in objects}
         return ()
 
     async def put(self, objects: Sequence[ConfigObject[Any]]) -> str:
