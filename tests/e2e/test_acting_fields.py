@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from e2e.meshes import Answer, Mesh, Process, eventually, good, outside_app, request, running_mesh
+from key_pairs import encoded, key_pair
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("acting-fields")]
 
@@ -551,34 +552,6 @@ def test_gateway_for_another_selector_does_nothing(bed: Bed) -> None:
     assert "80" not in bed._listeners()
 
 
-def certificate(host: str) -> tuple[bytes, bytes]:
-    """A self-signed certificate and its key, PEM."""
-    import datetime as dt
-
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, host)])
-    now = dt.datetime.now(dt.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(hours=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    return made.public_bytes(serialization.Encoding.PEM), private
-
-
 HTTPS_GATEWAY = """
 apiVersion: networking.istio.io/v1
 kind: Gateway
@@ -615,16 +588,13 @@ def _https(bed: Bed, ca: bytes, tmp_path: Path) -> Answer:
 @pytest.mark.parametrize("source", ["secret", "files"])
 def test_gateway_https_simple(bed: Bed, tmp_path: Path, source: str) -> None:
     """TLS terminates at the gateway with a certificate from a Secret or from files."""
-    import base64
-
-    public, private = certificate("shop.example.com")
+    public, private = key_pair("shop.example.com")
     to_v2 = "{destination: {host: echo, subset: v2, port: {number: 80}}}"  # 443 is no port of it, so it must be named
     routes = virtual_service(f"  - route: [{to_v2}]\n", hosts="[shop.example.com]", more="  gateways: [edge]\n")
     if source == "secret":
-        encoded = [base64.b64encode(pem).decode() for pem in (public, private)]
         secret = (
             "apiVersion: v1\nkind: Secret\nmetadata: {name: shop-cert}\ntype: kubernetes.io/tls\n"
-            f"data: {{tls.crt: {encoded[0]}, tls.key: {encoded[1]}}}\n---\n"
+            f"data: {{tls.crt: {encoded(public)}, tls.key: {encoded(private)}}}\n---\n"
         )
         bed.mesh.apply(secret + HTTPS_GATEWAY % "{mode: SIMPLE, credentialName: shop-cert}" + routes)
     else:

@@ -11,6 +11,7 @@ from typing import Any
 from lateen.analysis.conflicts import conflicts
 from lateen.analysis.reports import Report
 from lateen.analysis.unreachable import unreachable
+from lateen.config.certificates import certificate_of, certificate_problem
 from lateen.config.codes import (
     EMPTY_SUBSET,
     HOST_NOT_IN_GATEWAY,
@@ -44,8 +45,6 @@ from lateen.model.proxies import labels_match
 from lateen.model.services import Service, visible_to
 
 _CERTIFICATE_MODES = frozenset((ServerTLSMode.SIMPLE, ServerTLSMode.MUTUAL, ServerTLSMode.OPTIONAL_MUTUAL))
-_KEY_PAIRS = (("tls.crt", "tls.key"), ("cert", "key"))
-"""Names of certificate and key in a Secret: Kubernetes' and the generic ones."""
 
 
 def analyse(
@@ -294,6 +293,7 @@ def _credential(
         hint = f"did you mean {near}?" if near and near != short else "add it, with tls.crt and tls.key"
         report.add(REFERENCE_NOT_FOUND, one, path, f"the Secret {short!r} is not in namespace {places}; {hint}")
     for secret in secrets:
-        keys = {*secret.spec.data, *secret.spec.string_data}
-        if not any(keys.issuperset(pair) for pair in _KEY_PAIRS):
-            report.add(INVALID_CREDENTIAL, one, path, f"the {secret.key} has no tls.crt and tls.key")
+        pair = certificate_of(secret.spec)
+        problem = "it has no readable tls.crt and tls.key" if pair is None else certificate_problem(*pair)
+        if problem:
+            report.add(INVALID_CREDENTIAL, one, path, f"the {secret.key} cannot be served: {problem}")

@@ -209,13 +209,19 @@ INVALID_CREDENTIAL = Code(
     code="IST0161",
     severity=Severity.ERROR,
     title="Invalid credential of a Gateway",
-    explanation="The Secret exists but has no certificate and key (`tls.crt` and `tls.key`, or `cert` and `key`).",
+    explanation=(
+        "The Secret has no certificate and key (`tls.crt` and `tls.key`, or `cert` and `key`), they are not PEM, or "
+        "the key is not that of the certificate. The server's port stays closed until it does."
+    ),
 )
 EMPTY_SUBSET = Code(
     code="IST0173",
-    severity=Severity.ERROR,
+    severity=Severity.WARNING,
     title="Subset selects no workload",
-    explanation="The service has endpoints, but none with the subset's labels: requests to it get 503.",
+    explanation=(
+        "The service has endpoints, but none with the subset's labels: requests to it get 503. A warning, where Istio "
+        "has an error: a workload may yet come."
+    ),
 )
 UNKNOWN_RULE_HOST = Code(
     code="IST0174",

@@ -16,6 +16,7 @@ from lateen.config.networking import (
     ServerTLSSettings,
     TLSProtocolVersion,
 )
+from lateen.config.validation.gateways import CIPHER_SUITES
 from lateen.envoy.filters import ADS
 from lateen.envoy.messages import Fields, packed, to_json
 
@@ -171,6 +172,7 @@ def _tls_parameters(tls: ServerTLSSettings) -> Fields:
     parameters["tls_minimum_protocol_version"] = lowest
     if highest := _TLS_VERSIONS.get(tls.max_protocol_version):
         parameters["tls_maximum_protocol_version"] = highest
-    if tls.cipher_suites:
-        parameters["cipher_suites"] = list(tls.cipher_suites)
+    # One unknown name makes Envoy refuse the listener; validation has said that it is ignored.
+    if suites := [suite for suite in tls.cipher_suites if suite in CIPHER_SUITES]:
+        parameters["cipher_suites"] = suites
     return parameters

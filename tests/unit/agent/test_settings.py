@@ -39,10 +39,50 @@ def test_settings_survive_the_exec() -> None:
         ('{"mode": "sidecar", "service": "a", "interception": "netns"}', "use --intercept proxy or none"),
         ('{"mode": "sidecar", "service": "a", "interception": "magic"}', "not one of"),
         ('{"mode": "sidecar", "service": "a", "ports": [[0, ""]]}', "not between"),
-        ('{"mode": "sidecar", "service": "a", "ports": [[80, ""], [80, "http"]]}', "twice"),
+        ('{"mode": "sidecar", "service": "a", "ports": [[80, ""], [80, "http"]]}', "--port 80 is given twice"),
+        ('{"mode": "sidecar", "service": "A"}', "--service 'A'"),
+        ('{"mode": "gateway", "name": "a", "namespace": "a.b"}', "--namespace 'a.b'"),
+        ('{"mode": "gateway", "name": "a_b"}', "--name 'a_b'"),
+        ('{"mode": "sidecar", "service": "a", "version": "v 1"}', "--version 'v 1'"),
+        ('{"mode": "sidecar", "service": "a", "network": "-"}', "--network '-'"),
+        ('{"mode": "sidecar", "service": "a", "service_account": ""}', "--service-account ''"),
+        ('{"mode": "sidecar", "service": "a", "locality": "a/b/c/d"}', "not REGION/ZONE/SUBZONE"),
+        ('{"mode": "sidecar", "service": "a", "locality": "' + "x" * 201 + '"}', "not REGION/ZONE/SUBZONE"),
+        ('{"mode": "sidecar", "service": "a", "address": "nonsense"}', "--address 'nonsense'"),
+        ('{"mode": "sidecar", "service": "a", "address": "0.0.0.0"}', "not an address of one host"),
         ('{"mode": "sidecar"}', "no service name"),
     ],
 )
 def test_contradictory_settings_say_what_to_write_instead(text: str, message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         AgentSettings.from_json(text)
+
+
+def upstreams(*ports: int) -> tuple[Upstream, ...]:
+    return tuple(Upstream(host="ratings", port=9080, local_port=port) for port in ports)
+
+
+@pytest.mark.parametrize(
+    ("ports", "local", "port_map", "message"),
+    [
+        ((), (19080, 19080), {}, "--upstream ...=19080 is given twice"),
+        ((9080,), (9080,), {}, "9080 is the local port of an upstream and a --port"),
+        ((), (0,), {}, "port 0 is not between"),
+        *(((port,), (), {}, f"port {port} is the sidecar's own") for port in (15000, 15001, 15020, 15021, 15090)),
+        *(((), (port,), {}, f"port {port} is the sidecar's own") for port in (15000, 15001, 15020, 15021, 15090)),
+        ((), (), {80: 15021}, "choose another for --port-map"),
+        ((), (), {80: 8080, 81: 8080}, "--port-map ...:8080 is given twice"),
+    ],
+)
+def test_no_two_listeners_want_one_port(
+    ports: tuple[int, ...], local: tuple[int, ...], port_map: dict[int, int], message: str
+) -> None:
+    with pytest.raises(SettingsError, match=message) as raised:
+        AgentSettings(
+            mode="sidecar",
+            service="a",
+            ports=tuple((port, "") for port in ports),
+            upstreams=upstreams(*local),
+            port_map=port_map,
+        )
+    assert "\n" not in str(raised.value)

@@ -1,5 +1,6 @@
 """Findings across objects, with Istio's codes and the line and path of the field that is wrong."""
 
+from key_pairs import encoded, key_pair
 from lateen.analysis.references import analyse
 from lateen.config.mesh_config import MeshConfig
 from lateen.config.parsing import parse
@@ -161,11 +162,11 @@ def test_a_missing_delegate_is_found() -> None:
     assert analysed(f"{text}---\n{delegate}") == ()
 
 
-SECRET = """\
+SECRET = f"""\
 apiVersion: v1
 kind: Secret
-metadata: {name: cert, namespace: istio-system}
-data: {tls.crt: YQ==, tls.key: YQ==}
+metadata: {{name: cert, namespace: istio-system}}
+data: {{tls.crt: {encoded(key_pair()[0])}, tls.key: {encoded(key_pair()[1])}}}
 """
 
 

@@ -115,6 +115,11 @@ def lateen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
         ("serve --http nonsense", 1),
         ("serve --mesh-config badmesh.yaml", 1),
         ("serve --secure-grpc 127.0.0.1:15012", 2),
+        ("run --service a --locality a/b/c/d -- true", 2),
+        ("run --service a --address nonsense -- true", 2),
+        ("run --service a --port 15001 -- true", 2),
+        ("proxy sidecar --service a --upstream b:1=19080 --upstream c:1=19080", 2),
+        ("proxy gateway --name A", 2),
     ],
 )
 def test_exit_codes(lateen: Lateen, words: str, code: int) -> None:

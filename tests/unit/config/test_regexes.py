@@ -16,12 +16,12 @@ from lateen.config.validation.regexes import regex
         "(?i:abc)d",
         r"(?P<name>\d+)/(?<other>x)",
         r"[[:alpha:]]+\pL\p{Greek}\z",
-        r"\x{10FFFF}",
         r"\(?=x",
         "[*+]+",
         "[[a]x",
         "a{1000}",
         r"\.\*",
+        r"\Qa.b\E",
     ],
 )
 def test_re2_syntax_is_admitted(pattern: str) -> None:
@@ -47,6 +47,15 @@ def test_re2_syntax_is_admitted(pattern: str) -> None:
         "a{1001}",
         "x" * 1025,
         "(?P=a)",
+        r"foo\Z",
+        "(?x) a",
+        "(?u)a",
+        "(?a)x",
+        r"\u0041",
+        r"\N{DIGIT ONE}",
+        "[[:foo:]]",
+        "((a{100}){100}){100}",
+        r"\x{10FFFF}",
     ],
 )
 def test_what_re2_lacks_is_refused(pattern: str) -> None:

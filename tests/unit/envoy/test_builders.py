@@ -6,6 +6,7 @@ import base64
 
 import pytest
 
+from key_pairs import key_pair
 from lateen.config.kubernetes import Secret
 from lateen.config.mesh_config import AccessLogEncoding, MeshConfig
 from lateen.config.networking import HTTPMatchRequest, HTTPRedirect, StringMatch
@@ -92,7 +93,9 @@ def test_secrets_without_what_is_asked_for() -> None:
     assert certificate_secret("s", Secret(data={"tls.crt": value})) is None
     assert certificate_secret("s", Secret(data={"tls.crt": value, "tls.key": "!"})) is None
     assert ca_secret("s", Secret(data={"tls.crt": value})) is None
-    assert certificate_secret("s", Secret(string_data={"cert": "c", "key": "k"})) is not None
+    chain, key = (pem.decode() for pem in key_pair())
+    assert certificate_secret("s", Secret(string_data={"cert": chain, "key": key})) is not None
+    assert certificate_secret("s", Secret(string_data={"cert": chain, "key": "k"})) is None
 
 
 def test_the_default_retry_policy_is_the_same_object() -> None:

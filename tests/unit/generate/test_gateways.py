@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from key_pairs import encoded, key_pair
 from lateen.model.proxies import Proxy
 
 Generated = Callable[..., dict[str, dict[str, Any]]]
@@ -43,7 +44,7 @@ TO_REVIEWS = "  http: [{route: [{destination: {host: reviews}}]}]"
 
 
 def secret(name: str, namespace: str = "default", keys: tuple[str, str] = ("tls.crt", "tls.key")) -> str:
-    values = {key: base64.b64encode(key.encode()).decode() for key in keys}
+    values = dict(zip(keys, map(encoded, key_pair()), strict=True))
     return f"""---
 apiVersion: v1
 kind: Secret
@@ -197,7 +198,7 @@ def test_https_from_a_secret(generated: Generated, gateway_proxy: Proxy, reviews
     configs = context["common_tls_context"]["tls_certificate_sds_secret_configs"]
     assert [item["name"] for item in configs] == ["kubernetes://cred"]
     certificate = found["Secret"]["kubernetes://cred"]["tls_certificate"]
-    assert base64.b64decode(certificate["private_key"]["inline_bytes"]) == keys[1].encode()
+    assert base64.b64decode(certificate["private_key"]["inline_bytes"]) == key_pair()[1]
 
 
 def test_a_secret_of_another_namespace_stays_there(generated: Generated, gateway_proxy: Proxy) -> None:

@@ -16,6 +16,7 @@ from lateen.config.durations import nanoseconds
 from lateen.config.metadata import DNS_LABEL
 from lateen.config.networking import HTTPRetry, LocalityLoadBalancerSetting, Percent
 from lateen.config.positions import Path
+from lateen.config.validation.formatters import formatter_problem
 from lateen.config.violations import Violation, warning
 from lateen.model.protocols import Protocol, protocol_named
 
@@ -234,9 +235,9 @@ def header_value(path: Path, value: str) -> Iterator[Violation]:
     if re.search(r"[\x00-\x08\x0a-\x1f\x7f]", value):
         yield Violation(path, "a header value must not contain control characters")
         return
-    without_commands = re.sub(r"%[^%(]+(?:\((?:[^)\\]|\\.)*\))? *%", "", value.replace("%%", ""))
-    if "%" in without_commands:
-        yield Violation(path, f"{value[:80]!r} has a lone `%`", "write `%%` for a percent sign, `%NAME%` for a command")
+    if problem := formatter_problem(value):
+        hint = "write `%%` for a percent sign, `%NAME%` for a command"
+        yield Violation(path, f"{value[:80]!r} cannot be sent: {problem}", hint)
 
 
 def host_and_namespace(path: Path, text: str, *, gateway: bool) -> Iterator[Violation]:
