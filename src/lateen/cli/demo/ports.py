@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from dataclasses import asdict
 
 from lateen.cli.demo.programs import Ports
 
 HOST = "127.0.0.1"
-GATEWAY_PORTS = (8080, 15000, 15001, 15020, 15021, 15090)
+GATEWAY_PORTS = (15000, 15001, 15020, 15021, 15090)
 """What a gateway binds on its address besides what it declares. All free: it can be `localhost`, as people expect."""
 
 Free = Callable[[int], bool]
@@ -38,10 +39,12 @@ def any_free_port() -> int:
 
 
 def choose_ports(free: Free = is_free, other: Callable[[], int] = any_free_port) -> Ports:
-    """Return the control plane's usual ports, each replaced by another one where it is taken."""
-    usual = Ports()
-    grpc, http, monitoring = (port if free(port) else other() for port in (usual.grpc, usual.http, usual.monitoring))
-    return Ports(grpc=grpc, http=http, monitoring=monitoring)
+    """Return the usual ports, each replaced by another one where it is taken.
+
+    Who listens on every address (a web server on 0.0.0.0:8080) has the port of every loopback address too.
+    """
+    chosen = {name: port if free(port) else other() for name, port in asdict(Ports()).items()}
+    return Ports(**chosen)
 
 
 def choose_gateway_address(free: Free = is_free) -> str:

@@ -35,6 +35,8 @@ class Ports:
     grpc: int = 15010
     http: int = 15080
     monitoring: int = 15014
+    entrance: int = 8080
+    """Where the ingress gateway listens for its port 80."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +80,7 @@ def gateway(ports: Ports, address: str) -> Program:
         name=GATEWAY,
         arguments=(
             *("proxy", "gateway", "--name", "bookshop-gateway", "--namespace", "default"),
-            *("--label", "istio=ingressgateway", "--port-map", "80:8080"),
+            *("--label", "istio=ingressgateway", "--port-map", f"80:{ports.entrance}"),
             *(("--address", address) if address else ()),
             *("--control-plane", f"127.0.0.1:{ports.grpc}", "--print-addresses"),
         ),
@@ -86,7 +88,7 @@ def gateway(ports: Ports, address: str) -> Program:
             mode=settings.GATEWAY,
             name="bookshop-gateway",
             labels={"istio": "ingressgateway"},
-            port_map={80: 8080},
+            port_map={80: ports.entrance},
             address=address,
             control_plane=f"127.0.0.1:{ports.grpc}",
             print_addresses=True,
