@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +168,24 @@ async def test_refused_workload_keeps_trying_and_says_why() -> None:
             await attachment.named()
     warnings = [entry["event"] for entry in logs if entry["log_level"] == "warning"]
     assert warnings == ["the control plane refused this workload: namespace is closed"]
+
+
+async def test_failures_that_take_turns_are_each_said_once() -> None:
+    plane = FakeControlPlane(refuse="first")
+    with structlog.testing.capture_logs() as logs:
+        async with running(plane) as port, attached(port) as attachment:
+            for message in ("second", "first", "second"):
+                tries = attachment.reconnects + 2
+                await _until(partial(_tried, attachment, tries))
+                plane.refuse = message
+            plane.refuse = ""
+            await attachment.named()
+    warnings = [entry["event"] for entry in logs if entry["log_level"] == "warning"]
+    assert warnings == [f"the control plane refused this workload: {message}" for message in ("first", "second")]
+
+
+def _tried(attachment: Attachment, tries: int) -> bool:
+    return attachment.reconnects >= tries
 
 
 async def test_token_is_read_at_each_connection() -> None:

@@ -40,7 +40,7 @@ class AttachTimes:
     longest_pause: float = 1.0
     """Short, because a control plane that restarts waits so long for its workloads (`SETTLE_SECONDS` of the app)."""
     remind: float = 60.0
-    """Between log lines about one lasting failure."""
+    """Between log lines about one lasting failure; several may take turns."""
 
 
 class Attachment:
@@ -65,7 +65,8 @@ class Attachment:
         self._unanswered = False
         self._left: asyncio.Future[bool] | None = None
         self._pauses = pauses(times.first_pause, times.longest_pause)
-        self._last_failure = ("", 0.0)
+        self._told: dict[str, float] = {}
+        """When each failure was logged last."""
         self.connected = False
         """Whether the control plane holds this registration now."""
         self.reconnects = 0
@@ -80,6 +81,11 @@ class Attachment:
     def registration(self) -> WorkloadRegistration:
         """The newest wanted registration, with the name that the control plane gave."""
         return self._wanted
+
+    @property
+    def was_registered(self) -> bool:
+        """Whether the control plane ever took this workload: only then anybody can send to it."""
+        return self._named.is_set()
 
     def update(self, registration: WorkloadRegistration) -> None:
         """Register this from now on. The name stays."""
@@ -200,7 +206,7 @@ class Attachment:
         self._wanted = replace(self._wanted, name=self._wanted.name or name)
         self.connected = True
         self._pauses = pauses(self._times.first_pause, self._times.longest_pause)
-        self._last_failure = ("", 0.0)
+        self._told = {}
         self._named.set()
 
     async def _ask_for_grpc_port(self) -> str:
@@ -224,11 +230,11 @@ class Attachment:
         return ""
 
     def _report(self, reason: str) -> None:
-        """Log a failure when it is new, then rarely."""
+        """Log each distinct failure when it is new, then rarely."""
         now = asyncio.get_running_loop().time()
-        last, at = self._last_failure
-        if reason != last or now - at >= self._times.remind:
-            self._last_failure = (reason, now)
+        self._told = {told: at for told, at in self._told.items() if now - at < self._times.remind}
+        if reason not in self._told:
+            self._told[reason] = now
             if reason.startswith(_UNREACHABLE):
                 todo = "start it with `lateen serve`, or pass --control-plane HOST:PORT; trying again until then"
                 self._log.warning(reason, todo=todo)

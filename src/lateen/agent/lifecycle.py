@@ -309,7 +309,7 @@ class Agent:
         deadline: list[float] = []
 
         async def leave() -> None:
-            if not await self._attachment.leave(LEAVE_SECONDS):
+            if not await self._attachment.leave(LEAVE_SECONDS) and self._attachment.was_registered:
                 self._log.warning("not every proxy confirmed that it stopped sending to this workload")
 
         async def in_flight() -> None:

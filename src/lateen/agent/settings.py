@@ -7,10 +7,14 @@ loads a command-line library. Must not know: how flags are spelled, or anything 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from ipaddress import ip_address
 from typing import Any
 
+from lateen.agent.addresses import METRICS_PORT, READY_PORT
+from lateen.envoy.bootstrap import ADMIN_PORT, OUTBOUND_PORT, PROMETHEUS_PORT
 from lateen.model.names import DEFAULT_NAMESPACE
 from lateen.model.proxies import Upstream
 
@@ -20,6 +24,14 @@ PROXY, NONE, NETNS, HOST = "proxy", "none", "netns", "host"
 INTERCEPTIONS = (PROXY, NONE, NETNS, HOST)
 ACTING_INTERCEPTIONS = (PROXY, NONE)
 """The others need interception rules that this version does not set up yet."""
+AGENT_PORTS = frozenset({ADMIN_PORT, OUTBOUND_PORT, METRICS_PORT, READY_PORT, PROMETHEUS_PORT})
+"""Ports that an agent and its Envoy take on the workload's address."""
+MOST_LABELS = 64
+MOST_PORTS = 64
+_DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_DNS_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
+_LOCALITY = re.compile(r"[A-Za-z0-9_.-]{0,63}(/[A-Za-z0-9_.-]{0,63}){0,2}")
 
 
 class SettingsError(ValueError):
@@ -86,11 +98,47 @@ class AgentSettings:
             raise SettingsError("a gateway needs a name: add --name NAME")
         if self.mode != GATEWAY and not self.service:
             raise SettingsError("no service name: add --service NAME")
+        self._check_texts()
+        self._check_ports()
+
+    def _check_texts(self) -> None:
+        """Refuse what a control plane would: an agent that is refused would try again for ever."""
+        for flag, value in (("--service", self.service), ("--namespace", self.namespace), ("--name", self.name)):
+            if value and not _DNS_LABEL.fullmatch(value):
+                raise SettingsError(f"{flag} {value[:80]!r} is not a name: lower-case letters, digits and dashes")
+        for flag, value in (("--version", self.version), ("--network", self.network)):
+            if not _LABEL_VALUE.fullmatch(value):
+                raise SettingsError(f"{flag} {value[:80]!r} is not a label value: letters, digits, `-`, `_` and `.`")
+        if not _DNS_NAME.fullmatch(self.service_account) or len(self.service_account) > 253:
+            raise SettingsError(f"--service-account {self.service_account[:80]!r} is not a lower-case DNS name")
+        if not _LOCALITY.fullmatch(self.locality):
+            raise SettingsError(
+                f"--locality {self.locality[:80]!r} is not REGION/ZONE/SUBZONE: at most three parts of 63 characters"
+            )
+        if self.address:
+            _check_address(self.address)
+        if len(self.labels) > MOST_LABELS or len(self.ports) > MOST_PORTS:
+            raise SettingsError(f"more than {MOST_LABELS} labels, or more than {MOST_PORTS} ports")
+
+    def _check_ports(self) -> None:
+        """Refuse ports of which two listeners would want the same on the workload's one address."""
         numbers = [port for port, _ in self.ports]
-        if wrong := [port for port in (*numbers, *self.port_map, *self.port_map.values()) if not 0 < port < 65536]:
+        local = [upstream.local_port for upstream in self.upstreams]
+        bound = list(self.port_map.values())
+        if wrong := [port for port in (*numbers, *local, *self.port_map, *bound) if not 0 < port < 65536]:
             raise SettingsError(f"port {wrong[0]} is not between 1 and 65535")
-        if len(set(numbers)) != len(numbers):
-            raise SettingsError("a port is declared twice: give each --port once")
+        for flag, ports in (("--port", numbers), ("--upstream ...=", local), ("--port-map ...:", bound)):
+            if twice := [port for port in ports if ports.count(port) > 1]:
+                raise SettingsError(f"{flag}{'' if flag[-1] in '=:' else ' '}{twice[0]} is given twice: give it once")
+            if own := [port for port in ports if port in AGENT_PORTS]:
+                reserved = ", ".join(map(str, sorted(AGENT_PORTS)))
+                name = flag.partition(" ")[0]
+                raise SettingsError(f"port {own[0]} is the sidecar's own ({reserved} are): choose another for {name}")
+        if both := [port for port in local if port in numbers]:
+            raise SettingsError(
+                f"--upstream ...={both[0]} is the local port of an upstream and a --port of the workload: "
+                "choose another local port"
+            )
 
     def to_json(self) -> str:
         """Return one line of JSON that `from_json` reads back to an equal value."""
@@ -118,3 +166,12 @@ class AgentSettings:
             raise
         except (ValueError, TypeError, AttributeError, KeyError) as error:
             raise SettingsError(f"the agent's settings cannot be read: {error}") from error
+
+
+def _check_address(address: str) -> None:
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        raise SettingsError(f"--address {address[:80]!r} is not an IP address, as 127.64.0.7 or 10.0.0.5") from None
+    if parsed.is_unspecified or parsed.is_multicast:
+        raise SettingsError(f"--address {address} is not an address of one host")
