@@ -19,6 +19,7 @@ from lateen.api.serving import serve as serve_http
 from lateen.app.addresses import bind, free_port_checked, shown, split_address, with_port
 from lateen.app.control_plane import RunningControlPlane
 from lateen.app.debounce import Debounce
+from lateen.app.finding_log import FindingLog
 from lateen.app.inputs import Inputs
 from lateen.app.mesh_configs import MeshConfigs
 from lateen.app.settings import Listening, Settings, StartError
@@ -97,11 +98,13 @@ class Publisher:
         self._inputs = inputs
         self._debounce = debounce
         self._woken = asyncio.Event()
+        self._finding_log = FindingLog()
 
     async def watch_store(self, store: Store) -> None:
         """Take a store's contents until cancelled."""
         async for content in store.watch():
             if self._inputs.take_content(store.name, content):
+                self._finding_log.update(self._inputs.findings())
                 self._wake()
 
     async def watch_registry(self, registry: Registry) -> None:
