@@ -34,7 +34,7 @@ from report import Figure, figure, write
 
 LONGEST = 180.0
 """Seconds after which a row is given up and says so."""
-CHURNED = 20
+CHURNED = 200
 """Workloads whose endpoints churn; a change takes the next one."""
 SAMPLED = 20
 """Proxies whose ACKs are logged one by one."""
