@@ -32,6 +32,9 @@ class AttachedWorkload:
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._stream = AttachStream(f"127.0.0.1:{port}")
         self.change(0)
+
+    def wait_registered(self) -> None:
+        """Wait for the first reply."""
         while not self._receive():
             pass
 
@@ -65,6 +68,8 @@ def attached_workloads(port: int, count: int) -> Iterator[list[AttachedWorkload]
     try:
         while len(made) < count:
             made.append(AttachedWorkload(port, len(made)))
+        for workload in made:
+            workload.wait_registered()
         yield made
     finally:
         for workload in made:
