@@ -250,16 +250,17 @@ def staleness(
         service = cluster.split("|")[3].split(".")[0]
         acknowledged.setdefault((proxy, service), []).append((serial, when))
     found, never = [], 0
-    for (_, service), seen in acknowledged.items():
-        serials = [serial for serial, _ in seen]
-        for serial, when in enumerate(made.get(service, ()), 1):
-            at = bisect_left(serials, serial)
-            if at < len(seen):
-                found.append(max(0.0, seen[at][1] - when))
-            else:
-                never += 1
-    silent = proxies * len(made) - len(acknowledged)
-    return found or [float("inf")], never + silent
+    for service, times in made.items():
+        for proxy in range(proxies):
+            seen = acknowledged.get((proxy, service), [])
+            serials = [serial for serial, _ in seen]
+            for serial, when in enumerate(times, 1):
+                at = bisect_left(serials, serial)
+                if at < len(seen):
+                    found.append(max(0.0, seen[at][1] - when))
+                else:
+                    never += 1
+    return found or [float("inf")], never
 
 
 def restart(here: Serving) -> list[Figure]:
