@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -56,6 +57,7 @@ def main() -> None:
         if part not in PARTS:
             parser.error(f"unknown part {part!r}: one of {', '.join(PARTS)}")
         wanted.setdefault(part, []).extend([detail] if detail else [])
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that every process started is ended
     figures: list[Figure] = []
     for part, details in wanted.items():
         figures += measure(part, details, quick=chosen.quick)

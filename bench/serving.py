@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 import time
@@ -366,6 +367,7 @@ def main() -> None:
     parser.add_argument("--only", default=",".join(PARTS), help="parts, separated by commas")
     parser.add_argument("--profile", default="", help="write a cProfile of each control plane to FILE")
     chosen = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that every process started is ended
     if chosen.profile:
         meshes.LATEEN[1:1] = ["-m", "cProfile", "-o", chosen.profile]
     print(write(measure(quick=chosen.quick, only=chosen.only.split(","))))
