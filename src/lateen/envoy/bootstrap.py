@@ -37,10 +37,10 @@ _STATS_TAGS = {
     "http_conn_manager_prefix": rf"^http\.{_NAME}",
     "tcp_prefix": rf"^tcp\.{_NAME}",
 }
-"""Labels of the metrics page by the names that Istio gives them: Envoy's own rules end a name at its first dot. Group 1
-is cut out of the statistic's name, group 2 is the label's value. Every expression is anchored with the statistic's first
-word: Envoy tries one that is not on each of a mesh's hundred thousand statistics (8.9 s of start-up at 1,000 services,
-against 1.1 s without and about 2.3 s with these)."""
+"""Labels of the metrics page by the names that Istio gives them: Envoy's own rules end a name at its first dot. Group
+1 is cut out of the statistic's name, group 2 is the label's value. Every expression is anchored with the statistic's
+first word: Envoy tries one that is not on each of a mesh's hundred thousand statistics (8.9 s of start-up at 1,000
+services, against 1.1 s without and about 2.3 s with these)."""
 
 _DEFAULT_TAGS = ("envoy.listener_address", "envoy.response_code", "envoy.response_code_class")
 """Labels that Envoy's own rules find, which it does without trying an expression on each statistic."""
