@@ -391,6 +391,7 @@ async def test_sigterm_while_waiting_for_the_control_plane_ends_at_once(tmp_path
     async with started(tmp_path, run_settings(port)) as agent:
         await until(lambda: _says(agent, "cannot reach the control plane"), "the line about the control plane")
         assert await agent.end() == 128 + signal.SIGTERM
+        assert "confirmed" not in agent.log.read_text(), "nobody ever sent to it"
 
 
 async def test_killed_agent_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -541,7 +542,7 @@ async def test_unknown_command_is_one_line(tmp_path: Path) -> None:
     async with running(FakeControlPlane()) as port:
         code, log = await finished(tmp_path, run_settings(port, command=("no-such-program",)))
     assert code == 127
-    assert "lateen: cannot start 'no-such-program': No such file or directory\n" in log
+    assert log.endswith("lateen: cannot start 'no-such-program': No such file or directory\n")
 
 
 async def test_wrong_settings_are_wrong_usage(tmp_path: Path) -> None:

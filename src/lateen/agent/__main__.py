@@ -5,7 +5,13 @@ Configures logging, runs one agent, turns its end into an exit code. Nothing imp
 
 from __future__ import annotations
 
-# First of all: loading its Huffman table takes 12 MB for a moment, which is free while the process is still small.
+# First of all, so that an early Ctrl-C ends the process in silence instead of with a traceback: handlers come later.
+import signal
+
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+# Before the rest: loading its Huffman table takes 12 MB for a moment, which is free while the process is still small.
 import hpack.huffman_table  # noqa: F401
 
 # isort: split

@@ -44,6 +44,7 @@ from lateen.envoy.bootstrap import BootstrapSettings, bootstrap
 
 LEAVE_SECONDS = 6.0
 ENVOY_STOP_SECONDS = 5.0
+_KILL_SECONDS = 2.0
 _POLL_SECONDS = 0.05
 _LISTENERS_SECONDS = 10.0
 _INBOUND_SECONDS = 3.0
@@ -75,7 +76,7 @@ async def run(settings: AgentSettings) -> int:
                 try:
                     return await agent.live(binary, Path(folder))
                 finally:
-                    agent.kill()
+                    await agent.kill()
                     guard.close()
         finally:
             address.close()
@@ -143,13 +144,16 @@ class Agent:
         if self._app is not None:
             self._app.send(number)
 
-    def kill(self) -> None:
-        """End at once what is still there: the last resort after an error."""
+    async def kill(self) -> None:
+        """End at once what is still there: the last resort after an error.
+
+        Waits for its end too: asyncio complains about a child that ends after the loop.
+        """
         for reserved in self._reserved:
             reserved.close()
         for child in (self._app, self._envoy.child if self._envoy else None):
             if child is not None and child.running:
-                child.send(signal.SIGKILL)
+                await child.stop(signal.SIGKILL, _KILL_SECONDS)
 
     async def _until_end(self, group: asyncio.TaskGroup, binary: str, folder: Path) -> Cause:
         stop = self._signals.stop

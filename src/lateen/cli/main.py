@@ -1,73 +1,44 @@
-"""Entry point of `lateen`: the commands, and how a command ends.
+"""Entry point of `lateen`: how a command begins and how it ends.
 
-A command returns its exit code or raises Failure. Nothing heavy is imported here: see `cli/__init__.py`.
+A command returns its exit code or raises Failure. The commands are imported only when `run` is called, so that an
+early Ctrl-C finds no Python handler that would print where it struck.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from lateen.cli import offline, online, processes
 from lateen.cli.exits import ExitCode, Failure
 
-_HELP = "A service mesh: Istio's API on stock Envoy, with or without Kubernetes."
+if TYPE_CHECKING:
+    import typer
 
-
-def _print_version(asked: bool) -> None:
-    if asked:
-        from importlib.metadata import version
-
-        typer.echo(f"lateen {version('lateen')}")
-        raise typer.Exit
-
-
-def _root(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
-    ] = False,
-) -> None:
-    del version
-
-
-def application() -> typer.Typer:
-    """Return the command-line application with all commands, in the order that help shows them."""
-    # Shell completion and rich's help would both be imported on every start.
-    app = typer.Typer(help=_HELP, add_completion=False, rich_markup_mode=None, no_args_is_help=True)
-    app.callback()(_root)
-    app.command()(offline.validate)
-    app.command()(offline.analyze)
-    app.command()(offline.generate)
-    app.command()(processes.serve)
-    # Options of the app's own command must not be taken for ours, with or without `--` before it.
-    app.command(context_settings={"allow_interspersed_args": False})(processes.run)
-    proxy = typer.Typer(
-        help="Run the agent and Envoy alone.", add_completion=False, rich_markup_mode=None, no_args_is_help=True
-    )
-    proxy.command()(processes.sidecar)
-    proxy.command()(processes.gateway)
-    app.add_typer(proxy, name="proxy")
-    app.command()(processes.demo)
-    app.command()(online.apply)
-    app.command()(online.get)
-    app.command()(online.delete)
-    app.command("proxy-status")(online.proxy_status)
-    app.command("proxy-config")(online.proxy_config)
-    app.command()(online.version)
-    return app
+_INTERRUPTED = 130
+"""As a shell says it: 128 + SIGINT."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with the command's code."""
+    interrupt = signal.getsignal(signal.SIGINT)
+    if interrupt is signal.default_int_handler:
+        # While modules load, Ctrl-C ends the process in silence instead of with a traceback.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        import lateen.cli.commands  # noqa: F401  that `run` finds them loaded
+
+        signal.signal(signal.SIGINT, interrupt)
     sys.exit(run(arguments))
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; messages go to stderr."""
+    import typer
+
+    from lateen.cli.commands import application
+
     command = typer.main.get_command(application())
     given = None if arguments is None else list(arguments)
     try:
@@ -78,7 +49,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except typer.TyperException as error:
         return _usage_error(error)
     except (KeyboardInterrupt, typer.Abort):
-        return 130
+        return _INTERRUPTED
     except BrokenPipeError:
         from lateen.cli.output import silence_broken_pipe
 

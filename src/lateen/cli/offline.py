@@ -1,6 +1,6 @@
 """Commands that work on files alone: validate, analyze, generate. No control plane is asked.
 
-Registered by `cli/main.py`.
+Registered by `cli/commands.py`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Commands that ask a running control plane: apply, get, delete, proxy-status, proxy-config, version.
 
-Registered by `cli/main.py`. They talk to the HTTP API only (and `proxy-config bootstrap` to the proxy's admin page).
+Registered by `cli/commands.py`. They talk to the HTTP API only (and `proxy-config bootstrap` to a proxy's admin page).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Commands that run a process: serve, run, proxy sidecar, proxy gateway, demo.
 
-Registered by `cli/main.py`. `run` and `proxy` only read flags and exec into the agent, so that no command-line library
-stays in the memory of a process that lives as long as its workload.
+Registered by `cli/commands.py`. `run` and `proxy` only read flags and exec into the agent, so that no command-line
+library stays in the memory of a process that lives as long as its workload.
 """
 
 from __future__ import annotations

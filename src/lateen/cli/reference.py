@@ -20,8 +20,8 @@ import typer
 
 from lateen.api import schemas
 from lateen.api.application import ENDPOINTS, Endpoint
+from lateen.cli.commands import application
 from lateen.cli.exits import ExitCode
-from lateen.cli.main import application
 
 FOLDER = Path("docs/reference")
 _NOTICE = "<!-- Made by `python -m lateen.cli.reference`; do not edit. -->"

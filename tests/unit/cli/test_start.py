@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 HEAVY = (
     "yaml",
@@ -29,3 +34,18 @@ def test_help_loads_nothing_that_only_a_command_needs() -> None:
 
     assert "validate" in ended.stdout
     assert ended.stderr.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("loaded", "words"),
+    [
+        ("hpack", ["-m", "lateen.agent", "{}"]),
+        ("typer", ["-c", "from lateen.cli.main import main; main(['--help'])"]),
+    ],
+)
+def test_an_interrupt_while_modules_load_ends_in_silence(tmp_path: Path, loaded: str, words: list[str]) -> None:
+    (tmp_path / f"{loaded}.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    ended = subprocess.run([sys.executable, *words], env=environment, capture_output=True, text=True, check=False)
+
+    assert (ended.returncode, ended.stdout, ended.stderr) == (-signal.SIGINT, "", "")

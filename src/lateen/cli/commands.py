@@ -1,0 +1,57 @@
+"""The commands of `lateen`, in the order that help shows them.
+
+Called by `cli/main.py` and by the generator of the reference. Nothing heavy is imported here: see `cli/__init__.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lateen.cli import offline, online, processes
+
+_HELP = "A service mesh: Istio's API on stock Envoy, with or without Kubernetes."
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"lateen {version('lateen')}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    del version
+
+
+def application() -> typer.Typer:
+    """Return the command-line application with all commands, in the order that help shows them."""
+    # Shell completion and rich's help would both be imported on every start.
+    app = typer.Typer(help=_HELP, add_completion=False, rich_markup_mode=None, no_args_is_help=True)
+    app.callback()(_root)
+    app.command()(offline.validate)
+    app.command()(offline.analyze)
+    app.command()(offline.generate)
+    app.command()(processes.serve)
+    # Options of the app's own command must not be taken for ours, with or without `--` before it.
+    app.command(context_settings={"allow_interspersed_args": False})(processes.run)
+    proxy = typer.Typer(
+        help="Run the agent and Envoy alone.", add_completion=False, rich_markup_mode=None, no_args_is_help=True
+    )
+    proxy.command()(processes.sidecar)
+    proxy.command()(processes.gateway)
+    app.add_typer(proxy, name="proxy")
+    app.command()(processes.demo)
+    app.command()(online.apply)
+    app.command()(online.get)
+    app.command()(online.delete)
+    app.command("proxy-status")(online.proxy_status)
+    app.command("proxy-config")(online.proxy_config)
+    app.command()(online.version)
+    return app
