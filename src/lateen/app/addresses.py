@@ -13,8 +13,8 @@ def split_address(address: str, flag: str) -> tuple[str, int]:
     """Return host and port of `HOST:PORT` or `[IPV6]:PORT`. Raises StartError naming the flag."""
     host, colon, port = address.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not colon or not host or not port.isdigit() or int(port) > 65535:
-        raise StartError(f"{flag} {address!r} is not HOST:PORT, as in 127.0.0.1:15080")
+    if not colon or not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+        raise StartError(f"{flag} {address!r} is not HOST:PORT, as in 127.0.0.1:15080", exit_code=2)
     return host, int(port)
 
 

@@ -156,7 +156,7 @@ def read_mesh_config(file: Path | None) -> MeshConfig | None:
     try:
         content = file.read_bytes()
     except OSError as error:
-        raise StartError(f"--mesh-config {file} cannot be read: {error.strerror}") from error
+        raise StartError(f"--mesh-config {file} cannot be read: {error.strerror}", exit_code=2) from error
     mesh_config, findings = parse_mesh_config(content, str(file))
     if has_errors(findings):
         raise StartError("\n".join(str(finding) for finding in findings))
@@ -165,11 +165,11 @@ def read_mesh_config(file: Path | None) -> MeshConfig | None:
 
 def _open_stores(settings: Settings) -> tuple[MemoryStore, list[DirectoryStore]]:
     if settings.store != "memory:":
-        raise StartError(f"--store {settings.store!r} is not available in this version: use memory:")
+        raise StartError(f"--store {settings.store!r} is not available in this version: use memory:", exit_code=2)
     try:
         return MemoryStore(), [DirectoryStore(folder) for folder in dict.fromkeys(settings.config_dirs)]
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise StartError(f"--config: {error}") from error
+        raise StartError(f"--config: {error}", exit_code=2) from error
 
 
 def _is_local(bound: socket.socket) -> bool:

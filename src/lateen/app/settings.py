@@ -9,6 +9,11 @@ from pathlib import Path
 class StartError(Exception):
     """The control plane cannot start; the message is one line that says what to do."""
 
+    def __init__(self, message: str, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+        """As in the command line's contract: 2 for wrong usage."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:

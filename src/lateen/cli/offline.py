@@ -68,7 +68,10 @@ def generate(
     filename: FilesOption,
     more: MorePaths = None,
     proxy: Annotated[
-        Path | None, typer.Option("--proxy", metavar="PROXY.yaml", help="The proxy to generate for.")
+        Path | None,
+        typer.Option(
+            "--proxy", metavar="PROXY.yaml", help="The proxy to generate for; its keys are in docs/guide/offline.md."
+        ),
     ] = None,
     static: Annotated[
         bool, typer.Option("--static", help="Print a whole bootstrap for a bare Envoy; it holds private keys.")
@@ -77,7 +80,10 @@ def generate(
     mesh_config: MeshConfigOption = None,
     output: OutputOption = Output.JSON,
 ) -> int:
-    """Print the Envoy resources that a proxy would get."""
+    """Print the Envoy resources that a proxy would get.
+
+    Without `interception` in PROXY.yaml a sidecar on a loopback address gets NONE, any other REDIRECT.
+    """
     from lateen.cli.output import note, print_json
     from lateen.model.findings import Severity, has_errors
 

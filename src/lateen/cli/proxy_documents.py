@@ -6,6 +6,7 @@ Called by the offline commands. Must not know: where the text came from.
 from __future__ import annotations
 
 from enum import Enum
+from ipaddress import ip_address
 
 import msgspec
 
@@ -50,7 +51,8 @@ class ProxyDocument(Spec, frozen=True, kw_only=True):
     locality: str = ""
     """`region/zone/subzone`."""
     network: str = ""
-    interception: InterceptionMode = InterceptionMode.REDIRECT
+    interception: InterceptionMode | None = None
+    """Without it NONE for a sidecar on a loopback address, where nothing can be intercepted, else REDIRECT."""
     port_map: dict[str, Port] = msgspec.field(default_factory=dict)
     """Gateways: declared port -> port to bind."""
 
@@ -94,6 +96,20 @@ def _proxy(document: ProxyDocument) -> Proxy:
         service_account=document.service_account,
         network=document.network,
         locality=Locality.parse(document.locality),
-        interception=Interception(document.interception.value),
+        interception=_interception(document),
         port_map={int(port): bound for port, bound in document.port_map.items()},
     )
+
+
+def _interception(document: ProxyDocument) -> Interception:
+    if document.interception is not None:
+        return Interception(document.interception.value)
+    on_loopback = bool(document.addresses) and _is_loopback(document.addresses[0])
+    return Interception.NONE if document.type is ProxyKind.SIDECAR and on_loopback else Interception.REDIRECT
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ip_address(address).is_loopback
+    except ValueError:
+        return False

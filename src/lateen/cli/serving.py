@@ -13,20 +13,13 @@ import structlog
 
 from lateen.api.guards import host_name, is_loopback
 from lateen.app.running import run_control_plane
-from lateen.app.settings import Settings
+from lateen.app.settings import Listening, Settings
 
 _LOG = structlog.get_logger(__name__)
 
 
 def serve_until_signal(settings: Settings) -> None:
     """Run a control plane until SIGTERM or SIGINT. Raises StartError when it cannot start."""
-    for flag, address in (("--grpc", settings.grpc), ("--http", settings.http), ("--monitoring", settings.monitoring)):
-        if not is_loopback(host_name(address)):
-            _LOG.warning(
-                "reachable from other machines without any authentication, put it behind one or bind loopback",
-                flag=flag,
-                address=address,
-            )
     if sys.platform == "win32":
         asyncio.run(_serve(settings))
         return
@@ -41,4 +34,18 @@ async def _serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await run_control_plane(settings, stop=stop)
+    await run_control_plane(settings, on_ready=_warn_of_foreign_addresses, stop=stop)
+
+
+def _warn_of_foreign_addresses(listening: Listening) -> None:
+    for flag, address in (
+        ("--grpc", listening.grpc),
+        ("--http", listening.http),
+        ("--monitoring", listening.monitoring),
+    ):
+        if not is_loopback(host_name(address)):
+            _LOG.warning(
+                "reachable from other machines without any authentication, put it behind one or bind loopback",
+                flag=flag,
+                address=address,
+            )

@@ -11,6 +11,8 @@ import pytest
 import structlog
 import yaml
 
+from lateen.agent import envoy_process
+from lateen.agent.errors import StartError
 from lateen.cli.main import run
 
 GOOD = """
@@ -110,9 +112,12 @@ def lateen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
         ("apply -f good.yaml --server http://127.0.0.1:1", 3),
         ("proxy-status --server 127.0.0.1:1", 3),
         ("version --server http://127.0.0.1:1", 0),
-        ("serve --config missing", 1),
-        ("serve --store sqlite:x", 1),
-        ("serve --http nonsense", 1),
+        ("serve --config missing", 2),
+        ("serve --store sqlite:x", 2),
+        ("serve --http nonsense", 2),
+        ("serve --grpc nonsense", 2),
+        ("serve --grpc 127.0.0.1:99999", 2),
+        ("serve --mesh-config nope", 2),
         ("serve --mesh-config badmesh.yaml", 1),
         ("serve --secure-grpc 127.0.0.1:15012", 2),
         ("run --service a --locality a/b/c/d -- true", 2),
@@ -189,3 +194,23 @@ def test_an_unreachable_server_says_what_to_do(lateen: Lateen) -> None:
 
 def test_an_unknown_kind_of_get_is_answered_with_the_nearest(lateen: Lateen) -> None:
     assert "virtualservices" in lateen("get virtualservice5")[2]
+
+
+@pytest.mark.parametrize("address", ["nonsense", "nonsense:0", "127.0.0.1:99999"])
+def test_an_address_that_is_none_is_not_called_reachable(lateen: Lateen, address: str) -> None:
+    code, out, err = lateen(f"serve --http 127.0.0.1:0 --monitoring 127.0.0.1:0 --grpc {address}")
+
+    assert code in (1, 2)
+    assert "--grpc" in err
+    assert "reachable" not in out + err
+    assert len(err.splitlines()) == 1
+
+
+def test_the_version_of_a_missing_envoy_is_not_shown(lateen: Lateen, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(path: str = "") -> str:
+        raise StartError(path)
+
+    words = "version -o json --server http://127.0.0.1:1"
+    assert json.loads(lateen(words)[1])["envoy"].startswith("1.")
+    monkeypatch.setattr(envoy_process, "find_envoy", missing)
+    assert json.loads(lateen(words)[1])["envoy"] == "not found"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lateen.cli.output import table_lines
+from lateen.cli.output import print_table, table_lines
 
 
 def test_a_narrow_table_is_as_wide_as_its_cells() -> None:
@@ -18,6 +19,18 @@ def test_the_widest_column_gives_way() -> None:
     assert lines[1].startswith("web   xxx")
     assert lines[1].endswith("...")
     assert len(lines[1]) == 80
+
+
+@pytest.mark.parametrize(("columns", "length"), [(None, 206), ("", 206), ("40", 40), ("120", 120)])
+def test_names_are_whole_in_a_pipe_unless_columns_is_set(
+    columns: str | None, length: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if columns is not None:
+        monkeypatch.setenv("COLUMNS", columns)
+    print_table(["NAME", "ABOUT"], [["web", "x" * 200]])
+
+    assert len(capsys.readouterr().out.splitlines()[1]) == length
 
 
 def test_a_cell_stays_one_line_and_says_nothing_to_the_terminal() -> None:

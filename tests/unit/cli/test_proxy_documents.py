@@ -40,6 +40,22 @@ def test_type_and_name_are_enough() -> None:
 
 
 @pytest.mark.parametrize(
+    ("fields", "interception"),
+    [
+        ("type: sidecar, addresses: [127.64.0.7, 10.0.0.5]", Interception.NONE),
+        ('type: sidecar, addresses: ["::1"]', Interception.NONE),
+        ("type: sidecar, addresses: [10.0.0.5, 127.64.0.7]", Interception.REDIRECT),
+        ("type: sidecar, addresses: [somewhere]", Interception.REDIRECT),
+        ("type: sidecar, addresses: [127.64.0.7], interception: REDIRECT", Interception.REDIRECT),
+        ("type: sidecar, addresses: [10.0.0.5], interception: NONE", Interception.NONE),
+        ("type: gateway, addresses: [127.64.0.7]", Interception.REDIRECT),
+    ],
+)
+def test_nothing_is_intercepted_on_a_loopback_address(fields: str, interception: Interception) -> None:
+    assert read_proxy(f"{{name: web, {fields}}}".encode(), "proxy.yaml").interception is interception
+
+
+@pytest.mark.parametrize(
     ("text", "said"),
     [
         ("type: sidecar", "name"),
