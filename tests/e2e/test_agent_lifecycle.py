@@ -385,6 +385,20 @@ async def _says(agent: RunningAgent, text: str) -> bool:
     return text in agent.log.read_text()
 
 
+async def test_app_waits_for_routes_that_envoy_accepts(tmp_path: Path) -> None:
+    """Without routes each of its calls would get 404."""
+    unknown = {"header": {"key": "x", "value": "%NO_SUCH_COMMAND(x)%"}}
+    plane = FakeControlPlane()
+    await plane.serve_routes({"direct_response": {"status": 204}, "request_headers_to_add": [unknown]})
+    async with running(plane) as port, started(tmp_path, run_settings(port)) as agent:
+        await until(lambda: _says(agent, "envoy rejected its first routes"), "the line about the routes")
+        assert "lateen proxy-status reviews-v2-1.default" in agent.log.read_text()
+        assert (tmp_path / "agent.out").read_text() == ""
+        await plane.serve_routes({"direct_response": {"status": 204}})
+        await plane.until(lambda: plane.workloads["reviews-v2-1"]["ready"])
+        assert agent.log.read_text().count("envoy rejected its first routes") == 1
+
+
 async def test_sigterm_while_waiting_for_the_control_plane_ends_at_once(tmp_path: Path) -> None:
     with listen("127.0.0.1", 0) as probe:
         port = probe.getsockname()[1]

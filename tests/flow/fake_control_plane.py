@@ -17,7 +17,7 @@ from typing import Any
 import grpc
 
 from lateen.envoy.messages import Fields, Message, message_class, packed, typed_extension
-from lateen.envoy.resources import CLUSTER, LISTENER, TYPE_PREFIX, Resource, make_resource
+from lateen.envoy.resources import CLUSTER, LISTENER, ROUTE, TYPE_PREFIX, Resource, make_resource
 from lateen.model.workloads import ATTACH_METHOD
 
 _ADS = "envoy.service.discovery.v3.AggregatedDiscoveryService"
@@ -37,6 +37,8 @@ class FakeControlPlane:
     refuse: str = ""
     """A message with which every registration is refused."""
     serve_listeners: bool = True
+    routes: Resource | None = None
+    """Routes of the outbound proxy, served by RDS; None for fixed ones inside the listener."""
     workloads: dict[str, dict[str, Any]] = field(default_factory=dict)
     said: list[tuple[str, Any]] = field(default_factory=list)
     """(workload name, message) in order."""
@@ -140,12 +142,21 @@ class FakeControlPlane:
             found = [_listener("0.0.0.0_80", address, bound, "OUTBOUND", {"direct_response": {"status": 200}})]
             return {CLUSTER: [], LISTENER: found if self.serve_listeners else []}
         ports = {port["port"]: port["app_port"] or port["port"] for port in registration.get("ports", [])}
-        listeners = [_listener("http_proxy", address, 15001, "OUTBOUND", {"direct_response": {"status": 204}})]
+        outbound: Fields = {"direct_response": {"status": 204}}
+        rds = self.routes is not None
+        listeners = [_listener("http_proxy", address, 15001, "OUTBOUND", outbound, rds=rds)]
         for port in ports:
             route = {"route": {"cluster": f"inbound|{port}||", "timeout": {"seconds": 60}}}
             listeners.append(_listener(f"{address}_{port}", address, port, "INBOUND", route))
         clusters = [_cluster(f"inbound|{port}||", app_port) for port, app_port in ports.items()]
-        return {CLUSTER: clusters, LISTENER: listeners if self.serve_listeners else []}
+        made: dict[str, list[Resource]] = {CLUSTER: clusters, LISTENER: listeners if self.serve_listeners else []}
+        return made if self.routes is None else made | {ROUTE: [self.routes]}
+
+    async def serve_routes(self, action: Fields) -> None:
+        """Serve one route that does this from now on."""
+        self.routes = make_resource(ROUTE, "http_proxy", _route_configuration("http_proxy", action))
+        async with self.changed:
+            self.changed.notify_all()
 
 
 def _response(kind: str, resources: list[Resource]) -> bytes:
@@ -172,15 +183,23 @@ def _cluster(name: str, port: int) -> Resource:
     return make_resource(CLUSTER, name, fields)
 
 
-def _listener(name: str, address: str, port: int, direction: str, action: Fields) -> Resource:
+def _route_configuration(name: str, action: Fields) -> Fields:
     route = {"match": {"prefix": "/"}, **action}
+    return {
+        "name": name,
+        "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}],
+        "validate_clusters": {"value": False},
+    }
+
+
+def _listener(name: str, address: str, port: int, direction: str, action: Fields, *, rds: bool = False) -> Resource:
+    ads = {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": {"seconds": 0}}
+    routes: Fields = {"route_config": _route_configuration(name, action)}
+    if rds:
+        routes = {"rds": {"route_config_name": name, "config_source": ads}}
     manager = {
         "stat_prefix": f"{direction.lower()}_{name};",
-        "route_config": {
-            "name": name,
-            "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}],
-            "validate_clusters": {"value": False},
-        },
+        **routes,
         "http_filters": [typed_extension("envoy.filters.http.router", _ROUTER)],
     }
     fields: Fields = {

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 from urllib.parse import quote
 
@@ -36,6 +37,14 @@ class BoundListener:
     port: int
 
 
+class RoutesState(Enum):
+    """Where Envoy stands with one route configuration."""
+
+    USABLE = "one was accepted, or none is expected by RDS"
+    WAITING = "none has come yet"
+    REJECTED = "all that came were rejected: every request gets 404"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvoyAdmin:
     """The admin page of one Envoy. Every call is bounded in time; an Envoy that is gone gives the empty answer."""
@@ -57,6 +66,14 @@ class EnvoyAdmin:
         """Whether the control plane's first answer on listeners has arrived, even when it named none."""
         stats = read_stats(await self._ask("/stats?filter=" + quote(r"^listener_manager\.lds\.update_success$")))
         return any(value > 0 for value in stats.values())
+
+    async def routes_state(self, name: str) -> RoutesState:
+        """Return where Envoy stands with a route configuration that it gets by RDS.
+
+        Envoy's admin page does not tell why it rejected one; its log and `lateen proxy-status` do.
+        """
+        pattern = rf"^(server\.live|http\..*\.rds\.{re.escape(name)}\.update_(success|rejected))$"
+        return read_routes_state(read_stats(await self._ask("/stats?filter=" + quote(pattern))))
 
     async def has_inbound(self, app_ports: Mapping[int, int]) -> bool:
         """Whether each inbound cluster (`inbound|9080||`) leads to the app's port by now."""
@@ -125,6 +142,17 @@ def read_stats(answer: bytes) -> dict[str, int]:
         if name and value.isdigit():
             stats[name] = int(value)
     return stats
+
+
+def read_routes_state(stats: Mapping[str, int]) -> RoutesState:
+    """Read `update_success` and `update_rejected` of one route configuration, and `server.live`."""
+    if not stats.get("server.live"):
+        return RoutesState.WAITING
+    accepted = [value for name, value in stats.items() if name.endswith(".update_success")]
+    if not accepted or any(accepted):
+        return RoutesState.USABLE
+    rejected = any(value for name, value in stats.items() if name.endswith(".update_rejected"))
+    return RoutesState.REJECTED if rejected else RoutesState.WAITING
 
 
 def sum_matching(stats: Mapping[str, int], pattern: str) -> int:

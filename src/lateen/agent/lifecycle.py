@@ -31,7 +31,7 @@ from lateen.agent.addresses import (
 )
 from lateen.agent.application import app_environment, wait_for_ports, wait_until_serving
 from lateen.agent.attach import Attachment
-from lateen.agent.envoy_admin import EnvoyAdmin, gateway_ports
+from lateen.agent.envoy_admin import EnvoyAdmin, RoutesState, gateway_ports
 from lateen.agent.envoy_process import EnvoyOptions, EnvoySupervisor, check_envoy, find_envoy
 from lateen.agent.errors import StartError
 from lateen.agent.listening import ListeningPorts
@@ -189,6 +189,7 @@ class Agent:
         self._envoy = supervisor
         self._spawn(group, supervisor.run())
         await self._proxy_serves()
+        await self._routes_accepted()
         supervisor.was_live = True
         if settings.print_addresses:
             bound = gateway_ports(
@@ -230,6 +231,26 @@ class Agent:
                 self._log.warning("the control plane configured no listener here", missing=sorted(missing))
                 return
             await asyncio.sleep(_POLL_SECONDS)
+
+    async def _routes_accepted(self) -> None:
+        """Wait until Envoy has routes for the app's calls, or each of them would get 404. Says once why it waits."""
+        if not workload.http_proxy(self._settings, self._address):
+            return
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        told = RoutesState.USABLE
+        while (state := await self._admin.routes_state(workload.OUTBOUND_ROUTES)) is not RoutesState.USABLE:
+            if state is RoutesState.REJECTED and told is not state:
+                told = state
+                self._unready = "envoy rejected its first routes"
+                proxy = f"{self._attachment.registration.name}.{self._settings.namespace}"
+                todo = f"correct the object that Envoy's line above and `lateen proxy-status {proxy}` complain about"
+                self._log.warning("envoy rejected its first routes: waiting for better ones", todo=todo)
+            elif told is RoutesState.USABLE and clock() - began > _LISTENERS_SECONDS:
+                told = state
+                self._log.warning("envoy still waits for its routes from the control plane")
+            await asyncio.sleep(_POLL_SECONDS)
+        self._unready = "waiting for envoy"
 
     async def _start_app(self) -> None:
         command = self._settings.command

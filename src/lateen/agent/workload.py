@@ -18,6 +18,9 @@ from lateen.model.proxies import PRIVILEGED_PORTS, Interception, Proxy, ProxyTyp
 from lateen.model.services import Locality
 from lateen.model.workloads import WorkloadPort, WorkloadRegistration
 
+OUTBOUND_ROUTES = "http_proxy"
+"""Name of the routes that the explicit outbound proxy serves."""
+
 
 def registration(settings: AgentSettings, address: str, app_ports: Mapping[int, int]) -> WorkloadRegistration:
     """Return the first registration: not ready, and the app expected where it was told to listen."""

@@ -11,8 +11,10 @@ from lateen.agent.envoy_admin import (
     _IN_FLIGHT_ALL,
     _IN_FLIGHT_INBOUND,
     BoundListener,
+    RoutesState,
     gateway_ports,
     read_listeners,
+    read_routes_state,
     read_stats,
     sum_matching,
 )
@@ -90,3 +92,24 @@ def test_envoy_leaves_nothing_in_shared_memory_and_repeats_no_flag() -> None:
     assert "--disable-hot-restart" in flags
     assert len(set(flags)) == len(flags)
     assert command[command.index("--drain-time-s") + 1] == "1"
+
+
+@pytest.mark.parametrize(
+    ("live", "stats", "state"),
+    [
+        (1, {}, RoutesState.USABLE),
+        (1, {"update_success": 0, "update_rejected": 0}, RoutesState.WAITING),
+        (1, {"update_success": 0, "update_rejected": 2}, RoutesState.REJECTED),
+        (1, {"update_success": 1, "update_rejected": 2}, RoutesState.USABLE),
+        (0, {"update_success": 1, "update_rejected": 0}, RoutesState.WAITING),
+    ],
+)
+def test_routes_are_usable_once_one_configuration_was_accepted(
+    live: int, stats: dict[str, int], state: RoutesState
+) -> None:
+    named = {f"http.outbound_http_proxy;.rds.http_proxy.{name}": value for name, value in stats.items()}
+    assert read_routes_state(named | {"server.live": live}) is state
+
+
+def test_an_envoy_that_does_not_answer_has_no_routes() -> None:
+    assert read_routes_state({}) is RoutesState.WAITING
