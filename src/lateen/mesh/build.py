@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, TypeVar
 
 import msgspec
@@ -29,6 +29,7 @@ from lateen.mesh.claims import (
 )
 from lateen.mesh.delegates import with_delegates
 from lateen.mesh.references import resolve_gateway
+from lateen.mesh.sharing import kept
 from lateen.mesh.state import MESH_GATEWAY, BoundDestinationRule, BoundVirtualService, MeshState
 from lateen.mesh.workloads import Workload, WorkloadIndex, endpoints_behind, from_entry, from_registration
 from lateen.model.catalogues import Catalogue
@@ -40,9 +41,13 @@ SpecT = TypeVar("SpecT")
 
 
 def build_state(
-    objects: Iterable[ConfigObject[Any]], catalogues: Iterable[Catalogue], mesh_config: MeshConfig
+    objects: Iterable[ConfigObject[Any]],
+    catalogues: Iterable[Catalogue],
+    mesh_config: MeshConfig,
+    previous: MeshState | None = None,
 ) -> MeshState:
-    """Return the state of a mesh.
+    """Return the state of a mesh. `previous` changes nothing about it, but every part that did not change since is
+    the same object as there.
 
     Of objects with one key the oldest counts; of catalogues with one name, and of registrations with one
     namespace and name, the first in canonical order.
@@ -55,7 +60,7 @@ def build_state(
         _bind_virtual_service(item, mesh_config)
         for item in with_delegates(chosen.of(VirtualService), mesh_config.default_virtual_service_export_to)
     ]
-    return MeshState(
+    state = MeshState(
         version=_version(chosen.all, books, registrations, mesh_config),
         mesh_config=mesh_config,
         services=services,
@@ -67,6 +72,40 @@ def build_state(
         sidecars=tuple(chosen.of(Sidecar)),
         secrets={(item.key.namespace, item.key.name): item for item in chosen.of(Secret)},
         workloads=registrations,
+    )
+    return state if previous is None else _shared(state, previous)
+
+
+def _shared(state: MeshState, previous: MeshState) -> MeshState:
+    def mapping(old: Any, new: Any) -> Any:
+        if old == new:
+            return old
+        return {key: kept(old.get(key), value) for key, value in new.items()}
+
+    def sequence(old: Any, new: Any) -> Any:
+        if old == new:
+            return old
+        known = {hash_of(item): item for item in old}
+        return tuple(kept(known.get(hash_of(item)), item) for item in new)
+
+    def hash_of(item: Any) -> Any:
+        if isinstance(item, BoundVirtualService):
+            return item.object.key
+        return item.key if isinstance(item, ConfigObject) else (item.namespace, item.name)
+
+    rules = state.destination_rules
+    return replace(
+        state,
+        mesh_config=kept(previous.mesh_config, state.mesh_config),
+        services=mapping(previous.services, state.services),
+        endpoints=mapping(previous.endpoints, state.endpoints),
+        selectors=mapping(previous.selectors, state.selectors),
+        virtual_services=sequence(previous.virtual_services, state.virtual_services),
+        destination_rules=mapping(previous.destination_rules, rules),
+        gateways=sequence(previous.gateways, state.gateways),
+        sidecars=sequence(previous.sidecars, state.sidecars),
+        secrets=mapping(previous.secrets, state.secrets),
+        workloads=sequence(previous.workloads, state.workloads),
     )
 
 
