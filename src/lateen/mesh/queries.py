@@ -29,9 +29,7 @@ class ServiceInstance:
 
 def visible_services(state: MeshState, namespace: str) -> tuple[Service, ...]:
     """Return the services exported to `namespace`, by host."""
-    return tuple(
-        service for service in state.services.values() if visible_to(service.export_to, service.namespace, namespace)
-    )
+    return state.index.services.visible(namespace)
 
 
 def sidecar_for(state: MeshState, proxy: Proxy) -> ConfigObject[Sidecar] | None:
@@ -41,8 +39,8 @@ def sidecar_for(state: MeshState, proxy: Proxy) -> ConfigObject[Sidecar] | None:
     """
     if proxy.type is ProxyType.GATEWAY:
         return None
-    own = [sidecar for sidecar in state.sidecars if sidecar.key.namespace == proxy.namespace]
-    root = [sidecar for sidecar in state.sidecars if sidecar.key.namespace == state.mesh_config.root_namespace]
+    own = state.index.sidecars.get(proxy.namespace, ())
+    root = state.index.sidecars.get(state.mesh_config.root_namespace, ())
     for sidecar in own:
         selector = sidecar.spec.workload_selector
         if selector is not None and labels_match(selector.labels, proxy.labels):
@@ -69,8 +67,8 @@ def virtual_services_for(state: MeshState, proxy_namespace: str, gateway: str) -
 
     Istio's precedence: private to the namespace, then exported to it by name, then public; oldest first in each.
     """
-    found = state.index.virtual_services.get(gateway, ())
-    return tuple(sorted(_visible(found, proxy_namespace), key=lambda bound: _precedence(bound, proxy_namespace)))
+    table = state.index.virtual_services.get(gateway)
+    return () if table is None else table.visible(proxy_namespace)
 
 
 def virtual_service_for_host(
@@ -80,10 +78,10 @@ def virtual_service_for_host(
 
     Several for one host are ordered as in `virtual_services_for`; sidecars use the first.
     """
-    table = state.index.virtual_service_hosts.get(gateway)
+    table = state.index.virtual_services.get(gateway)
     if table is None:
         return None
-    for _, bounds in table.candidates(host):
+    for _, bounds in table.hosts.candidates(host):
         if visible := _visible(bounds, proxy_namespace):
             return min(visible, key=lambda bound: _precedence(bound, proxy_namespace))
     return None
@@ -158,11 +156,11 @@ def instances_of(state: MeshState, proxy: Proxy) -> tuple[ServiceInstance, ...]:
     found = [
         ServiceInstance(service=service, port=port, endpoint=endpoint)
         for address in dict.fromkeys(proxy.addresses)
-        for hosts, endpoint in state.index.addresses.get(address, ())
-        for service in (state.services[host] for host in hosts)
+        for host, endpoint in state.index.endpoints.at(address)
+        for service in (state.services[host],)
         if not service.external and (port := service.port(endpoint.service_port)) is not None
     ]
-    if proxy.addresses and not any(item.address in proxy.addresses for item in state.workloads):
+    if proxy.addresses and not any(address in state.index.registered for address in proxy.addresses):
         known = {item.service.host for item in found}
         found += [item for item in _selected_instances(state, proxy) if item.service.host not in known]
     return tuple(
