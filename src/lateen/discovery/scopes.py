@@ -6,12 +6,14 @@ Used by `hub` only. Knows neither streams nor the event loop. Objects are kept w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+import time
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import TypeAlias
 
 import structlog
 
-from lateen.discovery.subscriptions import Resources, compare
+from lateen.discovery.figures import Figures
+from lateen.discovery.sharing import compare
 from lateen.envoy.resources import Resource, Snapshot
 from lateen.mesh.state import MeshState
 from lateen.model.proxies import Proxy
@@ -21,13 +23,14 @@ log = structlog.get_logger()
 Generate: TypeAlias = Callable[[MeshState, Proxy], Snapshot]
 ScopeOf: TypeAlias = Callable[[MeshState, Proxy], Hashable]
 
-_MAX_COMPARISONS = 64
-
 
 class Scope:
     """What one scope of proxies is served now."""
 
-    def __init__(self, snapshot: Snapshot, number: int) -> None:
+    def __init__(self, key: Hashable, snapshot: Snapshot, number: int) -> None:
+        self.key = key
+        self.users = 0
+        """Streams that are served from it."""
         self.snapshot = snapshot
         self.number = number
         """Number of the state that the snapshot stands for, counted by the hub; a snapshot may outlive its state."""
@@ -48,8 +51,9 @@ def _same_or(known: Mapping[str, Resource] | None, made: Mapping[str, Resource])
 class Scopes:
     """The scopes that have streams, by the key that `scope_of` gives."""
 
-    def __init__(self, generate: Generate, scope_of: ScopeOf) -> None:
+    def __init__(self, generate: Generate, scope_of: ScopeOf, figures: Figures) -> None:
         self._generate = generate
+        self._figures = figures
         self._scope_of = scope_of
         self._scopes: dict[Hashable, Scope] = {}
 
@@ -68,40 +72,23 @@ class Scopes:
             scope = self._scopes.get(key)
             if scope is not None and scope.number >= number:
                 return scope
+            began = time.perf_counter()
             snapshot = self._generate(state, proxy)
+            self._figures.generate.observe(time.perf_counter() - began)
         except Exception:
             log.exception("generation failed", proxy=proxy.id, state=state.version)
             return scope
         if scope is None:
-            scope = self._scopes[key] = Scope(snapshot, number)
+            scope = self._scopes[key] = Scope(key, snapshot, number)
         else:
             scope.accept(snapshot, number)
         return scope
 
-    def keep(self, used: set[Scope]) -> None:
-        """Drop the scopes that nobody uses."""
-        self._scopes = {key: scope for key, scope in self._scopes.items() if scope in used}
+    def release(self, scope: Scope) -> None:
+        """Note that a stream is no longer served from this scope; one that nobody uses is dropped."""
+        scope.users -= 1
+        if not scope.users and self._scopes.get(scope.key) is scope:
+            del self._scopes[scope.key]
 
-
-class Comparisons:
-    """A memo of `compare`: the streams of a scope, woken by the same publication, all ask the same.
-
-    Small, and emptied with each publication, because it keeps the maps alive that it compared.
-    """
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[int, int], tuple[Resources, Resources, frozenset[str]]] = {}
-
-    def __call__(self, base: Resources, target: Resources) -> frozenset[str]:
-        """Return `compare(base, target)`."""
-        key = (id(base), id(target))
-        if key not in self._known:
-            if len(self._known) == _MAX_COMPARISONS:
-                del self._known[next(iter(self._known))]
-            # The maps stay in the entry, so that their ids cannot be given to others.
-            self._known[key] = (base, target, compare(base, target))
-        return self._known[key][2]
-
-    def forget(self) -> None:
-        """Start anew."""
-        self._known.clear()
+    def __iter__(self) -> Iterator[Scope]:
+        return iter(self._scopes.values())

@@ -57,30 +57,34 @@ def decode_delta(content: bytes) -> DeltaRequest:
 
 
 def encode_state_of_the_world(response: Response) -> bytes:
-    """Return the serialised DiscoveryResponse."""
+    """Return the serialised DiscoveryResponse without its nonce."""
     body: bytes = message_class(_API + "DiscoveryResponse")(
         version_info=response.version,
         type_url=TYPE_PREFIX + response.kind,
         resources=[_any(resource) for resource in response.resources],
     ).SerializeToString()
-    return body + _nonce("DiscoveryResponse", response.nonce)
+    return body
 
 
 def encode_delta(response: Response) -> bytes:
-    """Return the serialised DeltaDiscoveryResponse."""
+    """Return the serialised DeltaDiscoveryResponse without its nonce."""
     body: bytes = message_class(_API + "DeltaDiscoveryResponse")(
         system_version_info=response.version,
         type_url=TYPE_PREFIX + response.kind,
         resources=[{"name": r.name, "version": r.version, "resource": _any(r)} for r in response.resources],
         removed_resources=response.removed,
     ).SerializeToString()
-    return body + _nonce("DeltaDiscoveryResponse", response.nonce)
+    return body
 
 
-def _nonce(message: str, nonce: str) -> bytes:
-    """Return the nonce alone. Serialised messages may be concatenated, so the body before it can be anyone's copy."""
-    wire: bytes = message_class(_API + message)(nonce=nonce).SerializeToString()
-    return wire
+def encode_nonce(nonce: str) -> bytes:
+    """Return the nonce as field 5, which it is in both messages; at most 127 bytes.
+
+    Serialised messages may be concatenated (protobuf, "Encoding"), so the body before it can be anyone's copy.
+    """
+    text = nonce.encode()
+    assert len(text) < 128
+    return b"\x2a" + bytes((len(text),)) + text
 
 
 def _any(resource: Resource) -> dict[str, Any]:
