@@ -124,23 +124,29 @@ class Session(ABC, Generic[RequestT]):
     def _advance(self) -> list[Response]:
         """Send whatever may be sent now, in make-before-break order."""
         responses: list[Response] = []
-        if self._newest is None:
+        newest = self._newest
+        if newest is None:
             return responses
         for subscription in self._subscriptions.values():
-            if not self.ledger.awaits(subscription.kind):
-                snapshot = self._reachable(subscription, self._newest)
-                responses += self._bring(subscription, snapshot, removing=False)
+            # Most often there is nothing to do: this is the path of every ACK and of every kind that did not change.
+            if subscription.is_at(newest) or self.ledger.awaits(subscription.kind):
+                continue
+            follows = subscription.kind in FOLLOWS_CLUSTERS
+            responses += self._bring(
+                subscription, self._reachable(subscription, newest) if follows else newest, removing=False
+            )
         if self.ledger.unanswered:
             return responses
         for kind in REMOVED_LAST:
-            if (kept := self._subscriptions.get(kind)) and self._may_remove(kept):
-                responses += self._bring(kept, self._newest, removing=True)
+            kept = self._subscriptions.get(kind)
+            if kept and not kept.is_at(newest) and self._may_remove(kept):
+                responses += self._bring(kept, newest, removing=True)
         return responses
 
     def _reachable(self, subscription: Subscription, newest: Snapshot) -> Snapshot:
-        """Return the snapshot that a subscription may be brought to now."""
+        """Return the snapshot that a subscription that follows the clusters may be brought to now."""
         clusters = self._subscriptions.get(CLUSTER)
-        if clusters is None or clusters.at is None or subscription.kind not in FOLLOWS_CLUSTERS:
+        if clusters is None or clusters.at is None:
             return newest
         unanswered = self.ledger.unanswered_nonce(CLUSTER)
         if subscription.at is not None and unanswered and unanswered != self._hurried:

@@ -133,7 +133,7 @@ class Sharing:
         """Return an equal set, the same object for all who ask while one of them keeps it."""
         made = frozenset(names)
         known = self._names.setdefault(hash(made), made)
-        return known if known == made else made
+        return known if known is made or known == made else made
 
     def forget(self) -> None:
         """Forget what was about the snapshots before a publication."""

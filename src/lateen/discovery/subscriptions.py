@@ -43,6 +43,10 @@ class Subscription:
         self.exceptions: dict[str, str | None] = {}
         """Where the client differs from `base`: the version it holds, or None when it must be told whatever is true."""
 
+    def is_at(self, snapshot: Snapshot) -> bool:
+        """Whether the client was sent all that this snapshot means to it."""
+        return self.at is snapshot and not self.exceptions and not self.owed
+
     def wants(self, name: str) -> bool:
         """Whether this resource goes to the client."""
         return self.wildcard or name in self.names

@@ -6,7 +6,8 @@ later step has to ask how large a request can be.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from google.protobuf import json_format
@@ -18,6 +19,8 @@ from lateen.envoy.resources import TYPE_PREFIX, Resource
 from lateen.model.services import Locality
 
 _API = "envoy.service.discovery.v3."
+
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 MAX_REQUEST_BYTES = 4 * 1024 * 1024
 MAX_NAMES = 50_000
@@ -43,13 +46,11 @@ def decode_state_of_the_world(content: bytes) -> StateOfTheWorldRequest:
 def decode_delta(content: bytes) -> DeltaRequest:
     """Read a serialised DeltaDiscoveryRequest; PeerError when it is none or too large."""
     message = _parse("DeltaDiscoveryRequest", content)
-    _names(message.initial_resource_versions)
-    _names(message.initial_resource_versions.values())
     return DeltaRequest(
         kind=_kind(message.type_url),
         subscribe=_names(message.resource_names_subscribe),
         unsubscribe=_names(message.resource_names_unsubscribe),
-        initial_versions=dict(message.initial_resource_versions),
+        initial_versions=_versions(message.initial_resource_versions),
         nonce=message.response_nonce,
         error=_error(message),
         node=_node(message),
@@ -108,11 +109,21 @@ def _kind(type_url: str) -> str:
 
 def _names(names: Iterable[str]) -> tuple[str, ...]:
     read = tuple(names)
+    if not read:
+        return read
     if len(read) > MAX_NAMES:
         raise PeerError(f"{len(read)} resource names in one request; at most {MAX_NAMES} are read")
     if any(len(name) > MAX_NAME_BYTES for name in read):
         raise PeerError(f"a resource name of more than {MAX_NAME_BYTES} characters")
     return read
+
+
+def _versions(held: Mapping[str, str]) -> Mapping[str, str]:
+    if not held:
+        return _NONE
+    _names(held)
+    _names(held.values())
+    return dict(held)
 
 
 def _error(message: Message) -> str | None:
