@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from lateen.config.objects import ConfigObject
-from lateen.mesh.sharing import Order, kept, patched, turnover
+from lateen.mesh.sharing import Order, patched, turnover
 from lateen.model.workloads import WorkloadRegistration
 
 KeyT = TypeVar("KeyT", bound=Hashable)
@@ -44,17 +44,17 @@ class Election(Generic[KeyT, ItemT]):
             candidates[place].remove(item)
         for item in come:
             place = key(item)
-            if place not in candidates:
+            found = candidates.get(place)
+            if found is None:
                 winner = self.winners.get(place)
-                candidates[place] = list(self.rivals.get(place, () if winner is None else (winner,)))
-            candidates[place].append(item)
+                candidates[place] = found = [] if winner is None else list(self.rivals.get(place, (winner,)))
+            found.append(item)
         turns: dict[KeyT, Turn[ItemT]] = {}
         for place, found in candidates.items():
             before = self.winners.get(place)
             best = found[0] if len(found) == 1 else min(found, key=rank, default=None)
-            after = None if best is None else kept(before, best)
-            if after is not before:
-                turns[place] = (before, after)
+            if best is not before and (best is None or best != before):
+                turns[place] = (before, best)
         election = Election(
             given=given,
             winners=patched(self.winners, {place: after for place, (_, after) in turns.items()}),

@@ -179,9 +179,11 @@ class Memberships:
         """Find all members, looking where the fewest workloads are."""
         found = min((self.workloads.get(handle, {}) for handle in membership.handles()), key=len)
         return Ordered.of(
-            (order, endpoints_behind([workload], ports))
-            for order, workload in found.items()
-            if membership.admits(workload)
+            [
+                (order, endpoints_behind([workload], ports))
+                for order, workload in found.items()
+                if membership.admits(workload)
+            ]
         )
 
 
