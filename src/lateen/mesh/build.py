@@ -97,7 +97,7 @@ def build_state(
             destination_rules={
                 host: destination_rules.get(host) for host in changed_keys(old.destination_rules, destination_rules)
             },
-            sidecars=None if ordered[Sidecar] is old.memo.ordered.get(Sidecar) else ordered[Sidecar].values,
+            sidecars=None if ordered[Sidecar] is old.memo.ordered[Sidecar] else ordered[Sidecar].values,
             registrations=turns.registrations.values(),
         ),
     )
@@ -114,7 +114,7 @@ def build_state(
         gateways=ordered[Gateway].values,
         sidecars=ordered[Sidecar].values,
         secrets=old.secrets
-        if ordered[Secret] is old.memo.ordered.get(Secret)
+        if ordered[Secret] is old.memo.ordered[Secret]
         else {(item.key.namespace, item.key.name): item for item in ordered[Secret].values},
         workloads=workloads.values,
         made=(
@@ -223,13 +223,13 @@ def _in_order(
     old: Mapping[type, Ordered[ConfigObject[Any]]], turns: Mapping[Place, Turn[ConfigObject[Any]]]
 ) -> Mapping[type, Ordered[ConfigObject[Any]]]:
     """Return Gateways, Sidecars and Secrets, oldest first."""
-    changes: dict[type, dict[Order, ConfigObject[Any] | None]] = {Gateway: {}, Sidecar: {}, Secret: {}}
+    changes: dict[type, dict[Order, ConfigObject[Any] | None]] = {kind: {} for kind in old}
     for before, after in turns.values():
         if before is not None and type(before.spec) in changes:
             changes[type(before.spec)][age(before)] = None
         if after is not None and type(after.spec) in changes:
             changes[type(after.spec)][age(after)] = after
-    return {kind: old.get(kind, Ordered()).patched(found) for kind, found in changes.items()}
+    return {kind: old[kind].patched(found) for kind, found in changes.items()}
 
 
 # --- services and endpoints ----------------------------------------------------------------------------------

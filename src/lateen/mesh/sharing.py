@@ -84,7 +84,8 @@ class Ordered(Generic[ValueT]):
     def patched(self, changes: Mapping[Order, ValueT | None]) -> Ordered[ValueT]:
         """Return this with some values replaced (None: removed); itself if none differs."""
         if not self.keys:
-            return Ordered.of([(key, value) for key, value in changes.items() if value is not None])
+            items = [(key, value) for key, value in changes.items() if value is not None]
+            return Ordered.of(items) if items else self
         real = {key: value for key, value in changes.items() if self.get(key) is not value}
         if not real:
             return self
