@@ -7,8 +7,9 @@ Source of each mapping: Istio's VirtualService reference and Envoy's route_compo
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 from lateen.config.networking import (
     Headers,
@@ -20,7 +21,8 @@ from lateen.config.networking import (
     StringMatch,
 )
 from lateen.envoy import names
-from lateen.envoy.messages import Fields, Message
+from lateen.envoy.messages import Fields, Message, entry, serialise
+from lateen.envoy.resources import ROUTE, Fragment, Resource, splice
 
 NO_TIMEOUT: Fields = {"seconds": 0}
 MAX_DIRECT_RESPONSE_BYTES = 1 << 20
@@ -297,10 +299,51 @@ def route_configuration(name: str, virtual_hosts: Sequence[Fields], *, ignore_po
     A route may name a cluster that does not exist yet (Envoy then answers 503): `validate_clusters` is off, also
     where the configuration stands inside a listener.
     """
+    return {"name": name, "virtual_hosts": list(virtual_hosts), **_settings(ignore_port=ignore_port)}
+
+
+def _settings(*, ignore_port: bool) -> Fields:
     return {
-        "name": name,
-        "virtual_hosts": list(virtual_hosts),
         "validate_clusters": {"value": False},
         "max_direct_response_body_size_bytes": {"value": MAX_DIRECT_RESPONSE_BYTES},
         "ignore_port_in_host_matching": ignore_port,
     }
+
+
+# --- the same, of parts that are serialised already ----------------------------------------------------------
+
+
+def virtual_host_fragment(fields: Fields) -> Fragment:
+    """Return a VirtualHost as a part of a RouteConfiguration."""
+    return Fragment.of(entry(_VIRTUAL_HOSTS, serialise(VIRTUAL_HOST, fields)))
+
+
+def spliced_virtual_host(fields: Fields, routes: Iterable[bytes]) -> Fragment:
+    """Return a VirtualHost whose routes are serialised already (see `route_entry`); `fields` are the others."""
+    head = serialise(VIRTUAL_HOST, {key: fields[key] for key in _BEFORE_ROUTES})
+    tail = serialise(VIRTUAL_HOST, {key: value for key, value in fields.items() if key not in _BEFORE_ROUTES})
+    return Fragment.of(entry(_VIRTUAL_HOSTS, b"".join([head, *routes, tail])))
+
+
+def route_entry(fields: Fields) -> bytes:
+    """Return a Route as a part of a VirtualHost."""
+    return entry(_ROUTES, serialise(ROUTE_ENTRY, fields))
+
+
+def spliced_route_configuration(name: str, hosts: Iterable[Fragment], *, ignore_port: bool = True) -> Resource:
+    """Return the RouteConfiguration of these virtual hosts, byte for byte as `route_configuration` gives it."""
+    return splice(ROUTE, name, serialise(ROUTE, {"name": name}), hosts, _tail(ignore_port))
+
+
+@cache
+def _tail(ignore_port: bool) -> bytes:
+    return serialise(ROUTE, _settings(ignore_port=ignore_port))
+
+
+VIRTUAL_HOST = "envoy.config.route.v3.VirtualHost"
+ROUTE_ENTRY = "envoy.config.route.v3.Route"
+_VIRTUAL_HOSTS = 2
+"""Number of RouteConfiguration.virtual_hosts; the only field before it is the name."""
+_ROUTES = 3
+"""Number of VirtualHost.routes."""
+_BEFORE_ROUTES = ("name", "domains")

@@ -32,7 +32,7 @@ def target_of(view: View, destination: Destination, namespace: str, listener_por
     host = resolve_host(destination.host, namespace)
     if destination.port is not None and destination.port.number:
         return Target(host, destination.port.number, destination.subset)
-    service = view.by_host.get(host)
+    service = view.service(host)
     if service is not None and len(service.ports) == 1:
         return Target(host, service.ports[0].number, destination.subset)
     return Target(host, listener_port, destination.subset)

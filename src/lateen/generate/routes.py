@@ -39,10 +39,8 @@ from lateen.envoy.routes import (
 from lateen.generate.destinations import Target, target_of
 from lateen.generate.traffic_policies import consistent_hash, effective_policy
 from lateen.generate.view import View
-from lateen.mesh.queries import virtual_service_for_host
 from lateen.mesh.references import resolve_gateway
 from lateen.mesh.state import MESH_GATEWAY, BoundVirtualService
-from lateen.model.names import Hostname
 from lateen.model.proxies import labels_match
 from lateen.model.services import Service
 
@@ -73,7 +71,7 @@ def service_routes(context: RouteContext, service: Service) -> list[Fields]:
 
     A VirtualService none of whose rules is for this proxy and port counts as none.
     """
-    bound = virtual_service_for_host(context.view.state, context.view.proxy.namespace, service.host)
+    bound = context.view.routing(service.host)
     if bound is not None and bound.object.spec.http:
         routes = rule_routes(context, bound).routes
         if routes:
@@ -84,7 +82,7 @@ def service_routes(context: RouteContext, service: Service) -> list[Fields]:
 def default_route(view: View, service: Service, port: int) -> Fields:
     """Return the route of a service that no rule is about."""
     hashes = hash_policies(view, [Target(service.host, port)])
-    retry = retry_policy(view.state.mesh_config.default_http_retry_policy)
+    retry = retry_policy(view.mesh_config.default_http_retry_policy)
     return {
         "name": names.DEFAULT_ROUTE,
         "match": {"prefix": "/"},
@@ -116,11 +114,20 @@ def rule_routes(context: RouteContext, bound: BoundVirtualService) -> HttpRoutes
     return found
 
 
+def applies(context: RouteContext, bound: BoundVirtualService) -> bool:
+    """Whether a VirtualService has routes on a listener: whether `rule_routes` returns any."""
+    namespace = bound.object.key.namespace
+    return any(
+        not rule.match or any(_for_this_listener(context, match, namespace) for match in rule.match)
+        for rule in bound.object.spec.http
+    )
+
+
 def hash_policies(view: View, targets: Iterable[Target]) -> list[Fields]:
     """Return the hash policies of the targets with consistent hashing, each once."""
     found: list[Fields] = []
     for target in targets:
-        policy = effective_policy(view.rule(target.host), target.port, target.subset, view.state.mesh_config)
+        policy = effective_policy(view.rule(target.host), target.port, target.subset, view.mesh_config)
         consistent = consistent_hash(policy)
         hashed = hash_policy(consistent) if consistent is not None else None
         if hashed is not None and hashed not in found:
@@ -212,7 +219,7 @@ def _forward(
     hashes = hash_policies(view, targets)
     if hashes:
         action["hash_policy"] = hashes
-    retries = rule.retries or view.state.mesh_config.default_http_retry_policy
+    retries = rule.retries or view.mesh_config.default_http_retry_policy
     policy = retry_policy(retries, hashed=bool(hashes) and len(chosen) == 1)
     if policy is not None:
         action["retry_policy"] = policy
@@ -255,13 +262,3 @@ def _operation(bound: BoundVirtualService, shared: Fields, port: int) -> str:
         _, target_port, _, host = cluster.split("|")
         return names.host_and_port(host, int(target_port))
     return f"{bound.object.key.name}:{port}"
-
-
-def hosts_of_rules(bounds: Iterable[BoundVirtualService]) -> dict[Hostname, BoundVirtualService]:
-    """Return the first VirtualService with HTTP rules of each host."""
-    found: dict[Hostname, BoundVirtualService] = {}
-    for bound in bounds:
-        if bound.object.spec.http:
-            for host in bound.hosts:
-                found.setdefault(host, bound)
-    return found
