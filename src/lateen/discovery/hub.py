@@ -27,8 +27,8 @@ from lateen.discovery.figures import Figures
 from lateen.discovery.ledger import ProxyStatus
 from lateen.discovery.limits import Sparing
 from lateen.discovery.protocol import Session
-from lateen.discovery.scopes import Generate, Scope, ScopeOf, Scopes
-from lateen.discovery.sharing import Sharing
+from lateen.discovery.scopes import Generate, Keep, Scope, ScopeOf, Scopes, ScopeStatus
+from lateen.discovery.sharing import MemoryPart, Sharing
 from lateen.discovery.values import Request, Response
 from lateen.envoy.resources import Snapshot
 from lateen.mesh.state import MeshState
@@ -91,6 +91,11 @@ class Stream:
         self._outbox.clear()
         return taken
 
+    @property
+    def waiting(self) -> int:
+        """How many responses wait for the writer."""
+        return len(self._outbox)
+
     def is_synced_with(self, number: int) -> bool:
         """Whether the proxy has answered all that this state, or a later one, means to it."""
         if self.scope and self._synced_number < self.scope.number and self.session.is_settled_on(self.scope.snapshot):
@@ -141,11 +146,12 @@ class Stream:
 class Hub:
     """Brings the newest state to every stream."""
 
-    def __init__(self, generate: Generate, scope_of: ScopeOf) -> None:
+    def __init__(self, generate: Generate, scope_of: ScopeOf, keep: Keep | None = None) -> None:
         self.sharing = Sharing()
         """For the sessions and writers of the streams."""
         self.figures = Figures()
-        self._scopes = Scopes(generate, scope_of, self.figures)
+        self._scopes = Scopes(generate, scope_of, self.figures, self.sharing.compare)
+        self._keep = keep
         self._streams: dict[Stream, None] = {}
         """In the order of connection."""
         self._state: MeshState | None = None
@@ -212,7 +218,7 @@ class Hub:
             await self._published.wait()
             self._published.clear()
             if self._state is not None:
-                await self._distribute(self._state, self._number)
+                await self._distribute()
 
     @contextmanager
     def connected(
@@ -243,6 +249,29 @@ class Hub:
     def proxies(self) -> tuple[ProxyStatus, ...]:
         """Return the status of each stream, by proxy id and then by the time of its connection."""
         return tuple(stream.status() for stream in sorted(self._streams, key=lambda s: (s.proxy.id, s.connected_at)))
+
+    def scopes(self) -> tuple[ScopeStatus, ...]:
+        """Return what each scope is served, those with most proxies first."""
+        return tuple(sorted((scope.status() for scope in self._scopes), key=lambda status: -status.proxies))
+
+    def memory(self) -> dict[str, MemoryPart]:
+        """Return what is kept, by part; bytes are those of serialised content."""
+        resources = {
+            id(resource): len(resource.body)
+            for maps in {id(scope.snapshot): scope.snapshot.resources for scope in self._scopes}.values()
+            for named in maps.values()
+            for resource in named.values()
+        }
+        sharing = self.sharing
+        return {
+            "snapshots": MemoryPart(len({id(scope.snapshot) for scope in self._scopes}), 0),
+            "resources": MemoryPart(len(resources), sum(resources.values())),
+            "shared responses": MemoryPart(len(sharing.bodies), sharing.bodies.size),
+            "shared answers": MemoryPart(len(sharing.differences) + len(sharing.comparisons), 0),
+            "sets of names": sharing.known_names(),
+            "streams": MemoryPart(len(self._streams), 0),
+            "responses that wait": MemoryPart(sum(stream.waiting for stream in self._streams), 0),
+        }
 
     def snapshot_for(self, proxy_id: str) -> tuple[Proxy, Snapshot] | None:
         """Return a proxy by id (`reviews-v2-1.default`) and what it is served; of two streams, the newer."""
@@ -281,16 +310,22 @@ class Hub:
         number = self._numbers.get(state_version)
         return number is not None and all(stream.is_synced_with(number) for stream in self._streams)
 
-    async def _distribute(self, state: MeshState, number: int) -> None:
-        """Bring every stream to a state; in between, others have their turn."""
+    async def _distribute(self) -> None:
+        """Bring every stream to the newest state; in between, others have their turn.
+
+        What is published meanwhile is taken up at once, so that generation never goes back, and brought to those who
+        had their turn already by the next distribution.
+        """
         self.sharing.forget()
         generated = self.figures.generate.total
         for count, stream in enumerate(tuple(self._streams), 1):
-            if stream in self._resuming or stream not in self._streams:
+            if self._state is None or stream in self._resuming or stream not in self._streams:
                 continue
-            scope = self._scopes.scope(state, number, stream.proxy)
+            scope = self._scopes.scope(self._state, self._number, stream.proxy)
             if scope is not None:
                 stream.move_to(scope)
             if count % _STREAMS_AT_ONCE == 0 or generated != self.figures.generate.total:
                 generated = self.figures.generate.total
                 await asyncio.sleep(0)
+        if self._keep is not None:
+            self._keep(scope.key for scope in self._scopes)

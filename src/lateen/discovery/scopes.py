@@ -7,14 +7,16 @@ Used by `hub` only. Knows neither streams nor the event loop. Objects are kept w
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable, Iterator, Mapping
-from typing import TypeAlias
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import structlog
 
 from lateen.discovery.figures import Figures
-from lateen.discovery.sharing import compare
-from lateen.envoy.resources import Resource, Snapshot
+from lateen.discovery.sharing import Resources
+from lateen.envoy.resources import Snapshot
 from lateen.mesh.state import MeshState
 from lateen.model.proxies import Proxy
 
@@ -22,6 +24,23 @@ log = structlog.get_logger()
 
 Generate: TypeAlias = Callable[[MeshState, Proxy], Snapshot]
 ScopeOf: TypeAlias = Callable[[MeshState, Proxy], Hashable]
+"""Returns a key: proxies of equal keys are served the same, in one state."""
+Keep: TypeAlias = Callable[[Iterable[Any]], None]
+"""Takes the keys that are in use; whatever generation remembers of others it may forget."""
+Compare: TypeAlias = Callable[[Resources, Resources], AbstractSet[str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScopeStatus:
+    """One scope, as the debug pages show it."""
+
+    key: str
+    proxies: int
+    version: str
+    resources: dict[str, int]
+    """By kind."""
+    bytes: int
+    """Of all its resources, those that it shares with other scopes included."""
 
 
 class Scope:
@@ -35,25 +54,41 @@ class Scope:
         self.number = number
         """Number of the state that the snapshot stands for, counted by the hub; a snapshot may outlive its state."""
 
-    def accept(self, snapshot: Snapshot, number: int) -> None:
+    def status(self) -> ScopeStatus:
+        """Return what the debug pages show."""
+        maps = self.snapshot.resources
+        return ScopeStatus(
+            key=str(self.key),
+            proxies=self.users,
+            version=self.snapshot.version,
+            resources={kind: len(resources) for kind, resources in maps.items()},
+            bytes=sum(len(resource.body) for resources in maps.values() for resource in resources.values()),
+        )
+
+    def accept(self, snapshot: Snapshot, number: int, compare: Compare) -> None:
         """Take what was generated from a newer state, keeping the objects whose content is the same."""
         self.number = number
         if snapshot.version != self.snapshot.version:
             known = self.snapshot.resources
-            resources = {kind: _same_or(known.get(kind), made) for kind, made in snapshot.resources.items()}
+            resources = {
+                kind: known[kind] if kind in known and _is_same(known[kind], made, compare) else made
+                for kind, made in snapshot.resources.items()
+            }
             self.snapshot = Snapshot(version=snapshot.version, resources=resources)
 
 
-def _same_or(known: Mapping[str, Resource] | None, made: Mapping[str, Resource]) -> Mapping[str, Resource]:
-    return made if known is None or compare(known, made) else known
+def _is_same(known: Resources, made: Resources, compare: Compare) -> bool:
+    return known is made or not compare(known, made)
 
 
 class Scopes:
     """The scopes that have streams, by the key that `scope_of` gives."""
 
-    def __init__(self, generate: Generate, scope_of: ScopeOf, figures: Figures) -> None:
+    def __init__(self, generate: Generate, scope_of: ScopeOf, figures: Figures, compare: Compare) -> None:
+        """`compare` may remember its answers: the streams of a scope will ask the same again."""
         self._generate = generate
         self._figures = figures
+        self._compare = compare
         self._scope_of = scope_of
         self._scopes: dict[Hashable, Scope] = {}
 
@@ -81,7 +116,7 @@ class Scopes:
         if scope is None:
             scope = self._scopes[key] = Scope(key, snapshot, number)
         else:
-            scope.accept(snapshot, number)
+            scope.accept(snapshot, number, self._compare)
         return scope
 
     def release(self, scope: Scope) -> None:

@@ -49,6 +49,15 @@ class Difference:
     """It asked for these and they do not exist."""
 
 
+@dataclass(frozen=True, slots=True)
+class MemoryPart:
+    """How much of something is kept."""
+
+    count: int
+    bytes: int
+    """Of the content that it holds itself; 0 where it only refers to others' content."""
+
+
 class Memo(Generic[ValueT]):
     """Answers by key, the oldest forgotten first. Each keeps the objects alive whose ids are in its key."""
 
@@ -134,6 +143,11 @@ class Sharing:
         made = frozenset(names)
         known = self._names.setdefault(hash(made), made)
         return known if known is made or known == made else made
+
+    def known_names(self) -> MemoryPart:
+        """Return how many different sets of names streams have, and their characters."""
+        known = list(self._names.values())
+        return MemoryPart(len(known), sum(len(name) for names in known for name in names))
 
     def forget(self) -> None:
         """Forget what was about the snapshots before a publication."""
