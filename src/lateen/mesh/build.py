@@ -107,7 +107,8 @@ def build_state(
         services=patched_in_order(old.services, _after(settled.services)),
         endpoints=patched_in_order(old.endpoints, _after(settled.endpoints)),
         selectors=patched_in_order(
-            old.selectors, {host: after and after[1] for host, (_, after) in settled.selectors.items()}
+            old.selectors,
+            {host: after and kept(old.selectors.get(host), after[1]) for host, (_, after) in settled.selectors.items()},
         ),
         virtual_services=virtual_services.bound.values,
         destination_rules=destination_rules,
