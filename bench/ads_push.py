@@ -28,6 +28,7 @@ import uvloop
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from flow.discovery_server import cluster, empty_state, endpoints, eventually
+from lateen.app.collecting import rare_collections
 from lateen.discovery.hub import Hub
 from lateen.discovery.server import OPTIONS, SERVICE, serve
 from lateen.envoy.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource, Snapshot, make_resource, make_snapshot
@@ -192,4 +193,5 @@ async def main(streams: int = 1000, services: int = 1000) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(main(*(int(argument) for argument in sys.argv[1:])))
+    with rare_collections():  # as the control plane does
+        uvloop.run(main(*(int(argument) for argument in sys.argv[1:])))
