@@ -62,26 +62,44 @@ def make_resource(kind: str, name: str, fields: Mapping[str, Any]) -> Resource:
 
 @dataclass(frozen=True, slots=True)
 class Fragment:
-    """A serialised part of a message: fields of it with their tags. Empty when there is nothing to say."""
+    """A serialised part of a message: fields of it with their tags."""
 
     body: bytes
     digest: bytes
 
     @classmethod
     def of(cls, body: bytes) -> Fragment:
-        """Hash a part, once for all the messages that it becomes a part of."""
-        return cls(body, blake2b(body, digest_size=8).digest())
+        """Hash a part, once for all the messages that it becomes a part of. Nothing has no hash either."""
+        return cls(body, blake2b(body, digest_size=8).digest() if body else b"")
 
 
-def splice(kind: str, name: str, head: bytes, fragments: Iterable[Fragment], tail: bytes) -> Resource:
+@dataclass(slots=True)
+class Fragments:
+    """The entries of a repeated field, which can be replaced one at a time."""
+
+    bodies: list[bytes]
+    digests: list[bytes]
+
+    @classmethod
+    def of(cls, fragments: Iterable[Fragment]) -> Fragments:
+        """Take them in order."""
+        found = list(fragments)
+        return cls([fragment.body for fragment in found], [fragment.digest for fragment in found])
+
+    def replace(self, position: int, fragment: Fragment) -> None:
+        """Put another one in a place."""
+        self.bodies[position] = fragment.body
+        self.digests[position] = fragment.digest
+
+
+def splice(kind: str, name: str, head: bytes, fragments: Fragments, tail: bytes) -> Resource:
     """Return a resource of parts that are serialised already: fields of a message may be concatenated.
 
     `head` holds the fields before the repeated one that the fragments are entries of, `tail` those after it. The
     version is a hash of the fragments' hashes, so that a change of one costs nothing for the others.
     """
-    used = [fragment for fragment in fragments if fragment.body]
-    body = b"".join([head, *(fragment.body for fragment in used), tail])
-    version = content_hash(head, b"".join([fragment.digest for fragment in used]), tail)
+    body = b"".join((head, *fragments.bodies, tail))
+    version = content_hash(head, b"".join(fragments.digests), tail)
     return Resource(kind=kind, name=name, version=version, body=body)
 
 

@@ -22,7 +22,7 @@ from lateen.config.networking import (
 )
 from lateen.envoy import names
 from lateen.envoy.messages import Fields, Message, entry, serialise
-from lateen.envoy.resources import ROUTE, Fragment, Resource, splice
+from lateen.envoy.resources import ROUTE, Fragment, Fragments, Resource, splice
 
 NO_TIMEOUT: Fields = {"seconds": 0}
 MAX_DIRECT_RESPONSE_BYTES = 1 << 20
@@ -330,7 +330,7 @@ def route_entry(fields: Fields) -> bytes:
     return entry(_ROUTES, serialise(ROUTE_ENTRY, fields))
 
 
-def spliced_route_configuration(name: str, hosts: Iterable[Fragment], *, ignore_port: bool = True) -> Resource:
+def spliced_route_configuration(name: str, hosts: Fragments, *, ignore_port: bool = True) -> Resource:
     """Return the RouteConfiguration of these virtual hosts, byte for byte as `route_configuration` gives it."""
     return splice(ROUTE, name, serialise(ROUTE, {"name": name}), hosts, _tail(ignore_port))
 

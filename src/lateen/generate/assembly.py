@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import TypeAlias
 
-from lateen.envoy.resources import Resource, resource_digest
+from lateen.envoy.resources import Fragments, Resource, resource_digest
 from lateen.generate.memo import Memo, Read
 from lateen.generate.parts import Made, MadeHost, Part, RouteConfigurationPart, made_host
 from lateen.generate.view import View
@@ -27,11 +27,24 @@ class _Splice:
     def __init__(self, part: RouteConfigurationPart, view: View) -> None:
         self.part = part
         self.hosts = [made_host(host, view) for host in part.hosts]
+        self._fragments = Fragments.of(host.fragment for host in self.hosts)
         self.positions = {host.key: number for number, host in enumerate(part.hosts)}
 
     def host(self, key: Hashable) -> MadeHost | None:
         """Return what one of its hosts came to."""
         return self.hosts[self.positions[key]] if key in self.positions else None
+
+    def renew(self, key: Hashable, view: View) -> tuple[MadeHost, MadeHost]:
+        """Make one of its hosts again, and return what it was and what it is."""
+        position = self.positions[key]
+        old, new = self.hosts[position], made_host(self.part.hosts[position], view)
+        self.hosts[position] = new
+        self._fragments.replace(position, new.fragment)
+        return old, new
+
+    def made(self) -> Made:
+        """Return the whole; what its hosts want is counted host by host."""
+        return Made((self.part.resource(self._fragments),))
 
 
 class Assembly:
@@ -85,12 +98,10 @@ class Assembly:
         for key in keys:
             owner = self._splice_of[key]
             splice = touched[owner] = self._splices[owner]
-            position = splice.positions[key]
-            made = made_host(splice.part.hosts[position], view)
-            changes.want(splice.hosts[position].wants, made.wants)
-            splice.hosts[position] = made
+            old, new = splice.renew(key, view)
+            changes.want(old.wants, new.wants)
         for owner, splice in touched.items():
-            self._enter(owner, Made((splice.part.resource(splice.hosts),)), changes)
+            self._enter(owner, splice.made(), changes)
 
     def _part(self, key: Hashable) -> Part | None:
         if key in self._planned:
@@ -132,7 +143,7 @@ class Assembly:
                 changes.want(old.wants if old is not None else (), new.wants if new is not None else ())
         self._splices[part.key] = splice
         self._splice_of.update(dict.fromkeys(now, part.key))
-        self._enter(part.key, Made((part.resource(splice.hosts),)), changes)
+        self._enter(part.key, splice.made(), changes)
 
     def _enter(self, key: Hashable, made: Made, changes: _Changes) -> None:
         changes.replace(self._made.get(key), made)

@@ -1,14 +1,14 @@
 """What is different between two states, in the words of a view's questions. Made by `generator`, once per state.
 
-By identity: `mesh` keeps every object that did not change. An answer that is named here may be the same after all, and
-costs a part made again in vain; one that is not named here is the same.
+By identity: `mesh` keeps every object that did not change, and finds the others quickly. An answer that is named here
+may be the same after all, and costs a part made again in vain; one that is not named here is the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 from lateen.config.objects import ConfigObject
 from lateen.generate.memo import Memo, Read
@@ -23,11 +23,9 @@ from lateen.generate.view import (
     SERVICE,
     UNSERVED,
 )
+from lateen.mesh.sharing import changed_keys, turnover
 from lateen.mesh.state import MESH_GATEWAY, MeshState
 from lateen.model.names import Hostname
-
-ItemT = TypeVar("ItemT")
-KeyT = TypeVar("KeyT")
 
 
 @dataclass(slots=True)
@@ -64,7 +62,7 @@ def state_changes(old: MeshState, new: MeshState) -> StateChanges:
     if old.gateways is not new.gateways:
         found.reads.add(GATEWAYS)
     found.reads.update((SECRET, key) for key in changed_keys(old.secrets, new.secrets))
-    sidecars = replaced(old.sidecars, new.sidecars)
+    sidecars = turnover(old.sidecars, new.sidecars)
     found.gone += sidecars[0]
     found.fresh += sidecars[1]
     return found
@@ -84,7 +82,7 @@ def _endpoints(old: MeshState, new: MeshState, found: StateChanges) -> None:
 
 
 def _virtual_services(old: MeshState, new: MeshState, found: StateChanges) -> None:
-    gone, fresh = replaced(old.virtual_services, new.virtual_services)
+    gone, fresh = turnover(old.virtual_services, new.virtual_services)
     found.gone += [bound.object for bound in gone]
     found.fresh += [bound.object for bound in fresh]
     for bound in (*gone, *fresh):
@@ -101,7 +99,7 @@ def _virtual_services(old: MeshState, new: MeshState, found: StateChanges) -> No
 def _destination_rules(old: MeshState, new: MeshState, found: StateChanges) -> None:
     for host in changed_keys(old.destination_rules, new.destination_rules):
         _host(found, RULE, host)
-        gone, fresh = replaced(old.destination_rules.get(host, ()), new.destination_rules.get(host, ()))
+        gone, fresh = turnover(old.destination_rules.get(host, ()), new.destination_rules.get(host, ()))
         found.gone += [bound.object for bound in gone]
         found.fresh += [bound.object for bound in fresh]
 
@@ -110,22 +108,3 @@ def _host(found: StateChanges, kind: str, host: Hostname) -> None:
     found.reads.add((kind, host))
     if host.startswith("*"):
         found.patterns.add((kind, host))
-
-
-def changed_keys(old: Mapping[KeyT, object], new: Mapping[KeyT, object]) -> list[KeyT]:
-    """Return the keys whose values are not the same object, in the order of `new`, then those that are gone."""
-    if old is new:
-        return []
-    changed = [key for key, value in new.items() if old.get(key) is not value]
-    kept = len(new) - sum(key not in old for key in changed)
-    if kept < len(old):
-        changed += [key for key in old if key not in new]
-    return changed
-
-
-def replaced(old: Sequence[ItemT], new: Sequence[ItemT]) -> tuple[list[ItemT], list[ItemT]]:
-    """Return the objects that are only in `old`, and those that are only in `new`."""
-    if old is new:
-        return [], []
-    known, now = set(map(id, old)), set(map(id, new))
-    return [item for item in old if id(item) not in now], [item for item in new if id(item) not in known]

@@ -11,7 +11,7 @@ from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from lateen.envoy.resources import Fragment, Resource
+from lateen.envoy.resources import Fragment, Fragments, Resource
 from lateen.envoy.routes import spliced_route_configuration
 from lateen.generate.view import View
 
@@ -77,11 +77,12 @@ class RouteConfigurationPart:
     def make(self, view: View) -> Made:
         """Return the whole."""
         hosts = [made_host(host, view) for host in self.hosts]
-        return Made((self.resource(hosts),), tuple(part for host in hosts for part in host.wants))
+        resource = self.resource(Fragments.of(host.fragment for host in hosts))
+        return Made((resource,), tuple(part for host in hosts for part in host.wants))
 
-    def resource(self, hosts: Iterable[MadeHost]) -> Resource:
+    def resource(self, hosts: Fragments) -> Resource:
         """Return the resource of its hosts."""
-        return spliced_route_configuration(self.name, [host.fragment for host in hosts], ignore_port=self.ignore_port)
+        return spliced_route_configuration(self.name, hosts, ignore_port=self.ignore_port)
 
 
 def made_host(part: VirtualHostPart, view: View) -> MadeHost:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,9 +20,6 @@ from lateen.model.catalogues import Catalogue
 from lateen.model.names import ObjectKey
 from lateen.model.workloads import WorkloadPort, WorkloadRegistration
 from unit.generate.meshes import KINDS, NAMESPACES, PROXIES, object_of
-
-ItemT = TypeVar("ItemT")
-KeyT = TypeVar("KeyT")
 
 OTHERS = (
     replace(PROXIES[0], name="b", labels={"app": "b"}, addresses=("10.1.0.2",)),
@@ -47,42 +43,7 @@ class Inputs:
 
     def state(self, previous: MeshState | None) -> MeshState:
         catalogue = Catalogue(name="agents", workloads=tuple(self.workloads.values()))
-        return sharing(previous, build_state(self.objects.values(), (catalogue,), self.mesh_config))
-
-
-def sharing(old: MeshState | None, new: MeshState) -> MeshState:
-    """Give equal parts of a state the identity that they have in an older one, as an incremental build does."""
-    if old is None:
-        return new
-    bounds = {bound.object.key: bound for bound in old.virtual_services}
-    return replace(
-        new,
-        mesh_config=_same(old.mesh_config, new.mesh_config),
-        services=_same_values(old.services, new.services),
-        endpoints=_same_values(old.endpoints, new.endpoints),
-        virtual_services=_same_items(
-            old.virtual_services, [_same(bounds.get(bound.object.key), bound) for bound in new.virtual_services]
-        ),
-        destination_rules=_same_values(old.destination_rules, new.destination_rules),
-        gateways=_same_items(old.gateways, new.gateways),
-        sidecars=_same_items(old.sidecars, new.sidecars),
-        secrets=_same_values(old.secrets, new.secrets),
-        workloads=_same_items(old.workloads, new.workloads),
-        selectors=_same_values(old.selectors, new.selectors),
-    )
-
-
-def _same(old: ItemT | None, new: ItemT) -> ItemT:
-    return old if old is not None and old == new else new
-
-
-def _same_items(old: tuple[ItemT, ...], new: Sequence[ItemT]) -> tuple[ItemT, ...]:
-    return old if len(old) == len(new) and all(map(lambda a, b: a is b, old, new)) else tuple(new)
-
-
-def _same_values(old: Mapping[KeyT, ItemT], new: Mapping[KeyT, ItemT]) -> Mapping[KeyT, ItemT]:
-    shared = {key: _same(old.get(key), value) for key, value in new.items()}
-    return old if list(old) == list(shared) and all(old[key] is shared[key] for key in old) else shared
+        return build_state(self.objects.values(), (catalogue,), self.mesh_config, previous)
 
 
 registrations = st.builds(
