@@ -321,7 +321,7 @@ class Hub:
         for count, stream in enumerate(tuple(self._streams), 1):
             if self._state is None or stream in self._resuming or stream not in self._streams:
                 continue
-            scope = self._scopes.scope(self._state, self._number, stream.proxy)
+            scope = self._scopes.scope(self._state, self._number, stream.proxy, stream.scope)
             if scope is not None:
                 stream.move_to(scope)
             if count % _STREAMS_AT_ONCE == 0 or generated != self.figures.generate.total:

@@ -95,8 +95,10 @@ class Scopes:
     def __len__(self) -> int:
         return len(self._scopes)
 
-    def scope(self, state: MeshState, number: int, proxy: Proxy) -> Scope | None:
+    def scope(self, state: MeshState, number: int, proxy: Proxy, current: Scope | None = None) -> Scope | None:
         """Return the proxy's scope, brought to this state unless it is there or further already.
+
+        `current` is the one that it is served from now: it mostly stays, and comparing keys is cheaper than hashing.
 
         Generation is our own code on valid input: if it raises, that is a bug, which is logged here with its trace.
         It must not take other proxies down with it, so the scope stays at its last good snapshot; None without one.
@@ -104,7 +106,7 @@ class Scopes:
         scope: Scope | None = None
         try:
             key = self._scope_of(state, proxy)
-            scope = self._scopes.get(key)
+            scope = current if current is not None and current.key == key else self._scopes.get(key)
             if scope is not None and scope.number >= number:
                 return scope
             began = time.perf_counter()
