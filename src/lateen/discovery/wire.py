@@ -7,6 +7,7 @@ later step has to ask how large a request can be.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -20,6 +21,10 @@ from lateen.model.services import Locality
 
 _API = "envoy.service.discovery.v3."
 
+_SMALL_BYTES = 200
+"""Up to this size a request may be an ACK."""
+_KNOWN = 1024
+"""Small requests remembered: at most a few hundred kilobytes, whatever clients send."""
 _NONE: Mapping[str, str] = MappingProxyType({})
 
 MAX_REQUEST_BYTES = 4 * 1024 * 1024
@@ -32,6 +37,10 @@ MAX_ERROR_CHARACTERS = 4096
 
 def decode_state_of_the_world(content: bytes) -> StateOfTheWorldRequest:
     """Read a serialised DiscoveryRequest; PeerError when it is none or too large."""
+    return _known_state_of_the_world(content) if len(content) <= _SMALL_BYTES else _decode_state_of_the_world(content)
+
+
+def _decode_state_of_the_world(content: bytes) -> StateOfTheWorldRequest:
     message = _parse("DiscoveryRequest", content)
     return StateOfTheWorldRequest(
         kind=_kind(message.type_url),
@@ -45,6 +54,10 @@ def decode_state_of_the_world(content: bytes) -> StateOfTheWorldRequest:
 
 def decode_delta(content: bytes) -> DeltaRequest:
     """Read a serialised DeltaDiscoveryRequest; PeerError when it is none or too large."""
+    return _known_delta(content) if len(content) <= _SMALL_BYTES else _decode_delta(content)
+
+
+def _decode_delta(content: bytes) -> DeltaRequest:
     message = _parse("DeltaDiscoveryRequest", content)
     return DeltaRequest(
         kind=_kind(message.type_url),
@@ -55,6 +68,11 @@ def decode_delta(content: bytes) -> DeltaRequest:
         error=_error(message),
         node=_node(message),
     )
+
+
+# Replicas send the same ACK, byte for byte: it is read once for all of them.
+_known_state_of_the_world = lru_cache(_KNOWN)(_decode_state_of_the_world)
+_known_delta = lru_cache(_KNOWN)(_decode_delta)
 
 
 def encode_state_of_the_world(response: Response) -> bytes:
