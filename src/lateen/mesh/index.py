@@ -22,6 +22,7 @@ from lateen.model.services import Endpoint, Service
 from lateen.model.workloads import WorkloadRegistration
 
 AnswerT = TypeVar("AnswerT")
+ValueT = TypeVar("ValueT")
 Selecting = tuple[str, Mapping[str, str]]
 """Namespace and selector of a service."""
 
@@ -84,8 +85,8 @@ class ServiceTable:
 
 
 def _patched_lists(
-    old: Mapping[str, Ordered[Service]], changes: Mapping[str, Mapping[Order, Service | None]]
-) -> Mapping[str, Ordered[Service]]:
+    old: Mapping[str, Ordered[ValueT]], changes: Mapping[str, Mapping[Order, ValueT | None]]
+) -> Mapping[str, Ordered[ValueT]]:
     new = {key: old.get(key, Ordered()).patched(found) for key, found in changes.items()}
     return patched(old, {key: found if found.keys else None for key, found in new.items()})
 
@@ -101,6 +102,8 @@ class RuleTable:
     """Those that every namespace sees, oldest first."""
     limited: Mapping[str, Ordered[BoundVirtualService]] = field(default_factory=dict)
     """By namespace: those exported to it by name; its own before those of others, then oldest first."""
+    owned: Mapping[str, Ordered[BoundVirtualService]] = field(default_factory=dict)
+    """By their own namespace."""
     hosts: HostTable[tuple[BoundVirtualService, ...]] = field(default_factory=lambda: HostTable({}))
     """By host, oldest first."""
 
@@ -115,12 +118,14 @@ class RuleTable:
         """Return this after VirtualServices came, went or changed."""
         public: dict[Order, BoundVirtualService | None] = {}
         limited: defaultdict[str, dict[Order, BoundVirtualService | None]] = defaultdict(dict)
+        owned: defaultdict[str, dict[Order, BoundVirtualService | None]] = defaultdict(dict)
         hosts: defaultdict[Hostname, dict[Order, BoundVirtualService | None]] = defaultdict(dict)
         for order, turn in turns.items():
             for bound, value in ((turn[0], None), (turn[1], turn[1])):
                 if bound is None:
                     continue
                 owner = bound.object.key.namespace
+                owned[owner][order] = value
                 namespaces = readers(bound.export_to, owner)
                 if namespaces is None:
                     public[order] = value
@@ -128,10 +133,10 @@ class RuleTable:
                     limited[namespace][(namespace != owner, *order)] = value
                 for host in bound.hosts:
                     hosts[host][order] = value
-        new = {namespace: self.limited.get(namespace, Ordered()).patched(found) for namespace, found in limited.items()}
         return RuleTable(
             public=self.public.patched(public),
-            limited=patched(self.limited, {key: found if found.keys else None for key, found in new.items()}),
+            limited=_patched_lists(self.limited, limited),
+            owned=_patched_lists(self.owned, owned),
             hosts=self.hosts.patched({host: self._of_host(host, found) or None for host, found in hosts.items()}),
         )
 
@@ -229,7 +234,7 @@ class MeshIndex:
     """How many registered workloads are at an address."""
     merged: dict[Hostname, dict[tuple[ObjectKey, ...], ConfigObject[DestinationRule]]] = field(default_factory=dict)
     """Several DestinationRules of a host as one, once they were asked for: an equal question gets the same object."""
-    trimmed: dict[Hostname, dict[tuple[int, ...], Service]] = field(default_factory=dict)
+    trimmed: dict[Hostname, dict[frozenset[int], Service]] = field(default_factory=dict)
     """Services with some of their ports only, once they were asked for."""
 
 
@@ -324,7 +329,7 @@ def updated_index(old: MeshIndex, turns: StateTurns) -> MeshIndex:
 
 
 def _without(old: dict[Hostname, AnswerT], hosts: Collection[Hostname]) -> dict[Hostname, AnswerT]:
-    """Return remembered answers but those about these hosts; both states remember in one place while none is."""
-    if not any(host in old for host in hosts):
+    """Return remembered answers but those about these hosts. While there are none both states remember in one place."""
+    if not hosts:
         return old
     return {host: answers for host, answers in old.items() if host not in hosts}

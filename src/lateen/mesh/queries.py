@@ -6,7 +6,7 @@ Called by `generate`, `analysis` and `api`. Pure functions of a MeshState; every
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lateen.config.networking import DestinationRule, Gateway, Sidecar
 from lateen.config.objects import ConfigObject
@@ -54,12 +54,22 @@ def services_for(state: MeshState, proxy: Proxy) -> tuple[Service, ...]:
     A Sidecar listener with a port imports only that port of its services, and the destinations of an imported
     VirtualService are imported with it, as in Istio; such a Service has fewer ports than in the state.
     """
-    visible = visible_services(state, proxy.namespace)
     sidecar = sidecar_for(state, proxy)
     if sidecar is None or not sidecar.spec.egress:
-        return visible
-    rules = virtual_services_for(state, proxy.namespace, MESH_GATEWAY)
-    return imported_services(sidecar.spec.egress, proxy.namespace, visible, rules)
+        return visible_services(state, proxy.namespace)
+    imported = imported_services(state, sidecar.spec.egress, proxy.namespace)
+    return tuple(_with_ports(state, host, numbers) for host, numbers in imported.items())
+
+
+def _with_ports(state: MeshState, host: Hostname, numbers: frozenset[int]) -> Service:
+    """Return a service with these of its ports: of one state, and of all that share the service, the same object."""
+    service = state.services[host]
+    if len(numbers) == len(service.ports):
+        return service
+    known = state.index.trimmed.setdefault(host, {})
+    if numbers not in known:
+        known[numbers] = replace(service, ports=tuple(port for port in service.ports if port.number in numbers))
+    return known[numbers]
 
 
 def virtual_services_for(state: MeshState, proxy_namespace: str, gateway: str) -> tuple[BoundVirtualService, ...]:
@@ -111,15 +121,26 @@ def destination_rule_for(state: MeshState, proxy: Proxy, host: Hostname) -> Conf
     if proxy.namespace == root:
         private = _rules(state, root, root, host, private=True)
         if private and (chosen := select_for(private, proxy)):
-            return merged(chosen)
+            return _merged(state, chosen)
         owners = dict.fromkeys([service.namespace if service else root, root])
     for owner in owners:
         found = _rules(state, owner, proxy.namespace, host)
         if found:
             # Rules of this namespace for other workloads only: they still end the search, as in Istio.
             chosen = select_for(found, proxy)
-            return merged(chosen) if chosen else None
+            return _merged(state, chosen) if chosen else None
     return None
+
+
+def _merged(state: MeshState, chosen: list[BoundDestinationRule]) -> ConfigObject[DestinationRule]:
+    """Return one rule for several of a host: of one state, and of all that share the rules, the same object."""
+    if len(chosen) == 1:
+        return chosen[0].object
+    known = state.index.merged.setdefault(chosen[0].host, {})
+    keys = tuple(rule.object.key for rule in chosen)
+    if keys not in known:
+        known[keys] = merged(chosen)
+    return known[keys]
 
 
 def _rules(
