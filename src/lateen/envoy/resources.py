@@ -45,13 +45,9 @@ class Snapshot:
     """Keyed by kind (message name), then by resource name. A kind without resources may be absent."""
 
 
-def content_hash(*parts: bytes) -> str:
-    """Return a short, stable hash of the parts (16 hex digits of BLAKE2b)."""
-    digest = blake2b(digest_size=8)
-    for part in parts:
-        digest.update(len(part).to_bytes(8, "big"))
-        digest.update(part)
-    return digest.hexdigest()
+def content_hash(body: bytes) -> str:
+    """Return a short, stable hash (16 hex digits of BLAKE2b)."""
+    return blake2b(body, digest_size=8).hexdigest()
 
 
 def make_resource(kind: str, name: str, fields: Mapping[str, Any]) -> Resource:
@@ -99,7 +95,7 @@ def splice(kind: str, name: str, head: bytes, fragments: Fragments, tail: bytes)
     version is a hash of the fragments' hashes, so that a change of one costs nothing for the others.
     """
     body = b"".join((head, *fragments.bodies, tail))
-    version = content_hash(head, b"".join(fragments.digests), tail)
+    version = content_hash(b"".join((head, *fragments.digests, tail)))
     return Resource(kind=kind, name=name, version=version, body=body)
 
 

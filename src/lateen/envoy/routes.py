@@ -130,10 +130,14 @@ class HeaderChanges:
     """From `set` or `add` of Host or :authority, which Envoy only changes by a host rewrite."""
 
 
+_NO_CHANGES = HeaderChanges()
+"""Shared: do not change it."""
+
+
 def header_changes(headers: Headers | None) -> HeaderChanges:
     """Translate header operations; Host and pseudo headers are not touched by them (Envoy refuses that)."""
     if headers is None:
-        return HeaderChanges()
+        return _NO_CHANGES
     fields: Fields = {}
     authority = ""
     if request := headers.request:
@@ -318,16 +322,20 @@ def virtual_host_fragment(fields: Fields) -> Fragment:
     return Fragment.of(entry(_VIRTUAL_HOSTS, serialise(VIRTUAL_HOST, fields)))
 
 
-def spliced_virtual_host(fields: Fields, routes: Iterable[bytes]) -> Fragment:
-    """Return a VirtualHost whose routes are serialised already (see `route_entry`); `fields` are the others."""
+def spliced_virtual_host(fields: Fields, routes: Sequence[Fragment]) -> Fragment:
+    """Return a VirtualHost whose routes are serialised already (see `route_entries`); `fields` are the others.
+
+    Its hash is one over the hashes of the routes.
+    """
     head = serialise(VIRTUAL_HOST, {key: fields[key] for key in _BEFORE_ROUTES})
     tail = serialise(VIRTUAL_HOST, {key: value for key, value in fields.items() if key not in _BEFORE_ROUTES})
-    return Fragment.of(entry(_VIRTUAL_HOSTS, b"".join([head, *routes, tail])))
+    body = entry(_VIRTUAL_HOSTS, b"".join([head, *(route.body for route in routes), tail]))
+    return Fragment(body, Fragment.of(b"".join([head, *(route.digest for route in routes), tail])).digest)
 
 
-def route_entry(fields: Fields) -> bytes:
-    """Return a Route as a part of a VirtualHost."""
-    return entry(_ROUTES, serialise(ROUTE_ENTRY, fields))
+def route_entries(routes: Iterable[Fields]) -> Fragment:
+    """Return some Routes as a part of a VirtualHost."""
+    return Fragment.of(b"".join([entry(_ROUTES, serialise(ROUTE_ENTRY, fields)) for fields in routes]))
 
 
 def spliced_route_configuration(name: str, hosts: Fragments, *, ignore_port: bool = True) -> Resource:
@@ -342,6 +350,7 @@ def _tail(ignore_port: bool) -> bytes:
 
 VIRTUAL_HOST = "envoy.config.route.v3.VirtualHost"
 ROUTE_ENTRY = "envoy.config.route.v3.Route"
+ROUTE_ACTION = "envoy.config.route.v3.RouteAction"
 _VIRTUAL_HOSTS = 2
 """Number of RouteConfiguration.virtual_hosts; the only field before it is the name."""
 _ROUTES = 3

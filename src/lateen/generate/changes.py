@@ -86,7 +86,8 @@ def _virtual_services(old: MeshState, new: MeshState, found: StateChanges) -> No
     found.gone += [bound.object for bound in gone]
     found.fresh += [bound.object for bound in fresh]
     for bound in (*gone, *fresh):
-        found.reads.add((RULE_OF_GATEWAY, bound.object.key))
+        key = bound.object.key
+        found.reads.add((RULE_OF_GATEWAY, (key.namespace, key.name)))
         found.gateways.update(bound.gateways)
         if MESH_GATEWAY in bound.gateways:
             for host in bound.hosts:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from lateen.envoy import names
+from lateen.envoy.resources import Fragment
 from lateen.envoy.routes import (
     matches_everything,
-    route_entry,
+    route_entries,
     spliced_virtual_host,
     virtual_host,
 )
@@ -21,39 +23,36 @@ from lateen.generate.gateway_servers import GatewayServer, ServerKind, intersect
 from lateen.generate.parts import MadeHost, Part, RouteConfigurationPart
 from lateen.generate.routes import RouteContext, applies, rule_routes
 from lateen.generate.view import View
-from lateen.model.names import ObjectKey
 
 
 def gateway_routes(view: View, name: str, servers: Sequence[GatewayServer]) -> RouteConfigurationPart:
     """Plan the route configuration that some servers share."""
     hosts: dict[str, _Host] = {}
     for server in servers:
-        context = _context(view, server)
-        for bound in view.gateway_rules(server.gateway_name, hosts_only=True):
-            shared = intersection(server.hosts_for(bound.object.key.namespace), bound.hosts)
+        gateway, redirects, tls = server.gateway_name, server.redirects, server.kind is ServerKind.HTTPS
+        context = RouteContext(view=view, port=server.port, gateway=gateway, tls=tls)
+        for bound in view.gateway_rules(gateway, hosts_only=True):
+            key = bound.object.key
+            shared = intersection(server.hosts_for(key.namespace), bound.hosts)
             if not shared or not applies(context, bound):
                 continue
-            rule = GatewayRule(server.gateway_name, bound.object.key, server.port, server.kind is ServerKind.HTTPS)
+            rule = GatewayRule(gateway, (key.namespace, key.name), server.port, tls)
             for host in shared:
-                entry = hosts.setdefault(host, _Host())
+                entry = hosts.get(host) or hosts.setdefault(host, _Host())
                 entry.rules.append(rule)
-                entry.redirects |= server.redirects
-        if server.redirects:
+                entry.redirects |= redirects
+        if redirects:
             for host in server.server_names:
                 hosts.setdefault(host, _Host()).redirects = True
     return RouteConfigurationPart(name=name, hosts=tuple(_virtual_hosts(name, hosts, servers[0].port)))
 
 
-def _context(view: View, server: GatewayServer) -> RouteContext:
-    return RouteContext(view=view, port=server.port, gateway=server.gateway_name, tls=server.kind is ServerKind.HTTPS)
-
-
-@dataclass(frozen=True, slots=True)
-class GatewayRule:
-    """A VirtualService on a server."""
+class GatewayRule(NamedTuple):
+    """A VirtualService on a server; a tuple, because it is a key of many mappings."""
 
     gateway: str
-    rule: ObjectKey
+    rule: tuple[str, str]
+    """Namespace and name."""
     port: int
     tls: bool
 
@@ -65,12 +64,13 @@ class GatewayRule:
         bound = view.gateway_rule(self.gateway, self.rule)
         context = RouteContext(view=view, port=self.port, gateway=self.gateway, tls=self.tls)
         made = rule_routes(context, bound)
-        entries = [route_entry(route) for route in made.routes]
         # Only the last can be one that everything matches: rule_routes ends there.
         ends = bool(made.routes) and matches_everything(made.routes[-1]["match"])
-        split = len(entries) - ends
+        split = len(made.routes) - ends
         return RuleRoutes(
-            b"".join(entries[:split]), b"".join(entries[split:]), tuple(map(TargetClusters, made.targets))
+            route_entries(made.routes[:split]),
+            route_entries(made.routes[split:]),
+            tuple(map(TargetClusters, made.targets)),
         )
 
 
@@ -78,8 +78,8 @@ class GatewayRule:
 class RuleRoutes:
     """The routes of a rule, serialised."""
 
-    routes: bytes
-    catch_all: bytes
+    routes: Fragment
+    catch_all: Fragment
     """The one that everything matches, if there is one."""
     wants: tuple[Part, ...]
 

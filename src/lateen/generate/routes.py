@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from lateen.config.durations import to_fields
 from lateen.config.networking import HTTPMatchRequest, HTTPRoute, HTTPRouteDestination
 from lateen.envoy import names
-from lateen.envoy.messages import Fields
-from lateen.envoy.metadata import config_metadata, service_metadata
+from lateen.envoy.messages import Fields, prepared
+from lateen.envoy.metadata import service_metadata, shared_metadata
 from lateen.envoy.route_policies import (
     CORS_FILTER,
     FAULT_FILTER,
@@ -26,6 +26,7 @@ from lateen.envoy.route_policies import (
     retry_policy,
 )
 from lateen.envoy.routes import (
+    ROUTE_ACTION,
     HeaderChanges,
     cluster_route,
     direct_response,
@@ -99,13 +100,17 @@ def rule_routes(context: RouteContext, bound: BoundVirtualService) -> HttpRoutes
     """
     found = HttpRoutes()
     namespace = bound.object.key.namespace
+    metadata = shared_metadata(bound.object)
     for rule in bound.object.spec.http:
         every: Sequence[HTTPMatchRequest | None] = rule.match or (None,)
         matches = [match for match in every if _for_this_listener(context, match, namespace)]
         if not matches:
             continue
         shared = _rule_fields(context, bound, rule, found)
+        shared["metadata"] = metadata
         destination = _operation(bound, shared, context.port)
+        if len(matches) > 1 and "route" in shared:
+            shared["route"] = prepared(ROUTE_ACTION, shared["route"])
         for match in matches:
             route = _with_match(shared, rule, match, destination)
             found.routes.append(route)
@@ -152,7 +157,7 @@ def _for_this_listener(context: RouteContext, match: HTTPMatchRequest | None, na
 def _rule_fields(context: RouteContext, bound: BoundVirtualService, rule: HTTPRoute, found: HttpRoutes) -> Fields:
     """Return what every route of a rule has, whatever its match."""
     changes = header_changes(rule.headers)
-    route: Fields = {"metadata": config_metadata(bound.object), **changes.fields}
+    route: Fields = dict(changes.fields)
     if rule.redirect is not None:
         route["redirect"] = redirect_action(rule.redirect, port=context.port, tls=context.tls)
     elif rule.direct_response is not None:

@@ -51,7 +51,7 @@ GATEWAY_RULES = "rules of a gateway"
 GATEWAY_HOSTS = "hosts of a gateway"
 """The same, but only what of them decides which hosts have which rules."""
 RULE_OF_GATEWAY = "rule of a gateway"
-"""One VirtualService by key."""
+"""One VirtualService by namespace and name."""
 SERVICES = ("services", "")
 UNSERVED = ("hosts of rules that no service has", "")
 GATEWAYS = ("gateways", "")
@@ -88,6 +88,7 @@ class View:
     _rules: dict[Hostname, ConfigObject[DestinationRule] | None] = field(default_factory=dict)
     _routing: dict[Hostname, BoundVirtualService | None] = field(default_factory=dict)
     _gateway_rules: dict[str, tuple[BoundVirtualService, ...]] = field(default_factory=dict)
+    _gateway_rule: dict[str, dict[tuple[str, str], BoundVirtualService]] = field(default_factory=dict)
 
     def piece(self, key: Hashable, make: Callable[[], ValueT]) -> ValueT:
         """Return a value that several passes need; made once, and again when something it was made from changes."""
@@ -106,6 +107,8 @@ class View:
     def rule(self, host: Hostname) -> ConfigObject[DestinationRule] | None:
         """Return the DestinationRule of a host for this proxy."""
         self.memo.note((RULE, host))
+        if not self.state.destination_rules:
+            return None
         if host not in self._rules:
             self._rules[host] = destination_rule_for(self.state, self.proxy, host)
         return self._rules[host]
@@ -113,6 +116,8 @@ class View:
     def routing(self, host: Hostname) -> BoundVirtualService | None:
         """Return the VirtualService that routes calls of sidecars to a host."""
         self.memo.note((ROUTING, host))
+        if not self.state.virtual_services:
+            return None
         if host not in self._routing:
             self._routing[host] = virtual_service_for_host(self.state, self.proxy.namespace, host)
         return self._routing[host]
@@ -153,10 +158,13 @@ class View:
         self.memo.note((GATEWAY_HOSTS if hosts_only else GATEWAY_RULES, gateway))
         return self.rules_of(gateway)
 
-    def gateway_rule(self, gateway: str, key: ObjectKey) -> BoundVirtualService:
-        """Return one of the VirtualServices of a Gateway."""
-        self.memo.note((RULE_OF_GATEWAY, key))
-        return next(bound for bound in self.rules_of(gateway) if bound.object.key == key)
+    def gateway_rule(self, gateway: str, name: tuple[str, str]) -> BoundVirtualService:
+        """Return one of the VirtualServices of a Gateway, by namespace and name."""
+        self.memo.note((RULE_OF_GATEWAY, name))
+        if gateway not in self._gateway_rule:
+            keyed = ((bound.object.key, bound) for bound in self.rules_of(gateway))
+            self._gateway_rule[gateway] = {(key.namespace, key.name): bound for key, bound in keyed}
+        return self._gateway_rule[gateway][name]
 
     def rules_of(self, gateway: str) -> tuple[BoundVirtualService, ...]:
         """Return the VirtualServices of a Gateway without noting it; passes ask one of the two above."""
@@ -256,7 +264,7 @@ def next_view(view: View, state: MeshState) -> tuple[View, tuple[Read, ...]] | N
     """
     if state.mesh_config != view.mesh_config or sidecar_for(state, view.proxy) is not view.sidecar:
         return None
-    fresh = replace(view, state=state, _rules={}, _routing={}, _gateway_rules={})
+    fresh = replace(view, state=state, _rules={}, _routing={}, _gateway_rules={}, _gateway_rule={})
     imports = view.sidecar is not None and bool(view.sidecar.spec.egress)
     if state.services is view.state.services and not (
         imports and state.virtual_services is not view.state.virtual_services
