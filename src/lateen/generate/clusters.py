@@ -25,7 +25,7 @@ from lateen.envoy.clusters import (
 )
 from lateen.envoy.messages import Fields
 from lateen.envoy.metadata import cluster_metadata
-from lateen.envoy.resources import CLUSTER, ENDPOINT, Resource, make_resource
+from lateen.envoy.resources import CLUSTER, Resource, make_resource
 from lateen.generate.destinations import Target
 from lateen.generate.endpoints import eds_assignment, inline_assignment
 from lateen.generate.parts import NOTHING, Made, Part
@@ -181,7 +181,7 @@ def _endpoints(view: View, service: Service, port: ServicePort, subset: str) -> 
         return None
     name = Target(service.host, port.number, subset).cluster
     labels = _labels(view, service.host, subset)
-    return make_resource(ENDPOINT, name, eds_assignment(view, name, service, port.number, labels))
+    return eds_assignment(view, name, service, port.number, labels)
 
 
 def _labels(view: View, host: Hostname, subset: str) -> Mapping[str, str]:

@@ -16,6 +16,7 @@ import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from lateen.envoy.endpoints import EndpointEntries
 from lateen.envoy.resources import Resource, Snapshot, snapshot_version
 from lateen.generate.assembly import Assembly, union
 from lateen.generate.changes import StateChanges, state_changes
@@ -67,6 +68,7 @@ class Generator:
         self._selectors = Selectors()
         self._instances: dict[int, tuple[Proxy, tuple[ServiceInstance, ...]]] = {}
         """By id of the proxy, in this state."""
+        self._endpoint_entries = EndpointEntries()
         self._shared: dict[OutboundScope, _Shared] = {}
         self._own: dict[Scope, _Own] = {}
 
@@ -134,7 +136,7 @@ class Generator:
         found = next_view(shared.view, state) if shared is not None else None
         if shared is None or found is None:
             memo = Memo(recording=True)
-            view = view_of(state, scope.proxy(), memo=memo)
+            view = view_of(state, scope.proxy(), memo=memo, entries=self._endpoint_entries)
             known, shared = shared, _Shared(view=view, assembly=Assembly(shared_parts, memo), number=self._number)
             shared.assembly.update(view, ())
             if known is not None:

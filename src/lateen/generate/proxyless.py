@@ -15,7 +15,7 @@ from lateen.envoy.cluster_policies import apply_consistent_hash
 from lateen.envoy.filters import ADS, api_connection_manager
 from lateen.envoy.listeners import api_listener
 from lateen.envoy.messages import Fields
-from lateen.envoy.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource, make_resource
+from lateen.envoy.resources import CLUSTER, LISTENER, ROUTE, Resource, make_resource
 from lateen.envoy.route_policies import FAULT_FILTER
 from lateen.envoy.routes import route_configuration, virtual_host
 from lateen.generate.destinations import Target
@@ -140,7 +140,7 @@ def _cluster(view: View, target: Target) -> Resource:
 def _endpoints(view: View, service: Service, target: Target) -> Resource:
     narrowed = subset_of(view.rule(target.host), target.subset) if target.subset else None
     labels = narrowed.labels if narrowed is not None else {}
-    return make_resource(ENDPOINT, target.cluster, eds_assignment(view, target.cluster, service, target.port, labels))
+    return eds_assignment(view, target.cluster, service, target.port, labels)
 
 
 def _max_requests(policy: TrafficPolicy | None) -> int:

@@ -17,6 +17,7 @@ from lateen.config.kubernetes import Secret
 from lateen.config.mesh_config import MeshConfig, MeshOutboundTrafficPolicyMode
 from lateen.config.networking import DestinationRule, Gateway, OutboundTrafficPolicyMode, Sidecar
 from lateen.config.objects import ConfigObject
+from lateen.envoy.endpoints import EndpointEntries
 from lateen.envoy.filters import FilterDefaults, filter_defaults
 from lateen.envoy.messages import Fields
 from lateen.envoy.metadata import config_metadata, setting_metadata
@@ -85,6 +86,8 @@ class View:
     """The same; passes ask `service`."""
     served: tuple[ServiceInstance, ...]
     """What the proxy's workload serves; passes ask `instances`."""
+    endpoint_entries: EndpointEntries
+    """Endpoints that are serialised already."""
     _rules: dict[Hostname, ConfigObject[DestinationRule] | None] = field(default_factory=dict)
     _routing: dict[Hostname, BoundVirtualService | None] = field(default_factory=dict)
     _gateway_rules: dict[str, tuple[BoundVirtualService, ...]] = field(default_factory=dict)
@@ -234,7 +237,12 @@ def _placed_otherwise(old: Sequence[BoundVirtualService], new: Sequence[BoundVir
 
 
 def view_of(
-    state: MeshState, proxy: Proxy, *, memo: Memo | None = None, served: tuple[ServiceInstance, ...] = ()
+    state: MeshState,
+    proxy: Proxy,
+    *,
+    memo: Memo | None = None,
+    served: tuple[ServiceInstance, ...] = (),
+    entries: EndpointEntries | None = None,
 ) -> View:
     """Gather the view of a proxy."""
     services = services_for(state, proxy)
@@ -254,6 +262,7 @@ def view_of(
         visible=services,
         by_host={service.host: service for service in services},
         served=served,
+        endpoint_entries=EndpointEntries() if entries is None else entries,
     )
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lateen.envoy.endpoints import EndpointEntries, assignment_resource, load_assignment
 from lateen.envoy.messages import Fields, entry, serialise
-from lateen.envoy.resources import ROUTE, Fragment, Fragments
+from lateen.envoy.resources import ENDPOINT, ROUTE, Fragment, Fragments
 from lateen.envoy.routes import (
     VIRTUAL_HOST,
     cluster_route,
@@ -17,6 +18,7 @@ from lateen.envoy.routes import (
     virtual_host,
     virtual_host_fragment,
 )
+from lateen.model.services import Endpoint, Locality
 
 texts = st.text("abc.", max_size=300)
 routes = st.builds(lambda prefix, cluster: {"match": {"prefix": prefix}, "route": cluster_route(cluster)}, texts, texts)
@@ -52,3 +54,22 @@ def test_a_replaced_part_changes_the_version() -> None:
 
     assert first.version != second.version
     assert spliced_route_configuration("80", parts) == first
+
+
+endpoints = st.builds(
+    Endpoint,
+    address=st.sampled_from(("10.0.0.1", "10.0.0.2", "::1", "unix:///s")),
+    port=st.sampled_from((80, 9080)),
+    service_port=st.just(80),
+    locality=st.builds(Locality, st.sampled_from(("", "r1", "r2")), st.sampled_from(("", "z"))),
+    weight=st.integers(0, 3),
+)
+
+
+@given(texts.filter(bool), st.lists(endpoints, max_size=6))
+def test_an_assignment_of_parts_is_the_whole(cluster: str, found: list[Endpoint]) -> None:
+    entries = EndpointEntries()
+    whole = serialise(ENDPOINT, load_assignment(cluster, found))
+
+    assert assignment_resource(cluster, found, entries).body == whole
+    assert assignment_resource(cluster, found, entries).body == whole
