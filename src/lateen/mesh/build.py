@@ -11,16 +11,15 @@ source, what the claims of a host come to, a bound rule), applied to the things 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, TypeVar
 
-from lateen.config.kubernetes import Secret
 from lateen.config.mesh_config import MeshConfig
-from lateen.config.networking import Gateway, Sidecar
 from lateen.config.objects import ConfigObject
-from lateen.mesh.elections import Election, Place, Turn, age, place_of, seniority, workload_name
+from lateen.mesh.elections import Election, Place, Turn, TurnsByKind, age, place_of, seniority, workload_name
 from lateen.mesh.index import MeshIndex, Selecting, StateTurns, updated_index
 from lateen.mesh.memberships import Memberships
 from lateen.mesh.memo import Memo
@@ -97,7 +96,7 @@ def build_state(
             destination_rules={
                 host: destination_rules.get(host) for host in changed_keys(old.destination_rules, destination_rules)
             },
-            sidecars=None if ordered[Sidecar] is old.memo.ordered[Sidecar] else ordered[Sidecar].values,
+            sidecars=None if ordered["Sidecar"] is old.memo.ordered["Sidecar"] else ordered["Sidecar"].values,
             registrations=turns.registrations.values(),
         ),
     )
@@ -112,11 +111,11 @@ def build_state(
         ),
         virtual_services=virtual_services.bound.values,
         destination_rules=destination_rules,
-        gateways=ordered[Gateway].values,
-        sidecars=ordered[Sidecar].values,
+        gateways=ordered["Gateway"].values,
+        sidecars=ordered["Sidecar"].values,
         secrets=old.secrets
-        if ordered[Secret] is old.memo.ordered[Secret]
-        else {(item.key.namespace, item.key.name): item for item in ordered[Secret].values},
+        if ordered["Secret"] is old.memo.ordered["Secret"]
+        else {(item.key.namespace, item.key.name): item for item in ordered["Secret"].values},
         workloads=workloads.values,
         made=(
             index,
@@ -169,7 +168,7 @@ class _Counting:
     """The inputs that count, and which of them are different from before."""
 
     objects: Election[Place, ConfigObject[Any]]
-    object_turns: Mapping[Place, Turn[ConfigObject[Any]]]
+    object_turns: TurnsByKind
     registrations: Election[Name, WorkloadRegistration]
     registration_turns: Mapping[Name, Turn[WorkloadRegistration]]
     catalogues: Mapping[str, Catalogue]
@@ -180,6 +179,9 @@ class _Counting:
 
 def _count(memo: Memo, objects: Iterable[ConfigObject[Any]], catalogues: Iterable[Catalogue]) -> _Counting:
     elected, object_turns = memo.objects.updated(tuple(objects), place_of, seniority)
+    by_kind: defaultdict[str, dict[Place, Turn[ConfigObject[Any]]]] = defaultdict(dict)
+    for place, turn in object_turns.items():
+        by_kind[place[0]][place] = turn
     books: dict[str, Catalogue] = {}
     for book in catalogues:
         known = books.get(book.name)
@@ -191,7 +193,7 @@ def _count(memo: Memo, objects: Iterable[ConfigObject[Any]], catalogues: Iterabl
     pairs = [(name, memo.catalogues.get(name), books.get(name)) for name in memo.catalogues.keys() | books.keys()]
     return _Counting(
         objects=elected,
-        object_turns=object_turns,
+        object_turns=dict(by_kind),
         registrations=registered,
         registration_turns=registration_turns,
         catalogues=books,
@@ -210,7 +212,11 @@ def _fingerprint(old: int, counting: _Counting) -> int:
     return shifted(
         old,
         chain(
-            ((object_fingerprint(a), object_fingerprint(b)) for a, b in counting.object_turns.values()),
+            (
+                (object_fingerprint(a), object_fingerprint(b))
+                for turns in counting.object_turns.values()
+                for a, b in turns.values()
+            ),
             (
                 (registration_fingerprint(a), registration_fingerprint(b))
                 for a, b in counting.registration_turns.values()
@@ -221,16 +227,19 @@ def _fingerprint(old: int, counting: _Counting) -> int:
 
 
 def _in_order(
-    old: Mapping[type, Ordered[ConfigObject[Any]]], turns: Mapping[Place, Turn[ConfigObject[Any]]]
-) -> Mapping[type, Ordered[ConfigObject[Any]]]:
-    """Return Gateways, Sidecars and Secrets, oldest first."""
-    changes: dict[type, dict[Order, ConfigObject[Any] | None]] = {kind: {} for kind in old}
-    for before, after in turns.values():
-        if before is not None and type(before.spec) in changes:
-            changes[type(before.spec)][age(before)] = None
-        if after is not None and type(after.spec) in changes:
-            changes[type(after.spec)][age(after)] = after
-    return {kind: old[kind].patched(found) for kind, found in changes.items()}
+    old: Mapping[str, Ordered[ConfigObject[Any]]], turns: TurnsByKind
+) -> Mapping[str, Ordered[ConfigObject[Any]]]:
+    """Return the objects of some kinds, oldest first."""
+    new: dict[str, Ordered[ConfigObject[Any]]] = {}
+    for kind, objects in old.items():
+        changes: dict[Order, ConfigObject[Any] | None] = {}
+        for before, after in turns.get(kind, {}).values():
+            if before is not None:
+                changes[age(before)] = None
+            if after is not None:
+                changes[age(after)] = after
+        new[kind] = objects.patched(changes)
+    return new
 
 
 # --- services and endpoints ----------------------------------------------------------------------------------

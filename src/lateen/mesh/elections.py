@@ -17,6 +17,8 @@ Place = tuple[str, str, str]
 """Kind, namespace and name of an object: its key, as a tuple because that hashes quicker."""
 Turn = tuple[ItemT | None, ItemT | None]
 """What counted before, and what counts now; None for nothing."""
+ObjectTurns = Mapping[Place, Turn[ConfigObject[Any]]]
+TurnsByKind = Mapping[str, ObjectTurns]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

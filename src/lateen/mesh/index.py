@@ -144,6 +144,8 @@ class RuleTable:
         self, host: Hostname, changes: Mapping[Order, BoundVirtualService | None]
     ) -> tuple[BoundVirtualService, ...]:
         known = {rule_age(bound): bound for bound in self.hosts.patterns.get(host, ())}
+        if not known and len(changes) == 1:
+            return tuple(bound for bound in changes.values() if bound is not None)
         return tuple(bound for _, bound in sorted({**known, **changes}.items()) if bound is not None)
 
 

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lateen.config.kubernetes import Secret
-from lateen.config.networking import Gateway, Sidecar
 from lateen.config.objects import ConfigObject
 from lateen.mesh.elections import Election, Place
 from lateen.mesh.memberships import Memberships
@@ -30,9 +28,9 @@ class Memo:
     claims: Claims = field(default_factory=Claims)
     memberships: Memberships = field(default_factory=Memberships)
     virtual_services: VirtualServices = field(default_factory=VirtualServices)
-    ordered: Mapping[type, Ordered[ConfigObject[Any]]] = field(
-        default_factory=lambda: {Gateway: Ordered(), Sidecar: Ordered(), Secret: Ordered()}
+    ordered: Mapping[str, Ordered[ConfigObject[Any]]] = field(
+        default_factory=lambda: {kind: Ordered() for kind in ("Gateway", "Sidecar", "Secret")}
     )
-    """Gateways, Sidecars and Secrets, oldest first."""
+    """By kind, oldest first."""
     workloads: Ordered[WorkloadRegistration] = field(default_factory=Ordered)
     """By namespace and name."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lateen.config.networking import DestinationRule, VirtualService
+from lateen.config.networking import VirtualService
 from lateen.config.objects import ConfigObject
 from lateen.mesh.bindings import (
     BoundDestinationRule,
@@ -19,13 +19,12 @@ from lateen.mesh.bindings import (
     bind_virtual_service,
 )
 from lateen.mesh.delegates import Name, delegates_of, expanded
-from lateen.mesh.elections import Place, Turn, age
+from lateen.mesh.elections import Place, TurnsByKind, age
 from lateen.mesh.sharing import Order, Ordered, kept, patched, patched_in_order
 from lateen.model.names import Hostname
 
-VIRTUAL_SERVICE = "VirtualService"
+VIRTUAL_SERVICE, DESTINATION_RULE = "VirtualService", "DestinationRule"
 Objects = Mapping[Place, ConfigObject[Any]]
-Turns = Mapping[Place, Turn[ConfigObject[Any]]]
 BoundTurn = tuple[BoundVirtualService | None, BoundVirtualService | None]
 
 
@@ -39,14 +38,10 @@ class VirtualServices:
     """Those that refer to delegates, which need not exist."""
 
     def updated(
-        self, objects: Objects, turns: Turns, export_to: list[str], *, defaults_changed: bool
+        self, objects: Objects, turns: TurnsByKind, export_to: list[str], *, defaults_changed: bool
     ) -> tuple[VirtualServices, dict[Order, BoundTurn]]:
         """Return this after a change, and what is bound differently now."""
-        turned = {
-            place: turn
-            for place, turn in turns.items()
-            if any(item is not None and isinstance(item.spec, VirtualService) for item in turn)
-        }
+        turned = dict(turns.get(VIRTUAL_SERVICE, {}))
         delegating: dict[Place, tuple[Name, ...] | None] = {}
         for place, (_, after) in turned.items():
             delegating[place] = (delegates_of(after) or None) if after is not None and after.spec.hosts else None
@@ -65,8 +60,9 @@ class VirtualServices:
             if before is not None:
                 changes[age(before)] = None
             if after is not None and after.spec.hosts:
+                order = age(after)
                 bound = bind_virtual_service(expanded(after, delegate, export_to), export_to)
-                changes[age(after)] = kept(self.bound.get(age(after)), bound)
+                changes[order] = kept(self.bound.get(order), bound)
         differing = {order: (self.bound.get(order), bound) for order, bound in changes.items()}
         return (
             VirtualServices(bound=self.bound.patched(changes), delegating=now),
@@ -77,18 +73,19 @@ class VirtualServices:
 def updated_destination_rules(
     old: Mapping[Hostname, tuple[BoundDestinationRule, ...]],
     objects: Objects,
-    turns: Turns,
+    turns: TurnsByKind,
     export_to: list[str],
     *,
     defaults_changed: bool,
 ) -> Mapping[Hostname, tuple[BoundDestinationRule, ...]]:
     """Return the rules by host (oldest first) after a change."""
+    turned = dict(turns.get(DESTINATION_RULE, {}))
     if defaults_changed:
-        turns = {place: (item, item) for place, item in objects.items()} | dict(turns)
+        turned = {place: (item, item) for place, item in objects.items() if place[0] == DESTINATION_RULE} | turned
     changes: defaultdict[Hostname, dict[Order, BoundDestinationRule | None]] = defaultdict(dict)
-    for turn in turns.values():
+    for turn in turned.values():
         for item, goes in zip(turn, (True, False), strict=True):
-            if item is not None and isinstance(item.spec, DestinationRule):
+            if item is not None:
                 bound = bind_destination_rule(item, export_to)
                 changes[bound.host][age(item)] = None if goes else bound
     hosts: dict[Hostname, tuple[BoundDestinationRule, ...] | None] = {}

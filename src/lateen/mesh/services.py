@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lateen.config.kubernetes import EndpointSlice
-from lateen.config.networking import WorkloadEntry
 from lateen.config.objects import ConfigObject
 from lateen.mesh.claims import (
     SERVICE_NAME_LABEL,
@@ -26,7 +25,7 @@ from lateen.mesh.claims import (
     implied_claim,
     kubernetes_claim,
 )
-from lateen.mesh.elections import Place, Turn, age
+from lateen.mesh.elections import Place, Turn, TurnsByKind, age
 from lateen.mesh.memberships import Group, Membership, Memberships, uses_of
 from lateen.mesh.sharing import Order, Ordered, kept, patched
 from lateen.mesh.workloads import Workload, from_entry, from_registration
@@ -35,9 +34,11 @@ from lateen.model.names import Hostname
 from lateen.model.services import Endpoint, Service, ServicePort
 from lateen.model.workloads import WorkloadRegistration
 
-SERVICE, SERVICE_ENTRY, ENDPOINTS, CATALOGUE, IMPLIED = "Service", "ServiceEntry", "Endpoints", "catalogue", "implied"
+SERVICE, SERVICE_ENTRY, ENDPOINTS, ENDPOINT_SLICE = "Service", "ServiceEntry", "Endpoints", "EndpointSlice"
+WORKLOAD_ENTRY = "WorkloadEntry"
+CATALOGUE, IMPLIED = "catalogue", "implied"
 Source = tuple[str, str, str]
-"""One of the words above, namespace (none for a catalogue) and name."""
+"""Who claims: the place of a Service or ServiceEntry, or one of the two words with namespace and name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class Inputs:
 class Turns:
     """What counts differently than before."""
 
-    objects: Mapping[Place, Turn[ConfigObject[Any]]]
+    objects: TurnsByKind
     registrations: Mapping[tuple[str, str], Turn[WorkloadRegistration]]
     catalogues: frozenset[str]
     defaults_changed: bool
@@ -75,14 +76,16 @@ class Claims:
 
     def updated(self, inputs: Inputs, turns: Turns) -> Claims:
         """Return the claims after a change: those of sources that nothing happened to are the same."""
-        sources = {source for place, turn in turns.objects.items() for source in _sources(place, turn)}
+        sources = {*turns.objects.get(SERVICE, {}), *turns.objects.get(SERVICE_ENTRY, {})}
+        sources |= {(SERVICE, namespace, name) for _, namespace, name in turns.objects.get(ENDPOINTS, {})}
         sources |= {(CATALOGUE, "", name) for name in turns.catalogues}
         if turns.defaults_changed:
             sources |= self.by_source.keys()
         slices: defaultdict[tuple[str, str], dict[Order, Any]] = defaultdict(dict)
-        for turn in turns.objects.values():
+        for turn in turns.objects.get(ENDPOINT_SLICE, {}).values():
             for order, service, item in _places_of_slice(turn):
                 slices[service][order] = item
+        sources |= {(SERVICE, *service) for service in slices}
         named: defaultdict[tuple[str, str], dict[Order, Any]] = defaultdict(dict)
         for registration_turn in turns.registrations.values():
             for name, service, registration in _places_of_registration(registration_turn):
@@ -94,21 +97,26 @@ class Claims:
 
 def _asked_again(claims: Claims, sources: Iterable[Source], inputs: Inputs) -> Claims:
     by_source: dict[Source, tuple[Claim, ...] | None] = {}
-    turns: defaultdict[Hostname, tuple[list[Claim], list[Claim]]] = defaultdict(lambda: ([], []))
+    gone: defaultdict[Hostname, list[Claim]] = defaultdict(list)
+    come: defaultdict[Hostname, list[Claim]] = defaultdict(list)
     for source in sources:
         before = {claim.service.host: claim for claim in claims.by_source.get(source, ())}
-        after = {claim.service.host: claim for claim in _claims_of(claims, source, inputs)}
-        after = {host: kept(before.get(host), claim) for host, claim in after.items()}
-        by_source[source] = tuple(after.values()) or None
-        for host in before.keys() | after.keys():
-            if before.get(host) is not after.get(host):
-                gone, come = turns[host]
-                gone += [before[host]] if host in before else []
-                come += [after[host]] if host in after else []
+        after = [kept(before.get(claim.service.host), claim) for claim in _claims_of(claims, source, inputs)]
+        by_source[source] = tuple(after) or None
+        for claim in after:
+            if before.get(claim.service.host) is not claim:
+                come[claim.service.host].append(claim)
+        for claim in before.values():
+            if not any(claim is one for one in after):
+                gone[claim.service.host].append(claim)
     by_host: dict[Hostname, tuple[Claim, ...] | None] = {}
-    for host, (gone, come) in turns.items():
-        stay = [claim for claim in claims.by_host.get(host, ()) if not any(claim is one for one in gone)]
-        by_host[host] = tuple(sorted([*stay, *come], key=lambda claim: (claim.rank, claim.order))) or None
+    for host in gone.keys() | come.keys():
+        left = gone.get(host, ())
+        now = [claim for claim in claims.by_host.get(host, ()) if not any(claim is one for one in left)]
+        now += come.get(host, ())
+        if len(now) > 1:
+            now.sort(key=lambda claim: (claim.rank, claim.order))
+        by_host[host] = tuple(now) or None
     return replace(claims, by_source=patched(claims.by_source, by_source), by_host=patched(claims.by_host, by_host))
 
 
@@ -130,26 +138,16 @@ def _claims_of(claims: Claims, source: Source, inputs: Inputs) -> Iterable[Claim
     return [kubernetes_claim(item, slices.values if slices else (), endpoints, inputs.export_to)]
 
 
-def _sources(place: Place, turn: Turn[ConfigObject[Any]]) -> list[Source]:
-    """Return the sources whose claims depend on an object."""
-    kind, namespace, name = place
-    if kind in (SERVICE, SERVICE_ENTRY):
-        return [place]
-    if kind == ENDPOINTS:
-        return [(SERVICE, namespace, name)]
-    return [(SERVICE, *service) for _, service, _ in _places_of_slice(turn)]
-
-
 def _places_of_slice(
     turn: Turn[ConfigObject[Any]],
 ) -> list[tuple[Order, tuple[str, str], ConfigObject[EndpointSlice] | None]]:
-    """Return where the old slice is taken away and the new one is put; nothing for other kinds."""
+    """Return where the old slice is taken away and the new one is put."""
     before, after = turn
-    places: list[tuple[Order, tuple[str, str], ConfigObject[EndpointSlice] | None]] = []
-    for item, value in ((before, None), (after, after)):
-        if item is not None and isinstance(item.spec, EndpointSlice):
-            places.append((age(item), (item.key.namespace, item.labels.get(SERVICE_NAME_LABEL, "")), value))
-    return places
+    return [
+        (age(item), (item.key.namespace, item.labels.get(SERVICE_NAME_LABEL, "")), value)
+        for item, value in ((before, None), (after, after))
+        if item is not None
+    ]
 
 
 def _places_of_registration(
@@ -191,9 +189,9 @@ def workload_turns(turns: Turns) -> dict[Order, tuple[Workload | None, Workload 
             from_registration(before) if before is not None else None,
             from_registration(after) if after is not None else None,
         )
-    for turn in turns.objects.values():
+    for turn in turns.objects.get(WORKLOAD_ENTRY, {}).values():
         for item, side in ((turn[0], 0), (turn[1], 1)):
-            if item is not None and isinstance(item.spec, WorkloadEntry):
+            if item is not None:
                 order = ("entry", *age(item))
                 both = list(found.get(order, (None, None)))
                 both[side] = from_entry(item.spec, item.key.namespace, item.key.name, item.labels)

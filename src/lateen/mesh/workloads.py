@@ -111,7 +111,7 @@ def from_entry(entry: WorkloadEntry, namespace: str, name: str, metadata_labels:
         address=entry.address,
         labels=labels,
         ports=entry.ports,
-        locality=Locality.parse(locality),
+        locality=Locality.parse(locality) if locality else Locality(),
         network=entry.network,
         weight=entry.weight,
         service_account=entry.service_account,
