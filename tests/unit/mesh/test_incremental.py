@@ -326,3 +326,27 @@ def test_building_on_a_previous_state_is_building_from_scratch(large: int, steps
             assert orders(state) == orders(scratch)
             assert answers(state) == answers(scratch)
             assert_shared(before, state)
+
+
+def test_what_was_merged_for_an_answer_stays_the_same_object_while_its_parts_do() -> None:
+    """Several DestinationRules of a host, and a service with some of its ports."""
+    rules = tuple(object_of(TEMPLATES[11], name, "n", "a", "*", 1) for name in "ab")
+    two_ports = """
+apiVersion: v1
+kind: Service
+metadata: {name: a, namespace: n}
+spec: {ports: [{port: 80, name: http}, {port: 81, name: tcp}]}
+"""
+    world = World((*rules, object_of(two_ports, "", "", "", "", 0), object_of(TEMPLATES[15], "s", "n", "a", "*", 1)))
+    old = world.build()
+    host = Hostname("a.n.svc.cluster.local")
+    merged = queries.destination_rule_for(old, PROXIES[0], host)
+    (trimmed,) = queries.services_for(old, PROXIES[0])
+    assert [port.number for port in trimmed.ports] == [80]
+    other = object_of(TEMPLATES[11], "a", "n", "b", "*", 1)
+    new = replace(world, objects=(*world.objects, object_of(TEMPLATES[5], "e", "m", "a", "*", 1))).build(old)
+    assert queries.destination_rule_for(new, PROXIES[0], host) is merged
+    assert queries.services_for(new, PROXIES[0])[0] is trimmed
+    changed = replace(world, objects=(rules[0], other, *world.objects[2:])).build(new)
+    assert queries.destination_rule_for(changed, PROXIES[0], host) is not merged
+    assert queries.destination_rule_for(new, PROXIES[0], host) is merged
