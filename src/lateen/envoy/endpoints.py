@@ -6,9 +6,9 @@ assignment is the same as before when it changes, so its endpoints are serialise
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from lateen.envoy.listeners import socket_address
+from lateen.envoy.listeners import is_ip, socket_address
 from lateen.envoy.messages import Fields, entry, serialise
 from lateen.envoy.resources import ENDPOINT, Resource, content_hash
 from lateen.model.services import Endpoint, Locality
@@ -31,23 +31,27 @@ class EndpointEntries:
         self._known: dict[tuple[str, int, int], bytes] = {}
 
     def of(self, endpoint: Endpoint) -> bytes:
-        """Return an endpoint as a part of its locality."""
+        """Return an endpoint as a part of its locality; nothing for a name, which Envoy refuses over EDS."""
         key = (endpoint.address, endpoint.port, endpoint.weight)
         found = self._known.get(key)
         if found is None:
             if len(self._known) >= self.LIMIT:
                 self._known.clear()
-            found = self._known[key] = entry(_LB_ENDPOINTS, serialise(_LB_ENDPOINT, _lb_endpoint(endpoint)))
+            usable = is_ip(endpoint.address) or endpoint.address.startswith("unix://")
+            found = entry(_LB_ENDPOINTS, serialise(_LB_ENDPOINT, _lb_endpoint(endpoint))) if usable else b""
+            self._known[key] = found
         return found
 
 
-def assignment_resource(cluster: str, endpoints: Iterable[Endpoint], entries: EndpointEntries) -> Resource:
-    """Return the assignment of an EDS cluster, byte for byte what `load_assignment` says."""
+def assignment_resource(cluster: str, endpoints: Sequence[Endpoint], entries: EndpointEntries) -> Resource:
+    """Return the assignment of an EDS cluster, byte for byte what `load_assignment` says, but without names."""
+    known = {id(endpoint): entries.of(endpoint) for endpoint in endpoints}
     parts = [serialise(ENDPOINT, {"cluster_name": cluster})]
-    for locality, found in _by_locality(endpoints):
+    for locality, found in _by_locality([endpoint for endpoint in endpoints if known[id(endpoint)]]):
         fields = _locality(locality, found)
         head = serialise(_LOCALITY_ENDPOINTS, {"locality": fields.pop("locality")})
-        body = b"".join([head, *map(entries.of, found), serialise(_LOCALITY_ENDPOINTS, fields)])
+        bodies = [known[id(endpoint)] for endpoint in found]
+        body = b"".join([head, *bodies, serialise(_LOCALITY_ENDPOINTS, fields)])
         parts.append(entry(_ENDPOINTS, body))
     body = b"".join(parts)
     return Resource(kind=ENDPOINT, name=cluster, version=content_hash(body), body=body)

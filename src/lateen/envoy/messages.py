@@ -48,7 +48,10 @@ def serialise(full_name: str, fields: Mapping[str, Any]) -> bytes:
 
 def entry(number: int, body: bytes) -> bytes:
     """Return one entry of a repeated message field as it stands in the message around it: tag, length, bytes."""
-    return _varint(number << 3 | _LENGTH_DELIMITED) + _varint(len(body)) + body
+    size = len(body)
+    if number < 16 and size < 128:
+        return bytes((number << 3 | _LENGTH_DELIMITED, size)) + body
+    return _varint(number << 3 | _LENGTH_DELIMITED) + _varint(size) + body
 
 
 _LENGTH_DELIMITED = 2

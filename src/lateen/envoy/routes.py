@@ -322,15 +322,23 @@ def virtual_host_fragment(fields: Fields) -> Fragment:
     return Fragment.of(entry(_VIRTUAL_HOSTS, serialise(VIRTUAL_HOST, fields)))
 
 
-def spliced_virtual_host(fields: Fields, routes: Sequence[Fragment]) -> Fragment:
-    """Return a VirtualHost whose routes are serialised already (see `route_entries`); `fields` are the others.
+def spliced_virtual_host(
+    name: str, domains: Sequence[str], routes: Sequence[Fragment], *, require_tls: bool = False
+) -> Fragment:
+    """Return a VirtualHost whose routes are serialised already (see `route_entries`).
 
     Its hash is one over the hashes of the routes.
     """
-    head = serialise(VIRTUAL_HOST, {key: fields[key] for key in _BEFORE_ROUTES})
-    tail = serialise(VIRTUAL_HOST, {key: value for key, value in fields.items() if key not in _BEFORE_ROUTES})
+    head = serialise(VIRTUAL_HOST, {"name": name, "domains": domains})
+    tail = _host_tail(require_tls)
     body = entry(_VIRTUAL_HOSTS, b"".join([head, *(route.body for route in routes), tail]))
     return Fragment(body, Fragment.of(b"".join([head, *(route.digest for route in routes), tail])).digest)
+
+
+@cache
+def _host_tail(require_tls: bool) -> bytes:
+    fields = virtual_host("", (), ())
+    return serialise(VIRTUAL_HOST, {**fields, "require_tls": "ALL"} if require_tls else fields)
 
 
 def route_entries(routes: Iterable[Fields]) -> Fragment:
@@ -354,5 +362,4 @@ ROUTE_ACTION = "envoy.config.route.v3.RouteAction"
 _VIRTUAL_HOSTS = 2
 """Number of RouteConfiguration.virtual_hosts; the only field before it is the name."""
 _ROUTES = 3
-"""Number of VirtualHost.routes."""
-_BEFORE_ROUTES = ("name", "domains")
+"""Number of VirtualHost.routes; the only fields before it are the name and the domains."""

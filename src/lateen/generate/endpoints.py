@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from lateen.envoy.endpoints import assignment_resource, load_assignment
-from lateen.envoy.listeners import is_ip
 from lateen.envoy.messages import Fields
 from lateen.envoy.resources import Resource
 from lateen.generate.view import View
@@ -16,10 +15,8 @@ from lateen.model.services import Endpoint, Service
 
 
 def eds_assignment(view: View, cluster: str, service: Service, port: int, labels: Mapping[str, str]) -> Resource:
-    """Return the assignment of an EDS cluster: addresses only, Envoy refuses names there."""
-    found = view.endpoints(service.host, port, labels)
-    usable = [item for item in found if is_ip(item.address) or item.address.startswith("unix://")]
-    return assignment_resource(cluster, usable, view.endpoint_entries)
+    """Return the assignment of an EDS cluster."""
+    return assignment_resource(cluster, view.endpoints(service.host, port, labels), view.endpoint_entries)
 
 
 def inline_assignment(

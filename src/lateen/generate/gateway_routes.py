@@ -16,7 +16,6 @@ from lateen.envoy.routes import (
     matches_everything,
     route_entries,
     spliced_virtual_host,
-    virtual_host,
 )
 from lateen.generate.clusters import TargetClusters
 from lateen.generate.gateway_servers import GatewayServer, ServerKind, intersection
@@ -109,12 +108,9 @@ class GatewayHost:
 
     def make(self, view: View) -> MadeHost:
         """Return the routes of its rules: what catches everything goes last, or hides the rest."""
-        fields = virtual_host(self.name, self.domains, ())
-        if self.redirects:
-            fields["require_tls"] = "ALL"
         found = [rule.routes(view) for rule in self.rules]
-        del fields["routes"]
-        fragment = spliced_virtual_host(fields, [*(item.routes for item in found), *(item.catch_all for item in found)])
+        routes = [*(item.routes for item in found), *(item.catch_all for item in found)]
+        fragment = spliced_virtual_host(self.name, self.domains, routes, require_tls=self.redirects)
         return MadeHost(fragment, tuple(part for item in found for part in item.wants))
 
 

@@ -13,7 +13,7 @@ from lateen.config.durations import to_fields
 from lateen.config.networking import HTTPMatchRequest, HTTPRoute, HTTPRouteDestination
 from lateen.envoy import names
 from lateen.envoy.messages import Fields, prepared
-from lateen.envoy.metadata import service_metadata, shared_metadata
+from lateen.envoy.metadata import config_metadata, service_metadata, shared_metadata
 from lateen.envoy.route_policies import (
     CORS_FILTER,
     FAULT_FILTER,
@@ -100,8 +100,10 @@ def rule_routes(context: RouteContext, bound: BoundVirtualService) -> HttpRoutes
     """
     found = HttpRoutes()
     namespace = bound.object.key.namespace
-    metadata = shared_metadata(bound.object)
-    for rule in bound.object.spec.http:
+    rules = bound.object.spec.http
+    several = len(rules) > 1 or any(len(rule.match) > 1 for rule in rules)
+    metadata = shared_metadata(bound.object) if several else config_metadata(bound.object)
+    for rule in rules:
         every: Sequence[HTTPMatchRequest | None] = rule.match or (None,)
         matches = [match for match in every if _for_this_listener(context, match, namespace)]
         if not matches:

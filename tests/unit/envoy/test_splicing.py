@@ -37,10 +37,10 @@ def test_a_route_configuration_of_parts_is_the_whole(name: str, found: list[Fiel
 def test_a_virtual_host_of_parts_is_the_whole(host: Fields, tls: bool) -> None:
     if tls:
         host["require_tls"] = "ALL"
-    others = {key: value for key, value in host.items() if key != "routes"}
     parts = [route_entries(host["routes"][:1]), route_entries(host["routes"][1:])]
+    spliced = spliced_virtual_host(host["name"], host["domains"], parts, require_tls=tls)
 
-    assert spliced_virtual_host(others, parts).body == entry(2, serialise(VIRTUAL_HOST, host))
+    assert spliced.body == entry(2, serialise(VIRTUAL_HOST, host))
 
 
 def test_a_replaced_part_changes_the_version() -> None:
