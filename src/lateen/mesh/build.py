@@ -257,14 +257,13 @@ class _Settlement:
 
 
 def _settle(old: MeshState, memo: Memo, inputs: Inputs, turns: Turns) -> _Settlement:
-    claims = memo.claims.updated(inputs, turns)
-    claimed = changed_keys(memo.claims.by_host, claims.by_host)
+    claims, claimed = memo.claims.updated(inputs, turns)
     staffed, affected = memo.memberships.with_workloads(workload_turns(turns))
     memberships = regrouped(staffed, memo.claims, claims, claimed)
     services: dict[Hostname, tuple[Service | None, Service | None]] = {}
     endpoints: dict[Hostname, tuple[tuple[Endpoint, ...] | None, tuple[Endpoint, ...] | None]] = {}
     selectors: dict[Hostname, tuple[Selecting | None, Selecting | None]] = {}
-    for host in affected | claimed:
+    for host in dict.fromkeys((*claimed, *affected)):
         found = claims.by_host.get(host)
         before = old.services.get(host)
         settled = settle(found, memberships.groups) if found else Settled()

@@ -10,7 +10,7 @@ the sources that changed are asked again, and only their hosts are settled again
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -74,28 +74,32 @@ class Claims:
     registrations: Mapping[tuple[str, str], Ordered[WorkloadRegistration]] = field(default_factory=dict)
     """By namespace and name of the service that they name."""
 
-    def updated(self, inputs: Inputs, turns: Turns) -> Claims:
-        """Return the claims after a change: those of sources that nothing happened to are the same."""
-        sources = {*turns.objects.get(SERVICE, {}), *turns.objects.get(SERVICE_ENTRY, {})}
-        sources |= {(SERVICE, namespace, name) for _, namespace, name in turns.objects.get(ENDPOINTS, {})}
-        sources |= {(CATALOGUE, "", name) for name in turns.catalogues}
+    def updated(self, inputs: Inputs, turns: Turns) -> tuple[Claims, Collection[Hostname]]:
+        """Return the claims after a change, and the hosts whose claims are different.
+
+        Sources that nothing happened to keep theirs. The others are asked in the order of their objects, because
+        objects that are neighbours in memory are read several times as fast.
+        """
+        sources: list[Source] = [*turns.objects.get(SERVICE, {}), *turns.objects.get(SERVICE_ENTRY, {})]
+        sources += [(SERVICE, namespace, name) for _, namespace, name in turns.objects.get(ENDPOINTS, {})]
+        sources += [(CATALOGUE, "", name) for name in turns.catalogues]
         if turns.defaults_changed:
-            sources |= self.by_source.keys()
+            sources += self.by_source
         slices: defaultdict[tuple[str, str], dict[Order, Any]] = defaultdict(dict)
         for turn in turns.objects.get(ENDPOINT_SLICE, {}).values():
             for order, service, item in _places_of_slice(turn):
                 slices[service][order] = item
-        sources |= {(SERVICE, *service) for service in slices}
+        sources += [(SERVICE, *service) for service in slices]
         named: defaultdict[tuple[str, str], dict[Order, Any]] = defaultdict(dict)
         for registration_turn in turns.registrations.values():
             for name, service, registration in _places_of_registration(registration_turn):
                 named[service][name] = registration
-        sources |= {(IMPLIED, *service) for service in named}
+        sources += [(IMPLIED, *service) for service in named]
         gathered = replace(self, slices=_filed(self.slices, slices), registrations=_filed(self.registrations, named))
-        return _asked_again(gathered, sources, inputs)
+        return _asked_again(gathered, dict.fromkeys(sources), inputs)
 
 
-def _asked_again(claims: Claims, sources: Iterable[Source], inputs: Inputs) -> Claims:
+def _asked_again(claims: Claims, sources: Iterable[Source], inputs: Inputs) -> tuple[Claims, Collection[Hostname]]:
     by_source: dict[Source, tuple[Claim, ...] | None] = {}
     gone: defaultdict[Hostname, list[Claim]] = defaultdict(list)
     come: defaultdict[Hostname, list[Claim]] = defaultdict(list)
@@ -110,14 +114,15 @@ def _asked_again(claims: Claims, sources: Iterable[Source], inputs: Inputs) -> C
             if not any(claim is one for one in after):
                 gone[claim.service.host].append(claim)
     by_host: dict[Hostname, tuple[Claim, ...] | None] = {}
-    for host in gone.keys() | come.keys():
+    for host in dict.fromkeys((*come, *gone)):
         left = gone.get(host, ())
         now = [claim for claim in claims.by_host.get(host, ()) if not any(claim is one for one in left)]
         now += come.get(host, ())
         if len(now) > 1:
             now.sort(key=lambda claim: (claim.rank, claim.order))
         by_host[host] = tuple(now) or None
-    return replace(claims, by_source=patched(claims.by_source, by_source), by_host=patched(claims.by_host, by_host))
+    new = replace(claims, by_source=patched(claims.by_source, by_source), by_host=patched(claims.by_host, by_host))
+    return new, by_host.keys()
 
 
 def _claims_of(claims: Claims, source: Source, inputs: Inputs) -> Iterable[Claim]:
