@@ -1,87 +1,197 @@
-"""How long one change takes to reach 500 connected proxies, over real gRPC on loopback, clients included.
+"""How long one change takes to reach every connected proxy, over real gRPC on loopback, and what that costs.
 
-    python bench/ads_push.py [STREAMS] [CLUSTERS]
+    python bench/ads_push.py [STREAMS] [SERVICES]
 
-The clients are as light as Python allows: they decode the nonce and acknowledge, nothing more, but they share the
-machine and the event loop with the server, so the figures are an upper bound. Prints, asserts nothing.
+The control plane's hub and server run here on handmade snapshots; the clients (`xds_clients.py`) run in a process of
+their own, with one connection per proxy. CPU is given for both. A floor is measured first in the same way: what
+gRPC alone needs to write a message to each stream and to read one back. Prints, asserts nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import resource
 import sys
+import tempfile
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 import structlog
+import uvloop
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from flow.discovery_server import Handmade, cluster, endpoints, eventually, serving
-from lateen.envoy.messages import message_class
-from lateen.envoy.resources import CLUSTER, ENDPOINT, TYPE_PREFIX, Resource
+from flow.discovery_server import cluster, empty_state, endpoints, eventually
+from lateen.app.collecting import rare_collections
+from lateen.discovery.hub import Hub
+from lateen.discovery.server import OPTIONS, SERVICE, serve
+from lateen.envoy.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource, Snapshot, make_resource, make_snapshot
 
-API = "envoy.service.discovery.v3."
-METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
-
-
-async def client(address: str, number: int, names: list[str]) -> None:
-    """Subscribe to all clusters and their endpoints, and acknowledge for ever."""
-    request = message_class(API + "DeltaDiscoveryRequest")
-    response = message_class(API + "DeltaDiscoveryResponse")
-    node = {"id": f"sidecar~127.0.0.1~app-{number}.default~default.svc.cluster.local"}
-    # Two hundred streams to a connection: the protocol's cost, not that of a thousand sockets in one process.
-    channel = grpc.aio.insecure_channel(address, options=[("lateen.bench", number // 200)])
-    async with channel:
-        call = channel.stream_stream(METHOD)()
-        for kind, wanted in (CLUSTER, ["*"]), (ENDPOINT, names):
-            first = request(node=node, type_url=TYPE_PREFIX + kind, resource_names_subscribe=wanted)
-            await call.write(first.SerializeToString())
-        while (content := await call.read()) is not grpc.aio.EOF:
-            message = response.FromString(content)
-            await call.write(request(type_url=message.type_url, response_nonce=message.nonce).SerializeToString())
+PADDING = "x" * 500
+"""A cluster, listener or route of a real mesh has about a kilobyte."""
 
 
-async def timed(made: Handmade, what: str, version: str, resources: list[Resource]) -> None:
-    """Publish and wait for the last ACK."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    made.publish(version, *resources)
-    await made.hub.wait_synced(version, 120)
-    done = "" if made.hub.is_synced(version) else "  NOT SYNCED"
+class Snapshots:
+    """A hub whose proxies are all of one scope."""
+
+    def __init__(self) -> None:
+        self.hub = Hub(lambda _state, _proxy: self._snapshot, lambda _state, proxy: proxy.namespace)
+        self._snapshot = make_snapshot([])
+
+    def serve(self, version: str, snapshot: Snapshot) -> None:
+        """Publish it."""
+        self._snapshot = snapshot
+        self.hub.publish(empty_state(version))
+
+
+class Clients:
+    """The client process."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    async def ask(self) -> dict[str, Any]:
+        """Return its counts so far."""
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write(b"cpu\n")
+        answer: dict[str, Any] = json.loads(await self._process.stdout.readline())
+        return answer
+
+
+@asynccontextmanager
+async def connecting(address: str, streams: int, names: dict[str, list[str]]) -> AsyncIterator[Clients]:
+    """Start the clients; they begin to connect when the context is entered."""
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump(names, file)
+        file.flush()
+        program = str(Path(__file__).parent / "xds_clients.py")
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, program, address, str(streams), file.name, stdin=-1, stdout=-1
+        )
+        assert process.stdin
+        assert process.stdout
+        await process.stdout.readline()
+        process.stdin.write(b"go\n")
+        try:
+            yield Clients(process)
+        finally:
+            process.stdin.close()
+            await process.wait()
+
+
+def rss() -> int:
+    """Return this process's resident memory in MB, now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() // 2**20
+
+
+async def floor(streams: int) -> None:
+    """Measure gRPC alone: one small message to each stream, one back, three times."""
+    acknowledged = 0
+    contexts: list[grpc.aio.ServicerContext] = []
+
+    async def handler(_requests: object, context: grpc.aio.ServicerContext) -> None:
+        nonlocal acknowledged
+        for _ in range(4):
+            await context.read()
+        contexts.append(context)
+        while await context.read() is not grpc.aio.EOF:
+            acknowledged += 1
+
+    method = grpc.stream_stream_rpc_method_handler(handler)
+    server = grpc.aio.server(options=OPTIONS)
+    server.add_generic_rpc_handlers(
+        [grpc.method_handlers_generic_handler(SERVICE, {"DeltaAggregatedResources": method})]
+    )
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    kinds = (CLUSTER, ENDPOINT, LISTENER, ROUTE)
+    async with connecting(f"127.0.0.1:{port}", streams, {kind: ["*"] for kind in kinds}) as clients:
+        await eventually(lambda: len(contexts) == streams, 120)
+        for turn in range(1, 5):
+            before, wall, cpu = await clients.ask(), time.perf_counter(), time.process_time()
+            async with asyncio.TaskGroup() as tasks:
+                for context in contexts:
+                    tasks.create_task(context.write(b"\x12\xc8\x01" + b"x" * 200 + b"\x22\x01k\x2a\x011"))
+            await eventually(lambda: acknowledged == turn * streams, 60)  # noqa: B023
+            await report("floor: gRPC alone", clients, before, wall, cpu)
+    await server.stop(None)
+
+
+async def report(what: str, clients: Clients, before: dict[str, Any], wall: float, cpu: float) -> None:
+    """Print one line."""
+    seconds, used = time.perf_counter() - wall, time.process_time() - cpu
+    after = await clients.ask()
+    responses = after.get("responses", 0) - before.get("responses", 0)
+    received = after.get("bytes", 0) - before.get("bytes", 0)
     print(
-        f"{what:<42} last ACK {(time.perf_counter() - wall) * 1000:8.1f} ms   "
-        f"CPU with clients {(time.process_time() - cpu) * 1000:8.1f} ms{done}"
+        f"{what:<40} last ACK {seconds * 1000:8.1f} ms  CPU {used * 1000:8.1f} ms"
+        f"  clients' {(after['cpu'] - before['cpu']) * 1000:8.1f} ms  {responses} responses,"
+        f" {received / max(1, responses):.0f} bytes each  RSS {rss()} MB",
+        flush=True,
     )
 
 
-async def main(streams: int, clusters: int) -> None:
+async def timed(made: Snapshots, clients: Clients, what: str, version: str, resources: list[Resource]) -> None:
+    """Publish and wait for the last ACK."""
+    snapshot = make_snapshot(resources)
+    before, wall, cpu = await clients.ask(), time.perf_counter(), time.process_time()
+    made.serve(version, snapshot)
+    assert await made.hub.until_synced(version, 120), "not synced"
+    await report(what, clients, before, wall, cpu)
+
+
+async def main(streams: int = 1000, services: int = 1000) -> None:
     """Connect everybody, then change one thing at a time."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
-    names = [f"c{number}" for number in range(clusters)]
-    fixed = [cluster(name) for name in names]
+    print(f"{streams} streams, {services} services, load average {os.getloadavg()[0]:.2f}")
+    await floor(streams)
+    names = [f"outbound|80||service-{number}.default.svc.cluster.local" for number in range(services)]
+    clusters = {name: cluster(name, alt_stat_name=PADDING) for name in names}
     hosts = {name: endpoints(name, 8080) for name in names}
-    async with serving() as made, asyncio.TaskGroup() as tasks:
-        made.publish("0", *fixed, *hosts.values())
-        began = time.perf_counter()
-        clients = [tasks.create_task(client(made.address, number, names)) for number in range(streams)]
-        await eventually(lambda: len(made.hub.proxies()) == streams and made.hub.is_synced("0"), 120)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-        print(
-            f"{streams} streams x {clusters} clusters: connected in {time.perf_counter() - began:.2f} s, RSS {peak} MB"
-        )
-        for number in range(1, 4):
-            hosts["c0"] = endpoints("c0", 8080 + number)
-            await timed(made, "one endpoint changes", f"e{number}", [*fixed, *hosts.values()])
-        for number in range(1, 4):
-            fixed[0] = cluster("c0", connect_timeout={"seconds": number + 1})
-            await timed(made, "one cluster changes (and its endpoints)", f"c{number}", [*fixed, *hosts.values()])
-        changed = [cluster(name, connect_timeout={"seconds": 9}) for name in names]
-        await timed(made, "every cluster changes", "all", [*changed, *hosts.values()])
-        for task in clients:
-            task.cancel()
+    ports = [make_resource(LISTENER, f"l{number}", {"name": f"l{number}", "stat_prefix": PADDING}) for number in (1, 2)]
+    route = make_resource(ROUTE, "80", {"name": "80"})
+    made = Snapshots()
+    made.hub.settle()
+    wanted = {CLUSTER: ["*"], ENDPOINT: names, LISTENER: ["*"], ROUTE: ["80"]}
+    async with serve(made.hub, ["127.0.0.1:0"]) as bound, asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(made.hub.run())
+        made.serve("0", make_snapshot([*clusters.values(), *hosts.values(), *ports, route]))
+        before, began, cpu = {"cpu": 0.0}, time.perf_counter(), time.process_time()
+        alone = rss()
+        async with connecting(f"127.0.0.1:{bound[0]}", streams, wanted) as clients:
+            began = time.perf_counter()
+            await eventually(lambda: made.hub.streams == streams and made.hub.is_synced("0"), 300)
+            await report("all connect", clients, before, began, cpu)
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+            print(f"{'':<40} RSS before {alone} MB, peak {peak} MB, {(rss() - alone) * 1024 / streams:.0f} kB a stream")
+            for number in range(1, 6):
+                hosts[names[0]] = endpoints(names[0], 8080 + number)
+                resources = [*clusters.values(), *hosts.values(), *ports, route]
+                await timed(made, clients, "one endpoint changes", f"e{number}", resources)
+            for number in range(1, 4):
+                route = make_resource(
+                    ROUTE, "80", {"name": "80", "max_direct_response_body_size_bytes": {"value": number}}
+                )
+                resources = [*clusters.values(), *hosts.values(), *ports, route]
+                await timed(made, clients, "one route changes", f"r{number}", resources)
+            for number in range(1, 4):
+                clusters[names[0]] = cluster(names[0], connect_timeout={"seconds": number + 1})
+                resources = [*clusters.values(), *hosts.values(), *ports, route]
+                await timed(made, clients, "one cluster changes (and its endpoints)", f"c{number}", resources)
+            changed = [cluster(name, connect_timeout={"seconds": 9}, alt_stat_name=PADDING) for name in names]
+            await timed(made, clients, "every cluster changes", "all", [*changed, *hosts.values(), *ports, route])
+            await timed(made, clients, "nothing changes", "same", [*changed, *hosts.values(), *ports, route])
+        running.cancel()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*(int(argument) for argument in (sys.argv[1:] + ["500", "1000"][len(sys.argv) - 1 :]))))
+    with rare_collections():  # as the control plane does
+        uvloop.run(main(*(int(argument) for argument in sys.argv[1:])))

@@ -69,10 +69,17 @@ class InProcess:
 
 
 @asynccontextmanager
-async def control_plane(*folders: Path) -> AsyncIterator[InProcess]:
+async def control_plane(*folders: Path, debounce: float = 0.1) -> AsyncIterator[InProcess]:
     """Run a control plane over watched folders; yield when it is ready, stop it gracefully."""
     any_port = "127.0.0.1:0"
-    settings = Settings(config_dirs=folders, grpc=any_port, http=any_port, monitoring=any_port)
+    settings = Settings(
+        config_dirs=folders,
+        grpc=any_port,
+        http=any_port,
+        monitoring=any_port,
+        debounce_quiet=debounce,
+        debounce_max=max(10.0, debounce),
+    )
     ready: asyncio.Future[Listening] = asyncio.get_running_loop().create_future()
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as group:

@@ -10,8 +10,9 @@ from typing import Any
 
 from lateen.config.mesh_config import MeshConfig
 from lateen.discovery.hub import Hub, Stream
+from lateen.discovery.limits import DEFAULT_LIMITS, Limits
 from lateen.discovery.protocol import Session
-from lateen.discovery.server import DEFAULT_LIMITS, Limits, serve
+from lateen.discovery.server import serve
 from lateen.discovery.values import Response
 from lateen.envoy.resources import CLUSTER, ENDPOINT, Resource, Snapshot, make_resource, make_snapshot
 from lateen.mesh.state import MeshState

@@ -10,8 +10,9 @@ import pytest
 from flow.discovery_server import Handmade, cluster, endpoints, eventually, serving
 from flow.xds_client import NODE_ID, Variant, XdsClient
 from lateen.discovery.ledger import TypeStatus
+from lateen.discovery.limits import Limits
 from lateen.discovery.protocol import StateOfTheWorld
-from lateen.discovery.server import Limits, serve
+from lateen.discovery.server import serve
 from lateen.discovery.wire import MAX_NAMES
 from lateen.envoy.resources import CLUSTER, ENDPOINT, LISTENER, TYPE_PREFIX, make_resource
 

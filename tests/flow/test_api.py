@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
 from flow.control_planes import control_plane
@@ -14,6 +16,7 @@ from lateen.app.addresses import bind, shown
 from lateen.app.running import run_control_plane
 from lateen.app.settings import Settings, StartError
 from lateen.envoy.resources import CLUSTER
+from lateen.model.workloads import ATTACH_METHOD
 
 # gRPC's poller does not like a new event loop for each test.
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -148,3 +151,16 @@ async def test_a_taken_port_is_one_line_with_the_flag(flag: str) -> None:
 
 def shown_in(message: str, *words: str) -> bool:
     return all(word in message for word in words) and "\n" not in message
+
+
+async def test_workload_that_registers_is_served_without_waiting_for_quiet() -> None:
+    """However long the debounce is: it is for edited files, of which the next may come any moment."""
+    async with control_plane(debounce=3600) as plane, XdsClient(plane.listening.grpc) as proxy:
+        await proxy.subscribe(CLUSTER, "*")
+        async with grpc.aio.insecure_channel(plane.listening.grpc) as channel:
+            agent = channel.stream_stream(ATTACH_METHOD)()
+            ports = [{"port": 80, "protocol": "http"}]
+            fields = {"service": "web", "namespace": "default", "address": "127.0.0.9", "ports": ports, "ready": True}
+            await agent.write(json.dumps({"register": fields}).encode())
+            await proxy.until(lambda: cluster("web") in proxy.names(CLUSTER))
+            agent.cancel()

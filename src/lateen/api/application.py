@@ -5,10 +5,8 @@ Built by `app`, served by `api/serving.py`. Must not know: sockets, or how the c
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import structlog
 from starlette.applications import Starlette
@@ -18,10 +16,12 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from lateen.api import configuration, inspection, schemas
-from lateen.api.answers import error_response, json_response, proxy_views
+from lateen.api import configuration, debug, inspection, schemas
+from lateen.api.answers import error_response
 from lateen.api.control_plane import ControlPlane
+from lateen.api.figures import Monitored
 from lateen.api.guards import Guards
+from lateen.api.metrics import prometheus_text
 
 _LOG = structlog.get_logger(__name__)
 
@@ -108,15 +108,21 @@ def api_application(plane: ControlPlane, *, loopback: bool) -> Starlette:
     return application
 
 
-def monitoring_application(plane: ControlPlane, *, loopback: bool) -> Starlette:
-    """Return what the monitoring port serves: health, Prometheus metrics, and the ledger for debugging."""
+def monitoring_application(plane: Monitored, *, loopback: bool) -> Starlette:
+    """Return what the monitoring port serves: health, Prometheus metrics, and debug pages."""
     application = Starlette(
         routes=[
             Route("/healthz", inspection.healthz),
             Route("/readyz", inspection.readyz),
             Route("/ready", inspection.readyz),
             Route("/metrics", _metrics),
-            Route("/debug/syncz", _syncz),
+            Route("/debug", debug.index),
+            Route("/debug/state", debug.show_state),
+            Route("/debug/scopes", debug.show_scopes),
+            Route("/debug/proxies", debug.show_proxies),
+            Route("/debug/syncz", debug.show_proxies),
+            Route("/debug/proxies/{id}/resources", debug.show_resources),
+            Route("/debug/memory", debug.show_memory),
         ],
         middleware=[Middleware(Guards, loopback=loopback)],
         exception_handlers={HTTPException: _http_error, Exception: _bug},
@@ -127,47 +133,7 @@ def monitoring_application(plane: ControlPlane, *, loopback: bool) -> Starlette:
 
 async def _metrics(request: Request) -> Response:
     """Answer Prometheus text (exposition format 0.0.4)."""
-    return PlainTextResponse(
-        prometheus_text(configuration.control_plane(request)), media_type="text/plain; version=0.0.4"
-    )
-
-
-async def _syncz(request: Request) -> Response:
-    """Answer the ledger: per proxy and type, what was sent and acknowledged."""
-    return json_response(schemas.ProxyList(items=proxy_views(configuration.control_plane(request).proxies())))
-
-
-class _Gauge(NamedTuple):
-    name: str
-    help: str
-    samples: dict[str, float]
-    """By label text, empty for no label."""
-
-
-def prometheus_text(plane: ControlPlane) -> str:
-    """Return the control plane's gauges: readiness, sizes of the state, proxies by type and status."""
-    state = plane.state
-    statuses = Counter(
-        f'{{type="{word}",state="{status.state}"}}'
-        for proxy in proxy_views(plane.proxies())
-        for word, status in proxy.types.items()
-    )
-    endpoints = sum(len(found) for found in state.endpoints.values()) if state else 0
-    gauges = (
-        _Gauge("lateen_ready", "Whether the first state is published and proxies are accepted.", {"": plane.ready}),
-        _Gauge("lateen_services", "Services in the state in force.", {"": len(state.services) if state else 0}),
-        _Gauge("lateen_endpoints", "Endpoints in the state in force.", {"": endpoints}),
-        _Gauge("lateen_workloads", "Workloads registered by agents.", {"": len(state.workloads) if state else 0}),
-        _Gauge("lateen_config_objects", "Configuration objects in force.", {"": len(plane.objects())}),
-        _Gauge("lateen_findings", "Findings of the configuration in force.", {"": len(plane.findings())}),
-        _Gauge("lateen_connected_proxies", "Proxies connected over xDS.", {"": len(plane.proxies())}),
-        _Gauge("lateen_proxy_types", "Proxies by resource type and where they stand.", dict(sorted(statuses.items()))),
-    )
-    lines: list[str] = []
-    for gauge in gauges:
-        lines += [f"# HELP {gauge.name} {gauge.help}", f"# TYPE {gauge.name} gauge"]
-        lines += [f"{gauge.name}{labels} {float(value):g}" for labels, value in gauge.samples.items()]
-    return "\n".join(lines) + "\n"
+    return PlainTextResponse(prometheus_text(debug.monitored(request)), media_type="text/plain; version=0.0.4")
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

@@ -7,20 +7,25 @@ whatever runs between two awaits is atomic. Must not know: HTTP, gRPC, how store
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import structlog
 
 from lateen.analysis.references import analyse
 from lateen.api.control_plane import ReadOnlyObjectError
+from lateen.api.figures import Shared
 from lateen.app.inputs import Inputs
 from lateen.app.mesh_configs import MeshConfigs
 from lateen.app.settings import Listening
 from lateen.config.objects import ConfigObject
 from lateen.config.positions import Positions
+from lateen.discovery.figures import Figures, Histogram
 from lateen.discovery.hub import Hub
 from lateen.discovery.ledger import ProxyStatus
+from lateen.discovery.scopes import ScopeStatus
+from lateen.discovery.sharing import MemoryPart
 from lateen.envoy.resources import Snapshot
 from lateen.mesh.build import build_state
 from lateen.mesh.state import MeshState
@@ -40,12 +45,18 @@ LEAVE_SECONDS = 5.0
 class RunningControlPlane:
     """The published state and the ways to change it: what the API needs of a control plane."""
 
-    def __init__(self, *, inputs: Inputs, hub: Hub, memory: Store, mesh_configs: MeshConfigs) -> None:
+    def __init__(
+        self, *, inputs: Inputs, hub: Hub, rebuilt: Callable[[], int], memory: Store, mesh_configs: MeshConfigs
+    ) -> None:
+        """`rebuilt` tells how many parts of snapshots generation has made."""
         self.listening = Listening(grpc="", http="", monitoring="")
         self.accepting = False
         """Set by the composition root once proxies can connect."""
+        self.build_times = Histogram()
+        """Seconds that it took to build each state."""
         self._inputs = inputs
         self._hub = hub
+        self._rebuilt = rebuilt
         self._memory = memory
         self._mesh_configs = mesh_configs
         self._state: MeshState | None = None
@@ -98,7 +109,7 @@ class RunningControlPlane:
         keys = {found.key for found in objects}
         union = dict(self._inputs.objects()) | {found.key: found for found in objects}
         mesh_config = self._mesh_configs.in_force(self._inputs.objects())
-        state = build_state(union.values(), self._inputs.catalogues(), mesh_config)
+        state = build_state(union.values(), self._inputs.catalogues(), mesh_config, previous=self._state)
         findings = analyse(state, tuple(union.values()), positions)
         return tuple(found for found in findings if ObjectKey(found.kind, found.namespace, found.name) in keys)
 
@@ -137,6 +148,30 @@ class RunningControlPlane:
         """Return what a connected proxy is served."""
         return self._hub.snapshot_for(proxy_id)
 
+    @property
+    def figures(self) -> Figures:
+        """What discovery counted."""
+        return self._hub.figures
+
+    @property
+    def sharing(self) -> Mapping[str, Shared]:
+        """How often an answer was shared, by what it is about."""
+        sharing = self._hub.sharing
+        return {"differences": sharing.differences, "comparisons": sharing.comparisons, "responses": sharing.bodies}
+
+    @property
+    def rebuilt(self) -> int:
+        """How many parts of snapshots were generated."""
+        return self._rebuilt()
+
+    def scopes(self) -> Sequence[ScopeStatus]:
+        """Return the scopes and what they are served."""
+        return self._hub.scopes()
+
+    def memory(self) -> Mapping[str, MemoryPart]:
+        """Return what is kept, by part."""
+        return self._hub.memory()
+
     async def wait_synced(self, version: str, seconds: float) -> Sequence[ProxyStatus]:
         """Wait until each connected proxy acknowledged or rejected that state, at most so many seconds."""
         return await self._hub.wait_synced(version, seconds)
@@ -158,7 +193,9 @@ class RunningControlPlane:
         try:
             objects = self._inputs.objects()
             mesh_config = self._mesh_configs.in_force(objects)
-            state = build_state(objects.values(), self._inputs.catalogues(), mesh_config)
+            began = time.perf_counter()
+            state = build_state(objects.values(), self._inputs.catalogues(), mesh_config, previous=self._state)
+            self.build_times.observe(time.perf_counter() - began)
             if self._state is None or state.version != self._state.version:
                 self._hub.publish(state)
             self._state, self._failure = state, None
@@ -179,8 +216,7 @@ class RunningControlPlane:
             return False
         assert self._state is not None
         version = self._state.version
-        await self._hub.wait_synced(version, LEAVE_SECONDS)
-        return self._hub.is_synced(version)
+        return await self._hub.until_synced(version, LEAVE_SECONDS)
 
     def _without(self, workload: str) -> bool:
         names = {f"{known.name}.{known.namespace}" for known in self._state.workloads} if self._state else set()

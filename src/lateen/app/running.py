@@ -17,6 +17,7 @@ from lateen.api.application import api_application, monitoring_application
 from lateen.api.guards import is_loopback
 from lateen.api.serving import serve as serve_http
 from lateen.app.addresses import bind, free_port_checked, shown, split_address, with_port
+from lateen.app.collecting import rare_collections
 from lateen.app.control_plane import RunningControlPlane
 from lateen.app.debounce import Debounce
 from lateen.app.finding_log import FindingLog
@@ -26,8 +27,7 @@ from lateen.app.settings import Listening, Settings, StartError
 from lateen.config.mesh_config import MeshConfig, parse_mesh_config
 from lateen.discovery.hub import Hub
 from lateen.discovery.server import serve as serve_grpc
-from lateen.generate.scopes import scope_of
-from lateen.generate.snapshot import generate
+from lateen.generate.generator import Generator
 from lateen.model.findings import has_errors
 from lateen.registries.agents import AgentRegistry
 from lateen.registries.attach import attach_handler
@@ -58,10 +58,13 @@ async def run_control_plane(
     stores: tuple[Store, ...] = (*directories, memory)
     agents = AgentRegistry()
     inputs = Inputs(read_only=[store.name for store in directories], writable=memory.name, registries=[agents.name])
-    hub = Hub(generate, scope_of)
-    plane = RunningControlPlane(inputs=inputs, hub=hub, memory=memory, mesh_configs=mesh_configs)
+    generator = Generator()
+    hub = Hub(generator.generate, generator.scope_of, generator.keep)
+    plane = RunningControlPlane(
+        inputs=inputs, hub=hub, rebuilt=lambda: generator.rebuilt, memory=memory, mesh_configs=mesh_configs
+    )
     publisher = Publisher(plane, inputs, Debounce(quiet=settings.debounce_quiet, maximum=settings.debounce_max))
-    with ExitStack() as sockets:
+    with rare_collections(), ExitStack() as sockets:
         http = sockets.enter_context(bind(settings.http, "--http"))
         monitoring = sockets.enter_context(bind(settings.monitoring, "--monitoring"))
         grpc_address = free_port_checked(settings.grpc, "--grpc")

@@ -8,24 +8,27 @@ with what they were sent before, must not be told that half of the mesh is gone:
 that resumes gets no answer and serves on from what it holds. A proxy that starts is answered at once, because
 something is better than nothing.
 
-There is no queue anywhere: a publication overwrites what a scope serves and sets the event of its streams. A stream
-that wakes up late finds the newest snapshot and no trace of those between.
+There is no queue anywhere: a publication overwrites what a scope serves, and the session of each stream says at once
+whether that means a response; only then is its writer woken. A session has one response of a kind in flight, so a
+client that answers late is brought to the newest snapshot and sees no trace of those between.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
 import structlog
 
+from lateen.discovery.figures import Figures
 from lateen.discovery.ledger import ProxyStatus
+from lateen.discovery.limits import Sparing
 from lateen.discovery.protocol import Session
-from lateen.discovery.scopes import Comparisons, Generate, Scope, ScopeOf, Scopes
+from lateen.discovery.scopes import Generate, Keep, Scope, ScopeOf, Scopes, ScopeStatus
+from lateen.discovery.sharing import MemoryPart, Sharing
 from lateen.discovery.values import Request, Response
 from lateen.envoy.resources import Snapshot
 from lateen.mesh.state import MeshState
@@ -35,6 +38,8 @@ log = structlog.get_logger()
 
 _REMEMBERED_STATES = 1000
 """Versions of which `wait_synced` knows when they were published."""
+_STREAMS_AT_ONCE = 50
+"""Streams brought to a state before writers, readers and everybody else have a turn: about a millisecond."""
 
 
 class Stream:
@@ -48,18 +53,26 @@ class Stream:
         self.scope: Scope | None = None
         """None before the first state, and while a stream that resumes waits for the hub to settle."""
         self.wake = asyncio.Event()
+        self.queued_at = 0.0
+        """When the oldest response in the outbox was put there, by the loop's clock."""
+        self.sparing = Sparing()
+        """For lines of the log that this proxy can cause at will."""
         self._hub = hub
-        self._outbox: deque[Response] = deque()
+        self._clock = asyncio.get_running_loop().time
+        self._began = self._clock()
+        self._outbox: list[Response] = []
         """At most one response of a kind, as the session has no more in flight."""
-        self._seen: Snapshot | None = None
         self._synced_number = 0
+        self._moving = False
+        """Whether a response went out since it was synced last."""
+        self._progress: asyncio.Event | None = None
 
     def on_request(self, request: Request) -> None:
         """Take a request; PeerError when it breaks a rule."""
         if request.error is not None and request.nonce == self.session.ledger.unanswered_nonce(request.kind):
-            log.warning("rejected", proxy=self.proxy.id, type=request.kind, reason=request.error)
-        self._seen = self.scope.snapshot if self.scope else None
-        self._enqueue(self.session.on_request(request, self._seen))
+            self._hub.figures.rejects[request.kind] += 1
+            self.warn("rejected", type=request.kind, reason=request.error)
+        self._enqueue(self.session.on_request(request, self.scope.snapshot if self.scope else None))
 
     def on_timeout(self) -> None:
         """Tell the session that its clusters have had time enough to warm up."""
@@ -67,26 +80,48 @@ class Stream:
 
     def move_to(self, scope: Scope) -> None:
         """Serve from this scope, whose snapshot may be newer."""
+        self._hub.count_users(self.scope, scope)
         self.scope = scope
-        if scope.snapshot is not self._seen:
-            self.wake.set()
+        self._enqueue(() if self.session.newest is scope.snapshot else self.session.on_publish(scope.snapshot))
 
     def take(self) -> tuple[Response, ...]:
         """Return what is to be sent now, in order, and clear the event."""
         self.wake.clear()
-        if self.scope and self.scope.snapshot is not self._seen:
-            self._seen = self.scope.snapshot
-            self._enqueue(self.session.on_publish(self._seen))
-            self.wake.clear()
         taken = tuple(self._outbox)
         self._outbox.clear()
         return taken
 
+    @property
+    def waiting(self) -> int:
+        """How many responses wait for the writer."""
+        return len(self._outbox)
+
     def is_synced_with(self, number: int) -> bool:
         """Whether the proxy has answered all that this state, or a later one, means to it."""
-        if self.scope and self.session.is_settled_on(self.scope.snapshot):
+        if self.scope and self._synced_number < self.scope.number and self.session.is_settled_on(self.scope.snapshot):
             self._synced_number = self.scope.number
+            if self._moving:
+                self._moving = False
+                began = max(self._began, self._hub.published_at(self._synced_number))
+                self._hub.figures.convergence.observe(self._clock() - began)
         return self._synced_number >= number
+
+    async def progress(self) -> None:
+        """Wait until the proxy is synced with what it is served, or gone."""
+        self._progress = self._progress or asyncio.Event()
+        await self._progress.wait()
+
+    def note_progress(self) -> None:
+        """Wake those who wait for this proxy."""
+        if self._progress is not None:
+            self._progress.set()
+            self._progress = None
+
+    def warn(self, line: str, **fields: object) -> None:
+        """Log a warning about this proxy, the same one at most once a minute."""
+        withheld = self.sparing.admit(line, self._clock())
+        if withheld is not None:
+            log.warning(line, proxy=self.proxy.id, **fields, **({"withheld": withheld} if withheld else {}))
 
     def status(self) -> ProxyStatus:
         """Return what the API shows."""
@@ -97,36 +132,49 @@ class Stream:
             types=self.session.statuses(),
         )
 
-    def _enqueue(self, responses: list[Response]) -> None:
-        self._outbox.extend(responses)
+    def _enqueue(self, responses: Sequence[Response]) -> None:
         if responses:
+            if not self._outbox:
+                self.queued_at = self._clock()
+            self._outbox += responses
+            self._moving = True
             self.wake.set()
-        if self.scope and self.is_synced_with(self.scope.number):
-            self._hub.note_progress()
+        elif self.scope and self.is_synced_with(self.scope.number):
+            self.note_progress()
 
 
 class Hub:
     """Brings the newest state to every stream."""
 
-    def __init__(self, generate: Generate, scope_of: ScopeOf) -> None:
-        self.comparisons = Comparisons()
-        """For the sessions of the streams."""
-        self._scopes = Scopes(generate, scope_of)
+    def __init__(self, generate: Generate, scope_of: ScopeOf, keep: Keep | None = None) -> None:
+        self.sharing = Sharing()
+        """For the sessions and writers of the streams."""
+        self.figures = Figures()
+        self._scopes = Scopes(generate, scope_of, self.figures, self.sharing.compare)
+        self._keep = keep
         self._streams: dict[Stream, None] = {}
         """In the order of connection."""
         self._state: MeshState | None = None
         self._number = 0
         self._numbers: dict[str, int] = {}
+        self._times: dict[int, float] = {}
+        """When each number was published, by the loop's clock."""
         self._resuming: set[Stream] = set()
         """Streams that wait for `settle`."""
         self._settled = False
         self._published = asyncio.Event()
-        self._progress = asyncio.Event()
+        self._changed = asyncio.Event()
+        """Replaced by each publication."""
 
     @property
     def state(self) -> MeshState | None:
         """The newest state; None before the first."""
         return self._state
+
+    @property
+    def streams(self) -> int:
+        """How many proxies are connected."""
+        return len(self._streams)
 
     def publish(self, state: MeshState) -> None:
         """Make this the newest state. `run` brings it to the streams; a state of the same version changes nothing."""
@@ -136,9 +184,27 @@ class Hub:
         self._number += 1
         self._numbers.pop(state.version, None)
         self._numbers[state.version] = self._number
+        self._times[self._number] = asyncio.get_running_loop().time()
+        if len(self._times) > _REMEMBERED_STATES:
+            del self._times[next(iter(self._times))]
         if len(self._numbers) > _REMEMBERED_STATES:
             del self._numbers[next(iter(self._numbers))]
         self._published.set()
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def published_at(self, number: int) -> float:
+        """Return when a state was published, by the loop's clock; 0 for one that is long gone."""
+        return self._times.get(number, 0.0)
+
+    def count_users(self, left: Scope | None, joined: Scope | None) -> None:
+        """Note that a stream is served from another scope."""
+        if left is joined:
+            return
+        if joined is not None:
+            joined.users += 1
+        if left is not None:
+            self._scopes.release(left)
 
     def settle(self) -> None:
         """Serve the streams that resume too: whoever was registered before had the time to come back."""
@@ -152,7 +218,7 @@ class Hub:
             await self._published.wait()
             self._published.clear()
             if self._state is not None:
-                await self._distribute(self._state, self._number)
+                await self._distribute()
 
     @contextmanager
     def connected(
@@ -164,7 +230,10 @@ class Hub:
             self._resuming.add(stream)
         elif self._state is not None:
             # At once, not by `run`: most often its scope is known already, and a proxy that starts wants its answer.
-            stream.scope = self._scopes.scope(self._state, self._number, proxy)
+            scope = self._scopes.scope(self._state, self._number, proxy)
+            if scope is not None:
+                stream.move_to(scope)
+        self.figures.opened += 1
         self._streams[stream] = None
         log.info("proxy connected", proxy=proxy.id, node=proxy.node_id, user_agent=user_agent)
         try:
@@ -172,13 +241,37 @@ class Hub:
         finally:
             del self._streams[stream]
             self._resuming.discard(stream)
-            self._drop_unused()
-            self.note_progress()
+            self.count_users(stream.scope, None)
+            stream.scope = None
+            stream.note_progress()
             log.info("proxy disconnected", proxy=proxy.id, seconds=round(time.time() - stream.connected_at, 1))
 
     def proxies(self) -> tuple[ProxyStatus, ...]:
         """Return the status of each stream, by proxy id and then by the time of its connection."""
         return tuple(stream.status() for stream in sorted(self._streams, key=lambda s: (s.proxy.id, s.connected_at)))
+
+    def scopes(self) -> tuple[ScopeStatus, ...]:
+        """Return what each scope is served, those with most proxies first."""
+        return tuple(sorted((scope.status() for scope in self._scopes), key=lambda status: -status.proxies))
+
+    def memory(self) -> dict[str, MemoryPart]:
+        """Return what is kept, by part; bytes are those of serialised content."""
+        resources = {
+            id(resource): len(resource.body)
+            for maps in {id(scope.snapshot): scope.snapshot.resources for scope in self._scopes}.values()
+            for named in maps.values()
+            for resource in named.values()
+        }
+        sharing = self.sharing
+        return {
+            "snapshots": MemoryPart(len({id(scope.snapshot) for scope in self._scopes}), 0),
+            "resources": MemoryPart(len(resources), sum(resources.values())),
+            "shared responses": MemoryPart(len(sharing.bodies), sharing.bodies.size),
+            "shared answers": MemoryPart(len(sharing.differences) + len(sharing.comparisons), 0),
+            "sets of names": sharing.known_names(),
+            "streams": MemoryPart(len(self._streams), 0),
+            "responses that wait": MemoryPart(sum(stream.waiting for stream in self._streams), 0),
+        }
 
     def snapshot_for(self, proxy_id: str) -> tuple[Proxy, Snapshot] | None:
         """Return a proxy by id (`reviews-v2-1.default`) and what it is served; of two streams, the newer."""
@@ -193,38 +286,46 @@ class Hub:
         A proxy has answered when each response that the state, or a later one, means to it was acknowledged or
         rejected; one that connects meanwhile counts too. A state that was not published yet is waited for.
         """
+        await self.until_synced(state_version, timeout)
+        return self.proxies()
+
+    async def until_synced(self, state_version: str, timeout: float) -> bool:  # noqa: ASYNC109
+        """As `wait_synced`; return only whether every connected proxy has answered."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                while not self.is_synced(state_version):
-                    await self._progress.wait()
-        return self.proxies()
+                while state_version not in self._numbers:
+                    await self._changed.wait()
+                # A stream at a time: those that are synced before their turn comes wake nobody.
+                while lagging := [stream for stream in self._streams if not self._is_done(stream, state_version)]:
+                    for stream in lagging:
+                        while not self._is_done(stream, state_version):
+                            await stream.progress()
+        return self.is_synced(state_version)
+
+    def _is_done(self, stream: Stream, state_version: str) -> bool:
+        return stream not in self._streams or stream.is_synced_with(self._numbers.get(state_version, 0))
 
     def is_synced(self, state_version: str) -> bool:
         """Whether every connected proxy has answered this state, see `wait_synced`."""
         number = self._numbers.get(state_version)
         return number is not None and all(stream.is_synced_with(number) for stream in self._streams)
 
-    def note_progress(self) -> None:
-        """Wake those who wait for proxies to get somewhere."""
-        self._progress.set()
-        self._progress = asyncio.Event()
+    async def _distribute(self) -> None:
+        """Bring every stream to the newest state; in between, others have their turn.
 
-    async def _distribute(self, state: MeshState, number: int) -> None:
-        """Bring every stream to a state, a scope at a time; in between, others have their turn."""
-        self.comparisons.forget()
-        distributed: set[int] = set()
-        for stream in tuple(self._streams):
-            if stream in self._resuming:
+        What is published meanwhile is taken up at once, so that generation never goes back, and brought to those who
+        had their turn already by the next distribution.
+        """
+        self.sharing.forget()
+        generated = self.figures.generate.total
+        for count, stream in enumerate(tuple(self._streams), 1):
+            if self._state is None or stream in self._resuming or stream not in self._streams:
                 continue
-            scope = self._scopes.scope(state, number, stream.proxy)
-            if scope is None:
-                continue
-            stream.move_to(scope)
-            if id(scope) not in distributed:
-                distributed.add(id(scope))
+            scope = self._scopes.scope(self._state, self._number, stream.proxy, stream.scope)
+            if scope is not None:
+                stream.move_to(scope)
+            if count % _STREAMS_AT_ONCE == 0 or generated != self.figures.generate.total:
+                generated = self.figures.generate.total
                 await asyncio.sleep(0)
-        self._drop_unused()
-        self.note_progress()
-
-    def _drop_unused(self) -> None:
-        self._scopes.keep({stream.scope for stream in self._streams if stream.scope is not None})
+        if self._keep is not None:
+            self._keep(scope.key for scope in self._scopes)

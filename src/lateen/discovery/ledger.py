@@ -7,6 +7,7 @@ API (`proxy-status`). Knows nothing of subscriptions, resources or time.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Literal
@@ -77,7 +78,6 @@ carries its nonce has `error_detail`."""
 class _Entry:
     sent: str = ""
     nonce: str = ""
-    awaiting: bool = False
     acknowledged: str = ""
     rejection: str | None = None
 
@@ -87,37 +87,42 @@ class Ledger:
 
     def __init__(self) -> None:
         self._entries: dict[str, _Entry] = {}
+        self._unanswered: dict[str, str] = {}
+        """Nonce by kind."""
 
     def record_sent(self, kind: str, version: str, nonce: str) -> None:
         """Note a response; the one before it must have been answered."""
         entry = self._entries.setdefault(kind, _Entry())
-        assert not entry.awaiting, f"two {kind} responses in flight"
-        entry.sent, entry.nonce, entry.awaiting = version, nonce, True
+        assert kind not in self._unanswered, f"two {kind} responses in flight"
+        entry.sent = version
+        entry.nonce = self._unanswered[kind] = nonce
 
     def record_answer(self, kind: str, nonce: str, error: str | None) -> Answer:
         """Note what a request with this nonce says, and return it."""
         entry = self._entries.get(kind)
         if entry is None:
             return Answer.UNPROMPTED
-        answer = _ANSWERS[bool(nonce) and nonce == entry.nonce, entry.awaiting, error is not None]
+        answer = _ANSWERS[bool(nonce) and nonce == entry.nonce, kind in self._unanswered, error is not None]
         if answer is Answer.ACK:
-            entry.acknowledged, entry.rejection, entry.awaiting = entry.sent, None, False
+            entry.acknowledged, entry.rejection = entry.sent, None
+            del self._unanswered[kind]
         elif answer is Answer.NACK:
-            entry.rejection, entry.awaiting = error, False
+            entry.rejection = error
+            del self._unanswered[kind]
         return answer
 
     def awaits(self, kind: str) -> bool:
         """Whether the newest response of this kind is unanswered."""
-        return kind in self._entries and self._entries[kind].awaiting
+        return kind in self._unanswered
 
     def unanswered_nonce(self, kind: str) -> str:
         """Return the nonce of the newest response of this kind if it is unanswered, else an empty string."""
-        return self._entries[kind].nonce if self.awaits(kind) else ""
+        return self._unanswered.get(kind, "")
 
     @property
-    def unanswered(self) -> tuple[str, ...]:
+    def unanswered(self) -> AbstractSet[str]:
         """Kinds whose newest response is unanswered."""
-        return tuple(kind for kind, entry in self._entries.items() if entry.awaiting)
+        return self._unanswered.keys()
 
     def rejects(self, kinds: Iterable[str]) -> bool:
         """Whether the newest answered response of any of these kinds was rejected."""
@@ -129,7 +134,7 @@ class Ledger:
         if entry is None:
             return TypeStatus(state="not sent")
         state: Progress = "synced"
-        if entry.awaiting:
+        if kind in self._unanswered:
             state = "stale"
         elif entry.rejection is not None:
             state = "rejected"

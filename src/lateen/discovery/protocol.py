@@ -31,11 +31,11 @@ What we chose not to do: time out by ourselves, split a rejected response to fin
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from types import MappingProxyType
 from typing import Generic, TypeVar
 
 from lateen.discovery.ledger import Answer, Ledger, TypeStatus
-from lateen.discovery.subscriptions import Compare, Difference, Resources, Subscription, compare
+from lateen.discovery.sharing import Difference, Resources, Sharing
+from lateen.discovery.subscriptions import NOTHING, Subscription
 from lateen.discovery.values import WILDCARD, DeltaRequest, PeerError, Response, StateOfTheWorldRequest
 from lateen.envoy.resources import CLUSTER, ENDPOINT, KINDS, LISTENER, ROUTE, Resource, Snapshot
 
@@ -53,24 +53,26 @@ MAX_KINDS = 32
 MAX_KEPT = 1000
 """Removed resources that a client may keep because it rejects listeners or routes."""
 
-_NOTHING: Resources = MappingProxyType({})
-
-
 RequestT = TypeVar("RequestT", StateOfTheWorldRequest, DeltaRequest)
 
 
 class Session(ABC, Generic[RequestT]):
     """One stream's protocol state. Every method returns what is to be sent, in order."""
 
-    def __init__(self, compare_maps: Compare = compare) -> None:
-        """`compare_maps` may be a memo of `compare`: clients of one scope all ask the same."""
+    def __init__(self, sharing: Sharing | None = None) -> None:
+        """`sharing` is common to the sessions of a hub, so that clients of one scope cost one answer."""
         self.ledger = Ledger()
-        self._compare = compare_maps
+        self._sharing = sharing or Sharing()
         self._subscriptions: dict[str, Subscription] = {}
         self._newest: Snapshot | None = None
         self._responses = 0
         self._hurried: str = ""
         """Nonce of the cluster response that listeners and routes no longer wait for."""
+
+    @property
+    def newest(self) -> Snapshot | None:
+        """The newest snapshot that it was told of."""
+        return self._newest
 
     @abstractmethod
     def on_request(self, request: RequestT, snapshot: Snapshot | None) -> list[Response]:
@@ -102,10 +104,10 @@ class Session(ABC, Generic[RequestT]):
 
     def statuses(self) -> dict[str, TypeStatus]:
         """Return the state of each kind, those that Lateen serves first."""
-        return {
-            kind: self.ledger.status(kind, self._subscriptions[kind].size if kind in self._subscriptions else 0)
-            for kind in (*KINDS, *(kind for kind in self._subscriptions if kind not in KINDS))
-        }
+        known = self._subscriptions
+        sizes: dict[str, int] = {kind: known[kind].size(self._sharing) for kind in known}
+        kinds = (*KINDS, *(kind for kind in sizes if kind not in KINDS))
+        return {kind: self.ledger.status(kind, sizes.get(kind, 0)) for kind in kinds}
 
     def _subscription(self, kind: str) -> tuple[Subscription, bool]:
         """Return the subscription of a kind, and whether this is the stream's first request for it."""
@@ -122,23 +124,29 @@ class Session(ABC, Generic[RequestT]):
     def _advance(self) -> list[Response]:
         """Send whatever may be sent now, in make-before-break order."""
         responses: list[Response] = []
-        if self._newest is None:
+        newest = self._newest
+        if newest is None:
             return responses
         for subscription in self._subscriptions.values():
-            if not self.ledger.awaits(subscription.kind):
-                snapshot = self._reachable(subscription, self._newest)
-                responses += self._bring(subscription, snapshot, removing=False)
+            # Most often there is nothing to do: this is the path of every ACK and of every kind that did not change.
+            if subscription.is_at(newest) or self.ledger.awaits(subscription.kind):
+                continue
+            follows = subscription.kind in FOLLOWS_CLUSTERS
+            responses += self._bring(
+                subscription, self._reachable(subscription, newest) if follows else newest, removing=False
+            )
         if self.ledger.unanswered:
             return responses
         for kind in REMOVED_LAST:
-            if (kept := self._subscriptions.get(kind)) and self._may_remove(kept):
-                responses += self._bring(kept, self._newest, removing=True)
+            kept = self._subscriptions.get(kind)
+            if kept and not kept.is_at(newest) and self._may_remove(kept):
+                responses += self._bring(kept, newest, removing=True)
         return responses
 
     def _reachable(self, subscription: Subscription, newest: Snapshot) -> Snapshot:
-        """Return the snapshot that a subscription may be brought to now."""
+        """Return the snapshot that a subscription that follows the clusters may be brought to now."""
         clusters = self._subscriptions.get(CLUSTER)
-        if clusters is None or clusters.at is None or subscription.kind not in FOLLOWS_CLUSTERS:
+        if clusters is None or clusters.at is None:
             return newest
         unanswered = self.ledger.unanswered_nonce(CLUSTER)
         if subscription.at is not None and unanswered and unanswered != self._hurried:
@@ -150,12 +158,12 @@ class Session(ABC, Generic[RequestT]):
 
     def _bring(self, subscription: Subscription, snapshot: Snapshot, *, removing: bool) -> list[Response]:
         """Bring one subscription to a snapshot; the response, if it takes one."""
-        target = snapshot.resources.get(subscription.kind, _NOTHING)
+        target = snapshot.resources.get(subscription.kind, NOTHING)
         subscription.at = snapshot
         if target is subscription.base and not subscription.exceptions and not subscription.owed:
             return []
         removing = removing or subscription.kind not in REMOVED_LAST
-        difference = subscription.difference(target, self._compare)
+        difference = subscription.difference(target, self._sharing)
         response = self._respond(subscription, snapshot, difference, removing=removing)
         subscription.bring_to(target, keeping=() if removing else difference.gone)
         if response is None:
@@ -185,8 +193,8 @@ class Session(ABC, Generic[RequestT]):
 class StateOfTheWorld(Session[StateOfTheWorldRequest]):
     """The variant in which requests carry all names, and responses of `FULL_SET` kinds all resources."""
 
-    def __init__(self, compare_maps: Compare = compare) -> None:
-        super().__init__(compare_maps)
+    def __init__(self, sharing: Sharing | None = None) -> None:
+        super().__init__(sharing)
         self._legacy: set[str] = set()
         """Kinds of which the client never named a resource, so that no names mean all."""
         self._kept: dict[str, Resource] = {}
@@ -221,7 +229,7 @@ class StateOfTheWorld(Session[StateOfTheWorldRequest]):
     def _respond(
         self, subscription: Subscription, snapshot: Snapshot, difference: Difference, *, removing: bool
     ) -> Response | None:
-        target = snapshot.resources.get(subscription.kind, _NOTHING)
+        target = snapshot.resources.get(subscription.kind, NOTHING)
         if subscription.kind not in FULL_SET:
             resources = self._wanted(subscription, target) if subscription.owed else difference.resources
             return self._response(subscription, snapshot.version, resources) if resources or subscription.owed else None
@@ -230,7 +238,8 @@ class StateOfTheWorld(Session[StateOfTheWorldRequest]):
             return None
         # Another content under the same snapshot needs another version.
         version = f"{snapshot.version}+{len(kept)}" if kept else snapshot.version
-        return self._response(subscription, version, (*self._wanted(subscription, target), *kept.values()))
+        wanted = self._wanted(subscription, target)
+        return self._response(subscription, version, (*wanted, *kept.values()) if kept else wanted)
 
     def _still_listed(self, clusters: Subscription, gone: tuple[str, ...]) -> dict[str, Resource]:
         """Return the resources that are gone and were listed until now; one that was not is not known any more."""
@@ -238,11 +247,14 @@ class StateOfTheWorld(Session[StateOfTheWorldRequest]):
         self._kept = {name: resource for name, resource in known.items() if resource}
         return self._kept
 
-    @staticmethod
-    def _wanted(subscription: Subscription, target: Resources) -> tuple[Resource, ...]:
+    def _wanted(self, subscription: Subscription, target: Resources) -> tuple[Resource, ...]:
+        selections = self._sharing.selections
         if subscription.wildcard:
-            return tuple(target.values())
-        return tuple(target[name] for name in sorted(subscription.names) if name in target)
+            return selections.get((id(target), None), target, lambda: tuple(target.values()))
+        names = subscription.names = self._sharing.names(subscription.names)
+        return selections.get(
+            (id(target), names), target, lambda: tuple(target[name] for name in sorted(names) if name in target)
+        )
 
 
 class Delta(Session[DeltaRequest]):

@@ -6,13 +6,17 @@ Used by `hub` only. Knows neither streams nor the event loop. Objects are kept w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
-from typing import TypeAlias
+import time
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import structlog
 
-from lateen.discovery.subscriptions import Resources, compare
-from lateen.envoy.resources import Resource, Snapshot
+from lateen.discovery.figures import Figures
+from lateen.discovery.sharing import Resources
+from lateen.envoy.resources import Snapshot
 from lateen.mesh.state import MeshState
 from lateen.model.proxies import Proxy
 
@@ -20,44 +24,81 @@ log = structlog.get_logger()
 
 Generate: TypeAlias = Callable[[MeshState, Proxy], Snapshot]
 ScopeOf: TypeAlias = Callable[[MeshState, Proxy], Hashable]
+"""Returns a key: proxies of equal keys are served the same, in one state."""
+Keep: TypeAlias = Callable[[Iterable[Any]], None]
+"""Takes the keys that are in use; whatever generation remembers of others it may forget."""
+Compare: TypeAlias = Callable[[Resources, Resources], AbstractSet[str]]
 
-_MAX_COMPARISONS = 64
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScopeStatus:
+    """One scope, as the debug pages show it."""
+
+    key: str
+    proxies: int
+    version: str
+    resources: dict[str, int]
+    """By kind."""
+    bytes: int
+    """Of all its resources, those that it shares with other scopes included."""
 
 
 class Scope:
     """What one scope of proxies is served now."""
 
-    def __init__(self, snapshot: Snapshot, number: int) -> None:
+    def __init__(self, key: Hashable, snapshot: Snapshot, number: int) -> None:
+        self.key = key
+        self.users = 0
+        """Streams that are served from it."""
         self.snapshot = snapshot
         self.number = number
         """Number of the state that the snapshot stands for, counted by the hub; a snapshot may outlive its state."""
 
-    def accept(self, snapshot: Snapshot, number: int) -> None:
+    def status(self) -> ScopeStatus:
+        """Return what the debug pages show."""
+        maps = self.snapshot.resources
+        return ScopeStatus(
+            key=str(self.key),
+            proxies=self.users,
+            version=self.snapshot.version,
+            resources={kind: len(resources) for kind, resources in maps.items()},
+            bytes=sum(len(resource.body) for resources in maps.values() for resource in resources.values()),
+        )
+
+    def accept(self, snapshot: Snapshot, number: int, compare: Compare) -> None:
         """Take what was generated from a newer state, keeping the objects whose content is the same."""
         self.number = number
         if snapshot.version != self.snapshot.version:
             known = self.snapshot.resources
-            resources = {kind: _same_or(known.get(kind), made) for kind, made in snapshot.resources.items()}
+            resources = {
+                kind: known[kind] if kind in known and _is_same(known[kind], made, compare) else made
+                for kind, made in snapshot.resources.items()
+            }
             self.snapshot = Snapshot(version=snapshot.version, resources=resources)
 
 
-def _same_or(known: Mapping[str, Resource] | None, made: Mapping[str, Resource]) -> Mapping[str, Resource]:
-    return made if known is None or compare(known, made) else known
+def _is_same(known: Resources, made: Resources, compare: Compare) -> bool:
+    return known is made or not compare(known, made)
 
 
 class Scopes:
     """The scopes that have streams, by the key that `scope_of` gives."""
 
-    def __init__(self, generate: Generate, scope_of: ScopeOf) -> None:
+    def __init__(self, generate: Generate, scope_of: ScopeOf, figures: Figures, compare: Compare) -> None:
+        """`compare` may remember its answers: the streams of a scope will ask the same again."""
         self._generate = generate
+        self._figures = figures
+        self._compare = compare
         self._scope_of = scope_of
         self._scopes: dict[Hashable, Scope] = {}
 
     def __len__(self) -> int:
         return len(self._scopes)
 
-    def scope(self, state: MeshState, number: int, proxy: Proxy) -> Scope | None:
+    def scope(self, state: MeshState, number: int, proxy: Proxy, current: Scope | None = None) -> Scope | None:
         """Return the proxy's scope, brought to this state unless it is there or further already.
+
+        `current` is the one that it is served from now: it mostly stays, and comparing keys is cheaper than hashing.
 
         Generation is our own code on valid input: if it raises, that is a bug, which is logged here with its trace.
         It must not take other proxies down with it, so the scope stays at its last good snapshot; None without one.
@@ -65,43 +106,26 @@ class Scopes:
         scope: Scope | None = None
         try:
             key = self._scope_of(state, proxy)
-            scope = self._scopes.get(key)
+            scope = current if current is not None and current.key == key else self._scopes.get(key)
             if scope is not None and scope.number >= number:
                 return scope
+            began = time.perf_counter()
             snapshot = self._generate(state, proxy)
+            self._figures.generate.observe(time.perf_counter() - began)
         except Exception:
             log.exception("generation failed", proxy=proxy.id, state=state.version)
             return scope
         if scope is None:
-            scope = self._scopes[key] = Scope(snapshot, number)
+            scope = self._scopes[key] = Scope(key, snapshot, number)
         else:
-            scope.accept(snapshot, number)
+            scope.accept(snapshot, number, self._compare)
         return scope
 
-    def keep(self, used: set[Scope]) -> None:
-        """Drop the scopes that nobody uses."""
-        self._scopes = {key: scope for key, scope in self._scopes.items() if scope in used}
+    def release(self, scope: Scope) -> None:
+        """Note that a stream is no longer served from this scope; one that nobody uses is dropped."""
+        scope.users -= 1
+        if not scope.users and self._scopes.get(scope.key) is scope:
+            del self._scopes[scope.key]
 
-
-class Comparisons:
-    """A memo of `compare`: the streams of a scope, woken by the same publication, all ask the same.
-
-    Small, and emptied with each publication, because it keeps the maps alive that it compared.
-    """
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[int, int], tuple[Resources, Resources, frozenset[str]]] = {}
-
-    def __call__(self, base: Resources, target: Resources) -> frozenset[str]:
-        """Return `compare(base, target)`."""
-        key = (id(base), id(target))
-        if key not in self._known:
-            if len(self._known) == _MAX_COMPARISONS:
-                del self._known[next(iter(self._known))]
-            # The maps stay in the entry, so that their ids cannot be given to others.
-            self._known[key] = (base, target, compare(base, target))
-        return self._known[key][2]
-
-    def forget(self) -> None:
-        """Start anew."""
-        self._known.clear()
+    def __iter__(self) -> Iterator[Scope]:
+        return iter(self._scopes.values())

@@ -3,43 +3,26 @@
 Used by `protocol` only; pure. A subscription keeps a *reference* to the map that the client was last brought to (the
 same object for every client of a scope) and a small dict of the names where the client differs from it. So a
 thousand replicas cost a thousand references, not a thousand copies, and what a client lacks is found from what
-changed between two maps, not from all it holds.
+changed between two maps, not from all it holds. The names it asked for are shared in the same way (`sharing`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import TypeAlias
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from types import MappingProxyType
 
+from lateen.discovery.sharing import Difference, Resources, Sharing
 from lateen.discovery.values import WILDCARD, PeerError
-from lateen.envoy.resources import Resource, Snapshot
-
-Resources: TypeAlias = Mapping[str, Resource]
-Compare: TypeAlias = Callable[[Resources, Resources], frozenset[str]]
+from lateen.envoy.resources import Snapshot
 
 MAX_NAMES = 100_000
 """Names that one client may subscribe to of one kind, so that a client that only ever adds stays bounded."""
 
 ABSENT = ""
 """Held version of a resource that the client knows to be missing."""
-
-
-def compare(base: Resources, target: Resources) -> frozenset[str]:
-    """Return the names whose resource differs between two maps, the missing ones included."""
-    changed = {name for name, resource in target.items() if name not in base or base[name].version != resource.version}
-    return frozenset(changed | (base.keys() - target.keys()))
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """What brings a client from what it holds to a map, in the order of names."""
-
-    resources: tuple[Resource, ...]
-    gone: tuple[str, ...]
-    """It holds these and they are no more."""
-    unknown: tuple[str, ...]
-    """It asked for these and they do not exist."""
+NOTHING: Resources = MappingProxyType({})
+"""What a client holds at first: one object, so that the answers to all first requests can be shared."""
 
 
 class Subscription:
@@ -48,14 +31,21 @@ class Subscription:
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self.wildcard = False
-        self.names: set[str] = set()
+        self.names: AbstractSet[str] = frozenset()
+        """A frozenset that others share, or a set of our own once it was changed."""
         self.owed = True
         """Whether an answer is due even if there is nothing new in it; the first request always gets one."""
         self.at: Snapshot | None = None
         """Snapshot of the newest response, or of the newest check that found nothing to send."""
-        self.base: Resources = {}
+        self.base: Resources = NOTHING
+        self.fresh = True
+        """Whether nothing was sent yet: each name is due, as if it stood in `exceptions`."""
         self.exceptions: dict[str, str | None] = {}
         """Where the client differs from `base`: the version it holds, or None when it must be told whatever is true."""
+
+    def is_at(self, snapshot: Snapshot) -> bool:
+        """Whether the client was sent all that this snapshot means to it."""
+        return self.at is snapshot and not self.exceptions and not self.owed
 
     def wants(self, name: str) -> bool:
         """Whether this resource goes to the client."""
@@ -63,12 +53,17 @@ class Subscription:
 
     def add(self, names: Iterable[str]) -> None:
         """Subscribe to names. Each is due again, even if it was sent: the client may have dropped it."""
-        for name in names:
-            if name == WILDCARD:
-                self._start_wildcard()
-            else:
-                self.names.add(name)
-                self.exceptions[name] = None
+        added = set(names)
+        if WILDCARD in added:
+            added.discard(WILDCARD)
+            self._start_wildcard()
+        if not added <= self.names:
+            self._own_names().update(added)
+        if not self.fresh:
+            self.exceptions.update(dict.fromkeys(added))
+        elif self.exceptions:
+            for name in added:
+                self.exceptions.pop(name, None)
         if len(self.names) > MAX_NAMES:
             raise PeerError(f"more than {MAX_NAMES} names subscribed of {self.kind}")
 
@@ -79,12 +74,13 @@ class Subscription:
         protocol, "Unsubscribing from resources").
         """
         names = tuple(names)
-        for name in names:
-            if name != WILDCARD and name in self.names:
-                self.names.discard(name)
-                self.exceptions.pop(name, None)
-                if self.wildcard and WILDCARD not in names:
-                    self.exceptions[name] = None
+        known = {name for name in names if name != WILDCARD and name in self.names}
+        if known:
+            self._own_names().difference_update(known)
+        for name in known:
+            self.exceptions.pop(name, None)
+            if self.wildcard and WILDCARD not in names:
+                self.exceptions[name] = None
         if WILDCARD in names and self.wildcard:
             self.wildcard = False
             self.exceptions = {name: held for name, held in self.exceptions.items() if name in self.names}
@@ -108,14 +104,26 @@ class Subscription:
 
     def mark_due(self, name: str) -> None:
         """Have a resource sent again if the client names it."""
-        if name in self.names:
+        if name in self.names and not self.fresh:
             self.exceptions[name] = None
 
-    def difference(self, target: Resources, compare: Compare) -> Difference:
-        """Return what the client lacks to hold `target`."""
-        candidates: Iterable[str] = self.exceptions
+    def difference(self, target: Resources, sharing: Sharing) -> Difference:
+        """Return what the client lacks to hold `target`: the same object for all clients at the same place."""
+        moves = self.base is not target
+        names = None
+        if self.fresh or (moves and not self.wildcard):
+            names = self.names = sharing.names(self.names)
+        exceptions = frozenset(self.exceptions.items()) if self.exceptions else None
+        key = (id(self.base), id(target), self.fresh, self.wildcard, names, exceptions)
+        return sharing.differences.get(key, (self.base, target), lambda: self._difference(target, sharing))
+
+    def _difference(self, target: Resources, sharing: Sharing) -> Difference:
+        candidates: AbstractSet[str] = self.exceptions.keys()
+        if self.fresh:
+            candidates = candidates | self.names
         if self.base is not target:
-            candidates = {name for name in compare(self.base, target) if self.wants(name)}.union(self.exceptions)
+            changed = sharing.compare(self.base, target)
+            candidates = candidates | (changed if self.wildcard else changed & self.names)
         resources, gone, unknown = [], [], []
         for name in sorted(candidates):
             held = self._held(name)
@@ -136,20 +144,32 @@ class Subscription:
         """Note that the client was sent all that it lacks of `target`, but not that the names in `keeping` are gone."""
         self.exceptions = {name: self._held(name) for name in keeping}
         self.base = target
-        self.owed = False
+        self.owed = self.fresh = False
 
-    @property
-    def size(self) -> int:
-        """How many resources the client holds."""
-        return len(self.base) if self.wildcard else sum(name in self.base for name in self.names)
+    def size(self, sharing: Sharing) -> int:
+        """Return how many resources the client holds."""
+        if self.wildcard or not self.names:
+            return len(self.base) if self.wildcard else 0
+        names, base = sharing.names(self.names), self.base
+        self.names = names
+        return sharing.sizes.get((id(base), names), base, lambda: sum(name in base for name in names))
+
+    def _own_names(self) -> set[str]:
+        """Return the names to be changed. Copied from a shared set once, not for each name that comes."""
+        if not isinstance(self.names, set):
+            self.names = set(self.names)
+        return self.names
 
     def _start_wildcard(self) -> None:
         """Want everything. What was in `base` and not named was never sent, or the client has forgotten it."""
         if not self.wildcard:
-            self.exceptions = {name: self._held(name) for name in self.names}
-            self.wildcard, self.base = True, {}
+            if not self.fresh:
+                self.exceptions = {name: self._held(name) for name in self.names}
+            self.wildcard, self.base = True, NOTHING
 
     def _held(self, name: str) -> str | None:
         if name in self.exceptions:
             return self.exceptions[name]
+        if self.fresh and name in self.names:
+            return None
         return self.base[name].version if name in self.base else ABSENT

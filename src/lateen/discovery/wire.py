@@ -6,7 +6,9 @@ later step has to ask how large a request can be.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 from google.protobuf import json_format
@@ -19,6 +21,12 @@ from lateen.model.services import Locality
 
 _API = "envoy.service.discovery.v3."
 
+_SMALL_BYTES = 200
+"""Up to this size a request may be an ACK."""
+_KNOWN = 1024
+"""Small requests remembered: at most a few hundred kilobytes, whatever clients send."""
+_NONE: Mapping[str, str] = MappingProxyType({})
+
 MAX_REQUEST_BYTES = 4 * 1024 * 1024
 MAX_NAMES = 50_000
 """Names in one request. A proxy that reconnects in a mesh of 10,000 services names each of their ports at once."""
@@ -29,6 +37,10 @@ MAX_ERROR_CHARACTERS = 4096
 
 def decode_state_of_the_world(content: bytes) -> StateOfTheWorldRequest:
     """Read a serialised DiscoveryRequest; PeerError when it is none or too large."""
+    return _known_state_of_the_world(content) if len(content) <= _SMALL_BYTES else _decode_state_of_the_world(content)
+
+
+def _decode_state_of_the_world(content: bytes) -> StateOfTheWorldRequest:
     message = _parse("DiscoveryRequest", content)
     return StateOfTheWorldRequest(
         kind=_kind(message.type_url),
@@ -42,45 +54,56 @@ def decode_state_of_the_world(content: bytes) -> StateOfTheWorldRequest:
 
 def decode_delta(content: bytes) -> DeltaRequest:
     """Read a serialised DeltaDiscoveryRequest; PeerError when it is none or too large."""
+    return _known_delta(content) if len(content) <= _SMALL_BYTES else _decode_delta(content)
+
+
+def _decode_delta(content: bytes) -> DeltaRequest:
     message = _parse("DeltaDiscoveryRequest", content)
-    _names(message.initial_resource_versions)
-    _names(message.initial_resource_versions.values())
     return DeltaRequest(
         kind=_kind(message.type_url),
         subscribe=_names(message.resource_names_subscribe),
         unsubscribe=_names(message.resource_names_unsubscribe),
-        initial_versions=dict(message.initial_resource_versions),
+        initial_versions=_versions(message.initial_resource_versions),
         nonce=message.response_nonce,
         error=_error(message),
         node=_node(message),
     )
 
 
+# Replicas send the same ACK, byte for byte: it is read once for all of them.
+_known_state_of_the_world = lru_cache(_KNOWN)(_decode_state_of_the_world)
+_known_delta = lru_cache(_KNOWN)(_decode_delta)
+
+
 def encode_state_of_the_world(response: Response) -> bytes:
-    """Return the serialised DiscoveryResponse."""
+    """Return the serialised DiscoveryResponse without its nonce."""
     body: bytes = message_class(_API + "DiscoveryResponse")(
         version_info=response.version,
         type_url=TYPE_PREFIX + response.kind,
         resources=[_any(resource) for resource in response.resources],
     ).SerializeToString()
-    return body + _nonce("DiscoveryResponse", response.nonce)
+    return body
 
 
 def encode_delta(response: Response) -> bytes:
-    """Return the serialised DeltaDiscoveryResponse."""
+    """Return the serialised DeltaDiscoveryResponse without its nonce."""
     body: bytes = message_class(_API + "DeltaDiscoveryResponse")(
         system_version_info=response.version,
         type_url=TYPE_PREFIX + response.kind,
         resources=[{"name": r.name, "version": r.version, "resource": _any(r)} for r in response.resources],
         removed_resources=response.removed,
     ).SerializeToString()
-    return body + _nonce("DeltaDiscoveryResponse", response.nonce)
+    return body
 
 
-def _nonce(message: str, nonce: str) -> bytes:
-    """Return the nonce alone. Serialised messages may be concatenated, so the body before it can be anyone's copy."""
-    wire: bytes = message_class(_API + message)(nonce=nonce).SerializeToString()
-    return wire
+def encode_nonce(nonce: str) -> bytes:
+    """Return the nonce as field 5, which it is in both messages; at most 127 bytes.
+
+    Serialised messages may be concatenated (protobuf, "Encoding"), so the body before it can be anyone's copy.
+    """
+    text = nonce.encode()
+    assert len(text) < 128
+    return b"\x2a" + bytes((len(text),)) + text
 
 
 def _any(resource: Resource) -> dict[str, Any]:
@@ -104,11 +127,21 @@ def _kind(type_url: str) -> str:
 
 def _names(names: Iterable[str]) -> tuple[str, ...]:
     read = tuple(names)
+    if not read:
+        return read
     if len(read) > MAX_NAMES:
         raise PeerError(f"{len(read)} resource names in one request; at most {MAX_NAMES} are read")
     if any(len(name) > MAX_NAME_BYTES for name in read):
         raise PeerError(f"a resource name of more than {MAX_NAME_BYTES} characters")
     return read
+
+
+def _versions(held: Mapping[str, str]) -> Mapping[str, str]:
+    if not held:
+        return _NONE
+    _names(held)
+    _names(held.values())
+    return dict(held)
 
 
 def _error(message: Message) -> str | None:

@@ -6,7 +6,9 @@ Source of each mapping: Istio's DestinationRule reference, Envoy's cluster.proto
 
 from __future__ import annotations
 
-from lateen.config.durations import to_fields
+from functools import lru_cache
+
+from lateen.config import durations
 from lateen.config.mesh_config import MeshConfig, MeshH2UpgradePolicy
 from lateen.config.networking import (
     ConnectionPoolSettings,
@@ -33,6 +35,12 @@ from lateen.envoy.transport_sockets import tls_client_socket, with_proxy_protoco
 from lateen.model.protocols import Protocol
 
 DEFAULT_RING_SIZE = 1024
+
+
+@lru_cache(maxsize=64)
+def _duration(text: str) -> Fields:
+    """Return a Duration. Shared, because nearly all clusters have the same few: do not change it."""
+    return durations.to_fields(text)
 
 
 def apply_traffic_policy(
@@ -82,7 +90,7 @@ def apply_connection_pool(
     """Apply timeouts, keep-alive and circuit breakers. Zero means not set, as in Istio."""
     tcp, http = pool.tcp or TCPSettings(), pool.http or HTTPSettings()
     draft.fields["circuit_breakers"] = _circuit_breakers(tcp, http, retry_budget)
-    draft.fields["connect_timeout"] = to_fields(tcp.connect_timeout or mesh_config.connect_timeout)
+    draft.fields["connect_timeout"] = _duration(tcp.connect_timeout or mesh_config.connect_timeout)
     if keepalive := tcp.tcp_keepalive or mesh_config.tcp_keepalive:
         draft.fields["upstream_connection_options"] = {"tcp_keepalive": _keepalive(keepalive)}
     _apply_http_limits(draft, http, tcp)
@@ -115,20 +123,20 @@ def _keepalive(keepalive: TcpKeepalive) -> Fields:
     if keepalive.probes:
         fields["keepalive_probes"] = {"value": keepalive.probes}
     if keepalive.time:
-        fields["keepalive_time"] = {"value": to_fields(keepalive.time)["seconds"]}
+        fields["keepalive_time"] = {"value": _duration(keepalive.time)["seconds"]}
     if keepalive.interval:
-        fields["keepalive_interval"] = {"value": to_fields(keepalive.interval)["seconds"]}
+        fields["keepalive_interval"] = {"value": _duration(keepalive.interval)["seconds"]}
     return fields
 
 
 def _apply_http_limits(draft: ClusterDraft, http: HTTPSettings, tcp: TCPSettings) -> None:
     shared: Fields = {}
     if idle := http.idle_timeout or tcp.idle_timeout:
-        shared["idle_timeout"] = to_fields(idle)
+        shared["idle_timeout"] = _duration(idle)
     if http.max_requests_per_connection > 0:
         shared["max_requests_per_connection"] = {"value": http.max_requests_per_connection}
     if tcp.max_connection_duration:
-        shared["max_connection_duration"] = to_fields(tcp.max_connection_duration)
+        shared["max_connection_duration"] = _duration(tcp.max_connection_duration)
     if shared:
         draft.http_options["common_http_protocol_options"] = shared
     http2 = _explicit(draft).get("http2_protocol_options")
@@ -136,8 +144,8 @@ def _apply_http_limits(draft: ClusterDraft, http: HTTPSettings, tcp: TCPSettings
         http2["max_concurrent_streams"] = {"value": http.max_concurrent_streams}
     if http2 is not None and http.http2_keep_alive is not None and http.http2_keep_alive.interval:
         http2["connection_keepalive"] = {
-            "interval": to_fields(http.http2_keep_alive.interval),
-            "timeout": to_fields(http.http2_keep_alive.timeout or "10s"),
+            "interval": _duration(http.http2_keep_alive.interval),
+            "timeout": _duration(http.http2_keep_alive.timeout or "10s"),
         }
     if http.use_client_protocol:
         use_client_protocol(draft)
@@ -193,13 +201,13 @@ def _slow_start(settings: LoadBalancerSettings) -> Fields | None:
         aggression = 1.0 if warmup.aggression is None else warmup.aggression
         minimum = 10.0 if warmup.minimum_percent is None else warmup.minimum_percent
         return {
-            "slow_start_window": to_fields(warmup.duration),
+            "slow_start_window": _duration(warmup.duration),
             # Envoy insists on a runtime key; this one cannot be set by accident.
             "aggression": {"default_value": aggression, "runtime_key": "lateen.slow_start.aggression"},
             "min_weight_percent": {"value": minimum},
         }
     if settings.warmup_duration_secs:
-        return {"slow_start_window": to_fields(settings.warmup_duration_secs)}
+        return {"slow_start_window": _duration(settings.warmup_duration_secs)}
     return None
 
 
@@ -217,9 +225,9 @@ def apply_outlier_detection(draft: ClusterDraft, outlier: OutlierDetection) -> N
             fields[name] = {"value": errors}
             fields[f"enforcing_{name}"] = {"value": 100 if errors else 0}
     if outlier.interval:
-        fields["interval"] = to_fields(outlier.interval)
+        fields["interval"] = _duration(outlier.interval)
     if outlier.base_ejection_time:
-        fields["base_ejection_time"] = to_fields(outlier.base_ejection_time)
+        fields["base_ejection_time"] = _duration(outlier.base_ejection_time)
     if outlier.max_ejection_percent > 0:
         fields["max_ejection_percent"] = {"value": outlier.max_ejection_percent}
     if outlier.split_external_local_origin_errors:

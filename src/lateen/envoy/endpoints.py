@@ -1,15 +1,60 @@
 """ClusterLoadAssignments: endpoints by locality, with weights.
 
-Called by `generate.endpoints`, which chooses the endpoints. Order is by locality, then as given.
+Called by `generate.endpoints`, which chooses the endpoints. Order is by locality, then as given. Most of a large
+assignment is the same as before when it changes, so its endpoints are serialised once and then remembered.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from lateen.envoy.listeners import socket_address
-from lateen.envoy.messages import Fields
+from lateen.envoy.listeners import is_ip, socket_address
+from lateen.envoy.messages import Fields, entry, serialise
+from lateen.envoy.resources import ENDPOINT, Resource, content_hash
 from lateen.model.services import Endpoint, Locality
+
+_LOCALITY_ENDPOINTS = "envoy.config.endpoint.v3.LocalityLbEndpoints"
+_LB_ENDPOINT = "envoy.config.endpoint.v3.LbEndpoint"
+_ENDPOINTS = 2
+"""Number of ClusterLoadAssignment.endpoints; the only field before it is the name."""
+_LB_ENDPOINTS = 2
+"""Number of LocalityLbEndpoints.lb_endpoints; the only field before it is the locality."""
+
+
+class EndpointEntries:
+    """Endpoints in their serialised form, remembered by what stands in it."""
+
+    LIMIT = 200_000
+    """Entries; at about 150 bytes each they stay below 50 MB. When there are more, all are forgotten."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, int, int], bytes] = {}
+
+    def of(self, endpoint: Endpoint) -> bytes:
+        """Return an endpoint as a part of its locality; nothing for a name, which Envoy refuses over EDS."""
+        key = (endpoint.address, endpoint.port, endpoint.weight)
+        found = self._known.get(key)
+        if found is None:
+            if len(self._known) >= self.LIMIT:
+                self._known.clear()
+            usable = is_ip(endpoint.address) or endpoint.address.startswith("unix://")
+            found = entry(_LB_ENDPOINTS, serialise(_LB_ENDPOINT, _lb_endpoint(endpoint))) if usable else b""
+            self._known[key] = found
+        return found
+
+
+def assignment_resource(cluster: str, endpoints: Sequence[Endpoint], entries: EndpointEntries) -> Resource:
+    """Return the assignment of an EDS cluster, byte for byte what `load_assignment` says, but without names."""
+    known = {id(endpoint): entries.of(endpoint) for endpoint in endpoints}
+    parts = [serialise(ENDPOINT, {"cluster_name": cluster})]
+    for locality, found in _by_locality([endpoint for endpoint in endpoints if known[id(endpoint)]]):
+        fields = _locality(locality, found)
+        head = serialise(_LOCALITY_ENDPOINTS, {"locality": fields.pop("locality")})
+        bodies = [known[id(endpoint)] for endpoint in found]
+        body = b"".join([head, *bodies, serialise(_LOCALITY_ENDPOINTS, fields)])
+        parts.append(entry(_ENDPOINTS, body))
+    body = b"".join(parts)
+    return Resource(kind=ENDPOINT, name=cluster, version=content_hash(body), body=body)
 
 
 def load_assignment(cluster: str, endpoints: Iterable[Endpoint]) -> Fields:
@@ -18,26 +63,36 @@ def load_assignment(cluster: str, endpoints: Iterable[Endpoint]) -> Fields:
     A locality weighs as much as its endpoints together: gRPC needs the weight, Envoy ignores it unless locality
     weighting is switched on.
     """
-    by_locality: dict[Locality, list[Endpoint]] = {}
+    groups = [
+        {"lb_endpoints": [_lb_endpoint(item) for item in found], **_locality(locality, found)}
+        for locality, found in _by_locality(endpoints)
+    ]
+    return {"cluster_name": cluster, "endpoints": groups}
+
+
+def _by_locality(endpoints: Iterable[Endpoint]) -> list[tuple[Locality, list[Endpoint]]]:
+    groups: dict[tuple[str, str, str], tuple[Locality, list[Endpoint]]] = {}
     for endpoint in endpoints:
-        by_locality.setdefault(endpoint.locality, []).append(endpoint)
-    groups = sorted(by_locality.items(), key=lambda item: (item[0].region, item[0].zone, item[0].subzone))
-    return {"cluster_name": cluster, "endpoints": [_locality_endpoints(*group) for group in groups]}
+        where = endpoint.locality
+        key = (where.region, where.zone, where.subzone)
+        group = groups.get(key)
+        if group is None:
+            groups[key] = group = (where, [])
+        group[1].append(endpoint)
+    return [groups[key] for key in sorted(groups)]
 
 
-def _locality_endpoints(locality: Locality, endpoints: list[Endpoint]) -> Fields:
-    fields: Fields = {
-        "lb_endpoints": [
-            {
-                "endpoint": {"address": socket_address(endpoint.address, endpoint.port)},
-                "load_balancing_weight": {"value": endpoint.weight or 1},
-            }
-            for endpoint in endpoints
-        ],
-        "load_balancing_weight": {"value": sum(endpoint.weight or 1 for endpoint in endpoints)},
-        "locality": {},
+def _locality(locality: Locality, endpoints: list[Endpoint]) -> Fields:
+    """Return what is said of a locality besides its endpoints."""
+    parts = (("region", locality.region), ("zone", locality.zone), ("sub_zone", locality.subzone))
+    return {
+        "locality": {name: part for name, part in parts if part},
+        "load_balancing_weight": {"value": sum([endpoint.weight or 1 for endpoint in endpoints])},
     }
-    for name, part in (("region", locality.region), ("zone", locality.zone), ("sub_zone", locality.subzone)):
-        if part:
-            fields["locality"][name] = part
-    return fields
+
+
+def _lb_endpoint(endpoint: Endpoint) -> Fields:
+    return {
+        "endpoint": {"address": socket_address(endpoint.address, endpoint.port)},
+        "load_balancing_weight": {"value": endpoint.weight or 1},
+    }

@@ -46,6 +46,26 @@ def serialise(full_name: str, fields: Mapping[str, Any]) -> bytes:
     return wire
 
 
+def entry(number: int, body: bytes) -> bytes:
+    """Return one entry of a repeated message field as it stands in the message around it: tag, length, bytes."""
+    size = len(body)
+    if number < 16 and size < 128:
+        return bytes((number << 3 | _LENGTH_DELIMITED, size)) + body
+    return _varint(number << 3 | _LENGTH_DELIMITED) + _varint(size) + body
+
+
+_LENGTH_DELIMITED = 2
+
+
+def _varint(value: int) -> bytes:
+    written = bytearray()
+    while value > 0x7F:
+        written.append(value & 0x7F | 0x80)
+        value >>= 7
+    written.append(value)
+    return bytes(written)
+
+
 def prepared(full_name: str, fields: Mapping[str, Any]) -> Message:
     """Return a message to put into many others: copying it costs a fraction of reading its dict again."""
     return message_class(full_name)(**fields)

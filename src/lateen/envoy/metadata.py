@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lateen.config.objects import ConfigObject
-from lateen.envoy.messages import Fields
+from lateen.envoy.messages import Fields, Message, prepared
 from lateen.model.services import Service
 
 _CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z])")
@@ -20,6 +20,11 @@ _CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 def config_metadata(source: ConfigObject[Any]) -> Fields:
     """Return the metadata of something made from one configuration object."""
     return {"filter_metadata": {"istio": _struct({"config": _api_path(source)}), "lateen": _origin(source)}}
+
+
+def shared_metadata(source: ConfigObject[Any]) -> Message:
+    """Return the same, ready to be put into many messages. Do not change it."""
+    return prepared("envoy.config.core.v3.Metadata", config_metadata(source))
 
 
 def service_metadata(service: Service) -> Fields:

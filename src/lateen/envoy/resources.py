@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
@@ -45,19 +45,73 @@ class Snapshot:
     """Keyed by kind (message name), then by resource name. A kind without resources may be absent."""
 
 
-def content_hash(*parts: bytes) -> str:
-    """Return a short, stable hash of the parts (16 hex digits of BLAKE2b)."""
-    digest = blake2b(digest_size=8)
-    for part in parts:
-        digest.update(len(part).to_bytes(8, "big"))
-        digest.update(part)
-    return digest.hexdigest()
+def content_hash(body: bytes) -> str:
+    """Return a short, stable hash (16 hex digits of BLAKE2b)."""
+    return blake2b(body, digest_size=8).hexdigest()
 
 
 def make_resource(kind: str, name: str, fields: Mapping[str, Any]) -> Resource:
     """Serialise the fields of a message into a resource."""
     body = serialise(kind, fields)
     return Resource(kind=kind, name=name, version=content_hash(body), body=body)
+
+
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """A serialised part of a message: fields of it with their tags."""
+
+    body: bytes
+    digest: bytes
+
+    @classmethod
+    def of(cls, body: bytes) -> Fragment:
+        """Hash a part, once for all the messages that it becomes a part of. Nothing has no hash either."""
+        return cls(body, blake2b(body, digest_size=8).digest() if body else b"")
+
+
+@dataclass(slots=True)
+class Fragments:
+    """The entries of a repeated field, which can be replaced one at a time."""
+
+    bodies: list[bytes]
+    digests: list[bytes]
+
+    @classmethod
+    def of(cls, fragments: Iterable[Fragment]) -> Fragments:
+        """Take them in order."""
+        found = list(fragments)
+        return cls([fragment.body for fragment in found], [fragment.digest for fragment in found])
+
+    def replace(self, position: int, fragment: Fragment) -> None:
+        """Put another one in a place."""
+        self.bodies[position] = fragment.body
+        self.digests[position] = fragment.digest
+
+
+def splice(kind: str, name: str, head: bytes, fragments: Fragments, tail: bytes) -> Resource:
+    """Return a resource of parts that are serialised already: fields of a message may be concatenated.
+
+    `head` holds the fields before the repeated one that the fragments are entries of, `tail` those after it. The
+    version is a hash of the fragments' hashes, so that a change of one costs nothing for the others.
+    """
+    body = b"".join((head, *fragments.bodies, tail))
+    version = content_hash(b"".join((head, *fragments.digests, tail)))
+    return Resource(kind=kind, name=name, version=version, body=body)
+
+
+def resource_digest(resource: Resource) -> int:
+    """Return what a resource adds to the version of its snapshot."""
+    text = f"{resource.kind}\0{resource.name}\0{resource.version}"
+    return int.from_bytes(blake2b(text.encode(), digest_size=16).digest(), "big")
+
+
+def snapshot_version(total: int) -> str:
+    """Return the version of a snapshot from the sum of its resources' digests.
+
+    A sum, because one changed resource then costs two digests, not a hash over all; 128 bits of it, because sums of
+    hashes are easier to bring into collision than hashes.
+    """
+    return f"{total % (1 << 128):032x}"
 
 
 def make_snapshot(resources: list[Resource]) -> Snapshot:
@@ -67,5 +121,4 @@ def make_snapshot(resources: list[Resource]) -> Snapshot:
         named = grouped.setdefault(resource.kind, {})
         assert resource.name not in named, f"two {resource.kind} named {resource.name}"
         named[resource.name] = resource
-    parts = [f"{r.kind}\0{r.name}\0{r.version}".encode() for r in sorted(resources, key=lambda r: (r.kind, r.name))]
-    return Snapshot(version=content_hash(*parts), resources=grouped)
+    return Snapshot(version=snapshot_version(sum(map(resource_digest, resources))), resources=grouped)

@@ -7,8 +7,9 @@ Source of each mapping: Istio's VirtualService reference and Envoy's route_compo
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 from lateen.config.networking import (
     Headers,
@@ -20,7 +21,8 @@ from lateen.config.networking import (
     StringMatch,
 )
 from lateen.envoy import names
-from lateen.envoy.messages import Fields, Message
+from lateen.envoy.messages import Fields, Message, entry, serialise
+from lateen.envoy.resources import ROUTE, Fragment, Fragments, Resource, splice
 
 NO_TIMEOUT: Fields = {"seconds": 0}
 MAX_DIRECT_RESPONSE_BYTES = 1 << 20
@@ -128,10 +130,14 @@ class HeaderChanges:
     """From `set` or `add` of Host or :authority, which Envoy only changes by a host rewrite."""
 
 
+_NO_CHANGES = HeaderChanges()
+"""Shared: do not change it."""
+
+
 def header_changes(headers: Headers | None) -> HeaderChanges:
     """Translate header operations; Host and pseudo headers are not touched by them (Envoy refuses that)."""
     if headers is None:
-        return HeaderChanges()
+        return _NO_CHANGES
     fields: Fields = {}
     authority = ""
     if request := headers.request:
@@ -297,10 +303,63 @@ def route_configuration(name: str, virtual_hosts: Sequence[Fields], *, ignore_po
     A route may name a cluster that does not exist yet (Envoy then answers 503): `validate_clusters` is off, also
     where the configuration stands inside a listener.
     """
+    return {"name": name, "virtual_hosts": list(virtual_hosts), **_settings(ignore_port=ignore_port)}
+
+
+def _settings(*, ignore_port: bool) -> Fields:
     return {
-        "name": name,
-        "virtual_hosts": list(virtual_hosts),
         "validate_clusters": {"value": False},
         "max_direct_response_body_size_bytes": {"value": MAX_DIRECT_RESPONSE_BYTES},
         "ignore_port_in_host_matching": ignore_port,
     }
+
+
+# --- the same, of parts that are serialised already ----------------------------------------------------------
+
+
+def virtual_host_fragment(fields: Fields) -> Fragment:
+    """Return a VirtualHost as a part of a RouteConfiguration."""
+    return Fragment.of(entry(_VIRTUAL_HOSTS, serialise(VIRTUAL_HOST, fields)))
+
+
+def spliced_virtual_host(
+    name: str, domains: Sequence[str], routes: Sequence[Fragment], *, require_tls: bool = False
+) -> Fragment:
+    """Return a VirtualHost whose routes are serialised already (see `route_entries`).
+
+    Its hash is one over the hashes of the routes.
+    """
+    head = serialise(VIRTUAL_HOST, {"name": name, "domains": domains})
+    tail = _host_tail(require_tls)
+    body = entry(_VIRTUAL_HOSTS, b"".join([head, *(route.body for route in routes), tail]))
+    return Fragment(body, Fragment.of(b"".join([head, *(route.digest for route in routes), tail])).digest)
+
+
+@cache
+def _host_tail(require_tls: bool) -> bytes:
+    fields = virtual_host("", (), ())
+    return serialise(VIRTUAL_HOST, {**fields, "require_tls": "ALL"} if require_tls else fields)
+
+
+def route_entries(routes: Iterable[Fields]) -> Fragment:
+    """Return some Routes as a part of a VirtualHost."""
+    return Fragment.of(b"".join([entry(_ROUTES, serialise(ROUTE_ENTRY, fields)) for fields in routes]))
+
+
+def spliced_route_configuration(name: str, hosts: Fragments, *, ignore_port: bool = True) -> Resource:
+    """Return the RouteConfiguration of these virtual hosts, byte for byte as `route_configuration` gives it."""
+    return splice(ROUTE, name, serialise(ROUTE, {"name": name}), hosts, _tail(ignore_port))
+
+
+@cache
+def _tail(ignore_port: bool) -> bytes:
+    return serialise(ROUTE, _settings(ignore_port=ignore_port))
+
+
+VIRTUAL_HOST = "envoy.config.route.v3.VirtualHost"
+ROUTE_ENTRY = "envoy.config.route.v3.Route"
+ROUTE_ACTION = "envoy.config.route.v3.RouteAction"
+_VIRTUAL_HOSTS = 2
+"""Number of RouteConfiguration.virtual_hosts; the only field before it is the name."""
+_ROUTES = 3
+"""Number of VirtualHost.routes; the only fields before it are the name and the domains."""

@@ -5,7 +5,8 @@ Called by every pass that sends traffic. Source: Istio's cluster names and defau
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass
 
 from lateen.config.networking import SimpleLB, TrafficPolicy
 from lateen.envoy.cluster_policies import apply_traffic_policy
@@ -24,48 +25,134 @@ from lateen.envoy.clusters import (
 )
 from lateen.envoy.messages import Fields
 from lateen.envoy.metadata import cluster_metadata
-from lateen.envoy.resources import CLUSTER, ENDPOINT, Resource, make_resource
+from lateen.envoy.resources import CLUSTER, Resource, make_resource
 from lateen.generate.destinations import Target
 from lateen.generate.endpoints import eds_assignment, inline_assignment
+from lateen.generate.parts import NOTHING, Made, Part
 from lateen.generate.traffic_policies import effective_policy, subset_of
 from lateen.generate.view import View
+from lateen.model.names import Hostname
 from lateen.model.protocols import Protocol
 from lateen.model.proxies import ProxyType
 from lateen.model.services import Resolution, Service, ServicePort
 
 
-def service_clusters(view: View) -> Iterator[Resource]:
-    """Yield clusters and endpoints of every service in view, with all subsets of their rules."""
-    for service in view.services:
-        rule = view.rule(service.host)
-        subsets = dict.fromkeys(subset.name for subset in rule.spec.subsets) if rule is not None else {}
-        for port in _routable_ports(service):
-            yield from _cluster(view, service, port, "")
-            for subset in subsets:
-                yield from _cluster(view, service, port, subset)
+def service_parts(view: View) -> Iterator[Part]:
+    """Plan clusters and endpoints of every service in view, with all subsets of their rules."""
+    for service in view.services():
+        yield ServiceClusters(service.host)
+        yield ServiceEndpoints(service.host)
+    yield CatchAllClusters()
 
 
-def target_clusters(view: View, targets: Iterable[Target]) -> Iterator[Resource]:
-    """Yield clusters and endpoints of the targets that exist; a missing host, port or subset yields nothing."""
-    for target in sorted(set(targets)):
-        service = view.by_host.get(target.host)
+@dataclass(frozen=True, slots=True)
+class ServiceClusters:
+    """The clusters of a service: each port, and each subset of it."""
+
+    host: Hostname
+
+    @property
+    def key(self) -> Hashable:
+        """A service's host."""
+        return ("clusters", self.host)
+
+    def make(self, view: View) -> Made:
+        """Return the clusters."""
+        return Made(
+            tuple(_cluster(view, service, port, target.subset) for service, port, target in _targets(view, self.host))
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceEndpoints:
+    """The endpoints of a service's clusters."""
+
+    host: Hostname
+
+    @property
+    def key(self) -> Hashable:
+        """A service's host."""
+        return ("endpoints", self.host)
+
+    def make(self, view: View) -> Made:
+        """Return an assignment for each cluster that asks for one."""
+        found = (_endpoints(view, service, port, target.subset) for service, port, target in _targets(view, self.host))
+        return Made(tuple(resource for resource in found if resource is not None))
+
+
+@dataclass(frozen=True, slots=True)
+class TargetClusters:
+    """The cluster of one target with its endpoints; nothing when its host, port or subset does not exist."""
+
+    target: Target
+
+    @property
+    def key(self) -> Hashable:
+        """Where it leads."""
+        return ("target", self.target)
+
+    def make(self, view: View) -> Made:
+        """Return the cluster, and want its endpoints."""
+        target = self.target
+        service = view.service(target.host)
         port = service.port(target.port) if service is not None else None
         if service is None or port is None or port.protocol is Protocol.UDP:
-            continue
+            return NOTHING
         if target.subset and subset_of(view.rule(target.host), target.subset) is None:
-            continue
-        yield from _cluster(view, service, port, target.subset)
+            return NOTHING
+        return Made((_cluster(view, service, port, target.subset),), (TargetEndpoints(target),))
 
 
-def catch_all_clusters(view: View) -> Iterator[Resource]:
-    """Yield where calls to unknown hosts end."""
-    blackhole = blackhole_cluster(view.connect_timeout)
-    yield make_resource(CLUSTER, blackhole["name"], blackhole)
-    if view.explicit:
-        passthrough = dynamic_passthrough_cluster(view.connect_timeout)
-    else:
-        passthrough = passthrough_cluster(view.connect_timeout)
-    yield make_resource(CLUSTER, passthrough["name"], passthrough)
+@dataclass(frozen=True, slots=True)
+class TargetEndpoints:
+    """The endpoints of a target that exists."""
+
+    target: Target
+
+    @property
+    def key(self) -> Hashable:
+        """Where it leads."""
+        return ("endpoints of", self.target)
+
+    def make(self, view: View) -> Made:
+        """Return the assignment, if the cluster asks for one."""
+        service = view.service(self.target.host)
+        port = service.port(self.target.port) if service is not None else None
+        found = (
+            _endpoints(view, service, port, self.target.subset) if service is not None and port is not None else None
+        )
+        return Made((found,)) if found is not None else NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class CatchAllClusters:
+    """Where calls to unknown hosts end."""
+
+    @property
+    def key(self) -> Hashable:
+        """There is one."""
+        return ("catch-all clusters",)
+
+    def make(self, view: View) -> Made:
+        """Return both clusters: which of them is used is the routes' business."""
+        found = (
+            blackhole_cluster(view.connect_timeout),
+            dynamic_passthrough_cluster(view.connect_timeout)
+            if view.explicit
+            else passthrough_cluster(view.connect_timeout),
+        )
+        return Made(tuple(make_resource(CLUSTER, fields["name"], fields) for fields in found))
+
+
+def _targets(view: View, host: Hostname) -> Iterator[tuple[Service, ServicePort, Target]]:
+    service = view.service(host)
+    if service is None:
+        return
+    rule = view.rule(host)
+    subsets = dict.fromkeys(subset.name for subset in rule.spec.subsets) if rule is not None else {}
+    for port in _routable_ports(service):
+        for subset in ("", *subsets):
+            yield service, port, Target(host, port.number, subset)
 
 
 def _routable_ports(service: Service) -> Iterator[ServicePort]:
@@ -76,37 +163,48 @@ def _routable_ports(service: Service) -> Iterator[ServicePort]:
             yield port
 
 
-def _cluster(view: View, service: Service, port: ServicePort, subset: str) -> Iterator[Resource]:
+def _cluster(view: View, service: Service, port: ServicePort, subset: str) -> Resource:
     target = Target(service.host, port.number, subset)
     rule = view.rule(service.host)
-    narrowed = subset_of(rule, subset) if subset else None
-    labels = narrowed.labels if narrowed is not None else {}
-    policy = effective_policy(rule, port.number, subset, view.state.mesh_config)
-    draft = ClusterDraft(fields=_discovery(view, target, service, labels, policy))
+    policy = effective_policy(rule, port.number, subset, view.mesh_config)
+    draft = ClusterDraft(fields=_discovery(view, target, service, policy))
     _set_protocol(view, draft, port.protocol)
-    apply_traffic_policy(draft, policy, protocol=port.protocol, mesh_config=view.state.mesh_config)
+    apply_traffic_policy(draft, policy, protocol=port.protocol, mesh_config=view.mesh_config)
     draft.fields["metadata"] = cluster_metadata((service,), rule=rule, subset=subset)
-    fields = draft.finish()
-    yield make_resource(CLUSTER, target.cluster, fields)
-    if "eds_cluster_config" in fields:
-        assignment = eds_assignment(view, target.cluster, service, port.number, labels)
-        yield make_resource(ENDPOINT, target.cluster, assignment)
+    return make_resource(CLUSTER, target.cluster, draft.finish())
 
 
-def _discovery(
-    view: View, target: Target, service: Service, labels: Mapping[str, str], policy: TrafficPolicy | None
-) -> Fields:
+def _endpoints(view: View, service: Service, port: ServicePort, subset: str) -> Resource | None:
+    """Return the assignment of a cluster; None for one that finds its endpoints by itself."""
+    policy = effective_policy(view.rule(service.host), port.number, subset, view.mesh_config)
+    if service.resolution is not Resolution.STATIC or _wanted(policy) is SimpleLB.PASSTHROUGH:
+        return None
+    name = Target(service.host, port.number, subset).cluster
+    labels = _labels(view, service.host, subset)
+    return eds_assignment(view, name, service, port.number, labels)
+
+
+def _labels(view: View, host: Hostname, subset: str) -> Mapping[str, str]:
+    narrowed = subset_of(view.rule(host), subset) if subset else None
+    return narrowed.labels if narrowed is not None else {}
+
+
+def _wanted(policy: TrafficPolicy | None) -> SimpleLB | None:
+    return policy.load_balancer.simple if policy is not None and policy.load_balancer is not None else None
+
+
+def _discovery(view: View, target: Target, service: Service, policy: TrafficPolicy | None) -> Fields:
     """Return the cluster as its service's resolution says it finds endpoints."""
     name = target.cluster
-    wanted = policy.load_balancer.simple if policy is not None and policy.load_balancer is not None else None
     match service.resolution:
         case Resolution.NONE | Resolution.DYNAMIC_DNS:
             return _as_dialled(view, name)
-        case _ if wanted is SimpleLB.PASSTHROUGH:
+        case _ if _wanted(policy) is SimpleLB.PASSTHROUGH:
             return _as_dialled(view, name)
         case Resolution.STATIC:
             return eds_cluster(name)
     logical = service.resolution is Resolution.DNS_ROUND_ROBIN
+    labels = _labels(view, target.host, target.subset)
     assignment = inline_assignment(view, name, service, target.port, labels, single=logical)
     if not any(group["lb_endpoints"] for group in assignment["endpoints"]):
         # Envoy refuses LOGICAL_DNS without its one name; nothing can be reached either way.

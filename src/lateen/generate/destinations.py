@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from lateen.config.networking import Destination
 from lateen.envoy import names
@@ -10,9 +10,11 @@ from lateen.generate.view import View
 from lateen.model.names import Hostname, resolve_host
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Target:
-    """One cluster by what it stands for. It need not exist: Envoy then answers 503 (NC), as under Istio."""
+class Target(NamedTuple):
+    """One cluster by what it stands for; a tuple, because it is a key of many mappings.
+
+    It need not exist: Envoy then answers 503 (NC), as under Istio.
+    """
 
     host: Hostname
     port: int
@@ -32,7 +34,7 @@ def target_of(view: View, destination: Destination, namespace: str, listener_por
     host = resolve_host(destination.host, namespace)
     if destination.port is not None and destination.port.number:
         return Target(host, destination.port.number, destination.subset)
-    service = view.by_host.get(host)
+    service = view.service(host)
     if service is not None and len(service.ports) == 1:
         return Target(host, service.ports[0].number, destination.subset)
     return Target(host, listener_port, destination.subset)

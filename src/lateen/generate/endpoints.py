@@ -7,19 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lateen.envoy.endpoints import load_assignment
-from lateen.envoy.listeners import is_ip
+from lateen.envoy.endpoints import assignment_resource, load_assignment
 from lateen.envoy.messages import Fields
+from lateen.envoy.resources import Resource
 from lateen.generate.view import View
-from lateen.mesh.queries import endpoints_of
 from lateen.model.services import Endpoint, Service
 
 
-def eds_assignment(view: View, cluster: str, service: Service, port: int, labels: Mapping[str, str]) -> Fields:
-    """Return the assignment of an EDS cluster: addresses only, Envoy refuses names there."""
-    found = endpoints_of(view.state, service.host, port, labels)
-    usable = [item for item in found if item.address.startswith("unix://") or is_ip(item.address)]
-    return load_assignment(cluster, usable)
+def eds_assignment(view: View, cluster: str, service: Service, port: int, labels: Mapping[str, str]) -> Resource:
+    """Return the assignment of an EDS cluster."""
+    return assignment_resource(cluster, view.endpoints(service.host, port, labels), view.endpoint_entries)
 
 
 def inline_assignment(
@@ -28,7 +25,7 @@ def inline_assignment(
     """Return the assignment of a cluster of DNS names. `single`: Envoy's LOGICAL_DNS takes exactly one name."""
     found = [
         item
-        for item in endpoints_of(view.state, service.host, port, labels)
+        for item in view.endpoints(service.host, port, labels)
         if item.address and not item.address.startswith("unix://")
     ]
     if not found and not labels and not service.host.startswith("*"):

@@ -10,7 +10,8 @@ interception takes from the connection, has to be part of the match. A URL of po
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
 
 from lateen.envoy import names
 from lateen.envoy.filters import HttpSettings, http_connection_manager, tcp_target
@@ -25,33 +26,69 @@ from lateen.envoy.listeners import (
 )
 from lateen.envoy.messages import Fields
 from lateen.envoy.metadata import service_metadata
-from lateen.envoy.resources import LISTENER, ROUTE, Resource, make_resource
-from lateen.envoy.routes import catch_all_virtual_host, connect_route, route_configuration, virtual_host
+from lateen.envoy.resources import LISTENER, Resource, make_resource
+from lateen.envoy.routes import connect_route
+from lateen.generate.parts import NOTHING, Made, MadeHost, Part, RouteConfigurationPart, VirtualHostPart
 from lateen.generate.routes import RouteContext, service_routes
-from lateen.generate.sidecars_outbound import single_service_routes
 from lateen.generate.tcp_routes import Forward, direct, forward_filter, service_forwards
 from lateen.generate.view import View
-from lateen.generate.virtual_hosts import HTTP_PORT, Domains, addresses_of, foreign_virtual_hosts, short_names
-from lateen.model.names import host_matches, resolve_host
+from lateen.generate.virtual_hosts import (
+    HTTP_PORT,
+    Domains,
+    UnknownHosts,
+    addresses_of,
+    host_of,
+    short_names,
+    single_service_routes,
+    unserved_hosts,
+)
+from lateen.model.names import Hostname, host_matches, resolve_host
 from lateen.model.protocols import Protocol
 from lateen.model.proxies import Upstream
 from lateen.model.services import Service, ServicePort
 
 
-def explicit_resources(view: View) -> Iterator[Resource]:
-    """Yield the proxy listener, its routes, and a listener per declared upstream."""
-    if not view.proxy.addresses:
-        return
-    yield make_resource(LISTENER, names.HTTP_PROXY, _proxy_listener(view))
-    hosts = _virtual_hosts(view)
-    yield make_resource(ROUTE, names.HTTP_PROXY, route_configuration(names.HTTP_PROXY, hosts, ignore_port=False))
-    seen: set[int] = set()
-    routed: set[str] = set()
+def explicit_routes(view: View) -> Iterator[Part]:
+    """Plan the routes of the proxy listener: the same for every workload of one view."""
+    domains = Domains(_full_domains(view))
+    itself = names.host_and_port("*", view.proxy.bound_port(view.mesh_config.proxy_listen_port))
+    hosts: tuple[VirtualHostPart, ...] = (
+        *(ProxyItself(domain) for domain in domains.claim([itself])),
+        *_port_hosts(view, domains),
+        *unserved_hosts(view, domains, with_port=True),
+        UnknownHosts(connect=True),
+    )
+    yield RouteConfigurationPart(name=names.HTTP_PROXY, hosts=hosts, ignore_port=False)
+
+
+def _port_hosts(view: View, domains: Domains) -> Iterator[VirtualHostPart]:
+    for service in view.services():
+        for port in service.ports:
+            if port.protocol is not Protocol.UDP and (granted := _granted(view, domains, service, port)):
+                yield PortHost(service.host, port.number, port.protocol, granted)
+
+
+def explicit_listeners(view: View) -> Iterator[Part]:
+    """Plan the proxy listener and a listener per declared upstream: each workload has its own address."""
+    yield ProxyListener()
+    declared: dict[int, Upstream] = {}
     for upstream in view.proxy.upstreams:
-        if upstream.local_port in seen:
-            continue
-        seen.add(upstream.local_port)
-        yield from _upstream_resources(view, upstream, routed)
+        declared.setdefault(upstream.local_port, upstream)
+    yield from map(UpstreamListener, declared.values())
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyListener:
+    """Where the application sends its requests."""
+
+    @property
+    def key(self) -> Hashable:
+        """There is one."""
+        return ("listener", names.HTTP_PROXY)
+
+    def make(self, view: View) -> Made:
+        """Return the listener."""
+        return Made((make_resource(LISTENER, names.HTTP_PROXY, _proxy_listener(view)),))
 
 
 def _proxy_listener(view: View) -> Fields:
@@ -67,56 +104,76 @@ def _proxy_listener(view: View) -> Fields:
 
 def _proxy_address(view: View) -> tuple[str, int]:
     """Return where the proxy listener is: on an address that other hosts reach it would be an open proxy."""
-    return view.proxy.private_address, view.proxy.bound_port(view.state.mesh_config.proxy_listen_port)
+    return view.proxy.private_address, view.proxy.bound_port(view.mesh_config.proxy_listen_port)
 
 
 # --- virtual hosts -------------------------------------------------------------------------------------------
 
 
-def _virtual_hosts(view: View) -> list[Fields]:
-    domains = Domains(_full_domains(view))
-    found = [_itself(view, domains)]
-    for service in view.services:
-        for port in service.ports:
-            if port.protocol is not Protocol.UDP:
-                found += _port_virtual_host(view, domains, service, port)
-    found += foreign_virtual_hosts(RouteContext(view=view, port=HTTP_PORT), domains, with_port=True)
-    found.append(catch_all_virtual_host(allow_any=view.allow_any, metadata=view.traffic_policy_metadata, connect=True))
-    return found
+@dataclass(frozen=True, slots=True)
+class ProxyItself:
+    """The virtual host of the proxy: passed on, a request for itself would come back for ever.
+
+    By port alone, whatever the host: the workloads of one view have addresses of their own and share these routes,
+    and `localhost` is the proxy too. A service on that port is found first, because its domain is more specific.
+    """
+
+    domain: str
+
+    @property
+    def key(self) -> Hashable:
+        """There is one."""
+        return ("proxy itself",)
+
+    def make(self, _view: View) -> MadeHost:
+        """Return its refusal."""
+        message = "This is Lateen's HTTP proxy: set http_proxy to this address, do not call it.\n"
+        route: Fields = {
+            "name": names.BLOCK_ALL,
+            "match": {"prefix": "/"},
+            "direct_response": {"status": 400, "body": {"inline_string": message}},
+        }
+        return host_of(names.HTTP_PROXY, [self.domain], [{**route, "match": {"connect_matcher": {}}}, route])
 
 
-def _itself(view: View, domains: Domains) -> Fields:
-    """Return the virtual host of the proxy's own address: passed on, such a request would come back for ever."""
-    own = names.host_and_port(*_proxy_address(view))
-    message = "This is Lateen's HTTP proxy: set http_proxy to this address, do not call it.\n"
-    route: Fields = {
-        "name": names.BLOCK_ALL,
-        "match": {"prefix": "/"},
-        "direct_response": {"status": 400, "body": {"inline_string": message}},
-    }
-    return virtual_host(names.HTTP_PROXY, domains.claim([own]), [{**route, "match": {"connect_matcher": {}}}, route])
+@dataclass(frozen=True, slots=True)
+class PortHost:
+    """A port of a service, reached by requests and by tunnels."""
+
+    host: Hostname
+    port: int
+    protocol: Protocol
+    domains: tuple[str, ...]
+
+    @property
+    def key(self) -> Hashable:
+        """Host and port, and the protocol: a number may stand for several."""
+        return ("port host", self.host, self.port, self.protocol)
+
+    def make(self, view: View) -> MadeHost:
+        """Return its routes."""
+        service = view.service(self.host)
+        assert service is not None, self.host
+        context = RouteContext(view=view, port=self.port)
+        routes = _tunnels(context, service, self.protocol)
+        if self.protocol.is_http or self.protocol.is_sniffed:
+            routes += service_routes(context, service)
+        return host_of(names.host_and_port(self.host, self.port), self.domains, routes)
 
 
 def _full_domains(view: View) -> frozenset[str]:
     return frozenset(
         domain
-        for service in view.services
+        for service in view.services()
         for port in service.ports
         for domain in _with_port(service.host, port.number)
     )
 
 
-def _port_virtual_host(view: View, domains: Domains, service: Service, port: ServicePort) -> list[Fields]:
+def _granted(view: View, domains: Domains, service: Service, port: ServicePort) -> tuple[str, ...]:
     full = [domain for name in (service.host, *addresses_of(service)) for domain in _with_port(name, port.number)]
     short = [domain for name in short_names(service.host, view.proxy) for domain in _with_port(name, port.number)]
-    granted = domains.claim(full, short=short)
-    if not granted:
-        return []
-    context = RouteContext(view=view, port=port.number)
-    routes = _tunnels(context, service, port)
-    if port.protocol.is_http or port.protocol.is_sniffed:
-        routes += service_routes(context, service)
-    return [virtual_host(names.host_and_port(service.host, port.number), granted, routes)]
+    return tuple(domains.claim(full, short=short))
 
 
 def _with_port(host: str, port: int) -> tuple[str, ...]:
@@ -124,19 +181,19 @@ def _with_port(host: str, port: int) -> tuple[str, ...]:
     return (f"[{host}]" if ":" in host else host, with_port) if port == HTTP_PORT else (with_port,)
 
 
-def _tunnels(context: RouteContext, service: Service, port: ServicePort) -> list[Fields]:
+def _tunnels(context: RouteContext, service: Service, protocol: Protocol) -> list[Fields]:
     """Return the CONNECT routes of a port.
 
     A tunnel to an HTTP port goes straight to the service: the requests in it are not seen here. TCP and TLS rules
     apply; the server name of a TLS rule is compared with the host that the tunnel is for.
     """
-    forward = direct(context, service) if port.protocol.is_http else _forward(context, service, port)
+    forward = direct(context, service) if protocol.is_http else _forward(context, service, protocol)
     return [connect_route(names.DEFAULT_ROUTE, _route_target(forward), forward.metadata)]
 
 
-def _forward(context: RouteContext, service: Service, port: ServicePort) -> Forward:
+def _forward(context: RouteContext, service: Service, protocol: Protocol) -> Forward:
     """Return the first TCP or TLS rule that holds for any address of the service, else the way straight to it."""
-    for forward in service_forwards(context, service, tls=port.protocol.is_tls):
+    for forward in service_forwards(context, service, tls=protocol.is_tls):
         named = not forward.server_names or any(host_matches(name, service.host) for name in forward.server_names)
         if named and not forward.subnets:
             return forward
@@ -153,18 +210,28 @@ def _route_target(forward: Forward) -> Fields:
 # --- declared upstreams --------------------------------------------------------------------------------------
 
 
-def _upstream_resources(view: View, upstream: Upstream, routed: set[str]) -> Iterator[Resource]:
-    """Yield the listener of a declared upstream; none while its service is unknown."""
-    host = resolve_host(upstream.host, view.proxy.namespace, view.proxy.dns_domain)
-    service = view.by_host.get(host)
-    port = service.port(upstream.port) if service is not None else None
-    if service is None or port is None or port.protocol is Protocol.UDP:
-        return
-    route = names.host_and_port(service.host, port.number)
-    yield _upstream_listener(view, upstream, service, port, route)
-    if (port.protocol.is_http or port.protocol.is_sniffed) and route not in routed:
-        routed.add(route)
-        yield single_service_routes(view, route, service, port.number)
+@dataclass(frozen=True, slots=True)
+class UpstreamListener:
+    """The listener of a declared upstream; none while its service is unknown."""
+
+    upstream: Upstream
+
+    @property
+    def key(self) -> Hashable:
+        """Its local port."""
+        return ("listener", self.upstream.local_port)
+
+    def make(self, view: View) -> Made:
+        """Return the listener, and want its routes."""
+        upstream = self.upstream
+        host = resolve_host(upstream.host, view.proxy.namespace, view.proxy.dns_domain)
+        service = view.service(host)
+        port = service.port(upstream.port) if service is not None else None
+        if service is None or port is None or port.protocol is Protocol.UDP:
+            return NOTHING
+        routes = single_service_routes(host, port.number)
+        wants = (routes,) if port.protocol.is_http or port.protocol.is_sniffed else ()
+        return Made((_upstream_listener(view, upstream, service, port, routes.name),), wants)
 
 
 def _upstream_listener(view: View, upstream: Upstream, service: Service, port: ServicePort, route: str) -> Resource:
@@ -178,7 +245,7 @@ def _upstream_listener(view: View, upstream: Upstream, service: Service, port: S
         chains.append(filter_chain([http_connection_manager(settings, view.defaults)], match=match))
     if not protocol.is_http:
         context = RouteContext(view=view, port=port.number)
-        forward = _forward(context, service, port)
+        forward = _forward(context, service, protocol)
         chains.append(filter_chain([forward_filter(view, forward)], metadata=forward.metadata))
     listener = bound_listener(name, address, upstream.local_port, direction=OUTBOUND, chains=chains)
     if address != names.LOOPBACK_ADDRESS:

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from lateen.config.durations import to_fields
 from lateen.config.networking import HTTPMatchRequest, HTTPRoute, HTTPRouteDestination
 from lateen.envoy import names
-from lateen.envoy.messages import Fields
-from lateen.envoy.metadata import config_metadata, service_metadata
+from lateen.envoy.messages import Fields, prepared
+from lateen.envoy.metadata import config_metadata, service_metadata, shared_metadata
 from lateen.envoy.route_policies import (
     CORS_FILTER,
     FAULT_FILTER,
@@ -26,6 +26,7 @@ from lateen.envoy.route_policies import (
     retry_policy,
 )
 from lateen.envoy.routes import (
+    ROUTE_ACTION,
     HeaderChanges,
     cluster_route,
     direct_response,
@@ -39,10 +40,8 @@ from lateen.envoy.routes import (
 from lateen.generate.destinations import Target, target_of
 from lateen.generate.traffic_policies import consistent_hash, effective_policy
 from lateen.generate.view import View
-from lateen.mesh.queries import virtual_service_for_host
 from lateen.mesh.references import resolve_gateway
 from lateen.mesh.state import MESH_GATEWAY, BoundVirtualService
-from lateen.model.names import Hostname
 from lateen.model.proxies import labels_match
 from lateen.model.services import Service
 
@@ -73,7 +72,7 @@ def service_routes(context: RouteContext, service: Service) -> list[Fields]:
 
     A VirtualService none of whose rules is for this proxy and port counts as none.
     """
-    bound = virtual_service_for_host(context.view.state, context.view.proxy.namespace, service.host)
+    bound = context.view.routing(service.host)
     if bound is not None and bound.object.spec.http:
         routes = rule_routes(context, bound).routes
         if routes:
@@ -84,7 +83,7 @@ def service_routes(context: RouteContext, service: Service) -> list[Fields]:
 def default_route(view: View, service: Service, port: int) -> Fields:
     """Return the route of a service that no rule is about."""
     hashes = hash_policies(view, [Target(service.host, port)])
-    retry = retry_policy(view.state.mesh_config.default_http_retry_policy)
+    retry = retry_policy(view.mesh_config.default_http_retry_policy)
     return {
         "name": names.DEFAULT_ROUTE,
         "match": {"prefix": "/"},
@@ -101,13 +100,19 @@ def rule_routes(context: RouteContext, bound: BoundVirtualService) -> HttpRoutes
     """
     found = HttpRoutes()
     namespace = bound.object.key.namespace
-    for rule in bound.object.spec.http:
+    rules = bound.object.spec.http
+    several = len(rules) > 1 or any(len(rule.match) > 1 for rule in rules)
+    metadata = shared_metadata(bound.object) if several else config_metadata(bound.object)
+    for rule in rules:
         every: Sequence[HTTPMatchRequest | None] = rule.match or (None,)
         matches = [match for match in every if _for_this_listener(context, match, namespace)]
         if not matches:
             continue
         shared = _rule_fields(context, bound, rule, found)
+        shared["metadata"] = metadata
         destination = _operation(bound, shared, context.port)
+        if len(matches) > 1 and "route" in shared:
+            shared["route"] = prepared(ROUTE_ACTION, shared["route"])
         for match in matches:
             route = _with_match(shared, rule, match, destination)
             found.routes.append(route)
@@ -116,11 +121,20 @@ def rule_routes(context: RouteContext, bound: BoundVirtualService) -> HttpRoutes
     return found
 
 
+def applies(context: RouteContext, bound: BoundVirtualService) -> bool:
+    """Whether a VirtualService has routes on a listener: whether `rule_routes` returns any."""
+    namespace = bound.object.key.namespace
+    return any(
+        not rule.match or any(_for_this_listener(context, match, namespace) for match in rule.match)
+        for rule in bound.object.spec.http
+    )
+
+
 def hash_policies(view: View, targets: Iterable[Target]) -> list[Fields]:
     """Return the hash policies of the targets with consistent hashing, each once."""
     found: list[Fields] = []
     for target in targets:
-        policy = effective_policy(view.rule(target.host), target.port, target.subset, view.state.mesh_config)
+        policy = effective_policy(view.rule(target.host), target.port, target.subset, view.mesh_config)
         consistent = consistent_hash(policy)
         hashed = hash_policy(consistent) if consistent is not None else None
         if hashed is not None and hashed not in found:
@@ -145,7 +159,7 @@ def _for_this_listener(context: RouteContext, match: HTTPMatchRequest | None, na
 def _rule_fields(context: RouteContext, bound: BoundVirtualService, rule: HTTPRoute, found: HttpRoutes) -> Fields:
     """Return what every route of a rule has, whatever its match."""
     changes = header_changes(rule.headers)
-    route: Fields = {"metadata": config_metadata(bound.object), **changes.fields}
+    route: Fields = dict(changes.fields)
     if rule.redirect is not None:
         route["redirect"] = redirect_action(rule.redirect, port=context.port, tls=context.tls)
     elif rule.direct_response is not None:
@@ -212,7 +226,7 @@ def _forward(
     hashes = hash_policies(view, targets)
     if hashes:
         action["hash_policy"] = hashes
-    retries = rule.retries or view.state.mesh_config.default_http_retry_policy
+    retries = rule.retries or view.mesh_config.default_http_retry_policy
     policy = retry_policy(retries, hashed=bool(hashes) and len(chosen) == 1)
     if policy is not None:
         action["retry_policy"] = policy
@@ -255,13 +269,3 @@ def _operation(bound: BoundVirtualService, shared: Fields, port: int) -> str:
         _, target_port, _, host = cluster.split("|")
         return names.host_and_port(host, int(target_port))
     return f"{bound.object.key.name}:{port}"
-
-
-def hosts_of_rules(bounds: Iterable[BoundVirtualService]) -> dict[Hostname, BoundVirtualService]:
-    """Return the first VirtualService with HTTP rules of each host."""
-    found: dict[Hostname, BoundVirtualService] = {}
-    for bound in bounds:
-        if bound.object.spec.http:
-            for host in bound.hosts:
-                found.setdefault(host, bound)
-    return found

@@ -1,55 +1,184 @@
-"""Scopes: which proxies get the same snapshot.
+"""Scopes: which proxies get the same, and which part of it. The one place that says what tells proxies apart.
 
-What a proxy is served depends on what it is and where it runs, not on which one it is. Proxies of equal scope
-share one snapshot, so a workload's replicas cost one generation.
+What a proxy is served depends on what it is and where it runs, not on which one it is. An `OutboundScope` is all that
+its view of others depends on; workloads of one namespace mostly share it. A `Scope` is all that the whole snapshot
+depends on; replicas of a workload share it, unless they have listeners at addresses of their own.
+
+Labels tell proxies apart only as far as something selects by them: a Sidecar or DestinationRule for some workloads,
+or a rule's source labels. Of a proxy's labels, those count that a selector which it matches names.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
+from typing import Any, TypeAlias
 
-from lateen.mesh.queries import instances_of
+from lateen.config.networking import DestinationRule, Sidecar, VirtualService
+from lateen.config.objects import ConfigObject
+from lateen.mesh.queries import ServiceInstance, instances_of
 from lateen.mesh.state import MeshState
 from lateen.model.proxies import Capability, Interception, Proxy, ProxyType, Upstream
 
+Labels: TypeAlias = tuple[tuple[str, str], ...]
+"""Sorted."""
+
+ANYWHERE = ""
+"""The namespace of selectors that count in all of them."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scope:
-    """All that `generate` reads of a proxy. Comparable within one state only."""
+class OutboundScope:
+    """All that the outbound parts of a proxy depend on. Comparable within one state only."""
 
     type: ProxyType
     capability: Capability
     interception: Interception
     namespace: str
     dns_domain: str
-    labels: tuple[tuple[str, str], ...]
+    labels: Labels
+    bound: bool
+    """Whether the proxy has an address at all; without one, explicit mode has nowhere to listen."""
+    only_ipv6: bool
+    port_map: tuple[tuple[int, int], ...]
+    """Only where ports are bound."""
+    privileged: bool
+    addresses: tuple[str, ...]
+    """Of a gateway: it is small, and all its listeners are bound there."""
+
+    def proxy(self) -> Proxy:
+        """Return a proxy of this scope that has nothing besides."""
+        family = "::" if self.only_ipv6 else "0.0.0.0"
+        return Proxy(
+            type=self.type,
+            name="",
+            namespace=self.namespace,
+            addresses=self.addresses or ((family,) if self.bound else ()),
+            labels=dict(self.labels),
+            interception=self.interception,
+            capability=self.capability,
+            dns_domain=self.dns_domain,
+            port_map=dict(self.port_map),
+            privileged=self.privileged,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """All that `generate` reads of a proxy. Comparable within one state only."""
+
+    outbound: OutboundScope
     addresses: tuple[str, ...]
     """Where listeners are bound; empty when nothing is bound there."""
-    only_ipv6: bool
     inbound: tuple[tuple[str, int, int, int], ...]
     """Host, service port, port and application port of what an intercepted workload serves."""
-    port_map: tuple[tuple[int, int], ...]
-    privileged: bool
     upstreams: tuple[Upstream, ...]
 
 
-def scope_of(state: MeshState, proxy: Proxy) -> Scope:
-    """Return the scope of a proxy: in one state, equal scopes have equal snapshots."""
-    binds = proxy.type is ProxyType.GATEWAY or proxy.interception is Interception.NONE
-    inbound = () if proxy.type is ProxyType.GATEWAY else instances_of(state, proxy)
-    return Scope(
+class Selectors:
+    """The label selectors of a state that tell proxies apart, counted, so that a changed object is a small change."""
+
+    def __init__(self, state: MeshState | None = None) -> None:
+        self._counts: Counter[tuple[str, Labels]] = Counter()
+        self._known: dict[str, dict[Labels, None]] = {}
+        self._relevant: dict[tuple[str, Labels], Labels] = {}
+        if state is not None:
+            self.replace((), objects_that_select(state))
+
+    def replace(self, gone: Iterable[ConfigObject[Any]], fresh: Iterable[ConfigObject[Any]]) -> None:
+        """Take other objects into account."""
+        before = set(self._counts)
+        self._counts.subtract(found for item in gone for found in _selectors(item))
+        self._counts.update(found for item in fresh for found in _selectors(item))
+        self._counts = +self._counts
+        if before != self._counts.keys():
+            self._relevant.clear()
+            self._known.clear()
+            for namespace, labels in sorted(self._counts):
+                self._known.setdefault(namespace, {})[labels] = None
+
+    def relevant(self, proxy: Proxy) -> Labels:
+        """Return the labels of a proxy that matter: those in selectors that it matches."""
+        if not self._known:
+            return ()
+        key = (proxy.namespace, tuple(sorted(proxy.labels.items())))
+        if key not in self._relevant:
+            found = {
+                pair
+                for namespace in (ANYWHERE, proxy.namespace)
+                for labels in self._known.get(namespace, ())
+                if all(proxy.labels.get(name) == value for name, value in labels)
+                for pair in labels
+            }
+            self._relevant[key] = tuple(sorted(found))
+        return self._relevant[key]
+
+
+def objects_that_select(state: MeshState) -> Iterator[ConfigObject[Any]]:
+    """Yield the objects of a state that may select workloads."""
+    yield from (bound.object for bound in state.virtual_services)
+    yield from (bound.object for bounds in state.destination_rules.values() for bound in bounds)
+    yield from state.sidecars
+
+
+def _selectors(item: ConfigObject[Any]) -> Iterator[tuple[str, Labels]]:
+    """Yield what an object selects proxies by, with the namespace in which that counts."""
+    match item.spec:
+        case VirtualService() as rule:
+            http = (match.source_labels for route in rule.http for match in route.match)
+            tcp = (match.source_labels for route in rule.tcp for match in route.match)
+            tls = (match.source_labels for route in rule.tls for match in route.match)
+            yield from ((ANYWHERE, _pairs(labels)) for labels in chain(http, tcp, tls) if labels)
+        case DestinationRule(workload_selector=selector) if selector is not None and selector.match_labels:
+            yield (item.key.namespace, _pairs(selector.match_labels))
+        case Sidecar(workload_selector=selector) if selector is not None and selector.labels:
+            yield (item.key.namespace, _pairs(selector.labels))
+
+
+def _pairs(labels: Mapping[str, str]) -> Labels:
+    return tuple(sorted(labels.items()))
+
+
+def outbound_scope(proxy: Proxy, selectors: Selectors) -> OutboundScope:
+    """Return the scope of a proxy's outbound parts."""
+    gateway = proxy.type is ProxyType.GATEWAY
+    binds = gateway or proxy.interception is Interception.NONE
+    return OutboundScope(
         type=proxy.type,
         capability=proxy.capability,
         interception=proxy.interception,
         namespace=proxy.namespace,
         dns_domain=proxy.dns_domain,
-        labels=tuple(sorted(proxy.labels.items())),
-        addresses=proxy.addresses if binds else (),
+        labels=_pairs(proxy.labels) if gateway else selectors.relevant(proxy),
+        bound=bool(proxy.addresses),
         only_ipv6=bool(proxy.addresses) and all(":" in address for address in proxy.addresses),
+        port_map=tuple(sorted(proxy.port_map.items())) if binds else (),
+        privileged=proxy.privileged if binds else True,
+        addresses=proxy.addresses if gateway else (),
+    )
+
+
+def scope_of(
+    state: MeshState,
+    proxy: Proxy,
+    selectors: Selectors | None = None,
+    instances: tuple[ServiceInstance, ...] | None = None,
+) -> Scope:
+    """Return the scope of a proxy: in one state, equal scopes have equal snapshots.
+
+    `selectors` and `instances` are those of the state and the proxy, by someone who has them already.
+    """
+    outbound = outbound_scope(proxy, selectors or Selectors(state))
+    if proxy.type is ProxyType.GATEWAY or proxy.capability is Capability.GRPC:
+        return Scope(outbound=outbound, addresses=(), inbound=(), upstreams=())
+    inbound = instances_of(state, proxy) if instances is None else instances
+    return Scope(
+        outbound=outbound,
+        addresses=proxy.addresses if proxy.interception is Interception.NONE else (),
         inbound=tuple(
             (item.service.host, item.port.number, item.endpoint.port, item.endpoint.app_port) for item in inbound
         ),
-        port_map=tuple(sorted(proxy.port_map.items())),
-        privileged=proxy.privileged,
         upstreams=proxy.upstreams,
     )

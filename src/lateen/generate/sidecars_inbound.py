@@ -7,7 +7,8 @@ reachable the moment others learn of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
 
 from lateen.config.networking import ConnectionPoolSettings
 from lateen.envoy import names
@@ -39,15 +40,29 @@ from lateen.envoy.messages import Fields
 from lateen.envoy.metadata import cluster_metadata, service_metadata
 from lateen.envoy.resources import CLUSTER, LISTENER, Resource, make_resource
 from lateen.envoy.routes import cluster_route, route_configuration, virtual_host
+from lateen.generate.parts import Made
 from lateen.generate.traffic_policies import effective_policy
 from lateen.generate.view import View
-from lateen.mesh.queries import ServiceInstance, instances_of
+from lateen.mesh.queries import ServiceInstance
 from lateen.model.protocols import Protocol
 from lateen.model.proxies import Interception
 
 
-def inbound_resources(view: View) -> Iterator[Resource]:
-    """Yield inbound listeners and clusters."""
+@dataclass(frozen=True, slots=True)
+class Inbound:
+    """All that is inbound: little, and made from the same few things."""
+
+    @property
+    def key(self) -> Hashable:
+        """There is one."""
+        return ("inbound",)
+
+    def make(self, view: View) -> Made:
+        """Return inbound listeners and clusters."""
+        return Made(tuple(_resources(view)))
+
+
+def _resources(view: View) -> Iterator[Resource]:
     instances = _distinct(view)
     clusters = {names.inbound_cluster(item.endpoint.port): item for item in reversed(instances)}
     for name, instance in sorted(clusters.items()):
@@ -63,7 +78,7 @@ def inbound_resources(view: View) -> Iterator[Resource]:
 def _distinct(view: View) -> list[ServiceInstance]:
     """Return one instance per address and port: several services may stand for it, the first by host counts."""
     found: dict[tuple[str, int], ServiceInstance] = {}
-    for instance in instances_of(view.state, view.proxy):
+    for instance in view.instances():
         if instance.port.protocol is not Protocol.UDP and is_ip(instance.endpoint.address):
             key = (instance.endpoint.address if view.explicit else "", instance.endpoint.port)
             found.setdefault(key, instance)
@@ -85,7 +100,7 @@ def _cluster(view: View, name: str, instance: ServiceInstance) -> Fields:
         use_http2(draft)
     elif instance.port.protocol.is_sniffed:
         use_client_protocol(draft)
-    apply_connection_pool(draft, _connection_pool(view, instance), view.state.mesh_config)
+    apply_connection_pool(draft, _connection_pool(view, instance), view.mesh_config)
     fields["metadata"] = cluster_metadata((instance.service,))
     return draft.finish()
 
@@ -95,7 +110,7 @@ def _connection_pool(view: View, instance: ServiceInstance) -> ConnectionPoolSet
     if view.sidecar is not None and view.sidecar.spec.inbound_connection_pool is not None:
         return view.sidecar.spec.inbound_connection_pool
     rule = view.rule(instance.service.host)
-    policy = effective_policy(rule, instance.port.number, "", view.state.mesh_config)
+    policy = effective_policy(rule, instance.port.number, "", view.mesh_config)
     return (policy.connection_pool if policy is not None else None) or ConnectionPoolSettings()
 
 
@@ -117,7 +132,7 @@ def _explicit_listeners(view: View, instances: list[ServiceInstance]) -> Iterato
 
 
 def _virtual_inbound(view: View, instances: list[ServiceInstance]) -> Fields:
-    port = view.state.mesh_config.proxy_inbound_listen_port
+    port = view.mesh_config.proxy_inbound_listen_port
     chains = [
         # A connection straight to the listener's own port would be passed on to itself for ever.
         filter_chain(

@@ -8,7 +8,7 @@ address; what nothing matches passes through or is refused, as the outbound traf
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 
 from lateen.envoy import names
@@ -30,13 +30,13 @@ from lateen.envoy.listeners import (
 )
 from lateen.envoy.messages import Fields
 from lateen.envoy.metadata import service_metadata
-from lateen.envoy.resources import LISTENER, ROUTE, Resource, make_resource
-from lateen.envoy.routes import catch_all_virtual_host, route_configuration, virtual_host
-from lateen.generate.routes import RouteContext, service_routes
+from lateen.envoy.resources import LISTENER, make_resource
+from lateen.generate.parts import Made, Part, RouteConfigurationPart
+from lateen.generate.routes import RouteContext
 from lateen.generate.tcp_routes import forward_filter, service_forwards
 from lateen.generate.view import View
-from lateen.generate.virtual_hosts import http_ports, port_virtual_hosts
-from lateen.mesh.queries import endpoints_of
+from lateen.generate.virtual_hosts import UnknownHosts, http_ports, port_virtual_hosts, single_service_routes
+from lateen.model.names import Hostname
 from lateen.model.protocols import Protocol
 from lateen.model.proxies import Interception
 from lateen.model.services import Resolution, Service, ServicePort
@@ -62,45 +62,37 @@ class _Listener:
         return names.listener(self.address, self.port)
 
 
-def outbound_resources(view: View) -> Iterator[Resource]:
-    """Yield the outbound listeners and route configurations."""
-    listeners: dict[tuple[str, int], _Listener] = {}
-    own_routes: dict[str, tuple[Service, ServicePort]] = {}
-    for service in view.services:
+def outbound_parts(view: View) -> Iterator[Part]:
+    """Plan the outbound listeners and route configurations."""
+    arriving: dict[tuple[str, int], list[Hostname]] = {}
+    http: set[tuple[str, int]] = set()
+    for service in view.services():
         for port in _ports(service):
-            _add(view, listeners, own_routes, service, port)
-    yield make_resource(LISTENER, names.VIRTUAL_OUTBOUND, _virtual_outbound(view))
-    for listener in listeners.values():
-        yield make_resource(LISTENER, listener.name, _finish(view, listener))
-    yield from _route_configurations(view, own_routes)
+            where = (_arrival(service, port), port.number)
+            hosts = arriving.setdefault(where, [])
+            if port.protocol.is_http:
+                http.add(where)
+            else:
+                hosts.append(service.host)
+    yield VirtualOutbound()
+    for where, hosts in arriving.items():
+        yield OutboundListener(*where, hosts=tuple(hosts), http=where in http)
+    yield from _shared_routes(view)
+
+
+def _shared_routes(view: View) -> Iterator[Part]:
+    by_port: dict[int, list[Service]] = {}
+    for service in view.services():
+        for port in http_ports(service):
+            by_port.setdefault(port.number, []).append(service)
+    for number, services in sorted(by_port.items()):
+        hosts = (*port_virtual_hosts(view, number, services), UnknownHosts())
+        yield RouteConfigurationPart(name=str(number), hosts=hosts)
 
 
 def catch_all_cluster(view: View) -> str:
     """Return where connections to nothing known go."""
     return names.PASSTHROUGH_CLUSTER if view.allow_any else names.BLACKHOLE_CLUSTER
-
-
-# --- routes --------------------------------------------------------------------------------------------------
-
-
-def _route_configurations(view: View, own: dict[str, tuple[Service, ServicePort]]) -> Iterator[Resource]:
-    by_port: dict[int, list[Service]] = {}
-    for service in view.services:
-        for port in http_ports(service):
-            by_port.setdefault(port.number, []).append(service)
-    catch_all = catch_all_virtual_host(allow_any=view.allow_any, metadata=view.traffic_policy_metadata)
-    for number, services in sorted(by_port.items()):
-        hosts = [*port_virtual_hosts(view, number, services), catch_all]
-        yield make_resource(ROUTE, str(number), route_configuration(str(number), hosts))
-    for name, (service, port) in sorted(own.items()):
-        yield single_service_routes(view, name, service, port.number)
-
-
-def single_service_routes(view: View, name: str, service: Service, port: int) -> Resource:
-    """Return a route configuration for one service, whatever the Host header says."""
-    routes = service_routes(RouteContext(view=view, port=port), service)
-    host = virtual_host(names.host_and_port(service.host, port), ["*"], routes)
-    return make_resource(ROUTE, name, route_configuration(name, [host]))
 
 
 # --- listeners -----------------------------------------------------------------------------------------------
@@ -114,36 +106,80 @@ def _ports(service: Service) -> Iterator[ServicePort]:
             yield port
 
 
-def _add(
-    view: View,
-    listeners: dict[tuple[str, int], _Listener],
-    own_routes: dict[str, tuple[Service, ServicePort]],
-    service: Service,
-    port: ServicePort,
-) -> None:
-    """Add a service's port to the listener where its connections arrive."""
-    own = [address for address in service.addresses if is_ip(address) and address != names.WILDCARD_ADDRESS]
-    if port.protocol.is_http or not own:
-        shared = _listener(listeners, names.WILDCARD_ADDRESS, port.number)
-        if port.protocol.is_http or port.protocol.is_sniffed:
-            shared.http_route = str(port.number)
-        if not port.protocol.is_http:
-            _add_forwards(view, shared, service, port, ranges=_ranges(view, service, port))
-        return
-    listener = _listener(listeners, own[0], port.number)
+def _own_addresses(service: Service) -> list[str]:
+    return [address for address in service.addresses if is_ip(address) and address != names.WILDCARD_ADDRESS]
+
+
+def _arrival(service: Service, port: ServicePort) -> str:
+    """Return the address of the listener where a port's connections arrive: its own, or the one that many share."""
+    own = [] if port.protocol.is_http else _own_addresses(service)
+    return own[0] if own else names.WILDCARD_ADDRESS
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualOutbound:
+    """The listener that interception leads to."""
+
+    @property
+    def key(self) -> Hashable:
+        """There is one."""
+        return ("listener", names.VIRTUAL_OUTBOUND)
+
+    def make(self, view: View) -> Made:
+        """Return the listener."""
+        return Made((make_resource(LISTENER, names.VIRTUAL_OUTBOUND, _virtual_outbound(view)),))
+
+
+@dataclass(frozen=True, slots=True)
+class OutboundListener:
+    """A listener of an original destination."""
+
+    address: str
+    port: int
+    hosts: tuple[Hostname, ...]
+    """Services whose connections may arrive here and are not plain HTTP, in order."""
+    http: bool
+    """Whether plain HTTP arrives here."""
+
+    @property
+    def key(self) -> Hashable:
+        """Where it listens."""
+        return ("listener", self.address, self.port)
+
+    def make(self, view: View) -> Made:
+        """Return the listener; a sniffed service with an address of its own wants its routes."""
+        shared = self.address == names.WILDCARD_ADDRESS
+        listener = _Listener(address=self.address, port=self.port, http_route=str(self.port) if self.http else "")
+        wants: list[Part] = []
+        for host in self.hosts:
+            service = view.service(host)
+            assert service is not None, host
+            port = next(port for port in _ports(service) if port.number == self.port)
+            if shared:
+                _add_shared(view, listener, service, port)
+            elif _add_own(view, listener, service, port) and port.protocol.is_sniffed:
+                wants.append(single_service_routes(host, port.number))
+        return Made((make_resource(LISTENER, listener.name, _finish(view, listener)),), tuple(wants))
+
+
+def _add_shared(view: View, listener: _Listener, service: Service, port: ServicePort) -> None:
+    """Add a service's port to the listener that many share."""
+    if port.protocol.is_sniffed:
+        listener.http_route = str(port.number)
+    _add_forwards(view, listener, service, port, ranges=_ranges(view, service, port))
+
+
+def _add_own(view: View, listener: _Listener, service: Service, port: ServicePort) -> bool:
+    """Add a service's port to the listener of its address; False when another service has it already."""
     if listener.default is not None or listener.http_route:
         # Two services with one address: the first has it.
-        return
-    listener.extra_addresses = tuple(own[1:])
+        return False
+    listener.extra_addresses = tuple(_own_addresses(service)[1:])
     listener.metadata = service_metadata(service)
     if port.protocol.is_sniffed:
         listener.http_route = names.host_and_port(service.host, port.number)
-        own_routes[listener.http_route] = (service, port)
     _add_forwards(view, listener, service, port, ranges=())
-
-
-def _listener(listeners: dict[tuple[str, int], _Listener], address: str, port: int) -> _Listener:
-    return listeners.setdefault((address, port), _Listener(address=address, port=port))
+    return True
 
 
 def _ranges(view: View, service: Service, port: ServicePort) -> tuple[str, ...]:
@@ -154,7 +190,7 @@ def _ranges(view: View, service: Service, port: ServicePort) -> tuple[str, ...]:
     cidrs = tuple(address for address in service.addresses if "/" in address and is_cidr(address))
     if cidrs or port.protocol.is_sniffed or service.resolution is not Resolution.STATIC:
         return cidrs
-    found = endpoints_of(view.state, service.host, port.number)
+    found = view.endpoints(service.host, port.number)
     return tuple(sorted({item.address for item in found if item.port == port.number and is_ip(item.address)}))
 
 
@@ -216,7 +252,7 @@ def _finish(view: View, listener: _Listener) -> Fields:
 
 
 def _virtual_outbound(view: View) -> Fields:
-    port = view.state.mesh_config.proxy_listen_port
+    port = view.mesh_config.proxy_listen_port
     chains = [
         # A connection straight to the listener's own port would be passed on to itself for ever.
         filter_chain(

@@ -18,7 +18,6 @@ from lateen.generate.destinations import Target, target_of
 from lateen.generate.routes import RouteContext
 from lateen.generate.traffic_policies import consistent_hash, effective_policy
 from lateen.generate.view import View
-from lateen.mesh.queries import virtual_service_for_host
 from lateen.mesh.references import resolve_gateway
 from lateen.mesh.state import BoundVirtualService
 from lateen.model.proxies import labels_match
@@ -50,7 +49,7 @@ def service_forwards(context: RouteContext, service: Service, *, tls: bool) -> l
     `tls`: the port carries TLS of the application, so rules under `tls` apply, else those under `tcp`.
     """
     view = context.view
-    bound = virtual_service_for_host(view.state, view.proxy.namespace, service.host)
+    bound = view.routing(service.host)
     found: list[Forward] = []
     if bound is not None:
         found = tls_forwards(context, bound) if tls else tcp_forwards(context, bound)
@@ -106,7 +105,7 @@ def tls_forwards(context: RouteContext, bound: BoundVirtualService) -> list[Forw
 def forward_filter(view: View, forward: Forward) -> Fields:
     """Return the TCP proxy of a forward; its first target's DestinationRule sets time limits and hashing."""
     first = forward.targets[0][0]
-    policy = effective_policy(view.rule(first.host), first.port, first.subset, view.state.mesh_config)
+    policy = effective_policy(view.rule(first.host), first.port, first.subset, view.mesh_config)
     pool = policy.connection_pool if policy is not None else None
     tcp = (pool.tcp if pool is not None else None) or TCPSettings()
     consistent = consistent_hash(policy)

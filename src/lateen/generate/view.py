@@ -1,36 +1,75 @@
-"""View: the mesh as one proxy sees it, gathered once per snapshot and handed to every pass.
+"""View: the mesh as one proxy sees it, the only way by which passes learn of a state.
 
-Made by `snapshot.generate`. Holds answers of `mesh.queries` that several passes need, so that none asks twice.
+Made by `snapshot` and `generator`, handed to every pass. Every question goes through a method here, which notes it in
+the memo: see `memo`. What is a plain field is the same for the whole life of a memo; when one of them changes
+(mesh-wide settings, the Sidecar that applies), nothing is kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import operator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from lateen.config.durations import to_fields
-from lateen.config.mesh_config import MeshOutboundTrafficPolicyMode
-from lateen.config.networking import DestinationRule, OutboundTrafficPolicyMode, Sidecar
+from lateen.config.kubernetes import Secret
+from lateen.config.mesh_config import MeshConfig, MeshOutboundTrafficPolicyMode
+from lateen.config.networking import DestinationRule, Gateway, OutboundTrafficPolicyMode, Sidecar
 from lateen.config.objects import ConfigObject
+from lateen.envoy.endpoints import EndpointEntries
 from lateen.envoy.filters import FilterDefaults, filter_defaults
 from lateen.envoy.messages import Fields
 from lateen.envoy.metadata import config_metadata, setting_metadata
-from lateen.mesh.queries import destination_rule_for, services_for, sidecar_for
-from lateen.mesh.state import MeshState
-from lateen.model.names import Hostname
+from lateen.generate.memo import Memo, Read
+from lateen.mesh.queries import (
+    ServiceInstance,
+    destination_rule_for,
+    endpoints_of,
+    gateways_for,
+    services_for,
+    sidecar_for,
+    virtual_service_for_host,
+    virtual_services_for,
+)
+from lateen.mesh.state import MESH_GATEWAY, BoundVirtualService, MeshState
+from lateen.model.names import Hostname, ObjectKey
 from lateen.model.proxies import Interception, Proxy, ProxyType
-from lateen.model.services import Service
+from lateen.model.services import Endpoint, Service
+
+SERVICE = "service"
+"""A service by host."""
+RULE = "destination rule"
+"""The DestinationRule of a host."""
+ROUTING = "virtual service"
+"""The VirtualService of a host, for sidecars."""
+ENDPOINTS = "endpoints"
+"""All endpoints of a host."""
+SECRET = "secret"  # noqa: S105  a word
+"""A Secret by namespace and name."""
+GATEWAY_RULES = "rules of a gateway"
+"""The VirtualServices of a Gateway."""
+GATEWAY_HOSTS = "hosts of a gateway"
+"""The same, but only what of them decides which hosts have which rules."""
+RULE_OF_GATEWAY = "rule of a gateway"
+"""One VirtualService by namespace and name."""
+SERVICES = ("services", "")
+UNSERVED = ("hosts of rules that no service has", "")
+GATEWAYS = ("gateways", "")
+INSTANCES = ("instances", "")
+"""What the proxy's own workload serves."""
+
+ValueT = TypeVar("ValueT")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
     """What one proxy sees of a state."""
 
-    state: MeshState
     proxy: Proxy
-    services: tuple[Service, ...]
-    """Those it may call, by host."""
-    by_host: Mapping[Hostname, Service]
+    state: MeshState
+    """For this module and `generator` only: a pass that reads it directly reads behind the memo's back."""
+    mesh_config: MeshConfig
     sidecar: ConfigObject[Sidecar] | None
     allow_any: bool
     """Whether calls to unknown hosts are let through."""
@@ -40,13 +79,113 @@ class View:
     connect_timeout: Fields
     detection_timeout: Fields
     """How long to wait for a client's first bytes; zero waits for ever."""
+    memo: Memo
+    visible: tuple[Service, ...]
+    """Services that it may call, by host; passes ask `services`."""
+    by_host: Mapping[Hostname, Service]
+    """The same; passes ask `service`."""
+    served: tuple[ServiceInstance, ...]
+    """What the proxy's workload serves; passes ask `instances`."""
+    endpoint_entries: EndpointEntries
+    """Endpoints that are serialised already."""
     _rules: dict[Hostname, ConfigObject[DestinationRule] | None] = field(default_factory=dict)
+    _routing: dict[Hostname, BoundVirtualService | None] = field(default_factory=dict)
+    _gateway_rules: dict[str, tuple[BoundVirtualService, ...]] = field(default_factory=dict)
+    _gateway_rule: dict[str, dict[tuple[str, str], BoundVirtualService]] = field(default_factory=dict)
+
+    def piece(self, key: Hashable, make: Callable[[], ValueT]) -> ValueT:
+        """Return a value that several passes need; made once, and again when something it was made from changes."""
+        return self.memo.value(key, make)
+
+    def services(self) -> tuple[Service, ...]:
+        """Return the services that the proxy may call, by host."""
+        self.memo.note(SERVICES)
+        return self.visible
+
+    def service(self, host: Hostname) -> Service | None:
+        """Return a service that the proxy may call."""
+        self.memo.note((SERVICE, host))
+        return self.by_host.get(host)
 
     def rule(self, host: Hostname) -> ConfigObject[DestinationRule] | None:
-        """Return the DestinationRule of a host for this proxy; remembered, because many passes ask."""
+        """Return the DestinationRule of a host for this proxy."""
+        self.memo.note((RULE, host))
+        if not self.state.destination_rules:
+            return None
         if host not in self._rules:
             self._rules[host] = destination_rule_for(self.state, self.proxy, host)
         return self._rules[host]
+
+    def routing(self, host: Hostname) -> BoundVirtualService | None:
+        """Return the VirtualService that routes calls of sidecars to a host."""
+        self.memo.note((ROUTING, host))
+        if not self.state.virtual_services:
+            return None
+        if host not in self._routing:
+            self._routing[host] = virtual_service_for_host(self.state, self.proxy.namespace, host)
+        return self._routing[host]
+
+    def unserved(self) -> Mapping[Hostname, BoundVirtualService]:
+        """Return the hosts of sidecars' HTTP rules that no service has, with the first rule of each, in its order."""
+        self.memo.note(UNSERVED)
+        found: dict[Hostname, BoundVirtualService] = {}
+        for bound in virtual_services_for(self.state, self.proxy.namespace, MESH_GATEWAY):
+            if bound.object.spec.http:
+                for host in bound.hosts:
+                    if host not in self.state.services:
+                        found.setdefault(host, bound)
+        return found
+
+    def first_rule(self, host: Hostname) -> BoundVirtualService | None:
+        """Return the first VirtualService with HTTP rules that names exactly this host, for sidecars."""
+        found = self.routing(host)
+        if found is not None and found.object.spec.http and host in found.hosts:
+            return found
+        return self.unserved().get(host)
+
+    def endpoints(self, host: Hostname, port: int, labels: Mapping[str, str] | None = None) -> tuple[Endpoint, ...]:
+        """Return the healthy endpoints of a service port, of the subset with these labels if given."""
+        self.memo.note((ENDPOINTS, host))
+        return endpoints_of(self.state, host, port, labels)
+
+    def gateways(self) -> tuple[ConfigObject[Gateway], ...]:
+        """Return the Gateways that a gateway proxy serves, oldest first."""
+        self.memo.note(GATEWAYS)
+        return gateways_for(self.state, self.proxy)
+
+    def gateway_rules(self, gateway: str, *, hosts_only: bool = False) -> tuple[BoundVirtualService, ...]:
+        """Return the VirtualServices of a Gateway (`namespace/name`), in merge order.
+
+        `hosts_only`: the caller reads no more of them than `Placement` holds.
+        """
+        self.memo.note((GATEWAY_HOSTS if hosts_only else GATEWAY_RULES, gateway))
+        return self.rules_of(gateway)
+
+    def gateway_rule(self, gateway: str, name: tuple[str, str]) -> BoundVirtualService:
+        """Return one of the VirtualServices of a Gateway, by namespace and name."""
+        self.memo.note((RULE_OF_GATEWAY, name))
+        if gateway not in self._gateway_rule:
+            keyed = ((bound.object.key, bound) for bound in self.rules_of(gateway))
+            self._gateway_rule[gateway] = {(key.namespace, key.name): bound for key, bound in keyed}
+        return self._gateway_rule[gateway][name]
+
+    def rules_of(self, gateway: str) -> tuple[BoundVirtualService, ...]:
+        """Return the VirtualServices of a Gateway without noting it; passes ask one of the two above."""
+        if gateway not in self._gateway_rules:
+            self._gateway_rules[gateway] = virtual_services_for(self.state, self.proxy.namespace, gateway)
+        return self._gateway_rules[gateway]
+
+    def secret(self, namespace: str, name: str) -> ConfigObject[Secret] | None:
+        """Return a Secret."""
+        self.memo.note((SECRET, (namespace, name)))
+        return self.state.secrets.get((namespace, name))
+
+    def instances(self) -> tuple[ServiceInstance, ...]:
+        """Return what the proxy's workload serves."""
+        self.memo.note(INSTANCES)
+        for instance in self.served:
+            self.memo.note((SERVICE, instance.service.host))
+        return self.served
 
     @property
     def explicit(self) -> bool:
@@ -59,24 +198,100 @@ class View:
         addresses = self.proxy.addresses
         return "V6_ONLY" if addresses and all(":" in address for address in addresses) else "V4_ONLY"
 
+    def seen_by(self, proxy: Proxy, memo: Memo, served: tuple[ServiceInstance, ...]) -> View:
+        """Return the same view for a proxy that differs in nothing that a question above depends on."""
+        return replace(self, proxy=proxy, memo=memo, served=served)
 
-def view_of(state: MeshState, proxy: Proxy) -> View:
+    def replaced_gateways(self, earlier: View, gateways: Iterable[str]) -> Iterator[Read]:
+        """Yield the reads of those gateways whose rules were placed otherwise in an earlier view."""
+        for gateway in gateways:
+            read = (GATEWAY_HOSTS, gateway)
+            if self.memo.is_read(read) and _placed_otherwise(earlier.rules_of(gateway), self.rules_of(gateway)):
+                yield read
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a VirtualService applies: what a plan of virtual hosts reads of it."""
+
+    key: ObjectKey
+    hosts: tuple[Hostname, ...]
+    conditions: tuple[tuple[tuple[object, ...], ...], ...]
+    """Of each HTTP rule, of each match: what is decided here and not by Envoy."""
+
+    @classmethod
+    def of(cls, bound: BoundVirtualService) -> Placement:
+        """Read it off."""
+        conditions = tuple(
+            tuple((match.port, match.gateways, match.source_labels, match.source_namespace) for match in rule.match)
+            for rule in bound.object.spec.http
+        )
+        return cls(bound.object.key, bound.hosts, conditions)
+
+
+def _placed_otherwise(old: Sequence[BoundVirtualService], new: Sequence[BoundVirtualService]) -> bool:
+    return len(old) != len(new) or any(
+        before is not after and Placement.of(before) != Placement.of(after)
+        for before, after in zip(old, new, strict=True)
+    )
+
+
+def view_of(
+    state: MeshState,
+    proxy: Proxy,
+    *,
+    memo: Memo | None = None,
+    served: tuple[ServiceInstance, ...] = (),
+    entries: EndpointEntries | None = None,
+) -> View:
     """Gather the view of a proxy."""
     services = services_for(state, proxy)
     sidecar = sidecar_for(state, proxy)
     allow_any, metadata = _outbound_traffic_policy(state, sidecar)
     return View(
-        state=state,
         proxy=proxy,
-        services=services,
-        by_host={service.host: service for service in services},
+        state=state,
+        mesh_config=state.mesh_config,
         sidecar=sidecar,
         allow_any=allow_any,
         traffic_policy_metadata=metadata,
         defaults=filter_defaults(state.mesh_config),
         connect_timeout=to_fields(state.mesh_config.connect_timeout),
         detection_timeout=to_fields(state.mesh_config.protocol_detection_timeout or "0s"),
+        memo=Memo(recording=False) if memo is None else memo,
+        visible=services,
+        by_host={service.host: service for service in services},
+        served=served,
+        endpoint_entries=EndpointEntries() if entries is None else entries,
     )
+
+
+def next_view(view: View, state: MeshState) -> tuple[View, tuple[Read, ...]] | None:
+    """Return the view of a newer state, and the reads that differ in it though nothing in the state says so.
+
+    None when something differs that a memo does not outlive.
+    """
+    if state.mesh_config != view.mesh_config or sidecar_for(state, view.proxy) is not view.sidecar:
+        return None
+    fresh = replace(view, state=state, _rules={}, _routing={}, _gateway_rules={}, _gateway_rule={})
+    imports = view.sidecar is not None and bool(view.sidecar.spec.egress)
+    if state.services is view.state.services and not (
+        imports and state.virtual_services is not view.state.virtual_services
+    ):
+        return fresh, ()
+    known = view.by_host
+    # A Sidecar that imports some ports of a service makes a Service of its own: the same one as long as it is equal.
+    services = tuple(
+        known[item.host] if imports and known.get(item.host) == item else item
+        for item in services_for(state, view.proxy)
+    )
+    if len(services) == len(view.visible) and all(map(operator.is_, services, view.visible)):
+        return fresh, ()
+    by_host = {service.host: service for service in services}
+    changed = [host for host, service in by_host.items() if known.get(host) is not service]
+    changed += [host for host in known if host not in by_host]
+    reads = [(kind, host) for host in changed for kind in (SERVICE, RULE)]
+    return replace(fresh, visible=services, by_host=by_host), (SERVICES, *reads)
 
 
 def _outbound_traffic_policy(state: MeshState, sidecar: ConfigObject[Sidecar] | None) -> tuple[bool, Fields]:

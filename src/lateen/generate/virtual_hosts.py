@@ -6,17 +6,16 @@ Istio expands them (`reviews`, `reviews.default`, `reviews.default.svc`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from lateen.envoy import names
 from lateen.envoy.listeners import is_ip
 from lateen.envoy.messages import Fields
-from lateen.envoy.routes import virtual_host
-from lateen.generate.routes import RouteContext, hosts_of_rules, rule_routes, service_routes
+from lateen.envoy.routes import catch_all_virtual_host, virtual_host, virtual_host_fragment
+from lateen.generate.parts import NO_HOST, MadeHost, RouteConfigurationPart, VirtualHostPart
+from lateen.generate.routes import RouteContext, rule_routes, service_routes
 from lateen.generate.view import View
-from lateen.mesh.queries import virtual_services_for
-from lateen.mesh.state import MESH_GATEWAY
 from lateen.model.names import Hostname
 from lateen.model.proxies import Proxy
 from lateen.model.services import Service, ServicePort
@@ -73,48 +72,127 @@ class Domains:
         return granted
 
 
-def port_virtual_hosts(view: View, port: int, services: Sequence[Service]) -> list[Fields]:
-    """Return the virtual hosts of a port that many services share, without a port in their domains.
+def port_virtual_hosts(view: View, port: int, services: Sequence[Service]) -> list[VirtualHostPart]:
+    """Plan the virtual hosts of a port that many services share, without a port in their domains.
 
     The caller's route configuration ignores the port of the Host header.
     """
     domains = Domains(frozenset(service.host for service in services))
-    context = RouteContext(view=view, port=port)
-    found = []
+    found: list[VirtualHostPart] = []
     for service in services:
         granted = domains.claim([service.host, *addresses_of(service)], short=short_names(service.host, view.proxy))
         if granted:
-            found.append(
-                virtual_host(
-                    names.host_and_port(service.host, port),
-                    [_domain(domain) for domain in granted],
-                    service_routes(context, service),
-                )
-            )
+            found.append(ServiceHost(service.host, port, tuple(_domain(domain) for domain in granted)))
     if port == HTTP_PORT:
-        found += foreign_virtual_hosts(context, domains, with_port=False)
+        found += unserved_hosts(view, domains, with_port=False)
     return found
 
 
-def foreign_virtual_hosts(context: RouteContext, domains: Domains, *, with_port: bool) -> list[Fields]:
-    """Return virtual hosts for the hosts of mesh rules that no service has."""
-    view = context.view
-    found = []
-    for host, bound in hosts_of_rules(virtual_services_for(view.state, view.proxy.namespace, MESH_GATEWAY)).items():
+def unserved_hosts(view: View, domains: Domains, *, with_port: bool) -> Iterator[VirtualHostPart]:
+    """Plan virtual hosts for the hosts of mesh rules that no service has."""
+    for host in view.unserved():
         # A wildcard that covers services belongs to them.
-        if host in view.state.services or (host.startswith("*") and _covers_a_service(view, host)):
+        if host.startswith("*") and _covers_a_service(view, host):
             continue
-        wanted = [host, names.host_and_port(host, context.port)] if with_port and host != "*" else [host]
+        wanted = [host, names.host_and_port(host, HTTP_PORT)] if with_port and host != "*" else [host]
         # `*` is the catch-all's.
-        granted = domains.claim([domain for domain in wanted if domain != "*"])
-        routes = rule_routes(context, bound).routes if granted else []
-        if routes:
-            found.append(virtual_host(names.host_and_port(host, context.port), granted, routes))
-    return found
+        if granted := domains.claim([domain for domain in wanted if domain != "*"]):
+            yield UnservedHost(host, tuple(granted))
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceHost:
+    """A service on a port that others share."""
+
+    host: Hostname
+    port: int
+    domains: tuple[str, ...]
+
+    @property
+    def key(self) -> Hashable:
+        """Host and port."""
+        return ("host", self.host, self.port)
+
+    def make(self, view: View) -> MadeHost:
+        """Return its routes."""
+        service = view.service(self.host)
+        assert service is not None, self.host
+        routes = service_routes(RouteContext(view=view, port=self.port), service)
+        return host_of(names.host_and_port(self.host, self.port), self.domains, routes)
+
+
+@dataclass(frozen=True, slots=True)
+class OnlyHost:
+    """A service whose listener serves nothing else: its routes whatever the Host header says."""
+
+    host: Hostname
+    port: int
+
+    @property
+    def key(self) -> Hashable:
+        """Host and port."""
+        return ("only host", self.host, self.port)
+
+    def make(self, view: View) -> MadeHost:
+        """Return its routes."""
+        service = view.service(self.host)
+        assert service is not None, self.host
+        routes = service_routes(RouteContext(view=view, port=self.port), service)
+        return host_of(names.host_and_port(self.host, self.port), ("*",), routes)
+
+
+@dataclass(frozen=True, slots=True)
+class UnservedHost:
+    """A host of rules that no service has; nothing when none of its first rule's routes is for this proxy."""
+
+    host: Hostname
+    domains: tuple[str, ...]
+
+    @property
+    def key(self) -> Hashable:
+        """The host."""
+        return ("unserved host", self.host)
+
+    def make(self, view: View) -> MadeHost:
+        """Return its routes."""
+        bound = view.first_rule(self.host)
+        routes = rule_routes(RouteContext(view=view, port=HTTP_PORT), bound).routes if bound is not None else []
+        if not routes:
+            return NO_HOST
+        return host_of(names.host_and_port(self.host, HTTP_PORT), self.domains, routes)
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownHosts:
+    """The virtual host of every other name."""
+
+    connect: bool = False
+
+    @property
+    def key(self) -> Hashable:
+        """There is one of a kind."""
+        return ("unknown hosts", self.connect)
+
+    def make(self, view: View) -> MadeHost:
+        """Return what the outbound traffic policy says."""
+        fields = catch_all_virtual_host(
+            allow_any=view.allow_any, metadata=view.traffic_policy_metadata, connect=self.connect
+        )
+        return MadeHost(virtual_host_fragment(fields))
+
+
+def host_of(name: str, domains: Sequence[str], routes: Sequence[Fields]) -> MadeHost:
+    """Return a virtual host of sidecars."""
+    return MadeHost(virtual_host_fragment(virtual_host(name, domains, routes)))
+
+
+def single_service_routes(host: Hostname, port: int) -> RouteConfigurationPart:
+    """Return a route configuration for one service, whatever the Host header says."""
+    return RouteConfigurationPart(name=names.host_and_port(host, port), hosts=(OnlyHost(host, port),))
 
 
 def _covers_a_service(view: View, pattern: Hostname) -> bool:
-    return any(service.host.endswith(pattern[1:]) for service in view.services)
+    return any(service.host.endswith(pattern[1:]) for service in view.services())
 
 
 def _domain(domain: str) -> str:

@@ -2,244 +2,289 @@
 
 Called by `app` after every change and by the offline commands. Pure and deterministic: the order of its inputs
 does not matter, equal inputs give equal versions. It reports nothing: `analysis` finds what is wrong.
+
+There is one way to build: a state follows from the previous one and from what changed since, and a state from scratch
+follows from that of an empty mesh, in which everything is new. Each step is a function of one thing (the claims of a
+source, what the claims of a host come to, a bound rule), applied to the things that changed; the steps are
+`elections` (which inputs count), `services` with `claims` and `memberships`, `rules`, and `index`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import dataclass
+from itertools import chain
 from typing import Any, TypeVar
 
-import msgspec
-
-from lateen.config.kubernetes import Endpoints, EndpointSlice, Secret, ServiceSpec
 from lateen.config.mesh_config import MeshConfig
-from lateen.config.networking import DestinationRule, Gateway, ServiceEntry, Sidecar, VirtualService, WorkloadEntry
 from lateen.config.objects import ConfigObject
-from lateen.mesh.claims import (
-    Claim,
-    catalogue_claims,
-    entry_claims,
-    implied_claims,
-    kubernetes_claims,
-    named_workloads,
+from lateen.mesh.elections import Election, Place, Turn, TurnsByKind, age, place_of, seniority, workload_name
+from lateen.mesh.index import MeshIndex, Selecting, StateTurns, updated_index
+from lateen.mesh.memberships import Memberships
+from lateen.mesh.memo import Memo
+from lateen.mesh.rules import updated_destination_rules
+from lateen.mesh.services import Claims, Inputs, Settled, Turns, regrouped, settle, workload_turns
+from lateen.mesh.sharing import Order, Ordered, changed_keys, kept, patched_in_order
+from lateen.mesh.state import MeshState
+from lateen.mesh.versions import (
+    canonical,
+    catalogue_fingerprint,
+    object_fingerprint,
+    registration_fingerprint,
+    shifted,
+    version,
 )
-from lateen.mesh.delegates import with_delegates
-from lateen.mesh.references import resolve_gateway
-from lateen.mesh.state import MESH_GATEWAY, BoundDestinationRule, BoundVirtualService, MeshState
-from lateen.mesh.workloads import Workload, WorkloadIndex, endpoints_behind, from_entry, from_registration
 from lateen.model.catalogues import Catalogue
-from lateen.model.names import Hostname, ObjectKey, resolve_host
+from lateen.model.names import Hostname
 from lateen.model.services import Endpoint, Service
 from lateen.model.workloads import WorkloadRegistration
 
-SpecT = TypeVar("SpecT")
+ValueT = TypeVar("ValueT")
+Name = tuple[str, str]
+"""Namespace and name of a registration."""
 
 
 def build_state(
-    objects: Iterable[ConfigObject[Any]], catalogues: Iterable[Catalogue], mesh_config: MeshConfig
+    objects: Iterable[ConfigObject[Any]],
+    catalogues: Iterable[Catalogue],
+    mesh_config: MeshConfig,
+    previous: MeshState | None = None,
 ) -> MeshState:
     """Return the state of a mesh.
 
     Of objects with one key the oldest counts; of catalogues with one name, and of registrations with one
     namespace and name, the first in canonical order.
+
+    `previous` changes nothing about the result, but the cost follows what changed since then, and every part that
+    did not change is the same object as there. It is not changed itself.
     """
-    chosen = _Chosen(objects)
-    books = _sorted_catalogues(catalogues)
-    registrations = _sorted_registrations(books)
-    services, endpoints, selectors = _settle(chosen, books, registrations, mesh_config)
-    rules = [
-        _bind_virtual_service(item, mesh_config)
-        for item in with_delegates(chosen.of(VirtualService), mesh_config.default_virtual_service_export_to)
-    ]
+    old = previous if previous is not None and previous.memo is not None else _nothing(mesh_config)
+    assert old.memo is not None
+    mesh_config = kept(old.mesh_config, mesh_config)
+    counting = _count(old.memo, objects, catalogues)
+    defaults_changed = _defaults(old.mesh_config) != _defaults(mesh_config)
+    turns = Turns(
+        objects=counting.object_turns,
+        registrations=counting.registration_turns,
+        catalogues=frozenset(name for name, _, _ in counting.catalogue_turns),
+        defaults_changed=defaults_changed,
+    )
+    winners = counting.objects.winners
+    exported = tuple(mesh_config.default_service_export_to) or ("*",)
+    settled = _settle(old, old.memo, Inputs(winners, counting.catalogues, exported), turns)
+    virtual_services, virtual_service_turns = old.memo.virtual_services.updated(
+        winners, turns.objects, mesh_config.default_virtual_service_export_to, defaults_changed=defaults_changed
+    )
+    destination_rules = updated_destination_rules(
+        old.destination_rules,
+        winners,
+        turns.objects,
+        mesh_config.default_destination_rule_export_to,
+        defaults_changed=defaults_changed,
+    )
+    ordered = _in_order(old.memo.ordered, turns.objects)
+    workloads = old.memo.workloads.patched({name: after for name, (_, after) in turns.registrations.items()})
+    fingerprint = _fingerprint(old.memo.fingerprint, counting)
+    index = updated_index(
+        old.index,
+        StateTurns(
+            services=settled.services,
+            endpoints=settled.endpoints,
+            selectors=settled.selectors,
+            virtual_services=virtual_service_turns,
+            destination_rules={
+                host: destination_rules.get(host) for host in changed_keys(old.destination_rules, destination_rules)
+            },
+            sidecars=None if ordered["Sidecar"] is old.memo.ordered["Sidecar"] else ordered["Sidecar"].values,
+            registrations=turns.registrations.values(),
+        ),
+    )
     return MeshState(
-        version=_version(chosen.all, books, registrations, mesh_config),
+        version=version(fingerprint, mesh_config),
         mesh_config=mesh_config,
-        services=services,
-        endpoints=endpoints,
-        selectors=selectors,
-        virtual_services=tuple(rules),
-        destination_rules=_bind_destination_rules(chosen.of(DestinationRule), mesh_config),
-        gateways=tuple(chosen.of(Gateway)),
-        sidecars=tuple(chosen.of(Sidecar)),
-        secrets={(item.key.namespace, item.key.name): item for item in chosen.of(Secret)},
-        workloads=registrations,
+        services=patched_in_order(old.services, _after(settled.services)),
+        endpoints=patched_in_order(old.endpoints, _after(settled.endpoints)),
+        selectors=patched_in_order(
+            old.selectors,
+            {host: after and kept(old.selectors.get(host), after[1]) for host, (_, after) in settled.selectors.items()},
+        ),
+        virtual_services=virtual_services.bound.values,
+        destination_rules=destination_rules,
+        gateways=ordered["Gateway"].values,
+        sidecars=ordered["Sidecar"].values,
+        secrets=old.secrets
+        if ordered["Secret"] is old.memo.ordered["Secret"]
+        else {(item.key.namespace, item.key.name): item for item in ordered["Secret"].values},
+        workloads=workloads.values,
+        made=(
+            index,
+            Memo(
+                objects=counting.objects,
+                registrations=counting.registrations,
+                catalogues=counting.catalogues,
+                fingerprint=fingerprint,
+                claims=settled.claims,
+                memberships=settled.memberships,
+                virtual_services=virtual_services,
+                ordered=ordered,
+                workloads=workloads,
+            ),
+        ),
     )
 
 
-# --- canonical order -----------------------------------------------------------------------------------------
+def _nothing(mesh_config: MeshConfig) -> MeshState:
+    """Return the state of an empty mesh."""
+    return MeshState(
+        version="",
+        mesh_config=mesh_config,
+        services={},
+        endpoints={},
+        virtual_services=(),
+        destination_rules={},
+        gateways=(),
+        sidecars=(),
+        secrets={},
+        workloads=(),
+        made=(MeshIndex(), Memo()),
+    )
 
 
-class _Chosen:
-    """The objects that count, in Istio's order: oldest first, then by name, then by namespace."""
-
-    def __init__(self, objects: Iterable[ConfigObject[Any]]) -> None:
-        by_key: dict[ObjectKey, ConfigObject[Any]] = {}
-        for item in sorted(objects, key=_age):
-            by_key.setdefault(item.key, item)
-        self.all = tuple(by_key.values())
-        self._by_spec: defaultdict[type, list[ConfigObject[Any]]] = defaultdict(list)
-        for item in self.all:
-            self._by_spec[type(item.spec)].append(item)
-
-    def of(self, spec: type[SpecT]) -> list[ConfigObject[SpecT]]:
-        """Return the objects with this kind of spec."""
-        return self._by_spec[spec]
+def _defaults(mesh_config: MeshConfig) -> tuple[list[str], ...]:
+    """Return the settings that decide about objects which do not say themselves."""
+    return (
+        mesh_config.default_service_export_to,
+        mesh_config.default_virtual_service_export_to,
+        mesh_config.default_destination_rule_export_to,
+    )
 
 
-def _age(item: ConfigObject[Any]) -> tuple[str, ...]:
-    return (item.created, item.key.name, item.key.namespace, item.key.kind, item.digest, str(item.origin))
+# --- what counts ---------------------------------------------------------------------------------------------
 
 
-def _sorted_catalogues(catalogues: Iterable[Catalogue]) -> tuple[Catalogue, ...]:
-    by_name: dict[str, Catalogue] = {}
-    for catalogue in sorted(catalogues, key=lambda item: (item.name, _canonical(_catalogue_content(item)))):
-        by_name.setdefault(catalogue.name, catalogue)
-    return tuple(by_name.values())
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Counting:
+    """The inputs that count, and which of them are different from before."""
+
+    objects: Election[Place, ConfigObject[Any]]
+    object_turns: TurnsByKind
+    registrations: Election[Name, WorkloadRegistration]
+    registration_turns: Mapping[Name, Turn[WorkloadRegistration]]
+    catalogues: Mapping[str, Catalogue]
+    """By name."""
+    catalogue_turns: Sequence[tuple[str, Catalogue | None, Catalogue | None]]
+    """Those whose services or endpoints differ."""
 
 
-def _sorted_registrations(catalogues: Iterable[Catalogue]) -> tuple[WorkloadRegistration, ...]:
-    found = [registration for catalogue in catalogues for registration in catalogue.workloads]
-    found.sort(key=lambda item: (item.namespace, item.name, item.address, _canonical(item.to_json())))
-    by_name: dict[tuple[str, str], WorkloadRegistration] = {}
-    for registration in found:
-        by_name.setdefault((registration.namespace, registration.name), registration)
-    return tuple(by_name.values())
+def _count(memo: Memo, objects: Iterable[ConfigObject[Any]], catalogues: Iterable[Catalogue]) -> _Counting:
+    elected, object_turns = memo.objects.updated(tuple(objects), place_of, seniority)
+    by_kind: defaultdict[str, dict[Place, Turn[ConfigObject[Any]]]] = defaultdict(dict)
+    for place, turn in object_turns.items():
+        by_kind[place[0]][place] = turn
+    books: dict[str, Catalogue] = {}
+    for book in catalogues:
+        known = books.get(book.name)
+        books[book.name] = book if known is None else min(known, book, key=canonical)
+    given = tuple(chain.from_iterable(books[name].workloads for name in sorted(books)))
+    registered, registration_turns = memo.registrations.updated(
+        given, workload_name, lambda item: (item.address, canonical(item))
+    )
+    pairs = [(name, memo.catalogues.get(name), books.get(name)) for name in memo.catalogues.keys() | books.keys()]
+    return _Counting(
+        objects=elected,
+        object_turns=dict(by_kind),
+        registrations=registered,
+        registration_turns=registration_turns,
+        catalogues=books,
+        catalogue_turns=[(name, before, after) for name, before, after in pairs if not _agree(before, after)],
+    )
 
 
-# --- version -------------------------------------------------------------------------------------------------
+def _agree(one: Catalogue | None, other: Catalogue | None) -> bool:
+    """Whether two catalogues have the same services and endpoints."""
+    if one is None or other is None:
+        return one is other
+    return one.services == other.services and one.endpoints == other.endpoints
 
 
-def _version(
-    objects: Iterable[ConfigObject[Any]],
-    catalogues: Iterable[Catalogue],
-    registrations: Iterable[WorkloadRegistration],
-    mesh_config: MeshConfig,
-) -> str:
-    """Hash everything that a state is made of. Places of objects are left out: moving a document changes nothing.
-
-    Metadata that decides behaviour (labels, annotations, age) is part of an object's digest.
-    """
-    digest = hashlib.sha256(msgspec.json.encode(mesh_config, order="sorted"))
-    for line in sorted(f"{item.key}\0{item.digest}\0{item.created}" for item in objects):
-        digest.update(line.encode() + b"\n")
-    for catalogue in catalogues:
-        digest.update(_canonical(_catalogue_content(catalogue)))
-    for registration in registrations:
-        digest.update(_canonical(registration.to_json()))
-    return digest.hexdigest()[:32]
+def _fingerprint(old: int, counting: _Counting) -> int:
+    return shifted(
+        old,
+        chain(
+            (
+                (object_fingerprint(a), object_fingerprint(b))
+                for turns in counting.object_turns.values()
+                for a, b in turns.values()
+            ),
+            (
+                (registration_fingerprint(a), registration_fingerprint(b))
+                for a, b in counting.registration_turns.values()
+            ),
+            ((catalogue_fingerprint(a), catalogue_fingerprint(b)) for _, a, b in counting.catalogue_turns),
+        ),
+    )
 
 
-def _catalogue_content(catalogue: Catalogue) -> list[Any]:
-    services = sorted((asdict(service) for service in catalogue.services), key=_canonical)
-    endpoints = {
-        host: sorted((asdict(endpoint) for endpoint in found), key=_canonical)
-        for host, found in catalogue.endpoints.items()
-    }
-    return [catalogue.name, services, endpoints]
-
-
-def _canonical(value: Any) -> bytes:
-    return json.dumps(value, sort_keys=True, default=lambda item: getattr(item, "value", repr(item))).encode()
+def _in_order(
+    old: Mapping[str, Ordered[ConfigObject[Any]]], turns: TurnsByKind
+) -> Mapping[str, Ordered[ConfigObject[Any]]]:
+    """Return the objects of some kinds, oldest first."""
+    new: dict[str, Ordered[ConfigObject[Any]]] = {}
+    for kind, objects in old.items():
+        changes: dict[Order, ConfigObject[Any] | None] = {}
+        for before, after in turns.get(kind, {}).values():
+            if before is not None:
+                changes[age(before)] = None
+            if after is not None:
+                changes[age(after)] = after
+        new[kind] = objects.patched(changes)
+    return new
 
 
 # --- services and endpoints ----------------------------------------------------------------------------------
 
 
-def _settle(
-    chosen: _Chosen,
-    catalogues: Sequence[Catalogue],
-    registrations: Sequence[WorkloadRegistration],
-    mesh_config: MeshConfig,
-) -> tuple[dict[Hostname, Service], dict[Hostname, tuple[Endpoint, ...]], dict[Hostname, Mapping[str, str]]]:
-    """Return services, endpoints and selectors by host, in sorted order.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Settlement:
+    """The steps to services, and what hosts come to before and after, where that differs."""
 
-    Claims of one host: the first by rank and age owns its ports, addresses and policies. Endpoints of the
-    others join when they are inside the mesh and serve one of the owner's ports.
-    """
-    export_to = tuple(mesh_config.default_service_export_to) or ("*",)
-    registered = [from_registration(registration) for registration in registrations]
-    named = named_workloads(registrations, registered)
-    index = WorkloadIndex(
-        [
-            *registered,
-            *(
-                from_entry(item.spec, item.key.namespace, item.key.name, item.labels)
-                for item in chosen.of(WorkloadEntry)
-            ),
-        ]
-    )
-    claims: defaultdict[Hostname, list[Claim]] = defaultdict(list)
-    kubernetes = kubernetes_claims(chosen.of(ServiceSpec), chosen.of(EndpointSlice), chosen.of(Endpoints), export_to)
-    for found in (
-        kubernetes,
-        entry_claims(chosen.of(ServiceEntry), export_to),
-        catalogue_claims(catalogues),
-        implied_claims(registrations, export_to),
-    ):
-        for claim in found:
-            claims[claim.service.host].append(claim)
-    services: dict[Hostname, Service] = {}
-    endpoints: dict[Hostname, tuple[Endpoint, ...]] = {}
-    selectors: dict[Hostname, Mapping[str, str]] = {}
-    for host in sorted(claims):
-        owner = claims[host][0]
-        services[host] = owner.service
-        if owner.selector is not None:
-            selectors[host] = owner.selector
-        if joined := _join(claims[host], named.get(host, ()), index):
-            endpoints[host] = joined
-    return services, endpoints, selectors
+    claims: Claims
+    memberships: Memberships
+    services: Mapping[Hostname, tuple[Service | None, Service | None]]
+    endpoints: Mapping[Hostname, tuple[tuple[Endpoint, ...] | None, tuple[Endpoint, ...] | None]]
+    selectors: Mapping[Hostname, tuple[Selecting | None, Selecting | None]]
 
 
-def _join(claims: Sequence[Claim], named: Sequence[Workload], index: WorkloadIndex) -> tuple[Endpoint, ...]:
-    """Return the endpoints of one host: those of its named workloads, of its owner, and of the other claims."""
-    owner = claims[0].service
-    groups = [endpoints_behind(named, owner.ports)] if named else []
-    for claim in claims:
-        service = claim.service
-        if service is not owner and service.external:
-            continue
-        groups.append(claim.endpoints)
-        if claim.selector is not None:
-            groups.append(index.endpoints(service.namespace, claim.selector, service.ports, only_ips=claim.only_ips))
-    groups = [group for group in groups if group]
-    if len(groups) == 1 and len(claims) == 1:
-        return groups[0]  # shared between services: not copied
-    numbers = {port.number for port in owner.ports}
-    unique: dict[tuple[int, str, int], Endpoint] = {}
-    for group in groups:
-        for endpoint in group:
-            if endpoint.service_port in numbers:
-                unique.setdefault((endpoint.service_port, endpoint.address, endpoint.port), endpoint)
-    return tuple(unique.values())
-
-
-# --- rules ---------------------------------------------------------------------------------------------------
-
-
-def _bind_virtual_service(item: ConfigObject[VirtualService], mesh_config: MeshConfig) -> BoundVirtualService:
-    namespace = item.key.namespace
-    return BoundVirtualService(
-        object=item,
-        hosts=tuple(resolve_host(host, namespace) for host in item.spec.hosts),
-        gateways=frozenset(resolve_gateway(name, namespace) for name in item.spec.gateways or [MESH_GATEWAY]),
-        export_to=tuple(item.spec.export_to or mesh_config.default_virtual_service_export_to) or ("*",),
+def _settle(old: MeshState, memo: Memo, inputs: Inputs, turns: Turns) -> _Settlement:
+    claims, claimed = memo.claims.updated(inputs, turns)
+    staffed, affected = memo.memberships.with_workloads(workload_turns(turns))
+    memberships = regrouped(staffed, memo.claims, claims, claimed)
+    services: dict[Hostname, tuple[Service | None, Service | None]] = {}
+    endpoints: dict[Hostname, tuple[tuple[Endpoint, ...] | None, tuple[Endpoint, ...] | None]] = {}
+    selectors: dict[Hostname, tuple[Selecting | None, Selecting | None]] = {}
+    for host in dict.fromkeys((*claimed, *affected)):
+        found = claims.by_host.get(host)
+        before = old.services.get(host)
+        settled = settle(found, memberships.groups) if found else Settled()
+        _note(services, host, before, settled.service)
+        _note(endpoints, host, old.endpoints.get(host), settled.endpoints or None)
+        selecting = None if before is None or host not in old.selectors else (before.namespace, old.selectors[host])
+        _note(selectors, host, selecting, settled.selecting)
+    return _Settlement(
+        claims=claims, memberships=memberships, services=services, endpoints=endpoints, selectors=selectors
     )
 
 
-def _bind_destination_rules(
-    items: Iterable[ConfigObject[DestinationRule]], mesh_config: MeshConfig
-) -> dict[Hostname, tuple[BoundDestinationRule, ...]]:
-    """Return rules by host. One with a workload selector is private to its namespace (Istio)."""
-    by_host: defaultdict[Hostname, list[BoundDestinationRule]] = defaultdict(list)
-    for item in items:
-        host = resolve_host(item.spec.host, item.key.namespace)
-        exported = tuple(item.spec.export_to or mesh_config.default_destination_rule_export_to) or ("*",)
-        private = item.spec.workload_selector is not None
-        bound = BoundDestinationRule(object=item, host=host, export_to=(".",) if private else exported)
-        by_host[host].append(bound)
-    return {host: tuple(by_host[host]) for host in sorted(by_host)}
+def _note(
+    turns: dict[Hostname, tuple[ValueT | None, ValueT | None]],
+    host: Hostname,
+    before: ValueT | None,
+    after: ValueT | None,
+) -> None:
+    if before != after:
+        turns[host] = (before, after)
+
+
+def _after(turns: Mapping[Hostname, tuple[ValueT | None, ValueT | None]]) -> dict[Hostname, ValueT | None]:
+    return {host: after for host, (_, after) in turns.items()}

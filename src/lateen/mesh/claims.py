@@ -1,18 +1,20 @@
 """Claims: which hosts each source describes, and with what ports and endpoints of its own.
 
-Called by `mesh.build`, which settles hosts that several sources claim. One claim per host and source object:
-Kubernetes Services, ServiceEntries, registries' services, and services implied by registered workloads.
+Called by `mesh.services`, which settles hosts that several sources claim. One claim per host and source: Kubernetes
+Services, ServiceEntries, registries' catalogues, and services implied by registered workloads. Each function here
+sees one source, so that a changed one can be looked at alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 
 from lateen.config.kubernetes import Endpoints, EndpointSlice, KubernetesServicePort, ServiceSpec
 from lateen.config.networking import ConfigPort, ServiceEntry, ServiceEntryLocation
 from lateen.config.objects import ConfigObject
-from lateen.mesh.workloads import Workload, endpoints_behind, from_entry
+from lateen.mesh.workloads import endpoints_behind, from_entry
 from lateen.model.catalogues import Catalogue
 from lateen.model.names import Hostname, service_host
 from lateen.model.origins import Origin
@@ -24,12 +26,24 @@ EXPORT_ANNOTATION = "networking.istio.io/exportTo"
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 
 
+class Rank(IntEnum):
+    """Kinds of sources."""
+
+    KUBERNETES = 0
+    SERVICE_ENTRY = 1
+    REGISTRY = 2
+    IMPLIED = 3
+    """By registered workloads that name a service."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
     """One source's description of a host."""
 
-    rank: int
-    """Lower owns the host: 0 Kubernetes, 1 ServiceEntry, 2 a registry, 3 implied by workloads."""
+    rank: Rank
+    """Lower owns the host."""
+    order: tuple[str, ...] = ()
+    """Decides among claims of one rank."""
     service: Service
     endpoints: tuple[Endpoint, ...] = ()
     """Those that the source itself lists."""
@@ -42,31 +56,25 @@ class Claim:
 # --- Kubernetes ----------------------------------------------------------------------------------------------
 
 
-def kubernetes_claims(
-    services: Sequence[ConfigObject[ServiceSpec]],
+def kubernetes_claim(
+    item: ConfigObject[ServiceSpec],
     slices: Sequence[ConfigObject[EndpointSlice]],
-    endpoints: Sequence[ConfigObject[Endpoints]],
+    endpoints: ConfigObject[Endpoints] | None,
     export_to: tuple[str, ...],
-) -> Iterator[Claim]:
-    """Yield the claim of each Kubernetes Service, with the endpoints of its slices (or its Endpoints object)."""
-    by_service: dict[tuple[str, str], list[ConfigObject[EndpointSlice]]] = {}
-    for found in slices:
-        key = (found.key.namespace, found.labels.get(SERVICE_NAME_LABEL, ""))
-        by_service.setdefault(key, []).append(found)
-    older = {(found.key.namespace, found.key.name): found for found in endpoints}
-    for item in services:
-        place = (item.key.namespace, item.key.name)
-        service = _kubernetes_service(item, export_to)
-        unready = item.spec.publish_not_ready_addresses
-        if item.spec.type == "ExternalName":
-            own = _dns_endpoints(service, item.spec.external_name)
-        elif place in by_service:
-            own = tuple(e for s in by_service[place] for e in _slice_endpoints(s, service.ports, unready))
-        elif place in older:
-            own = tuple(_subset_endpoints(older[place], service.ports, unready))
-        else:
-            own = ()
-        yield Claim(rank=0, service=service, endpoints=own, selector=item.spec.selector or None, only_ips=True)
+) -> Claim:
+    """Return the claim of a Kubernetes Service, with the endpoints of its slices (or its Endpoints object)."""
+    service = _kubernetes_service(item, export_to)
+    unready = item.spec.publish_not_ready_addresses
+    own: tuple[Endpoint, ...] = ()
+    if item.spec.type == "ExternalName":
+        own = _dns_endpoints(service, item.spec.external_name)
+    elif slices:
+        own = tuple(found for one in slices for found in _slice_endpoints(one, service.ports, unready))
+    elif endpoints is not None:
+        own = tuple(_subset_endpoints(endpoints, service.ports, unready))
+    selector = item.spec.selector or None
+    order = (item.created, item.key.name, item.key.namespace)
+    return Claim(rank=Rank.KUBERNETES, order=order, service=service, endpoints=own, selector=selector, only_ips=True)
 
 
 def _kubernetes_service(item: ConfigObject[ServiceSpec], export_to: tuple[str, ...]) -> Service:
@@ -148,35 +156,34 @@ def _subset_endpoints(
 # --- ServiceEntry --------------------------------------------------------------------------------------------
 
 
-def entry_claims(entries: Iterable[ConfigObject[ServiceEntry]], export_to: tuple[str, ...]) -> Iterator[Claim]:
-    """Yield a claim per host of each ServiceEntry."""
-    for item in entries:
-        spec = item.spec
-        ports = tuple(_entry_port(port) for port in spec.ports)
-        resolution = Resolution(spec.resolution.value)
-        inline = [
-            from_entry(endpoint, item.key.namespace, f"{item.key.name}-{number}", {})
-            for number, endpoint in enumerate(spec.endpoints)
-        ]
-        listed = endpoints_behind(inline, ports)
-        for name in dict.fromkeys(spec.hosts):
-            service = Service(
-                host=Hostname(name.lower()),
-                namespace=item.key.namespace,
-                ports=ports,
-                addresses=tuple(address.removesuffix("/32") for address in spec.addresses),
-                resolution=resolution,
-                external=spec.location is ServiceEntryLocation.MESH_EXTERNAL,
-                export_to=tuple(spec.export_to) or export_to,
-                labels=item.labels,
-                subject_alt_names=tuple(spec.subject_alt_names),
-                origin=item.origin,
-            )
-            own = listed
-            if not inline and spec.workload_selector is None and _resolves(service):
-                own = _dns_endpoints(service, service.host)
-            selector = spec.workload_selector.labels if spec.workload_selector is not None else None
-            yield Claim(rank=1, service=service, endpoints=own, selector=selector)
+def entry_claims(item: ConfigObject[ServiceEntry], export_to: tuple[str, ...]) -> Iterator[Claim]:
+    """Yield a claim per host of a ServiceEntry."""
+    spec = item.spec
+    ports = tuple(_entry_port(port) for port in spec.ports)
+    inline = [
+        from_entry(endpoint, item.key.namespace, f"{item.key.name}-{number}", {})
+        for number, endpoint in enumerate(spec.endpoints)
+    ]
+    listed = endpoints_behind(inline, ports)
+    for name in dict.fromkeys(name.lower() for name in spec.hosts):
+        service = Service(
+            host=Hostname(name),
+            namespace=item.key.namespace,
+            ports=ports,
+            addresses=tuple(address.removesuffix("/32") for address in spec.addresses),
+            resolution=Resolution(spec.resolution.value),
+            external=spec.location is ServiceEntryLocation.MESH_EXTERNAL,
+            export_to=tuple(spec.export_to) or export_to,
+            labels=item.labels,
+            subject_alt_names=tuple(spec.subject_alt_names),
+            origin=item.origin,
+        )
+        own = listed
+        if not inline and spec.workload_selector is None and _resolves(service):
+            own = _dns_endpoints(service, service.host)
+        selector = spec.workload_selector.labels if spec.workload_selector is not None else None
+        order = (item.created, item.key.name, item.key.namespace)
+        yield Claim(rank=Rank.SERVICE_ENTRY, order=order, service=service, endpoints=own, selector=selector)
 
 
 def _entry_port(port: ConfigPort) -> ServicePort:
@@ -208,38 +215,37 @@ def _dns_endpoints(service: Service, name: str) -> tuple[Endpoint, ...]:
 # --- registries and agents -----------------------------------------------------------------------------------
 
 
-def catalogue_claims(catalogues: Iterable[Catalogue]) -> Iterator[Claim]:
-    """Yield a claim per service that a registry knows."""
-    for catalogue in catalogues:
-        for service in catalogue.services:
-            yield Claim(rank=2, service=service, endpoints=tuple(catalogue.endpoints.get(service.host, ())))
+def catalogue_claims(catalogue: Catalogue) -> Iterator[Claim]:
+    """Yield a claim per host that a registry knows."""
+    first = {service.host: service for service in reversed(catalogue.services)}
+    for host, service in first.items():
+        own = tuple(catalogue.endpoints.get(host, ()))
+        yield Claim(rank=Rank.REGISTRY, order=(catalogue.name,), service=service, endpoints=own)
 
 
-def implied_claims(registrations: Iterable[WorkloadRegistration], export_to: tuple[str, ...]) -> Iterator[Claim]:
-    """Yield a claim per service that registered workloads name: `name.namespace.svc.cluster.local`.
+def implied_claim(
+    namespace: str, name: str, registrations: Iterable[WorkloadRegistration], export_to: tuple[str, ...]
+) -> Claim:
+    """Return the claim of a service that registered workloads name: `name.namespace.svc.cluster.local`.
 
     Its ports are the union of its workloads' ports; where they disagree about a port's protocol or name the
     first declared one wins.
     """
-    ports: dict[tuple[str, str], dict[int, ServicePort]] = {}
-    for registration in registrations:
-        if registration.service:
-            union = ports.setdefault((registration.namespace, registration.service), {})
-            for port in registration.ports:
-                current = union.get(port.port)
-                if current is None or (current.protocol.is_sniffed and port.protocol):
-                    union[port.port] = _declared_port(port)
-    for (namespace, name), union in ports.items():
-        service = Service(
-            host=service_host(name, namespace),
-            namespace=namespace,
-            name=name,
-            ports=tuple(union[number] for number in sorted(union)),
-            export_to=export_to,
-            labels={"app": name},
-            origin=Origin("registry agents"),
-        )
-        yield Claim(rank=3, service=service)
+    union: dict[int, ServicePort] = {}
+    for port in (port for registration in registrations for port in registration.ports):
+        current = union.get(port.port)
+        if current is None or (current.protocol.is_sniffed and port.protocol):
+            union[port.port] = _declared_port(port)
+    service = Service(
+        host=service_host(name, namespace),
+        namespace=namespace,
+        name=name,
+        ports=tuple(union[number] for number in sorted(union)),
+        export_to=export_to,
+        labels={"app": name},
+        origin=Origin("registry agents"),
+    )
+    return Claim(rank=Rank.IMPLIED, order=(namespace, name), service=service)
 
 
 def _declared_port(port: WorkloadPort) -> ServicePort:
@@ -248,14 +254,3 @@ def _declared_port(port: WorkloadPort) -> ServicePort:
     else:
         protocol = protocol_of_port(name=port.name)
     return ServicePort(number=port.port, protocol=protocol, name=port.name)
-
-
-def named_workloads(
-    registrations: Sequence[WorkloadRegistration], workloads: Sequence[Workload]
-) -> dict[Hostname, list[Workload]]:
-    """Return the registered workloads by the host of the service they name."""
-    named: dict[Hostname, list[Workload]] = {}
-    for registration, workload in zip(registrations, workloads, strict=True):
-        if registration.service:
-            named.setdefault(service_host(registration.service, registration.namespace), []).append(workload)
-    return named

@@ -1,6 +1,6 @@
 """Merge delegate VirtualServices into the ones that refer to them.
 
-Called by `mesh.build`. Source of the rules: Istio's VirtualService reference, "Delegate": a rule of the root that
+Called by `mesh.rules`. Source of the rules: Istio's VirtualService reference, "Delegate": a rule of the root that
 names a delegate is replaced by the delegate's rules, each narrowed by the root rule's conditions. A delegate rule
 that contradicts the root, and a delegate that is missing or not exported to the root, give no rule at all
 (`analysis` reports them). Delegates have no hosts and never act by themselves.
@@ -9,7 +9,7 @@ that contradicts the root, and a delegate that is missing or not exported to the
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from msgspec.structs import replace as changed
@@ -37,20 +37,27 @@ _INHERITED = (
 """Fields of a rule that a delegate's rule takes from the root's when it does not set them."""
 
 
-def with_delegates(
-    items: Sequence[ConfigObject[VirtualService]], default_export_to: Sequence[str]
-) -> list[ConfigObject[VirtualService]]:
-    """Return the VirtualServices that have hosts, in the same order, with their delegates' rules merged in."""
-    delegates = {(item.key.namespace, item.key.name): item for item in items if not item.spec.hosts}
-    return [_expanded(item, delegates, default_export_to) for item in items if item.spec.hosts]
+Name = tuple[str, str]
+"""Namespace and name of a VirtualService."""
 
 
-def _expanded(
+def delegates_of(root: ConfigObject[VirtualService]) -> tuple[Name, ...]:
+    """Return the names of the VirtualServices that the rules of this one refer to."""
+    namespace = root.key.namespace
+    return tuple(
+        (route.delegate.namespace or namespace, route.delegate.name)
+        for route in root.spec.http
+        if route.delegate is not None
+    )
+
+
+def expanded(
     root: ConfigObject[VirtualService],
-    delegates: Mapping[tuple[str, str], ConfigObject[VirtualService]],
+    find: Callable[[Name], ConfigObject[VirtualService] | None],
     default_export_to: Sequence[str],
 ) -> ConfigObject[VirtualService]:
-    if not any(route.delegate for route in root.spec.http):
+    """Return the VirtualService with its delegates' rules merged in. `find` knows those without hosts."""
+    if not delegates_of(root):
         return root
     namespace = root.key.namespace
     routes: list[HTTPRoute] = []
@@ -59,7 +66,7 @@ def _expanded(
         if route.delegate is None:
             routes.append(route)
             continue
-        found = delegates.get((route.delegate.namespace or namespace, route.delegate.name))
+        found = find((route.delegate.namespace or namespace, route.delegate.name))
         if found is None:
             continue
         if not visible_to(tuple(found.spec.export_to or default_export_to), found.key.namespace, namespace):

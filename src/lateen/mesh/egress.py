@@ -5,13 +5,15 @@ Called by `mesh.queries`. Source: Istio's Sidecar reference, "IstioEgressListene
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from lateen.config.networking import Destination, IstioEgressListener, VirtualService
-from lateen.mesh.state import BoundVirtualService
+from lateen.mesh.bindings import BoundVirtualService
+from lateen.mesh.references import MESH_GATEWAY
+from lateen.mesh.state import MeshState
 from lateen.model.names import Hostname, host_matches, resolve_host
-from lateen.model.services import Service
+from lateen.model.services import Service, visible_to
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,39 +57,62 @@ def _covered(entries: tuple[tuple[str, str], ...], owner: str, host: str) -> boo
 
 
 def imported_services(
-    egress: Sequence[IstioEgressListener],
-    namespace: str,
-    visible: Sequence[Service],
-    rules: Sequence[BoundVirtualService],
-) -> tuple[Service, ...]:
-    """Return the services of `visible` that the listeners import, in the same order, with the ports they import."""
+    state: MeshState, egress: Sequence[IstioEgressListener], namespace: str
+) -> dict[Hostname, frozenset[int]]:
+    """Return the services that the listeners of a Sidecar in `namespace` import, with the ports they import.
+
+    Looks only at what the `hosts` can mean, so a Sidecar that names what it uses costs that much.
+    """
     ports: dict[Hostname, set[int]] = {}
-    by_host = {service.host: service for service in visible}
     for listener in egress:
         hosts = EgressHosts.parse(listener.hosts, namespace)
         wanted = listener.port.number if listener.port else 0
-        for service in visible:
+        for service in _services(state, hosts, namespace):
             if hosts.imports(service.namespace, service.host):
                 _add(ports, service, wanted)
-        for bound in rules:
+        for bound in _rules(state, hosts, namespace):
             if not hosts.imports_rule(bound):
                 continue
             for destination in destinations(bound.object.spec):
-                target = by_host.get(resolve_host(destination.host, bound.object.key.namespace))
-                if target is not None:
+                target = state.services.get(resolve_host(destination.host, bound.object.key.namespace))
+                if target is not None and visible_to(target.export_to, target.namespace, namespace):
                     _add(ports, target, destination.port.number if destination.port else wanted)
-    return tuple(_trimmed(service, ports[service.host]) for service in visible if ports.get(service.host))
+    return {host: frozenset(ports[host]) for host in sorted(ports) if ports[host]}
+
+
+def _services(state: MeshState, hosts: EgressHosts, namespace: str) -> Iterator[Service]:
+    """Yield every visible service that may be imported, and others."""
+    for owner, pattern in hosts.imported:
+        found: Sequence[Service] = ()
+        if not pattern.startswith("*"):
+            named = state.services.get(Hostname(pattern))
+            found = () if named is None else (named,)
+        elif owner == "*":
+            found = state.index.services.visible(namespace)
+        elif (owned := state.index.services.owned.get(owner)) is not None:
+            found = owned.values
+        yield from (one for one in found if visible_to(one.export_to, one.namespace, namespace))
+
+
+def _rules(state: MeshState, hosts: EgressHosts, namespace: str) -> Iterator[BoundVirtualService]:
+    """Yield every visible VirtualService that may be imported, and others; some more than once."""
+    table = state.index.virtual_services.get(MESH_GATEWAY)
+    if table is None:
+        return
+    for owner, pattern in hosts.imported:
+        found: Iterable[BoundVirtualService] = ()
+        if not pattern.startswith("*"):
+            found = (bound for _, bounds in table.hosts.candidates(Hostname(pattern)) for bound in bounds)
+        elif owner == "*":
+            found = table.visible(namespace)
+        elif (owned := table.owned.get(owner)) is not None:
+            found = owned.values
+        yield from (one for one in found if visible_to(one.export_to, one.object.key.namespace, namespace))
 
 
 def _add(ports: dict[Hostname, set[int]], service: Service, wanted: int) -> None:
     numbers = {port.number for port in service.ports}
     ports.setdefault(service.host, set()).update(numbers & {wanted} if wanted else numbers)
-
-
-def _trimmed(service: Service, numbers: set[int]) -> Service:
-    if len(numbers) == len(service.ports):
-        return service
-    return replace(service, ports=tuple(port for port in service.ports if port.number in numbers))
 
 
 def destinations(spec: VirtualService) -> Iterator[Destination]:

@@ -1,6 +1,6 @@
 """HostTable: look up what is bound to a host, the most specific pattern first.
 
-Built once per state by `mesh.state`, read by `mesh.queries`. Knows nothing of what it holds.
+Part of `mesh.index`, read by `mesh.queries`. Knows nothing of what it holds.
 
 A mesh asks "which VirtualService, which DestinationRule has this host?" once per service and proxy, so a lookup
 must not scan all patterns. Patterns are exact names, `*`, or `*.suffix`: walking the labels of the host from the
@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from lateen.mesh.sharing import patched
 from lateen.model.names import Hostname
 
 ValueT_co = TypeVar("ValueT_co", covariant=True)
@@ -34,6 +35,15 @@ class HostTable(Generic[ValueT_co]):
         if all(pattern == "*" or pattern.startswith("*.") for pattern in wildcards):
             return cls(patterns)
         return cls(patterns, tuple(sorted(wildcards, key=lambda pattern: (-len(pattern), pattern))))
+
+    def patched(self, changes: Mapping[Hostname, ValueT_co | None]) -> HostTable[ValueT_co]:
+        """Return this with some values replaced (None: removed)."""
+        patterns = patched(self.patterns, changes)
+        if patterns is self.patterns:
+            return self
+        if any(host.startswith("*") and (host in patterns) != (host in self.patterns) for host in changes):
+            return HostTable.of(patterns)
+        return HostTable(patterns, self.scanned)
 
     def candidates(self, host: Hostname) -> Iterator[tuple[Hostname, ValueT_co]]:
         """Yield (pattern, value) of each pattern that covers `host`: the exact one, then longest wildcard first.

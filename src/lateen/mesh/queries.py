@@ -6,7 +6,7 @@ Called by `generate`, `analysis` and `api`. Pure functions of a MeshState; every
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lateen.config.networking import DestinationRule, Gateway, Sidecar
 from lateen.config.objects import ConfigObject
@@ -29,9 +29,7 @@ class ServiceInstance:
 
 def visible_services(state: MeshState, namespace: str) -> tuple[Service, ...]:
     """Return the services exported to `namespace`, by host."""
-    return tuple(
-        service for service in state.services.values() if visible_to(service.export_to, service.namespace, namespace)
-    )
+    return state.index.services.visible(namespace)
 
 
 def sidecar_for(state: MeshState, proxy: Proxy) -> ConfigObject[Sidecar] | None:
@@ -41,8 +39,8 @@ def sidecar_for(state: MeshState, proxy: Proxy) -> ConfigObject[Sidecar] | None:
     """
     if proxy.type is ProxyType.GATEWAY:
         return None
-    own = [sidecar for sidecar in state.sidecars if sidecar.key.namespace == proxy.namespace]
-    root = [sidecar for sidecar in state.sidecars if sidecar.key.namespace == state.mesh_config.root_namespace]
+    own = state.index.sidecars.get(proxy.namespace, ())
+    root = state.index.sidecars.get(state.mesh_config.root_namespace, ())
     for sidecar in own:
         selector = sidecar.spec.workload_selector
         if selector is not None and labels_match(selector.labels, proxy.labels):
@@ -56,12 +54,22 @@ def services_for(state: MeshState, proxy: Proxy) -> tuple[Service, ...]:
     A Sidecar listener with a port imports only that port of its services, and the destinations of an imported
     VirtualService are imported with it, as in Istio; such a Service has fewer ports than in the state.
     """
-    visible = visible_services(state, proxy.namespace)
     sidecar = sidecar_for(state, proxy)
     if sidecar is None or not sidecar.spec.egress:
-        return visible
-    rules = virtual_services_for(state, proxy.namespace, MESH_GATEWAY)
-    return imported_services(sidecar.spec.egress, proxy.namespace, visible, rules)
+        return visible_services(state, proxy.namespace)
+    imported = imported_services(state, sidecar.spec.egress, proxy.namespace)
+    return tuple(_with_ports(state, host, numbers) for host, numbers in imported.items())
+
+
+def _with_ports(state: MeshState, host: Hostname, numbers: frozenset[int]) -> Service:
+    """Return a service with these of its ports: of one state, and of all that share the service, the same object."""
+    service = state.services[host]
+    if len(numbers) == len(service.ports):
+        return service
+    known = state.index.trimmed.setdefault(host, {})
+    if numbers not in known:
+        known[numbers] = replace(service, ports=tuple(port for port in service.ports if port.number in numbers))
+    return known[numbers]
 
 
 def virtual_services_for(state: MeshState, proxy_namespace: str, gateway: str) -> tuple[BoundVirtualService, ...]:
@@ -69,8 +77,8 @@ def virtual_services_for(state: MeshState, proxy_namespace: str, gateway: str) -
 
     Istio's precedence: private to the namespace, then exported to it by name, then public; oldest first in each.
     """
-    found = state.index.virtual_services.get(gateway, ())
-    return tuple(sorted(_visible(found, proxy_namespace), key=lambda bound: _precedence(bound, proxy_namespace)))
+    table = state.index.virtual_services.get(gateway)
+    return () if table is None else table.visible(proxy_namespace)
 
 
 def virtual_service_for_host(
@@ -80,10 +88,10 @@ def virtual_service_for_host(
 
     Several for one host are ordered as in `virtual_services_for`; sidecars use the first.
     """
-    table = state.index.virtual_service_hosts.get(gateway)
+    table = state.index.virtual_services.get(gateway)
     if table is None:
         return None
-    for _, bounds in table.candidates(host):
+    for _, bounds in table.hosts.candidates(host):
         if visible := _visible(bounds, proxy_namespace):
             return min(visible, key=lambda bound: _precedence(bound, proxy_namespace))
     return None
@@ -113,15 +121,26 @@ def destination_rule_for(state: MeshState, proxy: Proxy, host: Hostname) -> Conf
     if proxy.namespace == root:
         private = _rules(state, root, root, host, private=True)
         if private and (chosen := select_for(private, proxy)):
-            return merged(chosen)
+            return _merged(state, chosen)
         owners = dict.fromkeys([service.namespace if service else root, root])
     for owner in owners:
         found = _rules(state, owner, proxy.namespace, host)
         if found:
             # Rules of this namespace for other workloads only: they still end the search, as in Istio.
             chosen = select_for(found, proxy)
-            return merged(chosen) if chosen else None
+            return _merged(state, chosen) if chosen else None
     return None
+
+
+def _merged(state: MeshState, chosen: list[BoundDestinationRule]) -> ConfigObject[DestinationRule]:
+    """Return one rule for several of a host: of one state, and of all that share the rules, the same object."""
+    if len(chosen) == 1:
+        return chosen[0].object
+    known = state.index.merged.setdefault(chosen[0].host, {})
+    keys = tuple(rule.object.key for rule in chosen)
+    if keys not in known:
+        known[keys] = merged(chosen)
+    return known[keys]
 
 
 def _rules(
@@ -158,11 +177,11 @@ def instances_of(state: MeshState, proxy: Proxy) -> tuple[ServiceInstance, ...]:
     found = [
         ServiceInstance(service=service, port=port, endpoint=endpoint)
         for address in dict.fromkeys(proxy.addresses)
-        for hosts, endpoint in state.index.addresses.get(address, ())
-        for service in (state.services[host] for host in hosts)
+        for host, endpoint in state.index.endpoints.at(address)
+        for service in (state.services[host],)
         if not service.external and (port := service.port(endpoint.service_port)) is not None
     ]
-    if proxy.addresses and not any(item.address in proxy.addresses for item in state.workloads):
+    if proxy.addresses and not any(address in state.index.registered for address in proxy.addresses):
         known = {item.service.host for item in found}
         found += [item for item in _selected_instances(state, proxy) if item.service.host not in known]
     return tuple(

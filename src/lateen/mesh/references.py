@@ -1,8 +1,9 @@
-"""Resolve the names that objects use for each other. Called by `mesh.build`, `generate` and `analysis`."""
+"""Resolve the names that objects use for each other. Called by `mesh`, `generate` and `analysis`."""
 
 from __future__ import annotations
 
-from lateen.mesh.state import MESH_GATEWAY
+MESH_GATEWAY = "mesh"
+"""The reserved gateway name that means every sidecar (VirtualService reference, "gateways")."""
 
 
 def resolve_gateway(name: str, namespace: str) -> str:

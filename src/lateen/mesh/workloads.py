@@ -1,17 +1,15 @@
 """Workloads: what a WorkloadEntry, an inline endpoint or a registered agent has in common, and their endpoints.
 
-Called by `mesh.build` only. Knows nothing of who selects them.
+Called by `mesh.claims` and `mesh.memberships`. Knows nothing of who selects them.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from lateen.config.networking import WorkloadEntry
-from lateen.model.proxies import labels_match
 from lateen.model.services import Endpoint, Locality, ServicePort
 from lateen.model.workloads import WorkloadPort, WorkloadRegistration
 
@@ -28,6 +26,8 @@ class Workload:
     name: str
     address: str
     labels: Mapping[str, str]
+    service: str = ""
+    """Short name of the service that it says to be of."""
     ports: Mapping[str, int] = field(default_factory=dict)
     """WorkloadEntry.ports: by name of the service's port."""
     served: tuple[WorkloadPort, ...] | None = None
@@ -111,7 +111,7 @@ def from_entry(entry: WorkloadEntry, namespace: str, name: str, metadata_labels:
         address=entry.address,
         labels=labels,
         ports=entry.ports,
-        locality=Locality.parse(locality),
+        locality=Locality.parse(locality) if locality else Locality(),
         network=entry.network,
         weight=entry.weight,
         service_account=entry.service_account,
@@ -131,6 +131,7 @@ def from_registration(registration: WorkloadRegistration) -> Workload:
         name=registration.name,
         address=registration.address,
         labels=labels,
+        service=registration.service,
         served=registration.ports,
         locality=Locality.parse(registration.locality),
         network=registration.network,
@@ -138,46 +139,6 @@ def from_registration(registration: WorkloadRegistration) -> Workload:
         healthy=registration.ready,
         tls_mode=labels.get(TLS_MODE_LABEL, ""),
     )
-
-
-class WorkloadIndex:
-    """Finds the workloads of a selector, and their endpoints, without scanning all of them for each service.
-
-    Answers are memoised and shared: services with one selector and the same ports get the *same* tuple, which
-    is what keeps a mesh of many services over the same workloads small.
-    """
-
-    def __init__(self, workloads: Iterable[Workload]) -> None:
-        self._all: defaultdict[str, list[Workload]] = defaultdict(list)
-        self._by_label: defaultdict[tuple[str, str, str], list[Workload]] = defaultdict(list)
-        self._selected: dict[object, tuple[Workload, ...]] = {}
-        self._endpoints: dict[object, tuple[Endpoint, ...]] = {}
-        for workload in workloads:
-            self._all[workload.namespace].append(workload)
-            for key, value in workload.labels.items():
-                self._by_label[workload.namespace, key, value].append(workload)
-
-    def select(self, namespace: str, selector: Mapping[str, str]) -> tuple[Workload, ...]:
-        """Return the workloads of a namespace that match, in their given order; an empty selector takes all."""
-        key = (namespace, tuple(sorted(selector.items())))
-        if key not in self._selected:
-            lists = [self._by_label.get((namespace, *pair), []) for pair in selector.items()]
-            smallest = min(lists, key=len, default=self._all.get(namespace, []))
-            self._selected[key] = tuple(found for found in smallest if labels_match(selector, found.labels))
-        return self._selected[key]
-
-    def endpoints(
-        self, namespace: str, selector: Mapping[str, str], ports: tuple[ServicePort, ...], *, only_ips: bool
-    ) -> tuple[Endpoint, ...]:
-        """Return the endpoints of the selected workloads behind these ports, workload by workload."""
-        numbers = tuple((port.number, port.name, port.target_port) for port in ports)
-        key = (namespace, tuple(sorted(selector.items())), numbers, only_ips)
-        if key not in self._endpoints:
-            chosen = self.select(namespace, selector)
-            self._endpoints[key] = endpoints_behind(
-                [found for found in chosen if found.has_ip] if only_ips else chosen, ports
-            )
-        return self._endpoints[key]
 
 
 def endpoints_behind(workloads: Iterable[Workload], ports: tuple[ServicePort, ...]) -> tuple[Endpoint, ...]:

@@ -24,7 +24,7 @@ from lateen.config.objects import ConfigObject
 from lateen.config.parsing import parse
 from lateen.model.findings import Finding, has_errors
 from lateen.model.names import ObjectKey
-from lateen.stores.protocol import StoreContent, content
+from lateen.stores.protocol import StoreContent, content, unchanged
 
 SUFFIXES = (".yaml", ".yml", ".json")
 MAX_FILE_BYTES = 8 * 1024 * 1024
@@ -155,10 +155,11 @@ def _version(path: str, entry: os.DirEntry[str], last: FileVersion | None) -> Fi
         limit = LIMIT.finding(f"the file is larger than {MAX_FILE_BYTES >> 20} MiB: split it", file=path)
         return FileVersion(signature=signature, objects=last.objects if last else (), findings=(limit,))
     parsed = parse(data, path)
-    objects = parsed.objects
-    if last is not None and has_errors(parsed.findings):
+    before = {item.key: item for item in last.objects} if last else {}
+    objects = tuple(unchanged(before.get(item.key), item) for item in parsed.objects)
+    if has_errors(parsed.findings):
         described = {item.key for item in objects}
-        objects += tuple(item for item in last.objects if item.key not in described)
+        objects += tuple(item for item in before.values() if item.key not in described)
     return FileVersion(signature=signature, objects=objects, findings=parsed.findings)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from lateen.config.objects import ConfigObject
 from lateen.model.names import ObjectKey
-from lateen.stores.protocol import StoreContent, content
+from lateen.stores.protocol import StoreContent, content, unchanged
 
 
 def _now() -> str:
@@ -63,7 +63,8 @@ class MemoryStore:
         for item in objects:
             current = self._objects.get(item.key)
             created = item.created or (current.created if current else self._clock())
-            self._objects[item.key] = replace(item, created=created)
+            taken = item if item.created == created else replace(item, created=created)
+            self._objects[item.key] = unchanged(current, taken)
         self._publish()
         return self._content.revision
 

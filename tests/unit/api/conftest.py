@@ -15,6 +15,9 @@ from lateen.api.control_plane import ProxyStatus, ReadOnlyObjectError
 from lateen.config.mesh_config import MeshConfig
 from lateen.config.objects import ConfigObject
 from lateen.config.positions import Positions
+from lateen.discovery.figures import Figures, Histogram
+from lateen.discovery.scopes import ScopeStatus
+from lateen.discovery.sharing import Bodies, MemoryPart
 from lateen.envoy.resources import LISTENER, Resource, Snapshot
 from lateen.mesh.build import build_state
 from lateen.mesh.state import MeshState
@@ -54,6 +57,10 @@ class FakeControlPlane:
         self.statuses: list[FakeProxyStatus] = []
         self.snapshots: dict[str, tuple[Proxy, Snapshot]] = {}
         self.waited: list[float] = []
+        self.figures = Figures()
+        self.sharing = {"responses": Bodies()}
+        self.build_times = Histogram()
+        self.rebuilt = 7
 
     @property
     def state(self) -> MeshState | None:
@@ -97,6 +104,12 @@ class FakeControlPlane:
 
     def is_synced(self, version: str) -> bool:
         return all(kind.state != "stale" for status in self.statuses for kind in status.types.values())
+
+    def scopes(self) -> tuple[ScopeStatus, ...]:
+        return (ScopeStatus(key="all", proxies=2, version="v", resources={LISTENER: 3}, bytes=400),)
+
+    def memory(self) -> dict[str, MemoryPart]:
+        return {"streams": MemoryPart(2, 0)}
 
     def connect(self, name: str, **types: FakeTypeStatus) -> None:
         proxy = Proxy(type=ProxyType.SIDECAR, name=name, namespace="default", addresses=("127.0.0.9",))

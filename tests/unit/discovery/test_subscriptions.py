@@ -4,8 +4,8 @@ import pytest
 
 from lateen.discovery import subscriptions
 from lateen.discovery.protocol import MAX_KEPT, MAX_KINDS, Delta
-from lateen.discovery.scopes import Comparisons
-from lateen.discovery.subscriptions import Resources, Subscription, compare
+from lateen.discovery.sharing import Memo, Resources, Sharing, compare
+from lateen.discovery.subscriptions import Subscription
 from lateen.discovery.values import DeltaRequest, PeerError
 from lateen.envoy.resources import CLUSTER, KINDS, ROUTE
 from unit.discovery.transcripts import fake_resource, fake_snapshot
@@ -20,13 +20,18 @@ def test_compare_names_what_differs() -> None:
     assert compare({}, {}) == frozenset()
 
 
-def test_memo_compares_a_pair_once_and_does_not_mix_pairs_up() -> None:
-    memo, base, target = Comparisons(), clusters(a="1"), clusters(a="2")
-    assert memo(base, target) is memo(base, target)
-    assert memo(target, target) == frozenset()
+def test_pair_is_compared_once_and_not_mixed_up_with_others() -> None:
+    sharing, base, target = Sharing(), clusters(a="1"), clusters(a="2")
+    assert sharing.compare(base, target) is sharing.compare(base, target)
+    assert sharing.compare(target, target) == frozenset()
     for number in range(1000):
-        assert memo(base, clusters(b=str(number))) == {"a", "b"}
-    assert len(memo._known) < 100
+        assert sharing.compare(base, clusters(b=str(number))) == {"a", "b"}
+
+
+def test_memo_is_bounded() -> None:
+    memo = Memo[int](limit=3)
+    assert [memo.get(number, None, lambda n=number: n) for number in range(9)] == list(range(9))  # type: ignore[misc]
+    assert len(memo) == 3
 
 
 def test_clients_share_the_map_they_hold() -> None:

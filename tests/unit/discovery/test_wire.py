@@ -70,8 +70,8 @@ def test_rejection_without_a_message_is_still_one() -> None:
 def test_responses_carry_resources_and_nonce() -> None:
     resource = make_resource(CLUSTER, "a", {"name": "a"})
     response = Response(kind=CLUSTER, nonce="9", version="s1", resources=(resource,), removed=("b",))
-    body = packed(CLUSTER, {"name": "a"})
-    delta = message_class(API + "DeltaDiscoveryResponse").FromString(wire.encode_delta(response))
+    body, nonce = packed(CLUSTER, {"name": "a"}), wire.encode_nonce("9")
+    delta = message_class(API + "DeltaDiscoveryResponse").FromString(wire.encode_delta(response) + nonce)
     assert delta == message_class(API + "DeltaDiscoveryResponse")(
         type_url=URL,
         nonce="9",
@@ -79,7 +79,7 @@ def test_responses_carry_resources_and_nonce() -> None:
         resources=[{"name": "a", "version": resource.version, "resource": body}],
         removed_resources=["b"],
     )
-    world = message_class(API + "DiscoveryResponse").FromString(wire.encode_state_of_the_world(response))
+    world = message_class(API + "DiscoveryResponse").FromString(wire.encode_state_of_the_world(response) + nonce)
     assert world == message_class(API + "DiscoveryResponse")(
         type_url=URL, nonce="9", version_info="s1", resources=[body]
     )

@@ -203,3 +203,17 @@ def test_a_mounted_config_map_is_read_once(tmp_path: Path, rule: Rule) -> None:
     (tmp_path / "..next").symlink_to("..2")
     (tmp_path / "..next").rename(tmp_path / "..data")
     assert seen(folder.read()) == {"a": "v2"}
+
+
+def test_an_object_that_is_read_again_unchanged_is_the_same_object(tmp_path: Path, rule: Rule) -> None:
+    """Moved to another line it is a new one: its place is part of it."""
+    file = tmp_path / "a.yaml"
+    file.write_text(rule("a") + rule("b", "one") + rule("c"))
+    folder = Folder(tmp_path)
+    before = folder.read().objects
+    file.write_text(rule("a") + rule("b", "another") + rule("c"))
+    after = folder.read().objects
+    assert [one is other for one, other in zip(before, after, strict=True)] == [True, False, True]
+    file.write_text(rule("a") + "\n" + rule("b", "another") + rule("c"))
+    moved = folder.read().objects
+    assert [one is other for one, other in zip(after, moved, strict=True)] == [True, False, False]

@@ -62,3 +62,12 @@ async def test_objects_get_the_time_of_their_first_put() -> None:
     await store.put([rule("a", "y"), rule("b"), rule("c", created="t0")])
     content = await anext(store.watch())
     assert [item.created for item in content.objects] == ["t1", "t2", "t0"]
+
+
+async def test_an_object_that_is_put_again_unchanged_stays_the_same_object() -> None:
+    store = MemoryStore()
+    await store.put([rule("a"), rule("b")])
+    before = (await anext(store.watch())).objects
+    await store.put([rule("a"), rule("b", "y")])
+    after = (await anext(store.watch())).objects
+    assert [one is other for one, other in zip(before, after, strict=True)] == [True, False]

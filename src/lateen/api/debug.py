@@ -1,0 +1,115 @@
+"""The debug pages of the monitoring port, as JSON: what the control plane holds and where everybody stands.
+
+Mounted by `api/application.py`. Everything here only reads; contents of secrets are never shown.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, cast
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from lateen.api.answers import TYPES, error_response, json_response, proxy_views, resource_view
+from lateen.api.configuration import control_plane
+from lateen.api.figures import MemoryPart, Monitored
+from lateen.api.schemas import ProxyList
+
+PAGES = {
+    "/debug/state": "Summary of the state in force.",
+    "/debug/scopes": "Scopes: proxies that are served the same, and how much.",
+    "/debug/proxies": "Connected proxies: per type what was sent and acknowledged. Also at /debug/syncz.",
+    "/debug/proxies/{id}/resources": "Names, versions and sizes of what a proxy is served; contents of one `?type=`.",
+    "/debug/memory": "What is kept in memory, by part.",
+}
+_WORDS = {kind: word for word, kind in TYPES.items()}
+
+
+def monitored(request: Request) -> Monitored:
+    """Return the control plane as the monitoring port sees it."""
+    return cast("Monitored", control_plane(request))
+
+
+async def index(_request: Request) -> Response:
+    """List the pages."""
+    return json_response({"pages": PAGES})
+
+
+async def show_state(request: Request) -> Response:
+    """Sum up the state in force."""
+    plane = monitored(request)
+    state = plane.state
+    if state is None:
+        return json_response({"version": ""})
+    kinds = Counter(key.kind for key in plane.objects())
+    return json_response(
+        {
+            "version": state.version,
+            "services": len(state.services),
+            "endpoints": sum(len(found) for found in state.endpoints.values()),
+            "workloads": len(state.workloads),
+            "virtual_services": len(state.virtual_services),
+            "destination_rules": sum(len(found) for found in state.destination_rules.values()),
+            "gateways": len(state.gateways),
+            "sidecars": len(state.sidecars),
+            "objects": dict(sorted(kinds.items())),
+        }
+    )
+
+
+async def show_scopes(request: Request) -> Response:
+    """List the scopes, those with most proxies first."""
+    items = [
+        {
+            "scope": scope.key,
+            "proxies": scope.proxies,
+            "version": scope.version,
+            "resources": {_WORDS.get(kind, kind): count for kind, count in scope.resources.items()},
+            "bytes": scope.bytes,
+        }
+        for scope in monitored(request).scopes()
+    ]
+    return json_response({"items": items})
+
+
+async def show_proxies(request: Request) -> Response:
+    """Answer the ledger: per proxy and type, what was sent and acknowledged."""
+    return json_response(ProxyList(items=proxy_views(control_plane(request).proxies())))
+
+
+async def show_resources(request: Request) -> Response:
+    """Show what a proxy is served."""
+    proxy_id, word = request.path_params["id"], request.query_params.get("type")
+    if word is not None and word not in TYPES:
+        return error_response(
+            404, "not_found", f"there is no resource type {word[:50]!r}", f"one of {', '.join(TYPES)}"
+        )
+    found = control_plane(request).snapshot_for(proxy_id)
+    if found is None:
+        return error_response(
+            404, "not_found", f"no proxy {proxy_id[:200]!r} is connected", "/debug/proxies lists them"
+        )
+    _, snapshot = found
+    if word is not None:
+        resources = snapshot.resources.get(TYPES[word], {})
+        return json_response(
+            {"proxy": proxy_id, "items": [resource_view(resources[name]) for name in sorted(resources)]}
+        )
+    types = {
+        _WORDS.get(kind, kind): [
+            {"name": name, "version": resources[name].version, "bytes": len(resources[name].body)}
+            for name in sorted(resources)
+        ]
+        for kind, resources in snapshot.resources.items()
+    }
+    return json_response({"proxy": proxy_id, "version": snapshot.version, "types": types})
+
+
+async def show_memory(request: Request) -> Response:
+    """Show what is kept, by part; bytes are those of serialised content, so Python's own come on top."""
+    return json_response({"parts": {name: _part(part) for name, part in monitored(request).memory().items()}})
+
+
+def _part(part: MemoryPart) -> dict[str, Any]:
+    return {"count": part.count, "bytes": part.bytes}

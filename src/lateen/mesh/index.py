@@ -1,0 +1,337 @@
+"""MeshIndex: lookups derived from a state, so that a question costs what its answer costs.
+
+Made by `mesh.state` and `mesh.build`, read by `mesh.queries` only. A state's index is the previous state's with the
+same changes; what did not change is shared.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import TypeVar
+
+from lateen.config.networking import DestinationRule, Sidecar
+from lateen.config.objects import ConfigObject
+from lateen.mesh.bindings import BoundDestinationRule, BoundVirtualService
+from lateen.mesh.hosts import HostTable
+from lateen.mesh.sharing import Order, Ordered, patched
+from lateen.model.names import Hostname, ObjectKey
+from lateen.model.services import Endpoint, Service
+from lateen.model.workloads import WorkloadRegistration
+
+AnswerT = TypeVar("AnswerT")
+ValueT = TypeVar("ValueT")
+Selecting = tuple[str, Mapping[str, str]]
+"""Namespace and selector of a service."""
+
+
+def readers(export_to: tuple[str, ...], owner: str) -> frozenset[str] | None:
+    """Return the namespaces that see something exported so; None when all do (see model.services.visible_to)."""
+    if not export_to or "*" in export_to:
+        return None
+    return frozenset(owner if name == "." else name for name in export_to)
+
+
+# --- services ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceTable:
+    """Services by who sees them and by who owns them, each by host."""
+
+    public: Ordered[Service] = field(default_factory=Ordered)
+    limited: Mapping[str, Ordered[Service]] = field(default_factory=dict)
+    """By namespace: services that are exported to it, but not to all."""
+    owned: Mapping[str, Ordered[Service]] = field(default_factory=dict)
+    """By their own namespace."""
+    _visible: dict[str, tuple[Service, ...]] = field(default_factory=dict, compare=False)
+    """Answers of `visible` for namespaces that see more than what is public, once they were asked for."""
+
+    def visible(self, namespace: str) -> tuple[Service, ...]:
+        """Return the services that a namespace sees, by host; equal answers of one table are one tuple."""
+        limited = self.limited.get(namespace)
+        if limited is None:
+            return self.public.values
+        if namespace not in self._visible:
+            both = [*self.public.values, *limited.values]
+            self._visible[namespace] = tuple(sorted(both, key=lambda service: service.host))
+        return self._visible[namespace]
+
+    def patched(self, turns: Mapping[Hostname, tuple[Service | None, Service | None]]) -> ServiceTable:
+        """Return this after services came, went or changed."""
+        if not turns:
+            return self
+        public: dict[Order, Service | None] = {}
+        limited: defaultdict[str, dict[Order, Service | None]] = defaultdict(dict)
+        owned: defaultdict[str, dict[Order, Service | None]] = defaultdict(dict)
+        for host, turn in turns.items():
+            for service, value in ((turn[0], None), (turn[1], turn[1])):
+                if service is None:
+                    continue
+                owned[service.namespace][(host,)] = value
+                namespaces = readers(service.export_to, service.namespace)
+                if namespaces is None:
+                    public[(host,)] = value
+                for namespace in namespaces or ():
+                    limited[namespace][(host,)] = value
+        return ServiceTable(
+            public=self.public.patched(public),
+            limited=_patched_lists(self.limited, limited),
+            owned=_patched_lists(self.owned, owned),
+            _visible={} if public else {ns: found for ns, found in self._visible.items() if ns not in limited},
+        )
+
+
+def _patched_lists(
+    old: Mapping[str, Ordered[ValueT]], changes: Mapping[str, Mapping[Order, ValueT | None]]
+) -> Mapping[str, Ordered[ValueT]]:
+    new = {key: old.get(key, Ordered()).patched(found) for key, found in changes.items()}
+    return patched(old, {key: found if found.keys else None for key, found in new.items()})
+
+
+# --- virtual services ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleTable:
+    """The VirtualServices of one gateway."""
+
+    public: Ordered[BoundVirtualService] = field(default_factory=Ordered)
+    """Those that every namespace sees, oldest first."""
+    limited: Mapping[str, Ordered[BoundVirtualService]] = field(default_factory=dict)
+    """By namespace: those exported to it by name; its own before those of others, then oldest first."""
+    owned: Mapping[str, Ordered[BoundVirtualService]] = field(default_factory=dict)
+    """By their own namespace."""
+    hosts: HostTable[tuple[BoundVirtualService, ...]] = field(default_factory=lambda: HostTable({}))
+    """By host, oldest first."""
+
+    def visible(self, namespace: str) -> tuple[BoundVirtualService, ...]:
+        """Return those that a namespace sees, in Istio's precedence."""
+        limited = self.limited.get(namespace)
+        return self.public.values if limited is None else (*limited.values, *self.public.values)
+
+    def patched(
+        self, turns: Mapping[Order, tuple[BoundVirtualService | None, BoundVirtualService | None]]
+    ) -> RuleTable:
+        """Return this after VirtualServices came, went or changed."""
+        public: dict[Order, BoundVirtualService | None] = {}
+        limited: defaultdict[str, dict[Order, BoundVirtualService | None]] = defaultdict(dict)
+        owned: defaultdict[str, dict[Order, BoundVirtualService | None]] = defaultdict(dict)
+        hosts: defaultdict[Hostname, dict[Order, BoundVirtualService | None]] = defaultdict(dict)
+        for order, turn in turns.items():
+            for bound, value in ((turn[0], None), (turn[1], turn[1])):
+                if bound is None:
+                    continue
+                owner = bound.object.key.namespace
+                owned[owner][order] = value
+                namespaces = readers(bound.export_to, owner)
+                if namespaces is None:
+                    public[order] = value
+                for namespace in namespaces or ():
+                    limited[namespace][(namespace != owner, *order)] = value
+                for host in bound.hosts:
+                    hosts[host][order] = value
+        return RuleTable(
+            public=self.public.patched(public),
+            limited=_patched_lists(self.limited, limited),
+            owned=_patched_lists(self.owned, owned),
+            hosts=self.hosts.patched({host: self._of_host(host, found) or None for host, found in hosts.items()}),
+        )
+
+    def _of_host(
+        self, host: Hostname, changes: Mapping[Order, BoundVirtualService | None]
+    ) -> tuple[BoundVirtualService, ...]:
+        known = {rule_age(bound): bound for bound in self.hosts.patterns.get(host, ())}
+        if not known and len(changes) == 1:
+            return tuple(bound for bound in changes.values() if bound is not None)
+        return tuple(bound for _, bound in sorted({**known, **changes}.items()) if bound is not None)
+
+
+def rule_age(bound: BoundVirtualService) -> Order:
+    """Return the merge order of VirtualServices: oldest first, then by name, then by namespace."""
+    key = bound.object.key
+    return bound.object.created, key.name, key.namespace, key.kind
+
+
+# --- endpoints -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointTable:
+    """Endpoints by address. Hosts that share one tuple of endpoints are one entry here."""
+
+    groups: Mapping[int, tuple[tuple[Endpoint, ...], frozenset[Hostname]]] = field(default_factory=dict)
+    """By identity of the tuple, which is held here, so that no other object can get that identity."""
+    addresses: Mapping[str, tuple[tuple[int, Endpoint], ...]] = field(default_factory=dict)
+
+    def at(self, address: str) -> Iterator[tuple[Hostname, Endpoint]]:
+        """Yield what stands at an address, with the host that it serves, in no particular order of hosts."""
+        for group, endpoint in self.addresses.get(address, ()):
+            for host in self.groups[group][1]:
+                yield host, endpoint
+
+    def patched(
+        self, turns: Mapping[Hostname, tuple[tuple[Endpoint, ...] | None, tuple[Endpoint, ...] | None]]
+    ) -> EndpointTable:
+        """Return this after the endpoints of hosts changed."""
+        leaving: defaultdict[int, set[Hostname]] = defaultdict(set)
+        joining: defaultdict[int, set[Hostname]] = defaultdict(set)
+        tuples: dict[int, tuple[Endpoint, ...]] = {}
+        for host, (before, after) in turns.items():
+            if before is not None:
+                leaving[id(before)].add(host)
+            if after is not None:
+                joining[id(after)].add(host)
+                tuples[id(after)] = after
+        groups: dict[int, tuple[tuple[Endpoint, ...], frozenset[Hostname]] | None] = {}
+        gone: dict[int, tuple[Endpoint, ...]] = {}
+        come: dict[int, tuple[Endpoint, ...]] = {}
+        for number in leaving.keys() | joining.keys():
+            known = self.groups.get(number)
+            hosts = ((known[1] if known else frozenset()) - leaving[number]) | joining[number]
+            found = known[0] if known else tuples[number]
+            groups[number] = (found, hosts) if hosts else None
+            if known is None:
+                come[number] = found
+            elif not hosts:
+                gone[number] = found
+        return EndpointTable(groups=patched(self.groups, groups), addresses=self._moved(gone, come))
+
+    def _moved(
+        self, gone: Mapping[int, tuple[Endpoint, ...]], come: Mapping[int, tuple[Endpoint, ...]]
+    ) -> Mapping[str, tuple[tuple[int, Endpoint], ...]]:
+        arriving: defaultdict[str, list[tuple[int, Endpoint]]] = defaultdict(list)
+        for number, found in come.items():
+            for endpoint in found:
+                arriving[endpoint.address].append((number, endpoint))
+        for endpoint in chain.from_iterable(gone.values()):
+            arriving.setdefault(endpoint.address, [])
+        addresses: dict[str, tuple[tuple[int, Endpoint], ...] | None] = {}
+        for address, new in arriving.items():
+            stay = [entry for entry in self.addresses.get(address, ()) if entry[0] not in gone]
+            addresses[address] = (*stay, *new) or None
+        return patched(self.addresses, addresses)
+
+
+# --- all -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeshIndex:
+    """Lookups derived from a state."""
+
+    services: ServiceTable = field(default_factory=ServiceTable)
+    virtual_services: Mapping[str, RuleTable] = field(default_factory=dict)
+    """By gateway."""
+    destination_rules: HostTable[tuple[BoundDestinationRule, ...]] = field(default_factory=lambda: HostTable({}))
+    endpoints: EndpointTable = field(default_factory=EndpointTable)
+    selected: Mapping[tuple[str, str, str], frozenset[Hostname]] = field(default_factory=dict)
+    """By namespace and one pair of their selector: services that a workload with that label may belong to. Those
+    with an empty selector are under two empty strings."""
+    sidecars: Mapping[str, tuple[ConfigObject[Sidecar], ...]] = field(default_factory=dict)
+    """By namespace, oldest first."""
+    registered: Mapping[str, int] = field(default_factory=dict)
+    """How many registered workloads are at an address."""
+    merged: dict[Hostname, dict[tuple[ObjectKey, ...], ConfigObject[DestinationRule]]] = field(default_factory=dict)
+    """Several DestinationRules of a host as one, once they were asked for: an equal question gets the same object."""
+    trimmed: dict[Hostname, dict[frozenset[int], Service]] = field(default_factory=dict)
+    """Services with some of their ports only, once they were asked for."""
+
+
+def patched_rules(
+    old: Mapping[str, RuleTable],
+    turns: Mapping[Order, tuple[BoundVirtualService | None, BoundVirtualService | None]],
+) -> Mapping[str, RuleTable]:
+    """Return the tables by gateway after VirtualServices came, went or changed."""
+    by_gateway: defaultdict[str, dict[Order, tuple[BoundVirtualService | None, BoundVirtualService | None]]] = (
+        defaultdict(dict)
+    )
+    for order, (before, after) in turns.items():
+        old_gateways = before.gateways if before is not None else frozenset()
+        new_gateways = after.gateways if after is not None else frozenset()
+        for gateway in old_gateways | new_gateways:
+            by_gateway[gateway][order] = (
+                before if gateway in old_gateways else None,
+                after if gateway in new_gateways else None,
+            )
+    new = {gateway: old.get(gateway, RuleTable()).patched(found) for gateway, found in by_gateway.items()}
+    return patched(old, {gateway: table if table.hosts.patterns else None for gateway, table in new.items()})
+
+
+def patched_selected(
+    old: Mapping[tuple[str, str, str], frozenset[Hostname]],
+    turns: Mapping[Hostname, tuple[Selecting | None, Selecting | None]],
+) -> Mapping[tuple[str, str, str], frozenset[Hostname]]:
+    """Return the services by selector after some changed theirs."""
+    hosts: dict[tuple[str, str, str], set[Hostname]] = {}
+    for host, turn in turns.items():
+        for selecting, comes in zip(turn, (False, True), strict=True):
+            if selecting is not None:
+                key = (selecting[0], *min(selecting[1].items(), default=("", "")))
+                found = hosts.setdefault(key, set(old.get(key, ())))
+                found.add(host) if comes else found.discard(host)
+    return patched(old, {key: frozenset(found) or None for key, found in hosts.items()})
+
+
+def patched_registered(
+    old: Mapping[str, int],
+    turns: Iterable[tuple[WorkloadRegistration | None, WorkloadRegistration | None]],
+) -> Mapping[str, int]:
+    """Return the addresses of registered workloads after some came, went or changed."""
+    difference: Counter[str] = Counter()
+    for before, after in turns:
+        if before is not None:
+            difference[before.address] -= 1
+        if after is not None:
+            difference[after.address] += 1
+    return patched(
+        old,
+        {address: old.get(address, 0) + number or None for address, number in difference.items() if number},
+    )
+
+
+def by_namespace(sidecars: Iterable[ConfigObject[Sidecar]]) -> Mapping[str, tuple[ConfigObject[Sidecar], ...]]:
+    """Return Sidecars by their namespace, in their order."""
+    found: defaultdict[str, list[ConfigObject[Sidecar]]] = defaultdict(list)
+    for sidecar in sidecars:
+        found[sidecar.key.namespace].append(sidecar)
+    return {namespace: tuple(items) for namespace, items in found.items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateTurns:
+    """What an index is updated with: of each key what it was and what it is, None for nothing."""
+
+    services: Mapping[Hostname, tuple[Service | None, Service | None]]
+    endpoints: Mapping[Hostname, tuple[tuple[Endpoint, ...] | None, tuple[Endpoint, ...] | None]]
+    selectors: Mapping[Hostname, tuple[Selecting | None, Selecting | None]]
+    virtual_services: Mapping[Order, tuple[BoundVirtualService | None, BoundVirtualService | None]]
+    destination_rules: Mapping[Hostname, tuple[BoundDestinationRule, ...] | None]
+    """By host, the new ones only."""
+    sidecars: tuple[ConfigObject[Sidecar], ...] | None
+    """All; None when they are as before."""
+    registrations: Iterable[tuple[WorkloadRegistration | None, WorkloadRegistration | None]]
+
+
+def updated_index(old: MeshIndex, turns: StateTurns) -> MeshIndex:
+    """Return the index of a state after these changes."""
+    return MeshIndex(
+        services=old.services.patched(turns.services),
+        virtual_services=patched_rules(old.virtual_services, turns.virtual_services),
+        destination_rules=old.destination_rules.patched(turns.destination_rules),
+        endpoints=old.endpoints.patched(turns.endpoints) if turns.endpoints else old.endpoints,
+        selected=patched_selected(old.selected, turns.selectors),
+        sidecars=old.sidecars if turns.sidecars is None else by_namespace(turns.sidecars),
+        registered=patched_registered(old.registered, turns.registrations),
+        merged=_without(old.merged, turns.destination_rules),
+        trimmed=_without(old.trimmed, turns.services),
+    )
+
+
+def _without(old: dict[Hostname, AnswerT], hosts: Collection[Hostname]) -> dict[Hostname, AnswerT]:
+    """Return remembered answers but those about these hosts. While there are none both states remember in one place."""
+    if not hosts:
+        return old
+    return {host: answers for host, answers in old.items() if host not in hosts}

@@ -1,0 +1,73 @@
+"""The monitoring port: metrics in Prometheus' format, debug pages in JSON."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from lateen.api.application import monitoring_application
+from lateen.api.debug import PAGES
+from lateen.api.metrics import METRICS, PAGE, page, prometheus_text
+from lateen.envoy.resources import CLUSTER, LISTENER, SECRET, make_resource
+
+_SAMPLE = re.compile(r'[a-z_]+(\{[a-z]+="[^"]*"(,[a-z]+="[^"]*")*\})? [-0-9.e+]+')
+
+
+def test_page_of_metrics_is_current() -> None:
+    """`python -m lateen.api.metrics` writes it."""
+    assert (Path(__file__).parents[3] / PAGE).read_text() == page()
+
+
+def test_every_metric_is_exposed_in_the_format(plane: Any) -> None:
+    plane.connect("web-1")
+    plane.figures.pushes[CLUSTER] += 2
+    plane.figures.pushes["a.kind.of.a.client"] += 1
+    plane.figures.sizes[CLUSTER].observe(500)
+    lines = prometheus_text(plane).splitlines()
+
+    assert [line.split()[2] for line in lines if line.startswith("# TYPE")] == [metric.name for metric in METRICS]
+    assert [line for line in lines if not line.startswith("#") and not _SAMPLE.fullmatch(line)] == []
+    assert 'pilot_xds_pushes{type="cds"} 2' in lines
+    assert 'pilot_xds_pushes{type="other"} 1' in lines
+    assert 'pilot_xds_config_size_bytes_bucket{type="cds",le="10000"} 1' in lines
+
+
+def test_histogram_is_cumulated(plane: Any) -> None:
+    for seconds in (0.001, 0.02, 0.02, 100):
+        plane.figures.convergence.observe(seconds)
+    lines = prometheus_text(plane).splitlines()
+
+    for line in ('bucket{le="0.001"} 1', 'bucket{le="0.05"} 3', 'bucket{le="30"} 3', 'bucket{le="+Inf"} 4', "count 4"):
+        assert f"pilot_proxy_convergence_time_{line}" in lines
+
+
+def test_versions_and_rejections_of_proxies_are_counted(plane: Any, type_status: Any) -> None:
+    plane.connect("web-1", listeners=type_status(state="rejected"))
+    plane.statuses[0].user_agent = 'envoy 1.40.0"\n'
+    lines = prometheus_text(plane).splitlines()
+
+    assert "pilot_xds_lds_reject 1" in lines
+    assert r'pilot_xds{version="1.40.0\"\n"} 1' in lines
+
+
+async def test_debug_pages_answer_json(plane: Any, call_application: Any) -> None:
+    plane.serve("web-1", make_resource(LISTENER, "here", {"name": "here"}))
+    application = monitoring_application(plane, loopback=True)
+    for path in ("/debug", *PAGES, "/debug/syncz"):
+        answer = await call_application(application, "GET", path.replace("{id}", "web-1.default"))
+        assert (answer.status, bool(answer.json())) == (200, True), path
+    resources = (await call_application(application, "GET", "/debug/proxies/web-1.default/resources")).json()
+    assert [item["name"] for item in resources["types"]["listeners"]] == ["here"]
+    for path in ("/debug/proxies/nobody/resources", "/debug/proxies/web-1.default/resources?type=x", "/debug/x"):
+        assert (await call_application(application, "GET", path)).status == 404
+
+
+async def test_debug_pages_show_no_secret(plane: Any, call_application: Any) -> None:
+    key = {"tls_certificate": {"private_key": {"inline_string": "hush-hush"}}}
+    plane.serve("web-1", make_resource(SECRET, "cert", {"name": "cert", **key}))
+    application = monitoring_application(plane, loopback=True)
+    for query in ("", "?type=secrets"):
+        answer = await call_application(application, "GET", f"/debug/proxies/web-1.default/resources{query}")
+        assert b"cert" in answer.body
+        assert b"hush-hush" not in answer.body

@@ -1,0 +1,229 @@
+"""Random meshes: objects of every kind over a few hosts, so that references hit, and proxies of every sort."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+from lateen.config import networking as n
+from lateen.config.kubernetes import Secret
+from lateen.config.mesh_config import MeshConfig, MeshOutboundTrafficPolicy, MeshOutboundTrafficPolicyMode
+from lateen.config.objects import ConfigObject
+from lateen.mesh.build import build_state
+from lateen.mesh.state import MeshState
+from lateen.model.names import ObjectKey
+from lateen.model.origins import Origin
+from lateen.model.proxies import Capability, Interception, Proxy, ProxyType, Upstream
+
+HOSTS = ("a.default.svc.cluster.local", "b.other.svc.cluster.local", "c.example.com", "*.example.com", "a.default")
+RULE_HOSTS = (*HOSTS, "a", "d.example.com", "*.com")
+SUBSETS = ("", "v1", "v2", "missing")
+PROTOCOLS = ("HTTP", "HTTP2", "GRPC", "TCP", "TLS", "HTTPS", "", "UDP")
+PORTS = (80, 443, 9080)
+NAMESPACES = ("default", "other")
+
+ports = st.sampled_from(PORTS)
+destinations = st.builds(
+    n.Destination,
+    host=st.sampled_from(("a", "b.other.svc.cluster.local", "c.example.com", "nowhere")),
+    subset=st.sampled_from(SUBSETS),
+    port=st.none() | st.builds(n.PortSelector, number=ports),
+)
+string_matches = st.one_of(
+    st.builds(n.StringMatch, exact=st.sampled_from(("/x", "y"))),
+    st.builds(n.StringMatch, prefix=st.sampled_from(("/", "/x"))),
+    st.builds(n.StringMatch, regex=st.sampled_from((".*", "[0-9]+"))),
+    st.just(n.StringMatch()),
+)
+http_matches = st.builds(
+    n.HTTPMatchRequest,
+    uri=st.none() | string_matches,
+    headers=st.dictionaries(st.sampled_from(("x-a", "x-b")), string_matches, max_size=2),
+    without_headers=st.dictionaries(st.just("x-c"), string_matches, max_size=1),
+    port=st.sampled_from((0, 80, 9080)),
+    source_labels=st.sampled_from(({}, {"app": "a"}, {"app": "z"})),
+    gateways=st.sampled_from(([], ["mesh"], ["gw"])),
+)
+http_routes = st.one_of(
+    st.builds(
+        n.HTTPRoute,
+        match=st.lists(http_matches, max_size=2),
+        route=st.lists(
+            st.builds(n.HTTPRouteDestination, destination=destinations, weight=st.sampled_from((0, 30, 70))),
+            min_size=1,
+            max_size=3,
+        ),
+        timeout=st.sampled_from(("", "1s")),
+        retries=st.none() | st.builds(n.HTTPRetry, attempts=st.integers(0, 3)),
+        mirror=st.none() | destinations,
+        fault=st.none() | st.just(n.HTTPFaultInjection(abort=n.FaultAbort(http_status=500))),
+    ),
+    st.builds(n.HTTPRoute, match=st.lists(http_matches, max_size=1), redirect=st.just(n.HTTPRedirect(uri="/r"))),
+)
+tcp_routes = st.builds(
+    n.TCPRoute,
+    match=st.lists(
+        st.builds(
+            n.L4MatchAttributes,
+            port=st.sampled_from((0, 80, 9080)),
+            destination_subnets=st.sampled_from(([], ["10.0.0.0/8"])),
+        ),
+        max_size=2,
+    ),
+    route=st.lists(st.builds(n.RouteDestination, destination=destinations, weight=st.just(50)), min_size=1, max_size=2),
+)
+tls_routes = st.builds(
+    n.TLSRoute,
+    match=st.lists(
+        st.builds(n.TLSMatchAttributes, sni_hosts=st.sampled_from((["c.example.com"], ["*.example.com"], ["a"]))),
+        min_size=1,
+        max_size=2,
+    ),
+    route=st.lists(st.builds(n.RouteDestination, destination=destinations), min_size=1, max_size=1),
+)
+virtual_services = st.builds(
+    n.VirtualService,
+    hosts=st.lists(st.sampled_from(RULE_HOSTS), min_size=1, max_size=2, unique=True),
+    gateways=st.sampled_from(([], ["mesh"], ["gw"], ["mesh", "gw"])),
+    http=st.lists(http_routes, max_size=3),
+    tcp=st.lists(tcp_routes, max_size=2),
+    tls=st.lists(tls_routes, max_size=2),
+)
+policies = st.builds(
+    n.TrafficPolicy,
+    load_balancer=st.none()
+    | st.sampled_from(
+        (
+            n.LoadBalancerSettings(simple=n.SimpleLB.PASSTHROUGH),
+            n.LoadBalancerSettings(simple=n.SimpleLB.RANDOM),
+            n.LoadBalancerSettings(consistent_hash=n.ConsistentHashLB(use_source_ip=True)),
+        )
+    ),
+    tls=st.none() | st.just(n.ClientTLSSettings(mode=n.ClientTLSMode.SIMPLE)),
+    outlier_detection=st.none() | st.just(n.OutlierDetection(consecutive_5xx_errors=3)),
+)
+destination_rules = st.builds(
+    n.DestinationRule,
+    host=st.sampled_from(RULE_HOSTS),
+    traffic_policy=st.none() | policies,
+    subsets=st.lists(
+        st.builds(n.Subset, name=st.sampled_from(("v1", "v2")), labels=st.just({"version": "v1"})),
+        max_size=2,
+        unique_by=lambda subset: subset.name,
+    ),
+)
+service_entries = st.builds(
+    n.ServiceEntry,
+    hosts=st.lists(st.sampled_from(HOSTS), min_size=1, max_size=1),
+    addresses=st.sampled_from(([], ["10.0.0.1"], ["10.0.0.0/24"], ["10.0.0.1", "10.0.0.2"])),
+    ports=st.lists(
+        st.builds(n.ConfigPort, number=ports, protocol=st.sampled_from(PROTOCOLS), name=st.sampled_from(("p", "q"))),
+        min_size=1,
+        max_size=3,
+        unique_by=(lambda port: port.number),
+    ),
+    location=st.sampled_from(n.ServiceEntryLocation),
+    resolution=st.sampled_from(n.ServiceEntryResolution),
+    endpoints=st.lists(
+        st.builds(n.WorkloadEntry, address=st.sampled_from(("10.1.0.1", "10.1.0.2", "name.example", "unix:///s"))),
+        max_size=2,
+    ),
+)
+servers = st.builds(
+    n.Server,
+    port=st.builds(
+        n.ConfigPort,
+        number=ports,
+        protocol=st.sampled_from(("HTTP", "HTTPS", "TLS", "TCP", "GRPC")),
+        name=st.sampled_from(("p", "q")),
+    ),
+    hosts=st.lists(
+        st.sampled_from(("*", "c.example.com", "*.example.com", "default/a", "./b")), min_size=1, max_size=2
+    ),
+    tls=st.none()
+    | st.builds(
+        n.ServerTLSSettings,
+        mode=st.sampled_from(n.ServerTLSMode),
+        server_certificate=st.just("/c"),
+        private_key=st.just("/k"),
+        https_redirect=st.booleans(),
+    ),
+)
+gateways = st.builds(n.Gateway, servers=st.lists(servers, min_size=1, max_size=4), selector=st.just({"app": "a"}))
+
+PROXIES = tuple(
+    Proxy(
+        type=kind,
+        name="a",
+        namespace="default",
+        addresses=("10.1.0.1",),
+        labels={"app": "a"},
+        interception=interception,
+        capability=capability,
+        upstreams=(Upstream(host="a", port=80, local_port=1), Upstream(host="c.example.com", port=443, local_port=2)),
+    )
+    for kind, interception, capability in (
+        (ProxyType.SIDECAR, Interception.REDIRECT, Capability.ENVOY),
+        (ProxyType.SIDECAR, Interception.NONE, Capability.ENVOY),
+        (ProxyType.GATEWAY, Interception.REDIRECT, Capability.ENVOY),
+        (ProxyType.SIDECAR, Interception.REDIRECT, Capability.GRPC),
+    )
+)
+
+
+SIDECAR_HOSTS = ("*/*", "./*", "default/a.default.svc.cluster.local", "*/c.example.com", "~/*")
+sidecars = st.builds(
+    n.Sidecar,
+    workload_selector=st.none() | st.just(n.WorkloadSelector(labels={"app": "a"})),
+    egress=st.lists(
+        st.builds(
+            n.IstioEgressListener,
+            port=st.none() | st.builds(n.ConfigPort, number=ports, protocol=st.just("HTTP"), name=st.just("p")),
+            hosts=st.lists(st.sampled_from(SIDECAR_HOSTS), min_size=1, max_size=2),
+        ),
+        max_size=2,
+    ),
+    outbound_traffic_policy=st.none()
+    | st.builds(n.OutboundTrafficPolicy, mode=st.sampled_from(n.OutboundTrafficPolicyMode)),
+)
+secrets = st.builds(
+    Secret,
+    string_data=st.sampled_from(({"tls.crt": "A", "tls.key": "B"}, {"tls.crt": "C", "tls.key": "D"}, {})),
+)
+KINDS = {
+    "ServiceEntry": service_entries,
+    "VirtualService": virtual_services,
+    "DestinationRule": destination_rules,
+    "Gateway": gateways,
+    "Sidecar": sidecars,
+    "Secret": secrets,
+}
+
+
+def object_of(kind: str, namespace: str, number: int, spec: Any) -> ConfigObject[Any]:
+    """An object with a name from its number; the first Gateway and Secret are those that others refer to."""
+    name = {"Gateway": "gw", "Secret": "cert"}.get(kind, "") if number == 0 else ""
+    return ConfigObject(
+        key=ObjectKey(kind, namespace, name or f"{kind.lower()}{number}"),
+        api_version="networking.istio.io/v1",
+        spec=spec,
+        origin=Origin("mesh.yaml", number + 1),
+        digest=f"{kind}{number}{hash(repr(spec))}",
+        document=b"{}",
+    )
+
+
+@st.composite
+def object_lists(draw: st.DrawFn) -> list[ConfigObject[Any]]:
+    """A handful of objects of each kind, some named `gw` so that references hit."""
+    found = []
+    for kind, limit in (("ServiceEntry", 4), ("VirtualService", 3), ("DestinationRule", 3), ("Gateway", 2)):
+        for number, spec in enumerate(draw(st.lists(KINDS[kind], max_size=limit))):
+            found.append(object_of(kind, draw(st.sampled_from(NAMESPACES)), number, spec))
+    return found
+
+
+def mesh_of(objects: list[ConfigObject[Any]], *, registry_only: bool = False) -> MeshState:
+    mode = MeshOutboundTrafficPolicyMode.REGISTRY_ONLY if registry_only else MeshOutboundTrafficPolicyMode.ALLOW_ANY
+    return build_state(objects, (), MeshConfig(outbound_traffic_policy=MeshOutboundTrafficPolicy(mode=mode)))

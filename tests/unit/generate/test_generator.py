@@ -1,0 +1,145 @@
+"""The generator remembers, and nobody can tell: what it gives is what generation from scratch gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lateen.config.mesh_config import MeshConfig, MeshOutboundTrafficPolicy, MeshOutboundTrafficPolicyMode
+from lateen.config.objects import ConfigObject
+from lateen.envoy.resources import Snapshot
+from lateen.generate.generator import Generator
+from lateen.generate.scopes import Scope
+from lateen.generate.snapshot import generate
+from lateen.mesh.build import build_state
+from lateen.mesh.state import MeshState
+from lateen.model.catalogues import Catalogue
+from lateen.model.names import ObjectKey
+from lateen.model.workloads import WorkloadPort, WorkloadRegistration
+from unit.generate.meshes import KINDS, NAMESPACES, PROXIES, object_of
+
+OTHERS = (
+    replace(PROXIES[0], name="b", labels={"app": "b"}, addresses=("10.1.0.2",)),
+    replace(PROXIES[0], name="c", namespace="other", addresses=("10.1.0.1", "10.1.0.2")),
+    replace(PROXIES[1], name="d", labels={"app": "z"}, addresses=("127.0.0.3",), upstreams=()),
+    replace(PROXIES[1], name="e", addresses=()),
+    replace(PROXIES[0], name="f", addresses=("::1",)),
+    replace(PROXIES[2], name="g", labels={"app": "b"}),
+)
+EVERY_PROXY = (*PROXIES, *OTHERS)
+MODES = (MeshOutboundTrafficPolicyMode.ALLOW_ANY, MeshOutboundTrafficPolicyMode.REGISTRY_ONLY)
+
+
+@dataclass
+class Inputs:
+    """What a state is built from."""
+
+    objects: dict[ObjectKey, ConfigObject[Any]] = field(default_factory=dict)
+    workloads: dict[str, WorkloadRegistration] = field(default_factory=dict)
+    mesh_config: MeshConfig = field(default_factory=MeshConfig)
+
+    def state(self, previous: MeshState | None) -> MeshState:
+        catalogue = Catalogue(name="agents", workloads=tuple(self.workloads.values()))
+        return build_state(self.objects.values(), (catalogue,), self.mesh_config, previous)
+
+
+registrations = st.builds(
+    WorkloadRegistration,
+    service=st.sampled_from(("a", "b", "")),
+    namespace=st.sampled_from(NAMESPACES),
+    address=st.sampled_from(("10.1.0.1", "10.1.0.2", "127.0.0.3")),
+    name=st.sampled_from(("a-1", "a-2", "b-1")),
+    version=st.sampled_from(("", "v1", "v2")),
+    ports=st.sampled_from(
+        ((WorkloadPort(port=80, protocol="http"),), (WorkloadPort(port=9080), WorkloadPort(port=443, protocol="tcp")))
+    ),
+    ready=st.booleans(),
+)
+
+
+@st.composite
+def puts(draw: st.DrawFn) -> ConfigObject[Any]:
+    kind = draw(st.sampled_from(tuple(KINDS)))
+    return object_of(kind, draw(st.sampled_from(NAMESPACES)), draw(st.integers(0, 3)), draw(KINDS[kind]))
+
+
+steps = st.one_of(
+    puts(),
+    puts(),
+    puts(),
+    registrations,
+    st.integers(0, 100),  # remove one thing
+    st.sampled_from(MODES),
+)
+
+
+def apply(inputs: Inputs, step: Any) -> None:
+    if isinstance(step, ConfigObject):
+        inputs.objects[step.key] = step
+    elif isinstance(step, WorkloadRegistration):
+        inputs.workloads[step.name] = step
+    elif isinstance(step, MeshOutboundTrafficPolicyMode):
+        inputs.mesh_config = MeshConfig(outbound_traffic_policy=MeshOutboundTrafficPolicy(mode=step))
+    else:
+        keys: list[Any] = [*inputs.objects, *inputs.workloads]
+        if keys:
+            chosen = keys[step % len(keys)]
+            inputs.objects.pop(chosen, None)
+            inputs.workloads.pop(chosen, None)
+
+
+def wire(snapshot: Snapshot) -> dict[tuple[str, str], tuple[str, bytes]]:
+    return {
+        (kind, name): (resource.version, resource.body)
+        for kind, named in snapshot.resources.items()
+        for name, resource in named.items()
+    }
+
+
+@settings()
+@given(
+    st.lists(puts(), max_size=12),
+    st.lists(st.tuples(st.lists(steps, min_size=1, max_size=2), st.sets(st.sampled_from(range(10)))), max_size=8),
+)
+def test_after_any_changes_it_gives_what_generation_from_scratch_gives(
+    start: list[ConfigObject[Any]], changes: list[tuple[list[Any], set[int]]]
+) -> None:
+    """Byte for byte, for proxies that are there all the time and for those that come and go.
+
+    What stayed the same is the same object: every resource, every map of a kind, and the snapshot.
+    """
+    inputs, generator = Inputs(), Generator()
+    for step in start:
+        apply(inputs, step)
+    state = inputs.state(None)
+    known: dict[tuple[Scope, int], Snapshot] = {}
+    for step_list, absent in [([], set()), *changes]:
+        for step in step_list:
+            apply(inputs, step)
+        state = inputs.state(state)
+        for number, proxy in enumerate(EVERY_PROXY):
+            if number in absent:
+                known = {key: snapshot for key, snapshot in known.items() if key[1] != number}
+                continue
+            expected, found = generate(state, proxy), generator.generate(state, proxy)
+
+            assert wire(found) == wire(expected)
+            assert found.version == expected.version
+            assert found.resources.keys() == expected.resources.keys()
+            scope = generator.scope_of(state, proxy)
+            if (scope, number) in known:
+                assert_shared(known[scope, number], found)
+            known[scope, number] = found
+
+
+def assert_shared(old: Snapshot, new: Snapshot) -> None:
+    """Whatever has not changed is the same object."""
+    assert (old is new) == (old.version == new.version)
+    for kind, named in new.resources.items():
+        before = old.resources.get(kind, {})
+        same = {name for name in before.keys() & named.keys() if before[name].version == named[name].version}
+        assert all(before[name] is named[name] for name in same)
+        assert (before is named) == (len(same) == len(named) == len(before))
