@@ -54,8 +54,11 @@ def objects_of(documents: Sequence[Document]) -> tuple[ConfigObject[Any], ...]:
     return parse(content.encode(), "bench.json").objects
 
 
-def state_of(objects: Sequence[ConfigObject[Any]]) -> MeshState:
-    return build_state(objects, (), MeshConfig())
+_MESH_CONFIG = MeshConfig()
+
+
+def state_of(objects: Sequence[ConfigObject[Any]], previous: MeshState | None = None) -> MeshState:
+    return build_state(objects, (), _MESH_CONFIG, previous=previous)
 
 
 # --- documents -----------------------------------------------------------------------------------------------
