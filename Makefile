@@ -61,6 +61,9 @@ goldens: $(READY)
 
 docs: $(READY)
 	@$(BIN)/python -m lateen.cli.reference
+	@$(BIN)/python -m lateen.api.metrics
+	@$(BIN)/python -m lateen.config.codes > docs/reference/findings.md
+	@$(BIN)/python -m lateen.config.unsupported > docs/reference/unsupported.md
 
 clean:
 	rm -rf .venv .uv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache src/lateen/envoy/descriptors.binpb
