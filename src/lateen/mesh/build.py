@@ -30,6 +30,7 @@ from lateen.mesh.state import MeshState
 from lateen.mesh.versions import (
     canonical,
     catalogue_fingerprint,
+    mesh_config_fingerprint,
     object_fingerprint,
     registration_fingerprint,
     shifted,
@@ -86,6 +87,8 @@ def build_state(
     ordered = _in_order(old.memo.ordered, turns.objects)
     workloads = old.memo.workloads.patched({name: after for name, (_, after) in turns.registrations.items()})
     fingerprint = _fingerprint(old.memo.fingerprint, counting)
+    known = old.memo.mesh_config
+    settings = known[1] if known and known[0] is mesh_config else mesh_config_fingerprint(mesh_config)
     index = updated_index(
         old.index,
         StateTurns(
@@ -101,7 +104,7 @@ def build_state(
         ),
     )
     return MeshState(
-        version=version(fingerprint, mesh_config),
+        version=version(fingerprint, settings),
         mesh_config=mesh_config,
         services=patched_in_order(old.services, _after(settled.services)),
         endpoints=patched_in_order(old.endpoints, _after(settled.endpoints)),
@@ -124,6 +127,7 @@ def build_state(
                 registrations=counting.registrations,
                 catalogues=counting.catalogues,
                 fingerprint=fingerprint,
+                mesh_config=(mesh_config, settings),
                 claims=settled.claims,
                 memberships=settled.memberships,
                 virtual_services=virtual_services,

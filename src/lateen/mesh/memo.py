@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from lateen.config.mesh_config import MeshConfig
 from lateen.config.objects import ConfigObject
 from lateen.mesh.elections import Election, Place
 from lateen.mesh.memberships import Memberships
@@ -25,6 +26,8 @@ class Memo:
     catalogues: Mapping[str, Catalogue] = field(default_factory=dict)
     fingerprint: int = 0
     """Of all inputs but the MeshConfig (see mesh.versions)."""
+    mesh_config: tuple[MeshConfig, int] | None = None
+    """With its fingerprint; None before the first state."""
     claims: Claims = field(default_factory=Claims)
     memberships: Memberships = field(default_factory=Memberships)
     virtual_services: VirtualServices = field(default_factory=VirtualServices)

@@ -28,9 +28,25 @@ _SIZE = 16
 _MODULUS = 1 << (8 * _SIZE)
 
 
-def version(fingerprint: int, mesh_config: MeshConfig) -> str:
-    """Return the version of a state with these inputs."""
-    return f"{(fingerprint + _number(b'mesh', _encoded(mesh_config))) % _MODULUS:0{2 * _SIZE}x}"
+def version(inputs: int, mesh_config: int) -> str:
+    """Return the version of a state with inputs and a MeshConfig of these fingerprints."""
+    return f"{(inputs + mesh_config) % _MODULUS:0{2 * _SIZE}x}"
+
+
+def mesh_config_fingerprint(mesh_config: MeshConfig) -> int:
+    """Fingerprint the mesh-wide settings."""
+    return _number(b"mesh", canonical(_plain(mesh_config)))
+
+
+def _plain(value: Any) -> Any:
+    """Return a struct with all its fields: encoded, it would leave out some defaults, and not all that are equal."""
+    if isinstance(value, msgspec.Struct):
+        return {name: _plain(getattr(value, name)) for name in value.__struct_fields__}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return value
 
 
 def shifted(fingerprint: int, turns: Iterable[tuple[int, int]]) -> int:
@@ -65,10 +81,6 @@ def catalogue_fingerprint(catalogue: Catalogue | None) -> int:
 
 def canonical(value: Any) -> bytes:
     """Return one text for equal values of the model."""
-    return _encoded(value)
-
-
-def _encoded(value: Any) -> bytes:
     return msgspec.json.encode(value, order="sorted", enc_hook=dict)
 
 

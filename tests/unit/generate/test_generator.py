@@ -109,20 +109,21 @@ def test_after_any_changes_it_gives_what_generation_from_scratch_gives(
 ) -> None:
     """Byte for byte, for proxies that are there all the time and for those that come and go.
 
-    What stayed the same is the same object: every resource, every map of a kind, and the snapshot.
+    What stayed the same from one state to the next is the same object: every resource of a scope, every map of a kind,
+    and the snapshot.
     """
     inputs, generator = Inputs(), Generator()
     for step in start:
         apply(inputs, step)
     state = inputs.state(None)
-    known: dict[tuple[Scope, int], Snapshot] = {}
+    known: dict[int, tuple[Scope, Snapshot]] = {}
     for step_list, absent in [([], set()), *changes]:
         for step in step_list:
             apply(inputs, step)
         state = inputs.state(state)
         for number, proxy in enumerate(EVERY_PROXY):
             if number in absent:
-                known = {key: snapshot for key, snapshot in known.items() if key[1] != number}
+                known.pop(number, None)
                 continue
             expected, found = generate(state, proxy), generator.generate(state, proxy)
 
@@ -130,9 +131,9 @@ def test_after_any_changes_it_gives_what_generation_from_scratch_gives(
             assert found.version == expected.version
             assert found.resources.keys() == expected.resources.keys()
             scope = generator.scope_of(state, proxy)
-            if (scope, number) in known:
-                assert_shared(known[scope, number], found)
-            known[scope, number] = found
+            if number in known and known[number][0] == scope:
+                assert_shared(known[number][1], found)
+            known[number] = (scope, found)
 
 
 def assert_shared(old: Snapshot, new: Snapshot) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lateen.config.mesh_config import MeshConfig
+from lateen.config.mesh_config import MeshConfig, MeshOutboundTrafficPolicy, MeshOutboundTrafficPolicyMode
 from lateen.config.parsing import parse
 from lateen.mesh.build import build_state
 from lateen.mesh.hosts import HostTable
@@ -146,6 +146,13 @@ def test_the_version_depends_on_every_input() -> None:
         build_state([], [], MeshConfig(trust_domain="x")).version,
     }
     assert len(versions) == 7
+
+
+def test_equal_settings_have_equal_versions() -> None:
+    """Also when one of them says what is the default anyway."""
+    said = MeshConfig(outbound_traffic_policy=MeshOutboundTrafficPolicy(mode=MeshOutboundTrafficPolicyMode.ALLOW_ANY))
+    assert said == MeshConfig()
+    assert build_state([], [], said).version == build_state([], [], MeshConfig()).version
 
 
 _labels = st.sampled_from(["a", "b", "eu", "shop-eu"])
