@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from lateen.config.mesh_config import MeshConfig
 from lateen.config.objects import ConfigObject
+from lateen.mesh.bindings import BoundDestinationRule
 from lateen.mesh.elections import Election, Place, Turn, TurnsByKind, age, place_of, seniority, workload_name
 from lateen.mesh.index import MeshIndex, Selecting, StateTurns, updated_index
 from lateen.mesh.memberships import Memberships
@@ -84,57 +85,64 @@ def build_state(
         mesh_config.default_destination_rule_export_to,
         defaults_changed=defaults_changed,
     )
-    ordered = _in_order(old.memo.ordered, turns.objects)
-    workloads = old.memo.workloads.patched({name: after for name, (_, after) in turns.registrations.items()})
-    fingerprint = _fingerprint(old.memo.fingerprint, counting)
     known = old.memo.mesh_config
-    settings = known[1] if known and known[0] is mesh_config else mesh_config_fingerprint(mesh_config)
-    index = updated_index(
-        old.index,
-        StateTurns(
-            services=settled.services,
-            endpoints=settled.endpoints,
-            selectors=settled.selectors,
-            virtual_services=virtual_service_turns,
-            destination_rules={
-                host: destination_rules.get(host) for host in changed_keys(old.destination_rules, destination_rules)
-            },
-            sidecars=None if ordered["Sidecar"] is old.memo.ordered["Sidecar"] else ordered["Sidecar"].values,
-            registrations=turns.registrations.values(),
-        ),
+    memo = Memo(
+        objects=counting.objects,
+        registrations=counting.registrations,
+        catalogues=counting.catalogues,
+        fingerprint=_fingerprint(old.memo.fingerprint, counting),
+        mesh_config=known if known and known[0] is mesh_config else (mesh_config, mesh_config_fingerprint(mesh_config)),
+        claims=settled.claims,
+        memberships=settled.memberships,
+        virtual_services=virtual_services,
+        ordered=_in_order(old.memo.ordered, turns.objects),
+        workloads=old.memo.workloads.patched({name: after for name, (_, after) in turns.registrations.items()}),
     )
+    sidecars = memo.ordered["Sidecar"]
+    state_turns = StateTurns(
+        services=settled.services,
+        endpoints=settled.endpoints,
+        selectors=settled.selectors,
+        virtual_services=virtual_service_turns,
+        destination_rules={
+            host: destination_rules.get(host) for host in changed_keys(old.destination_rules, destination_rules)
+        },
+        sidecars=None if sidecars is old.memo.ordered["Sidecar"] else sidecars.values,
+        registrations=turns.registrations.values(),
+    )
+    return _assembled(old, memo, settled, destination_rules, updated_index(old.index, state_turns))
+
+
+def _assembled(
+    old: MeshState,
+    memo: Memo,
+    settled: _Settlement,
+    destination_rules: Mapping[Hostname, tuple[BoundDestinationRule, ...]],
+    index: MeshIndex,
+) -> MeshState:
+    """Put the parts of a state together."""
+    assert old.memo is not None
+    assert memo.mesh_config is not None
+    mesh_config, settings = memo.mesh_config
+    secrets = memo.ordered["Secret"]
+    selectors = {
+        host: after and kept(old.selectors.get(host), after[1]) for host, (_, after) in settled.selectors.items()
+    }
     return MeshState(
-        version=version(fingerprint, settings),
+        version=version(memo.fingerprint, settings),
         mesh_config=mesh_config,
         services=patched_in_order(old.services, _after(settled.services)),
         endpoints=patched_in_order(old.endpoints, _after(settled.endpoints)),
-        selectors=patched_in_order(
-            old.selectors,
-            {host: after and kept(old.selectors.get(host), after[1]) for host, (_, after) in settled.selectors.items()},
-        ),
-        virtual_services=virtual_services.bound.values,
+        selectors=patched_in_order(old.selectors, selectors),
+        virtual_services=memo.virtual_services.bound.values,
         destination_rules=destination_rules,
-        gateways=ordered["Gateway"].values,
-        sidecars=ordered["Sidecar"].values,
+        gateways=memo.ordered["Gateway"].values,
+        sidecars=memo.ordered["Sidecar"].values,
         secrets=old.secrets
-        if ordered["Secret"] is old.memo.ordered["Secret"]
-        else {(item.key.namespace, item.key.name): item for item in ordered["Secret"].values},
-        workloads=workloads.values,
-        made=(
-            index,
-            Memo(
-                objects=counting.objects,
-                registrations=counting.registrations,
-                catalogues=counting.catalogues,
-                fingerprint=fingerprint,
-                mesh_config=(mesh_config, settings),
-                claims=settled.claims,
-                memberships=settled.memberships,
-                virtual_services=virtual_services,
-                ordered=ordered,
-                workloads=workloads,
-            ),
-        ),
+        if secrets is old.memo.ordered["Secret"]
+        else {(item.key.namespace, item.key.name): item for item in secrets.values},
+        workloads=memo.workloads.values,
+        made=(index, memo),
     )
 
 
