@@ -42,7 +42,7 @@ from lateen.generate.traffic_policies import consistent_hash, effective_policy
 from lateen.generate.view import View
 from lateen.mesh.references import resolve_gateway
 from lateen.mesh.state import MESH_GATEWAY, BoundVirtualService
-from lateen.model.proxies import labels_match
+from lateen.model.proxies import Capability, labels_match
 from lateen.model.services import Service
 
 
@@ -111,7 +111,8 @@ def rule_routes(context: RouteContext, bound: BoundVirtualService) -> HttpRoutes
         shared = _rule_fields(context, bound, rule, found)
         shared["metadata"] = metadata
         destination = _operation(bound, shared, context.port)
-        if len(matches) > 1 and "route" in shared:
+        if len(matches) > 1 and "route" in shared and context.view.proxy.capability is Capability.ENVOY:
+            # Not for gRPC clients: their pass takes actions apart again.
             shared["route"] = prepared(ROUTE_ACTION, shared["route"])
         for match in matches:
             route = _with_match(shared, rule, match, destination)
