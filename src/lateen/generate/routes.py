@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from lateen.config.durations import to_fields
 from lateen.config.networking import HTTPMatchRequest, HTTPRoute, HTTPRouteDestination
 from lateen.envoy import names
-from lateen.envoy.messages import Fields, prepared
+from lateen.envoy.messages import Fields
 from lateen.envoy.metadata import config_metadata, service_metadata, shared_metadata
 from lateen.envoy.route_policies import (
     CORS_FILTER,
@@ -26,7 +26,6 @@ from lateen.envoy.route_policies import (
     retry_policy,
 )
 from lateen.envoy.routes import (
-    ROUTE_ACTION,
     HeaderChanges,
     cluster_route,
     direct_response,
@@ -111,8 +110,6 @@ def rule_routes(context: RouteContext, bound: BoundVirtualService) -> HttpRoutes
         shared = _rule_fields(context, bound, rule, found)
         shared["metadata"] = metadata
         destination = _operation(bound, shared, context.port)
-        if len(matches) > 1 and "route" in shared:
-            shared["route"] = prepared(ROUTE_ACTION, shared["route"])
         for match in matches:
             route = _with_match(shared, rule, match, destination)
             found.routes.append(route)
