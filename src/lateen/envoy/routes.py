@@ -7,7 +7,7 @@ Source of each mapping: Istio's VirtualService reference and Envoy's route_compo
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -21,7 +21,7 @@ from lateen.config.networking import (
     StringMatch,
 )
 from lateen.envoy import names
-from lateen.envoy.messages import Fields, Message, entry, serialise
+from lateen.envoy.messages import Fields, Message, entry, prepared, serialise
 from lateen.envoy.resources import ROUTE, Fragment, Fragments, Resource, splice
 
 NO_TIMEOUT: Fields = {"seconds": 0}
@@ -319,6 +319,7 @@ def _settings(*, ignore_port: bool) -> Fields:
 
 def virtual_host_fragment(fields: Fields) -> Fragment:
     """Return a VirtualHost as a part of a RouteConfiguration."""
+    fields = {**fields, "routes": _actions_once(fields["routes"])}
     return Fragment.of(entry(_VIRTUAL_HOSTS, serialise(VIRTUAL_HOST, fields)))
 
 
@@ -341,9 +342,23 @@ def _host_tail(require_tls: bool) -> bytes:
     return serialise(VIRTUAL_HOST, {**fields, "require_tls": "ALL"} if require_tls else fields)
 
 
-def route_entries(routes: Iterable[Fields]) -> Fragment:
+def route_entries(routes: Sequence[Fields]) -> Fragment:
     """Return some Routes as a part of a VirtualHost."""
-    return Fragment.of(b"".join([entry(_ROUTES, serialise(ROUTE_ENTRY, fields)) for fields in routes]))
+    return Fragment.of(b"".join([entry(_ROUTES, serialise(ROUTE_ENTRY, fields)) for fields in _actions_once(routes)]))
+
+
+def _actions_once(routes: Sequence[Fields]) -> Sequence[Fields]:
+    """Return the routes with an action that neighbours share (the matches of one rule) read from its dict once."""
+    found: list[Fields] = []
+    last: Fields | None = None
+    message: Message | None = None
+    for number, route in enumerate(routes):
+        action: Fields | None = route.get("route")
+        shared = number + 1 < len(routes) and routes[number + 1].get("route") is action
+        if shared and action is not None and action is not last:
+            last, message = action, prepared(ROUTE_ACTION, action)
+        found.append({**route, "route": message} if action is not None and action is last else route)
+    return found
 
 
 def spliced_route_configuration(name: str, hosts: Fragments, *, ignore_port: bool = True) -> Resource:

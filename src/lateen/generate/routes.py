@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from lateen.config.durations import to_fields
 from lateen.config.networking import HTTPMatchRequest, HTTPRoute, HTTPRouteDestination
 from lateen.envoy import names
-from lateen.envoy.messages import Fields, prepared
+from lateen.envoy.messages import Fields
 from lateen.envoy.metadata import config_metadata, service_metadata, shared_metadata
 from lateen.envoy.route_policies import (
     CORS_FILTER,
@@ -26,7 +26,6 @@ from lateen.envoy.route_policies import (
     retry_policy,
 )
 from lateen.envoy.routes import (
-    ROUTE_ACTION,
     HeaderChanges,
     cluster_route,
     direct_response,
@@ -42,7 +41,7 @@ from lateen.generate.traffic_policies import consistent_hash, effective_policy
 from lateen.generate.view import View
 from lateen.mesh.references import resolve_gateway
 from lateen.mesh.state import MESH_GATEWAY, BoundVirtualService
-from lateen.model.proxies import Capability, labels_match
+from lateen.model.proxies import labels_match
 from lateen.model.services import Service
 
 
@@ -111,9 +110,6 @@ def rule_routes(context: RouteContext, bound: BoundVirtualService) -> HttpRoutes
         shared = _rule_fields(context, bound, rule, found)
         shared["metadata"] = metadata
         destination = _operation(bound, shared, context.port)
-        if len(matches) > 1 and "route" in shared and context.view.proxy.capability is Capability.ENVOY:
-            # Not for gRPC clients: their pass takes actions apart again.
-            shared["route"] = prepared(ROUTE_ACTION, shared["route"])
         for match in matches:
             route = _with_match(shared, rule, match, destination)
             found.routes.append(route)
