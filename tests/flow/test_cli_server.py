@@ -129,7 +129,8 @@ def files(tmp_path: Path) -> Callable[[str, str], str]:
 Files = Callable[[str, str], str]
 
 
-def test_an_object_lives_from_apply_to_delete(server: Server, files: Files) -> None:
+def test_an_object_lives_from_apply_to_delete(server: Server, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)  # a parallel test run sets it
     file = files("web.yaml", SERVICE)
     assert server.run("apply", "-f", file, "--dry-run").returncode == 0
     assert server.run("get", "service.v1", "web").returncode == 1

@@ -9,7 +9,7 @@ import pytest
 
 from lateen.agent.settings import AgentSettings
 from lateen.cli.demo.examples import bookshop_folder, shown_path, without_comments
-from lateen.cli.demo.ports import GATEWAY_PORTS, HOST, choose_gateway_address, choose_ports
+from lateen.cli.demo.ports import choose_ports
 from lateen.cli.demo.programs import BOOKSHOP, Ports, Program, control_plane, data_plane
 from lateen.cli.demo.steps import FOUNDATION, STEPS
 from lateen.cli.main import run
@@ -49,13 +49,7 @@ def test_taken_ports_are_replaced_one_by_one() -> None:
     assert chosen == Ports(grpc=15010, http=40000, monitoring=15014)
 
 
-@pytest.mark.parametrize("taken", GATEWAY_PORTS)
-def test_the_gateway_is_localhost_only_when_it_has_room(taken: int) -> None:
-    assert choose_gateway_address(free=lambda port: True) == HOST
-    assert choose_gateway_address(free=lambda port: port != taken) == ""
-
-
-@pytest.mark.parametrize("program", data_plane(Ports(), ""), ids=lambda program: program.name)
+@pytest.mark.parametrize("program", data_plane(Ports()), ids=lambda program: program.name)
 def test_what_is_started_is_what_the_typed_command_starts(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     words: list[str] = []
 
@@ -71,9 +65,8 @@ def test_what_is_started_is_what_the_typed_command_starts(program: Program, monk
 
 def test_every_program_is_a_command_that_a_reader_could_type() -> None:
     ports = Ports(grpc=15011)
-    programs = data_plane(ports, "")
+    programs = data_plane(ports)
     assert len({program.name for program in programs}) == len(BOOKSHOP) + 1
     assert all("--control-plane 127.0.0.1:15011" in program.typed for program in programs)
     assert all("127.0.0.1" in word for word in control_plane(ports).arguments if ":1" in word)
     assert "--address" not in programs[0].typed
-    assert "--address 127.0.0.1" in data_plane(ports, HOST)[0].typed

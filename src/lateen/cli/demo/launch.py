@@ -15,7 +15,7 @@ from rich.console import RenderableType
 
 from lateen.cli.demo import programs as command_lines
 from lateen.cli.demo.control_plane import ControlPlane
-from lateen.cli.demo.ports import choose_gateway_address, choose_ports
+from lateen.cli.demo.ports import choose_ports
 from lateen.cli.demo.processes import Programs
 from lateen.cli.demo.programs import GATEWAY, Program
 from lateen.cli.demo.rendering import ProgramLine, Progress, programs_table
@@ -67,7 +67,7 @@ async def launch(programs: Programs, screen: Screen, foundation: Mapping[str, st
     Raises LaunchError, or ApplyError for the foundation; a program that dies ends the caller's task group.
     """
     ports = choose_ports()
-    first, others = command_lines.control_plane(ports), command_lines.data_plane(ports, choose_gateway_address())
+    first, others = command_lines.control_plane(ports), command_lines.data_plane(ports)
     board = _Board(
         begun=begun,
         lines={one.name: ProgramLine(name=one.name, progress=Progress.WAITING) for one in (first, *others)},

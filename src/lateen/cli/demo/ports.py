@@ -9,9 +9,6 @@ from dataclasses import asdict
 from lateen.cli.demo.programs import Ports
 
 HOST = "127.0.0.1"
-GATEWAY_PORTS = (15000, 15001, 15020, 15021, 15090)
-"""What a gateway binds on its address besides what it declares. All free: it can be `localhost`, as people expect."""
-
 Free = Callable[[int], bool]
 
 
@@ -45,8 +42,3 @@ def choose_ports(free: Free = is_free, other: Callable[[], int] = any_free_port)
     """
     chosen = {name: port if free(port) else other() for name, port in asdict(Ports()).items()}
     return Ports(**chosen)
-
-
-def choose_gateway_address(free: Free = is_free) -> str:
-    """Return 127.0.0.1 when a gateway has room there, else an empty string: the agent finds an address of its own."""
-    return HOST if all(map(free, GATEWAY_PORTS)) else ""

@@ -74,14 +74,13 @@ def control_plane(ports: Ports) -> Program:
     )
 
 
-def gateway(ports: Ports, address: str) -> Program:
-    """Return the ingress gateway; an empty `address` lets the agent choose a loopback address of its own."""
+def gateway(ports: Ports) -> Program:
+    """Return the ingress gateway, on a loopback address of its own: 127.0.0.1 may be somebody else's a moment later."""
     return Program(
         name=GATEWAY,
         arguments=(
             *("proxy", "gateway", "--name", "bookshop-gateway", "--namespace", "default"),
             *("--label", "istio=ingressgateway", "--port-map", f"80:{ports.entrance}"),
-            *(("--address", address) if address else ()),
             *("--control-plane", f"127.0.0.1:{ports.grpc}", "--print-addresses"),
         ),
         settings=AgentSettings(
@@ -89,7 +88,6 @@ def gateway(ports: Ports, address: str) -> Program:
             name="bookshop-gateway",
             labels={"istio": "ingressgateway"},
             port_map={80: ports.entrance},
-            address=address,
             control_plane=f"127.0.0.1:{ports.grpc}",
             print_addresses=True,
         ),
@@ -124,6 +122,6 @@ def workload_name(service: str, version: str) -> str:
     return service if service in _SINGLE else f"{service} {version}"
 
 
-def data_plane(ports: Ports, gateway_address: str) -> tuple[Program, ...]:
+def data_plane(ports: Ports) -> tuple[Program, ...]:
     """Return everything that has an Envoy, the gateway first."""
-    return (gateway(ports, gateway_address), *(workload(ports, *one) for one in BOOKSHOP))
+    return (gateway(ports), *(workload(ports, *one) for one in BOOKSHOP))
