@@ -31,29 +31,11 @@ from h2.events import (
 from h2.exceptions import H2Error
 from h2.settings import SettingCodes, Settings
 
+from lateen.model.protocols import GRPC_STATUSES
 from lateen.model.workloads import ATTACH_METHOD, MAX_MESSAGE_BYTES, WorkloadRegistration
 
 _MAX_HEADER_LIST = 8 * 1024
 _PREFIX = 5
-_GRPC_STATUS_NAMES = (
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +243,6 @@ def _grpc_status(headers: dict[str, str]) -> str:
     """Return a reason from grpc-status and grpc-message (percent-encoded, gRPC over HTTP/2 "Status-Message")."""
     code = headers.get("grpc-status", "2")
     number = int(code) if code.isdigit() and len(code) < 3 else 2
-    name = _GRPC_STATUS_NAMES[number] if number < len(_GRPC_STATUS_NAMES) else code
+    name = GRPC_STATUSES[number] if number < len(GRPC_STATUSES) else code
     message = unquote(headers.get("grpc-message", ""))[:1000]
     return f"the control plane ended the stream: {name}{': ' if message else ''}{message}"

@@ -12,8 +12,6 @@ from enum import Enum
 from statistics import median
 from typing import Any
 
-VERSIONS = ("v1", "v2", "v3")
-
 
 class Outcome(Enum):
     """Which reviews a request for the product brought, as its reader would tell it."""

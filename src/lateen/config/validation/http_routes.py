@@ -30,28 +30,9 @@ from lateen.config.positions import Path
 from lateen.config.validation import fields
 from lateen.config.validation.regexes import regex
 from lateen.config.violations import Violation, warning
+from lateen.model.protocols import GRPC_STATUSES
 
 CORS_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "OPTIONS", "TRACE", "*"))
-GRPC_STATUSES = (
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-)
-"""Names in the order of their numbers (gRPC "Status codes and their use")."""
 _MAX_BODY = 1024 * 1024
 _LARGE_BODY = 100 * 1024
 

@@ -15,7 +15,6 @@ from lateen.config.violations import Violation
 
 _TRANSPORTS = ("TCP", "UDP", "SCTP")
 _SERVICE_TYPES = ("ClusterIP", "NodePort", "LoadBalancer", "ExternalName")
-_MAX_PORT_NAME = 15
 
 
 def service(spec: ServiceSpec, metadata: Metadata) -> Iterator[Violation]:

@@ -11,7 +11,6 @@ from lateen.config.validation import fields
 from lateen.config.violations import Violation, warning
 from lateen.model.protocols import Protocol, protocol_named
 
-_DNS = frozenset((ServiceEntryResolution.DNS, ServiceEntryResolution.DNS_ROUND_ROBIN))
 _DYNAMIC_PROTOCOLS = frozenset((Protocol.HTTP, Protocol.HTTP2, Protocol.GRPC, Protocol.TLS))
 
 
