@@ -31,6 +31,7 @@ What we chose not to do: time out by ourselves, split a rejected response to fin
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Generic, TypeVar
 
 from lateen.discovery.ledger import Answer, Ledger, TypeStatus
@@ -260,6 +261,11 @@ class StateOfTheWorld(Session[StateOfTheWorldRequest]):
 class Delta(Session[DeltaRequest]):
     """The incremental variant: requests carry changes of names, responses changes of resources."""
 
+    def __init__(self, sharing: Sharing | None = None) -> None:
+        super().__init__(sharing)
+        self._changed_early: set[str] = set()
+        """Clusters the client held and was sent anew before it asked for endpoints on this stream."""
+
     def on_request(self, request: DeltaRequest, snapshot: Snapshot | None) -> list[Response]:
         """Take a DeltaDiscoveryRequest; see Session."""
         self._newest = snapshot or self._newest
@@ -271,8 +277,22 @@ class Delta(Session[DeltaRequest]):
         subscription.remove(request.unsubscribe)
         subscription.add((WILDCARD,) if legacy else request.subscribe)
         if first:
-            subscription.presume(request.initial_versions)
+            subscription.presume(self._presumable(request))
         return self._advance()
+
+    def _presumable(self, request: DeltaRequest) -> Mapping[str, str]:
+        """Return what the client holds from an earlier stream and can use: not endpoints of clusters that warm up.
+
+        Such a cluster waits for a response, whatever Envoy's own books say it holds of them; without one it, and with
+        it every later cluster, would wait for ever. It warms up because it was changed on this stream, or because the
+        earlier stream ended before its endpoints came. Which ones those are the client does not say, but it holds its
+        request for clusters back until they are warm (observed), so endpoints are asked for first: all are sent.
+        """
+        if request.kind != ENDPOINT:
+            return request.initial_versions
+        if CLUSTER not in self._subscriptions:
+            return {}
+        return {name: held for name, held in request.initial_versions.items() if name not in self._changed_early}
 
     def _respond(
         self, subscription: Subscription, snapshot: Snapshot, difference: Difference, *, removing: bool
@@ -291,9 +311,10 @@ class Delta(Session[DeltaRequest]):
         without this the change would wait for the fetch timeout of 15 s (observed). The load assignment has the
         cluster's name, as all Lateen generates.
         """
+        again = {cluster.name for cluster in changed if clusters.holds(cluster.name)}
         endpoints = self._subscriptions.get(ENDPOINT)
         if endpoints is None:
+            self._changed_early |= again
             return
-        for cluster in changed:
-            if clusters.holds(cluster.name):
-                endpoints.mark_due(cluster.name)
+        for name in again:
+            endpoints.mark_due(name)

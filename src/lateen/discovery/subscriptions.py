@@ -104,7 +104,11 @@ class Subscription:
 
     def mark_due(self, name: str) -> None:
         """Have a resource sent again if the client names it."""
-        if name in self.names and not self.fresh:
+        if name not in self.names:
+            return
+        if self.fresh:
+            self.exceptions.pop(name, None)
+        else:
             self.exceptions[name] = None
 
     def difference(self, target: Resources, sharing: Sharing) -> Difference:

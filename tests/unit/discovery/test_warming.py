@@ -1,0 +1,141 @@
+"""A client that warms clusters up as Envoy does is never left waiting: each changed cluster gets its endpoints.
+
+The model of stock Envoy 1.40, as observed: a cluster that is new or changed warms up until a response *after* it
+brings its endpoints or says that there are none, whatever the client held of them; while one warms up, the answer to clusters is held back, and on
+a new stream the first request for clusters too. Messages of both directions travel in order and take their time.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from lateen.discovery.protocol import Delta
+from lateen.discovery.values import WILDCARD, DeltaRequest, Response
+from lateen.envoy.resources import CLUSTER, ENDPOINT, LISTENER, Snapshot
+from unit.discovery.transcripts import fake_resource, fake_snapshot
+
+versions = st.sampled_from(("1", "2", "3"))
+meshes = st.dictionaries(st.sampled_from(("a", "b", "c")), st.tuples(versions, versions), min_size=1)
+"""Cluster name -> versions of the cluster and of its endpoints."""
+
+
+class EnvoyMachine(RuleBasedStateMachine):
+    """One Envoy, one session, and a link with a queue in each direction."""
+
+    @initialize(mesh=st.none() | meshes)
+    def start(self, mesh: dict[str, tuple[str, str]] | None) -> None:
+        self.count = 0
+        self.snapshot: Snapshot | None = None
+        self.clusters: dict[str, str] = {}
+        self.endpoints: dict[str, str] = {}
+        self.warming: set[str] = set()
+        self.listeners: dict[str, str] = {}
+        if mesh:
+            self.make(mesh)
+        self.connect()
+
+    def make(self, mesh: dict[str, tuple[str, str]]) -> None:
+        self.count += 1
+        made = [fake_resource(CLUSTER, name, cluster) for name, (cluster, _) in mesh.items()]
+        made += [fake_resource(ENDPOINT, name, endpoints) for name, (_, endpoints) in mesh.items()]
+        made.append(fake_resource(LISTENER, "web", str(self.count)))
+        self.snapshot = fake_snapshot(f"s{self.count}", *made)
+
+    @rule(mesh=meshes)
+    def publish(self, mesh: dict[str, tuple[str, str]]) -> None:
+        self.make(mesh)
+        assert self.snapshot
+        self.down += self.session.on_publish(self.snapshot)
+
+    @rule()
+    def lose_patience(self) -> None:
+        self.down += self.session.on_timeout()
+
+    @rule()
+    def connect(self) -> None:
+        self.session = Delta()
+        self.up: deque[DeltaRequest] = deque()
+        self.down: deque[Response] = deque()
+        self.held_back: list[DeltaRequest] = []
+        self.subscribed: set[str] | None = None
+        hello = DeltaRequest(kind=CLUSTER, subscribe=(WILDCARD,), initial_versions=dict(self.clusters))
+        self.after_warming(hello)
+        self.subscribe_endpoints()
+        self.up.append(DeltaRequest(kind=LISTENER, subscribe=(WILDCARD,), initial_versions=dict(self.listeners)))
+
+    def after_warming(self, request: DeltaRequest) -> None:
+        if self.warming:
+            self.held_back.append(request)
+        else:
+            self.up.append(request)
+
+    def subscribe_endpoints(self) -> None:
+        wanted = set(self.clusters)
+        if self.subscribed is None:
+            if wanted:
+                self.up.append(
+                    DeltaRequest(kind=ENDPOINT, subscribe=tuple(sorted(wanted)), initial_versions=dict(self.endpoints))
+                )
+                self.subscribed = wanted
+        elif wanted != self.subscribed:
+            added, gone = sorted(wanted - self.subscribed), sorted(self.subscribed - wanted)
+            self.up.append(DeltaRequest(kind=ENDPOINT, subscribe=tuple(added), unsubscribe=tuple(gone)))
+            self.subscribed = wanted
+
+    @precondition(lambda self: self.up)
+    @rule()
+    def server_reads(self) -> None:
+        self.down += self.session.on_request(self.up.popleft(), self.snapshot)
+
+    @precondition(lambda self: self.down)
+    @rule()
+    def client_reads(self) -> None:
+        response = self.down.popleft()
+        answer = DeltaRequest(kind=response.kind, nonce=response.nonce)
+        if response.kind == CLUSTER:
+            changed = {resource.name: resource.version for resource in response.resources}
+            self.clusters |= changed
+            self.warming |= changed.keys()
+            for name in response.removed:
+                self.clusters.pop(name, None)
+                self.endpoints.pop(name, None)
+                self.warming.discard(name)
+            self.subscribe_endpoints()
+            self.after_warming(answer)
+            return
+        held = self.endpoints if response.kind == ENDPOINT else self.listeners
+        for resource in response.resources:
+            if response.kind == LISTENER or resource.name in self.clusters:
+                held[resource.name] = resource.version
+        for name in response.removed:
+            held.pop(name, None)
+        self.up.append(answer)
+        if response.kind == ENDPOINT:
+            self.warming -= {resource.name for resource in response.resources} | set(response.removed)
+            if not self.warming:
+                self.up += self.held_back
+                self.held_back = []
+
+    def teardown(self) -> None:
+        if not hasattr(self, "up"):
+            return
+        if self.snapshot is None:
+            self.publish({"a": ("1", "1")})
+        for _ in range(200):
+            if self.up:
+                self.server_reads()
+            elif self.down:
+                self.client_reads()
+        assert not self.up and not self.down and not self.warming and not self.held_back
+        assert self.snapshot
+        assert self.session.is_settled_on(self.snapshot)
+        for kind, held in ((CLUSTER, self.clusters), (ENDPOINT, self.endpoints), (LISTENER, self.listeners)):
+            assert held == {name: made.version for name, made in self.snapshot.resources[kind].items()}
+
+
+TestEnvoy = EnvoyMachine.TestCase
+TestEnvoy.settings = settings(stateful_step_count=30)
