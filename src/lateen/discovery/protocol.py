@@ -35,12 +35,22 @@ from collections.abc import Mapping
 from typing import Generic, TypeVar
 
 from lateen.discovery.ledger import Answer, Ledger, TypeStatus
-from lateen.discovery.sharing import Difference, Resources, Sharing
-from lateen.discovery.subscriptions import NOTHING, Subscription
+from lateen.discovery.sharing import Difference, Sharing
+from lateen.discovery.subscriptions import Subscription
 from lateen.discovery.values import WILDCARD, DeltaRequest, PeerError, Response, StateOfTheWorldRequest
-from lateen.envoy.resources import CLUSTER, ENDPOINT, KINDS, LISTENER, ROUTE, Resource, Snapshot
+from lateen.envoy.resources import (
+    CLUSTER,
+    ENDPOINT,
+    KINDS,
+    LISTENER,
+    ROUTE,
+    VIRTUAL_HOST,
+    Offer,
+    Resource,
+    Snapshot,
+)
 
-FOLLOWS_CLUSTERS = frozenset({LISTENER, ROUTE})
+FOLLOWS_CLUSTERS = frozenset({LISTENER, ROUTE, VIRTUAL_HOST})
 """Kinds that name clusters: they wait for the answer to the cluster response."""
 REMOVED_LAST = (CLUSTER, ENDPOINT)
 """Kinds that others use, in the order of their removal: after their users are known to be gone."""
@@ -103,6 +113,10 @@ class Session(ABC, Generic[RequestT]):
             and all(subscription.at is snapshot for subscription in self._subscriptions.values())
         )
 
+    def held(self) -> dict[str, dict[str, Resource]]:
+        """Return what the client was brought to, by kind and name."""
+        return {kind: subscription.held() for kind, subscription in self._subscriptions.items()}
+
     def statuses(self) -> dict[str, TypeStatus]:
         """Return the state of each kind, those that Lateen serves first."""
         known = self._subscriptions
@@ -128,6 +142,7 @@ class Session(ABC, Generic[RequestT]):
         newest = self._newest
         if newest is None:
             return responses
+        self._foresee(newest)
         for subscription in self._subscriptions.values():
             # Most often there is nothing to do: this is the path of every ACK and of every kind that did not change.
             if subscription.is_at(newest) or self.ledger.awaits(subscription.kind):
@@ -144,6 +159,9 @@ class Session(ABC, Generic[RequestT]):
                 responses += self._bring(kept, newest, removing=True)
         return responses
 
+    def _foresee(self, newest: Snapshot) -> None:
+        """Have the clusters told that routes lead to before the routes are."""
+
     def _reachable(self, subscription: Subscription, newest: Snapshot) -> Snapshot:
         """Return the snapshot that a subscription that follows the clusters may be brought to now."""
         clusters = self._subscriptions.get(CLUSTER)
@@ -159,14 +177,14 @@ class Session(ABC, Generic[RequestT]):
 
     def _bring(self, subscription: Subscription, snapshot: Snapshot, *, removing: bool) -> list[Response]:
         """Bring one subscription to a snapshot; the response, if it takes one."""
-        target = snapshot.resources.get(subscription.kind, NOTHING)
+        target = snapshot.offer(subscription.kind)
         subscription.at = snapshot
-        if target is subscription.base and not subscription.exceptions and not subscription.owed:
+        if target.is_same(subscription.base) and not subscription.exceptions and not subscription.owed:
             return []
         removing = removing or subscription.kind not in REMOVED_LAST
         difference = subscription.difference(target, self._sharing)
         response = self._respond(subscription, snapshot, difference, removing=removing)
-        subscription.bring_to(target, keeping=() if removing else difference.gone)
+        subscription.bring_to(target, difference, removed=removing)
         if response is None:
             return []
         self.ledger.record_sent(response.kind, response.version, response.nonce)
@@ -230,7 +248,7 @@ class StateOfTheWorld(Session[StateOfTheWorldRequest]):
     def _respond(
         self, subscription: Subscription, snapshot: Snapshot, difference: Difference, *, removing: bool
     ) -> Response | None:
-        target = snapshot.resources.get(subscription.kind, NOTHING)
+        target = snapshot.offer(subscription.kind)
         if subscription.kind not in FULL_SET:
             resources = self._wanted(subscription, target) if subscription.owed else difference.resources
             return self._response(subscription, snapshot.version, resources) if resources or subscription.owed else None
@@ -248,14 +266,13 @@ class StateOfTheWorld(Session[StateOfTheWorldRequest]):
         self._kept = {name: resource for name, resource in known.items() if resource}
         return self._kept
 
-    def _wanted(self, subscription: Subscription, target: Resources) -> tuple[Resource, ...]:
-        selections = self._sharing.selections
+    def _wanted(self, subscription: Subscription, target: Offer) -> tuple[Resource, ...]:
+        selections, told = self._sharing.selections, target.told
         if subscription.wildcard:
-            return selections.get((id(target), None), target, lambda: tuple(target.values()))
+            return selections.get((id(told), None), told, lambda: tuple(told.values()))
         names = subscription.names = self._sharing.names(subscription.names)
-        return selections.get(
-            (id(target), names), target, lambda: tuple(target[name] for name in sorted(names) if name in target)
-        )
+        found = lambda: tuple(resource for name in sorted(names) if (resource := target.get(name)))  # noqa: E731
+        return selections.get((id(told), id(target.on_demand), names), target, found)
 
 
 class Delta(Session[DeltaRequest]):
@@ -264,7 +281,7 @@ class Delta(Session[DeltaRequest]):
     def __init__(self, sharing: Sharing | None = None) -> None:
         super().__init__(sharing)
         self._changed_early: set[str] = set()
-        """Clusters the client held and was sent anew before it asked for endpoints on this stream."""
+        """Clusters that were sent before the client asked for endpoints on this stream."""
 
     def on_request(self, request: DeltaRequest, snapshot: Snapshot | None) -> list[Response]:
         """Take a DeltaDiscoveryRequest; see Session."""
@@ -294,6 +311,15 @@ class Delta(Session[DeltaRequest]):
             return {}
         return {name: held for name, held in request.initial_versions.items() if name not in self._changed_early}
 
+    def _foresee(self, newest: Snapshot) -> None:
+        clusters = self._subscriptions.get(CLUSTER)
+        if clusters is None:
+            return
+        for kind in (ROUTE, VIRTUAL_HOST):
+            leading = self._subscriptions.get(kind)
+            if leading is not None and not leading.is_at(newest):
+                clusters.imply(leading.difference(newest.offer(kind), self._sharing).leads_to)
+
     def _respond(
         self, subscription: Subscription, snapshot: Snapshot, difference: Difference, *, removing: bool
     ) -> Response | None:
@@ -301,20 +327,19 @@ class Delta(Session[DeltaRequest]):
         if not subscription.owed and not difference.resources and not removed:
             return None
         if subscription.kind == CLUSTER:
-            self._resend_endpoints(subscription, difference.resources)
+            self._resend_endpoints(difference.resources)
         return self._response(subscription, snapshot.version, difference.resources, removed)
 
-    def _resend_endpoints(self, clusters: Subscription, changed: tuple[Resource, ...]) -> None:
-        """Have the endpoints of changed clusters sent again, right after them.
+    def _resend_endpoints(self, changed: tuple[Resource, ...]) -> None:
+        """Have the endpoints of clusters that the client may hold already sent again, right after them.
 
         A changed EDS cluster warms up anew, but delta Envoy does not ask again for endpoints it is subscribed to:
         without this the change would wait for the fetch timeout of 15 s (observed). The load assignment has the
         cluster's name, as all Lateen generates.
         """
-        again = {cluster.name for cluster in changed if clusters.holds(cluster.name)}
         endpoints = self._subscriptions.get(ENDPOINT)
         if endpoints is None:
-            self._changed_early |= again
+            self._changed_early.update(cluster.name for cluster in changed)
             return
-        for name in again:
-            endpoints.mark_due(name)
+        for cluster in changed:
+            endpoints.mark_due(cluster.name)

@@ -15,8 +15,7 @@ from typing import Any, TypeAlias
 import structlog
 
 from lateen.discovery.figures import Figures
-from lateen.discovery.sharing import Resources
-from lateen.envoy.resources import Snapshot
+from lateen.envoy.resources import Resources, Snapshot
 from lateen.mesh.state import MeshState
 from lateen.model.proxies import Proxy
 
@@ -74,7 +73,7 @@ class Scope:
                 kind: known[kind] if kind in known and _is_same(known[kind], made, compare) else made
                 for kind, made in snapshot.resources.items()
             }
-            self.snapshot = Snapshot(version=snapshot.version, resources=resources)
+            self.snapshot = Snapshot(version=snapshot.version, resources=resources, on_demand=snapshot.on_demand)
 
 
 def _is_same(known: Resources, made: Resources, compare: Compare) -> bool:

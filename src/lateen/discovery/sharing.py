@@ -12,16 +12,16 @@ therefore all memos are bounded, and emptied with each publication.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from itertools import chain
 from typing import Generic, TypeAlias, TypeVar
 from weakref import WeakValueDictionary
 
 from lateen.discovery.values import Response
-from lateen.envoy.resources import Resource
+from lateen.envoy.resources import Resource, Resources
 
-Resources: TypeAlias = Mapping[str, Resource]
 Encode: TypeAlias = Callable[[Response], bytes]
 
 MAX_ANSWERS = 4096
@@ -47,6 +47,13 @@ class Difference:
     """It holds these and they are no more."""
     unknown: tuple[str, ...]
     """It asked for these and they do not exist."""
+    kept: tuple[str, ...] = ()
+    """It holds these, is told of them no more, and keeps them as if it had asked for them."""
+
+    @property
+    def leads_to(self) -> Iterator[str]:
+        """Clusters that the resources lead to and that must be told with them."""
+        return chain.from_iterable(resource.leads_to for resource in self.resources)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,28 +1,29 @@
 """One client's subscription to one kind of resource, and what it holds of it. Both variants use the same.
 
-Used by `protocol` only; pure. A subscription keeps a *reference* to the map that the client was last brought to (the
-same object for every client of a scope) and a small dict of the names where the client differs from it. So a
-thousand replicas cost a thousand references, not a thousand copies, and what a client lacks is found from what
-changed between two maps, not from all it holds. The names it asked for are shared in the same way (`sharing`).
+Used by `protocol` only; pure. A wildcard stands for what a snapshot *tells*; what it has *on demand* goes to a client
+that named it, or has it: a proxy never loses something that exists only because nobody asks for it any more (Envoy asks
+for a name once, and would wait in vain).
+
+A subscription keeps a *reference* to the maps that the client was last brought to (the same objects for every client of
+a scope) and a small dict of the names where the client differs from them. So a thousand replicas cost a thousand
+references, not a thousand copies, and what a client lacks is found from what changed between two maps, not from all it
+holds. The names it asked for are shared in the same way (`sharing`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from types import MappingProxyType
 
-from lateen.discovery.sharing import Difference, Resources, Sharing
+from lateen.discovery.sharing import Difference, Sharing
 from lateen.discovery.values import WILDCARD, PeerError
-from lateen.envoy.resources import Snapshot
+from lateen.envoy.resources import EMPTY_OFFER, NOTHING, Offer, Resource, Snapshot
 
 MAX_NAMES = 100_000
 """Names that one client may subscribe to of one kind, so that a client that only ever adds stays bounded."""
 
 ABSENT = ""
 """Held version of a resource that the client knows to be missing."""
-NOTHING: Resources = MappingProxyType({})
-"""What a client holds at first: one object, so that the answers to all first requests can be shared."""
 
 
 class Subscription:
@@ -37,7 +38,7 @@ class Subscription:
         """Whether an answer is due even if there is nothing new in it; the first request always gets one."""
         self.at: Snapshot | None = None
         """Snapshot of the newest response, or of the newest check that found nothing to send."""
-        self.base: Resources = NOTHING
+        self.base: Offer = EMPTY_OFFER
         self.fresh = True
         """Whether nothing was sent yet: each name is due, as if it stood in `exceptions`."""
         self.exceptions: dict[str, str | None] = {}
@@ -111,52 +112,83 @@ class Subscription:
         else:
             self.exceptions[name] = None
 
-    def difference(self, target: Resources, sharing: Sharing) -> Difference:
+    def imply(self, names: Iterable[str]) -> None:
+        """Subscribe on the client's behalf to names that it needs with something else; those it has are not due."""
+        for name in names:
+            if name in self.names or (self.wildcard and name in self.base.told):
+                continue
+            if not self._held(name):
+                self.exceptions.setdefault(name, ABSENT)
+            self._own_names().add(name)
+
+    def difference(self, target: Offer, sharing: Sharing) -> Difference:
         """Return what the client lacks to hold `target`: the same object for all clients at the same place."""
-        moves = self.base is not target
+        base = self.base
         names = None
-        if self.fresh or (moves and not self.wildcard):
+        by_name = not self.wildcard and base.told is not target.told
+        if self.fresh or by_name or base.on_demand is not NOTHING or target.on_demand is not NOTHING:
             names = self.names = sharing.names(self.names)
         exceptions = frozenset(self.exceptions.items()) if self.exceptions else None
-        key = (id(self.base), id(target), self.fresh, self.wildcard, names, exceptions)
-        return sharing.differences.get(key, (self.base, target), lambda: self._difference(target, sharing))
+        ids = (id(base.told), id(base.on_demand), id(target.told), id(target.on_demand))
+        key = (ids, self.fresh, self.wildcard, names, exceptions)
+        return sharing.differences.get(key, (base, target), lambda: self._difference(target, sharing))
 
-    def _difference(self, target: Resources, sharing: Sharing) -> Difference:
-        candidates: AbstractSet[str] = self.exceptions.keys()
-        if self.fresh:
-            candidates = candidates | self.names
-        if self.base is not target:
-            changed = sharing.compare(self.base, target)
-            candidates = candidates | (changed if self.wildcard else changed & self.names)
-        resources, gone, unknown = [], [], []
-        for name in sorted(candidates):
+    def _difference(self, target: Offer, sharing: Sharing) -> Difference:
+        resources, gone, unknown, kept = [], [], [], []
+        for name in sorted(self._candidates(target, sharing)):
             held = self._held(name)
-            if name not in target:
+            found = target.told.get(name)
+            if found is None and (held or name in self.names):
+                found = target.on_demand.get(name)
+                if found is not None and name not in self.names:
+                    kept.append(name)
+            if found is None:
                 if held is None:
                     unknown.append(name)
                 elif held != ABSENT:
                     gone.append(name)
-            elif held != target[name].version:
-                resources.append(target[name])
-        return Difference(tuple(resources), tuple(gone), tuple(unknown))
+            elif held != found.version:
+                resources.append(found)
+        return Difference(tuple(resources), tuple(gone), tuple(unknown), tuple(kept))
 
-    def holds(self, name: str) -> bool:
-        """Whether the client was sent a version of this resource and not its removal."""
-        return self.wants(name) and bool(self._held(name))
+    def _candidates(self, target: Offer, sharing: Sharing) -> AbstractSet[str]:
+        """Return the names that the client may lack something of."""
+        candidates: AbstractSet[str] = self.exceptions.keys()
+        if self.fresh or self.base.on_demand is not target.on_demand:
+            candidates = candidates | self.names
+        if self.base.told is not target.told:
+            changed = sharing.compare(self.base.told, target.told)
+            candidates = candidates | (changed if self.wildcard else changed & self.names)
+        return candidates
 
-    def bring_to(self, target: Resources, *, keeping: Iterable[str] = ()) -> None:
-        """Note that the client was sent all that it lacks of `target`, but not that the names in `keeping` are gone."""
-        self.exceptions = {name: self._held(name) for name in keeping}
+    def bring_to(self, target: Offer, difference: Difference, *, removed: bool) -> None:
+        """Note that the client was sent this difference to `target`, without what is gone unless `removed`."""
+        self.exceptions = {} if removed else {name: self._held(name) for name in difference.gone}
+        if difference.kept:
+            self._own_names().update(difference.kept)
         self.base = target
         self.owed = self.fresh = False
 
+    def held(self) -> dict[str, Resource]:
+        """Return what the client was brought to, by name."""
+        told = self.base.told
+        names: Iterable[str] = (*told, *sorted(self.names - told.keys())) if self.wildcard else sorted(self.names)
+        found = ((name, self.base.get(name)) for name in names if name not in self.exceptions)
+        return {name: resource for name, resource in found if resource is not None}
+
     def size(self, sharing: Sharing) -> int:
         """Return how many resources the client holds."""
-        if self.wildcard or not self.names:
-            return len(self.base) if self.wildcard else 0
-        names, base = sharing.names(self.names), self.base
-        self.names = names
-        return sharing.sizes.get((id(base), names), base, lambda: sum(name in base for name in names))
+        base = self.base
+        if not self.names:
+            return len(base.told) if self.wildcard else 0
+        names = self.names = sharing.names(self.names)
+        told = len(base.told) if self.wildcard else 0
+        key = (id(base.told), id(base.on_demand), self.wildcard, names)
+        return sharing.sizes.get(
+            key,
+            base,
+            lambda: told + sum(base.get(name) is not None for name in names if not (told and name in base.told)),
+        )
 
     def _own_names(self) -> set[str]:
         """Return the names to be changed. Copied from a shared set once, not for each name that comes."""
@@ -169,11 +201,14 @@ class Subscription:
         if not self.wildcard:
             if not self.fresh:
                 self.exceptions = {name: self._held(name) for name in self.names}
-            self.wildcard, self.base = True, NOTHING
+            self.wildcard, self.base = True, EMPTY_OFFER
 
     def _held(self, name: str) -> str | None:
         if name in self.exceptions:
             return self.exceptions[name]
         if self.fresh and name in self.names:
             return None
-        return self.base[name].version if name in self.base else ABSENT
+        found = self.base.told.get(name)
+        if found is None and name in self.names:
+            found = self.base.on_demand.get(name)
+        return found.version if found is not None else ABSENT

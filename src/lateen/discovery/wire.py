@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 
 from lateen.discovery.values import DeltaRequest, Node, PeerError, Response, StateOfTheWorldRequest
 from lateen.envoy.messages import Message, message_class, pool
-from lateen.envoy.resources import TYPE_PREFIX, Resource
+from lateen.envoy.resources import TYPE_PREFIX, VIRTUAL_HOST, Resource
 from lateen.model.services import Locality
 
 _API = "envoy.service.discovery.v3."
@@ -90,7 +90,7 @@ def encode_delta(response: Response) -> bytes:
     body: bytes = message_class(_API + "DeltaDiscoveryResponse")(
         system_version_info=response.version,
         type_url=TYPE_PREFIX + response.kind,
-        resources=[{"name": r.name, "version": r.version, "resource": _any(r)} for r in response.resources],
+        resources=[_entry(resource) for resource in response.resources],
         removed_resources=response.removed,
     ).SerializeToString()
     return body
@@ -104,6 +104,14 @@ def encode_nonce(nonce: str) -> bytes:
     text = nonce.encode()
     assert len(text) < 128
     return b"\x2a" + bytes((len(text),)) + text
+
+
+def _entry(resource: Resource) -> dict[str, Any]:
+    entry: dict[str, Any] = {"name": resource.name, "version": resource.version, "resource": _any(resource)}
+    if resource.kind == VIRTUAL_HOST:
+        # Envoy lets the requests go on that wait for one of these names, not for the resource's own (observed).
+        entry["aliases"] = (resource.name,)
+    return entry
 
 
 def _any(resource: Resource) -> dict[str, Any]:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Protocol, TypeAlias
 
 from lateen.envoy.messages import serialise
 
 TYPE_PREFIX = "type.googleapis.com/"
 LISTENER = "envoy.config.listener.v3.Listener"
 ROUTE = "envoy.config.route.v3.RouteConfiguration"
+VIRTUAL_HOST = "envoy.config.route.v3.VirtualHost"
+"""One virtual host of a route configuration, asked for by `ROUTE CONFIGURATION/HOST` (VHDS)."""
 CLUSTER = "envoy.config.cluster.v3.Cluster"
 ENDPOINT = "envoy.config.endpoint.v3.ClusterLoadAssignment"
 SECRET = "envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105  a type's name, not a secret
 
-KINDS = (CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET)
+KINDS = (CLUSTER, ENDPOINT, LISTENER, ROUTE, VIRTUAL_HOST, SECRET)
 """Message names in make-before-break order: clusters, their endpoints, listeners, their routes."""
 
 
@@ -30,19 +33,65 @@ class Resource:
     version: str
     body: bytes
     """The serialised message, what goes into `Any.value`."""
+    leads_to: tuple[str, ...] = ()
+    """Clusters that a proxy which knows only what it asked for must be told of together with this."""
 
     def __repr__(self) -> str:
         return f"Resource({self.kind.rsplit('.', 1)[-1]} {self.name!r} {self.version})"
 
 
+Resources: TypeAlias = Mapping[str, Resource]
+"""Resources of one kind by name."""
+
+
+class OnDemand(Protocol):
+    """Resources of one kind that are found by name and need not be counted: a mapping is one."""
+
+    def get(self, name: str, /) -> Resource | None:
+        """Return the resource of a name; the same object each time."""
+
+
+NOTHING: Resources = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a snapshot has of one kind."""
+
+    told: Resources = field(default_factory=lambda: NOTHING)
+    """What a proxy is told unless it asks for single names."""
+    on_demand: OnDemand = field(default_factory=lambda: NOTHING)
+    """What it is told of only if it asks for it, or has it already."""
+
+    def get(self, name: str) -> Resource | None:
+        """Return the resource of a name, told or not."""
+        return self.told.get(name) or self.on_demand.get(name)
+
+    def is_same(self, other: Offer) -> bool:
+        """Whether both are made of the same objects."""
+        return self.told is other.told and self.on_demand is other.on_demand
+
+
+EMPTY_OFFER = Offer()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """Everything that one scope of proxies is served: per kind, resources by name."""
+    """Everything that one scope of proxies is served."""
 
     version: str
     """Hash over all resources: equal means there is nothing to do."""
-    resources: Mapping[str, Mapping[str, Resource]]
-    """Keyed by kind (message name), then by resource name. A kind without resources may be absent."""
+    resources: Mapping[str, Resources]
+    """What they are told, by kind (message name), then by resource name. A kind without resources may be absent."""
+    on_demand: Mapping[str, OnDemand] = field(default_factory=dict)
+    """What they are told of only when they ask, by kind."""
+
+    def offer(self, kind: str) -> Offer:
+        """Return what there is of one kind."""
+        told, on_demand = self.resources.get(kind), self.on_demand.get(kind)
+        if told is None and on_demand is None:
+            return EMPTY_OFFER
+        return Offer(NOTHING if told is None else told, NOTHING if on_demand is None else on_demand)
 
 
 def content_hash(body: bytes) -> str:

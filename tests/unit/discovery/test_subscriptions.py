@@ -4,10 +4,10 @@ import pytest
 
 from lateen.discovery import subscriptions
 from lateen.discovery.protocol import MAX_KEPT, MAX_KINDS, Delta
-from lateen.discovery.sharing import Memo, Resources, Sharing, compare
+from lateen.discovery.sharing import Memo, Sharing, compare
 from lateen.discovery.subscriptions import Subscription
 from lateen.discovery.values import DeltaRequest, PeerError
-from lateen.envoy.resources import CLUSTER, KINDS, ROUTE
+from lateen.envoy.resources import CLUSTER, KINDS, ROUTE, Resources
 from unit.discovery.transcripts import fake_resource, fake_snapshot
 
 
@@ -41,7 +41,7 @@ def test_clients_share_the_map_they_hold() -> None:
     for session in sessions:
         session.on_request(DeltaRequest(kind=CLUSTER, subscribe=("*",)), snapshot)
     for session in sessions:
-        assert session._subscriptions[CLUSTER].base is snapshot.resources[CLUSTER]
+        assert session._subscriptions[CLUSTER].base.told is snapshot.resources[CLUSTER]
         assert not session._subscriptions[CLUSTER].exceptions
 
 

@@ -1,13 +1,15 @@
-"""A client that warms clusters up as Envoy does is never left waiting: each changed cluster gets its endpoints.
+"""A client that warms clusters up as Envoy does is never left waiting, and has what it was told of or asked for.
 
 The model of stock Envoy 1.40, as observed: a cluster that is new or changed warms up until a response *after* it
-brings its endpoints or says that there are none, whatever the client held of them; while one warms up, the answer to clusters is held back, and on
-a new stream the first request for clusters too. Messages of both directions travel in order and take their time.
+brings its endpoints or says that there are none, whatever the client held of them; while one warms up, the answer to
+clusters is held back, and on a new stream the first request for clusters too. Messages of both directions travel in
+order and take their time.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from typing import TypeAlias
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -19,37 +21,48 @@ from lateen.envoy.resources import CLUSTER, ENDPOINT, LISTENER, Snapshot
 from unit.discovery.transcripts import fake_resource, fake_snapshot
 
 versions = st.sampled_from(("1", "2", "3"))
-meshes = st.dictionaries(st.sampled_from(("a", "b", "c")), st.tuples(versions, versions), min_size=1)
-"""Cluster name -> versions of the cluster and of its endpoints."""
+names = st.sampled_from(("a", "b", "c"))
+meshes = st.dictionaries(names, st.tuples(versions, versions, st.booleans()), min_size=1)
+"""Cluster name -> versions of the cluster and of its endpoints, and whether everybody is told of it."""
+Mesh: TypeAlias = dict[str, tuple[str, str, bool]]
 
 
 class EnvoyMachine(RuleBasedStateMachine):
     """One Envoy, one session, and a link with a queue in each direction."""
 
     @initialize(mesh=st.none() | meshes)
-    def start(self, mesh: dict[str, tuple[str, str]] | None) -> None:
+    def start(self, mesh: Mesh | None) -> None:
         self.count = 0
         self.snapshot: Snapshot | None = None
         self.clusters: dict[str, str] = {}
         self.endpoints: dict[str, str] = {}
         self.warming: set[str] = set()
         self.listeners: dict[str, str] = {}
+        self.named: dict[str, None] = {}
         if mesh:
             self.make(mesh)
         self.connect()
 
-    def make(self, mesh: dict[str, tuple[str, str]]) -> None:
+    def make(self, mesh: Mesh) -> None:
         self.count += 1
-        made = [fake_resource(CLUSTER, name, cluster) for name, (cluster, _) in mesh.items()]
-        made += [fake_resource(ENDPOINT, name, endpoints) for name, (_, endpoints) in mesh.items()]
+        made = [fake_resource(CLUSTER, name, cluster) for name, (cluster, _, told) in mesh.items() if told]
         made.append(fake_resource(LISTENER, "web", str(self.count)))
-        self.snapshot = fake_snapshot(f"s{self.count}", *made)
+        on_demand = [fake_resource(CLUSTER, name, cluster) for name, (cluster, _, told) in mesh.items() if not told]
+        on_demand += [fake_resource(ENDPOINT, name, endpoints) for name, (_, endpoints, _) in mesh.items()]
+        self.snapshot = fake_snapshot(f"s{self.count}", *made, on_demand=on_demand)
 
     @rule(mesh=meshes)
-    def publish(self, mesh: dict[str, tuple[str, str]]) -> None:
+    def publish(self, mesh: Mesh) -> None:
         self.make(mesh)
         assert self.snapshot
         self.down += self.session.on_publish(self.snapshot)
+
+    @rule(name=names)
+    def ask(self, name: str) -> None:
+        """A first request to a cluster that it does not know: Envoy asks once, for as long as it lives."""
+        if name not in self.clusters and name not in self.named:
+            self.named[name] = None
+            self.after_warming(DeltaRequest(kind=CLUSTER, subscribe=(name,)))
 
     @rule()
     def lose_patience(self) -> None:
@@ -62,7 +75,7 @@ class EnvoyMachine(RuleBasedStateMachine):
         self.down: deque[Response] = deque()
         self.held_back: list[DeltaRequest] = []
         self.subscribed: set[str] | None = None
-        hello = DeltaRequest(kind=CLUSTER, subscribe=(WILDCARD,), initial_versions=dict(self.clusters))
+        hello = DeltaRequest(kind=CLUSTER, subscribe=(WILDCARD, *self.named), initial_versions=dict(self.clusters))
         self.after_warming(hello)
         self.subscribe_endpoints()
         self.up.append(DeltaRequest(kind=LISTENER, subscribe=(WILDCARD,), initial_versions=dict(self.listeners)))
@@ -98,8 +111,9 @@ class EnvoyMachine(RuleBasedStateMachine):
         answer = DeltaRequest(kind=response.kind, nonce=response.nonce)
         if response.kind == CLUSTER:
             changed = {resource.name: resource.version for resource in response.resources}
+            # The same cluster again is no change to Envoy.
+            self.warming |= {name for name, version in changed.items() if self.clusters.get(name) != version}
             self.clusters |= changed
-            self.warming |= changed.keys()
             for name in response.removed:
                 self.clusters.pop(name, None)
                 self.endpoints.pop(name, None)
@@ -124,17 +138,21 @@ class EnvoyMachine(RuleBasedStateMachine):
         if not hasattr(self, "up"):
             return
         if self.snapshot is None:
-            self.publish({"a": ("1", "1")})
+            self.publish({"a": ("1", "1", True)})
         for _ in range(200):
             if self.up:
                 self.server_reads()
             elif self.down:
                 self.client_reads()
-        assert not self.up and not self.down and not self.warming and not self.held_back
+        assert (len(self.up), len(self.down), self.warming, self.held_back) == (0, 0, set(), [])
         assert self.snapshot
         assert self.session.is_settled_on(self.snapshot)
-        for kind, held in ((CLUSTER, self.clusters), (ENDPOINT, self.endpoints), (LISTENER, self.listeners)):
-            assert held == {name: made.version for name, made in self.snapshot.resources[kind].items()}
+        told, get = self.snapshot.resources.get(CLUSTER, {}), self.snapshot.offer(CLUSTER).get
+        wanted = {*told, *self.named, *self.clusters}
+        assert self.clusters == {name: found.version for name in wanted if (found := get(name))}
+        endpoints = self.snapshot.offer(ENDPOINT).get
+        assert self.endpoints == {name: found.version for name in self.clusters if (found := endpoints(name))}
+        assert self.listeners == {"web": str(self.count)}
 
 
 TestEnvoy = EnvoyMachine.TestCase

@@ -3,6 +3,7 @@
 One statement per line; `#` begins a comment. The first statement names the variant, `delta` or `sotw`.
 
     publish s1 CDS/a@1 EDS/a@1     a snapshot named s1 with cluster a and endpoints a, each at version 1
+    publish s1 ?CDS/b@1 ?VHDS/p/h@1>b,c   cluster b and virtual host p/h, which leads to clusters b and c, on demand
     < CDS subscribe=*              a request: delta subscribe= unsubscribe= initial=a@1, sotw names=; nonce= error=
     > CDS n1 s1 a@1 -b             the response that must come now: nonce 1, version s1, resource a, b removed
     timeout                        the edge has been patient enough
@@ -15,25 +16,30 @@ Every response must be written down, in order, right after the statement that ca
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from lateen.discovery.protocol import Delta, StateOfTheWorld
 from lateen.discovery.values import DeltaRequest, Response, StateOfTheWorldRequest
-from lateen.envoy.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, Resource, Snapshot
+from lateen.envoy.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, VIRTUAL_HOST, Resource, Snapshot
 
-KINDS = {"CDS": CLUSTER, "EDS": ENDPOINT, "LDS": LISTENER, "RDS": ROUTE, "SDS": SECRET}
+KINDS = {"CDS": CLUSTER, "EDS": ENDPOINT, "LDS": LISTENER, "RDS": ROUTE, "VHDS": VIRTUAL_HOST, "SDS": SECRET}
 SHORT = {kind: short for short, kind in KINDS.items()}
 
 
-def fake_resource(kind: str, name: str, version: str) -> Resource:
-    return Resource(kind=kind, name=name, version=version, body=f"{name}@{version}".encode())
+def fake_resource(kind: str, name: str, version: str, leads_to: tuple[str, ...] = ()) -> Resource:
+    return Resource(kind=kind, name=name, version=version, body=f"{name}@{version}".encode(), leads_to=leads_to)
 
 
-def fake_snapshot(version: str, *resources: Resource) -> Snapshot:
+def fake_snapshot(version: str, *resources: Resource, on_demand: Iterable[Resource] = ()) -> Snapshot:
+    return Snapshot(version=version, resources=_grouped(resources), on_demand=_grouped(on_demand))
+
+
+def _grouped(resources: Iterable[Resource]) -> dict[str, dict[str, Resource]]:
     grouped: dict[str, dict[str, Resource]] = {}
     for resource in resources:
         grouped.setdefault(resource.kind, {})[resource.name] = resource
-    return Snapshot(version=version, resources=grouped)
+    return grouped
 
 
 def shown(response: Response) -> str:
@@ -69,7 +75,9 @@ class Player:
         assert not self.unclaimed, f"unexpected before {line!r}: {self.unclaimed}"
         match verb:
             case "publish":
-                self.snapshot = fake_snapshot(words[0], *map(self._resource, words[1:]))
+                told = [self._resource(word) for word in words[1:] if not word.startswith("?")]
+                on_demand = [self._resource(word[1:]) for word in words[1:] if word.startswith("?")]
+                self.snapshot = fake_snapshot(words[0], *told, on_demand=on_demand)
                 self._take(self.session.on_publish(self.snapshot))
             case "<":
                 self._take(self._request(KINDS.get(words[0], words[0]), _pairs(words[1:])))
@@ -89,7 +97,8 @@ class Player:
     def _resource(self, word: str) -> Resource:
         kind, rest = word.split("/", 1)
         name, version = rest.split("@")
-        return fake_resource(KINDS[kind], name, version)
+        version, _, clusters = version.partition(">")
+        return fake_resource(KINDS[kind], name, version, _names(clusters))
 
     def _take(self, responses: list[Response]) -> None:
         self.unclaimed += [shown(response) for response in responses]
