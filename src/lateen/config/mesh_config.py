@@ -79,6 +79,15 @@ class MeshOutboundTrafficPolicy(Spec, frozen=True, kw_only=True):
     tls: ClientTLSSettings | None = None
 
 
+class DiscoveryScope(Enum):
+    """How much of the mesh a sidecar is told before it asks. Lateen's own setting."""
+
+    LAZY = "lazy"
+    """What it is known to use; the rest on the first request."""
+    FULL = "full"
+    """Everything that it may call, as under Istio."""
+
+
 class MeshInboundTrafficPolicyMode(Enum):
     """Where inbound traffic to unknown ports goes."""
 
@@ -300,6 +309,7 @@ class MeshConfig(Spec, frozen=True, kw_only=True):
     tls_defaults: TLSConfig | None = None
     default_traffic_policy: DefaultTrafficPolicy | None = None
     service_entry_visibility: ServiceEntryVisibility | None = None
+    discovery_scope: DiscoveryScope = DiscoveryScope.LAZY
 
 
 ACTING_MESH: dict[type[msgspec.Struct], Acting] = {
@@ -321,6 +331,7 @@ ACTING_MESH: dict[type[msgspec.Struct], Acting] = {
         "defaultTrafficPolicy",
         "proxyListenPort",
         "proxyInboundListenPort",
+        "discoveryScope",
     ),
     MeshOutboundTrafficPolicy: only("mode", values={"mode": frozenset(("REGISTRY_ONLY", "ALLOW_ANY"))}),
     ProxyPathNormalization: ALL,

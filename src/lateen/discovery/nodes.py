@@ -6,6 +6,7 @@ Called by `server` for the first request of a stream; pure. Source of the names:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Any
@@ -15,12 +16,17 @@ from lateen.model.proxies import Capability, Interception, Proxy, ProxyType, Ups
 
 _FORM = "TYPE~IP~NAME.NAMESPACE~DOMAIN, for instance sidecar~10.0.0.7~reviews-v2-1.default~default.svc.cluster.local"
 _TYPES = {kind.value: kind for kind in ProxyType}
+_ON_DEMAND_SINCE = (1, 40)
+"""First version of Envoy with which on-demand discovery was tried."""
 _MAX_ENTRIES = 1000
 """Labels, mapped ports, upstreams: more than any workload has."""
 
 
-def proxy_from_node(node: Node) -> Proxy:
-    """Return the proxy that this node describes; PeerError says what is malformed and how it should look."""
+def proxy_from_node(node: Node, *, delta: bool = False) -> Proxy:
+    """Return the proxy that this node describes; PeerError says what is malformed and how it should look.
+
+    `delta`: it speaks the incremental variant. Only in that can Envoy ask for single clusters beside all it is told.
+    """
     parts = node.id.split("~")
     if len(parts) != 4:
         raise PeerError(f"node id {node.id[:200]!r} is not of the form {_FORM}")
@@ -45,7 +51,14 @@ def proxy_from_node(node: Node) -> Proxy:
         port_map=_port_map(_mapping(ours, "portMap")),
         privileged=ours.get("unprivileged") is not True,
         upstreams=_upstreams(ours.get("upstreams", [])),
+        asks_on_demand=delta and _is_envoy_since(node.user_agent, _ON_DEMAND_SINCE),
     )
+
+
+def _is_envoy_since(user_agent: str, since: tuple[int, int]) -> bool:
+    """Whether `envoy 1.40.0` is no older than `since`."""
+    found = re.match(r"envoy (\d{1,4})\.(\d{1,4})\b", user_agent)
+    return found is not None and (int(found[1]), int(found[2])) >= since
 
 
 def _name(identifier: str, namespace: str, node_id: str) -> tuple[str, str]:

@@ -56,8 +56,8 @@ REMOVED_LAST = (CLUSTER, ENDPOINT)
 """Kinds that others use, in the order of their removal: after their users are known to be gone."""
 FULL_SET = frozenset({CLUSTER, LISTENER})
 """Kinds of which a state-of-the-world response lists everything; what it does not list is removed."""
-LEGACY_WILDCARD = frozenset({CLUSTER, LISTENER})
-"""Kinds of which a first request without names means all. For others it means none: Envoy's VHDS begins so."""
+LEGACY_WILDCARD = frozenset({CLUSTER, LISTENER, VIRTUAL_HOST})
+"""Kinds of which a first request without names means all that is told; for others it means none."""
 
 MAX_KINDS = 32
 """Kinds that one stream may ask for."""
@@ -124,17 +124,18 @@ class Session(ABC, Generic[RequestT]):
         kinds = (*KINDS, *(kind for kind in sizes if kind not in KINDS))
         return {kind: self.ledger.status(kind, sizes.get(kind, 0)) for kind in kinds}
 
-    def _subscription(self, kind: str) -> tuple[Subscription, bool]:
-        """Return the subscription of a kind, and whether this is the stream's first request for it."""
+    def _subscription(self, kind: str) -> Subscription:
+        """Return the subscription of a kind, a new one if need be."""
         if known := self._subscriptions.get(kind):
-            return known, False
+            return known
         if len(self._subscriptions) == MAX_KINDS:
             raise PeerError(f"more than {MAX_KINDS} resource types on one stream")
-        self._subscriptions[kind] = Subscription(kind)
+        made = Subscription(kind)
         # Kept in make-before-break order, whatever the order in which they were asked for.
         order = {known: rank for rank, known in enumerate(KINDS)}
-        self._subscriptions = dict(sorted(self._subscriptions.items(), key=lambda item: order.get(item[0], len(order))))
-        return self._subscriptions[kind], True
+        every = {**self._subscriptions, kind: made}
+        self._subscriptions = dict(sorted(every.items(), key=lambda item: order.get(item[0], len(order))))
+        return made
 
     def _advance(self) -> list[Response]:
         """Send whatever may be sent now, in make-before-break order."""
@@ -160,7 +161,7 @@ class Session(ABC, Generic[RequestT]):
         return responses
 
     def _foresee(self, newest: Snapshot) -> None:
-        """Have the clusters told that routes lead to before the routes are."""
+        """Have what routes lead to told before the routes are."""
 
     def _reachable(self, subscription: Subscription, newest: Snapshot) -> Snapshot:
         """Return the snapshot that a subscription that follows the clusters may be brought to now."""
@@ -222,7 +223,8 @@ class StateOfTheWorld(Session[StateOfTheWorldRequest]):
     def on_request(self, request: StateOfTheWorldRequest, snapshot: Snapshot | None) -> list[Response]:
         """Take a DiscoveryRequest; see Session."""
         self._newest = snapshot or self._newest
-        subscription, first = self._subscription(request.kind)
+        subscription = self._subscription(request.kind)
+        first = subscription.ask()
         answer = self.ledger.record_answer(request.kind, request.nonce, request.error)
         if answer is Answer.STALE:
             # The client has not seen our newest response; what it wants comes with its answer to that one.
@@ -286,7 +288,8 @@ class Delta(Session[DeltaRequest]):
     def on_request(self, request: DeltaRequest, snapshot: Snapshot | None) -> list[Response]:
         """Take a DeltaDiscoveryRequest; see Session."""
         self._newest = snapshot or self._newest
-        subscription, first = self._subscription(request.kind)
+        subscription = self._subscription(request.kind)
+        first = subscription.ask()
         if request.nonce:
             # Whatever the nonce says, the changes of names count: they are never repeated.
             self.ledger.record_answer(request.kind, request.nonce, request.error)
@@ -319,6 +322,8 @@ class Delta(Session[DeltaRequest]):
             leading = self._subscriptions.get(kind)
             if leading is not None and not leading.is_at(newest):
                 clusters.imply(leading.difference(newest.offer(kind), self._sharing).leads_to)
+        if clusters.names:
+            self._subscription(ENDPOINT)
 
     def _respond(
         self, subscription: Subscription, snapshot: Snapshot, difference: Difference, *, removing: bool
@@ -327,19 +332,22 @@ class Delta(Session[DeltaRequest]):
         if not subscription.owed and not difference.resources and not removed:
             return None
         if subscription.kind == CLUSTER:
-            self._resend_endpoints(difference.resources)
+            self._send_endpoints(subscription, difference.resources)
         return self._response(subscription, snapshot.version, difference.resources, removed)
 
-    def _resend_endpoints(self, changed: tuple[Resource, ...]) -> None:
-        """Have the endpoints of clusters that the client may hold already sent again, right after them.
+    def _send_endpoints(self, clusters: Subscription, sent: tuple[Resource, ...]) -> None:
+        """Have the endpoints of clusters sent right after them, where Envoy does not ask or need not have to.
 
         A changed EDS cluster warms up anew, but delta Envoy does not ask again for endpoints it is subscribed to:
-        without this the change would wait for the fetch timeout of 15 s (observed). The load assignment has the
-        cluster's name, as all Lateen generates.
+        without this the change would wait for the fetch timeout of 15 s (observed). And a request waits for a cluster
+        that is told on demand: with its endpoints behind it, it waits for one round trip (observed). The load
+        assignment has the cluster's name, as all Lateen generates.
         """
+        on_demand = [cluster.name for cluster in sent if cluster.name in clusters.names]
         endpoints = self._subscriptions.get(ENDPOINT)
-        if endpoints is None:
-            self._changed_early.update(cluster.name for cluster in changed)
-            return
-        for cluster in changed:
-            endpoints.mark_due(cluster.name)
+        if endpoints is None or not endpoints.asked:
+            self._changed_early.update(cluster.name for cluster in sent)
+        if endpoints is not None:
+            for cluster in sent:
+                endpoints.mark_due(cluster.name)
+            endpoints.imply(on_demand)

@@ -158,7 +158,7 @@ async def _converse(
     request = variant.decode(content)
     if request.node is None:
         raise PeerError("the first request of a stream must say who the client is (field node)")
-    proxy = proxy_from_node(request.node)
+    proxy = proxy_from_node(request.node, delta=variant.session is Delta)
     session = variant.session(hub.sharing)
     loop = asyncio.get_running_loop()
     bucket = Bucket(limits.requests_per_second, limits.burst, loop.time())

@@ -34,7 +34,9 @@ class Subscription:
         self.wildcard = False
         self.names: AbstractSet[str] = frozenset()
         """A frozenset that others share, or a set of our own once it was changed."""
-        self.owed = True
+        self.asked = False
+        """Whether the client has asked for this kind; until then, this is what we send with something else."""
+        self.owed = False
         """Whether an answer is due even if there is nothing new in it; the first request always gets one."""
         self.at: Snapshot | None = None
         """Snapshot of the newest response, or of the newest check that found nothing to send."""
@@ -43,6 +45,12 @@ class Subscription:
         """Whether nothing was sent yet: each name is due, as if it stood in `exceptions`."""
         self.exceptions: dict[str, str | None] = {}
         """Where the client differs from `base`: the version it holds, or None when it must be told whatever is true."""
+
+    def ask(self) -> bool:
+        """Note a request; return whether it is the stream's first of this kind."""
+        first, self.asked = not self.asked, True
+        self.owed = self.owed or first
+        return first
 
     def is_at(self, snapshot: Snapshot) -> bool:
         """Whether the client was sent all that this snapshot means to it."""
@@ -104,8 +112,8 @@ class Subscription:
                 self.exceptions[name] = version
 
     def mark_due(self, name: str) -> None:
-        """Have a resource sent again if the client names it."""
-        if name not in self.names:
+        """Have a resource sent again if the client names it and was not told that there is none."""
+        if name not in self.names or self._held(name) == ABSENT:
             return
         if self.fresh:
             self.exceptions.pop(name, None)
@@ -201,7 +209,7 @@ class Subscription:
         if not self.wildcard:
             if not self.fresh:
                 self.exceptions = {name: self._held(name) for name in self.names}
-            self.wildcard, self.base = True, EMPTY_OFFER
+            self.wildcard, self.base, self.at = True, EMPTY_OFFER, None
 
     def _held(self, name: str) -> str | None:
         if name in self.exceptions:

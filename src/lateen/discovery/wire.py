@@ -107,7 +107,9 @@ def encode_nonce(nonce: str) -> bytes:
 
 
 def _entry(resource: Resource) -> dict[str, Any]:
-    entry: dict[str, Any] = {"name": resource.name, "version": resource.version, "resource": _any(resource)}
+    entry: dict[str, Any] = {"name": resource.name, "version": resource.version}
+    if resource.body or resource.kind != VIRTUAL_HOST:
+        entry["resource"] = _any(resource)
     if resource.kind == VIRTUAL_HOST:
         # Envoy lets the requests go on that wait for one of these names, not for the resource's own (observed).
         entry["aliases"] = (resource.name,)

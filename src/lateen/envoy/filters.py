@@ -18,6 +18,12 @@ from lateen.envoy.messages import Fields, packed, typed_extension
 SERVER_NAME = "istio-envoy"
 ADS: Fields = {"ads": {}, "resource_api_version": "V3"}
 """A ConfigSource: from the stream that everything comes from."""
+ON_DEMAND_PATIENCE: Fields = {"seconds": 15}
+"""How long a request waits for its virtual host, which Envoy itself would do for ever: long enough for a control plane
+to restart. Routes lift it again, so it does not count once there is one (`routes.timeout_fields`)."""
+CLUSTER_PATIENCE: Fields = {"seconds": 5}
+"""How long a request or connection waits for its cluster."""
+ON_DEMAND_FILTER = "envoy.filters.http.on_demand"
 RDS_SOURCE: Fields = ADS | {"initial_fetch_timeout": {"seconds": 0}}
 """Wait for routes for ever: a listener that goes live without them would answer 404."""
 
@@ -52,6 +58,8 @@ class HttpSettings:
     """Accept HTTP CONNECT (explicit proxy)."""
     dynamic_forward_proxy: bool = False
     """Resolve the hosts of requests that are routed to a dynamic forward proxy cluster."""
+    on_demand: bool = False
+    """Fetch virtual hosts and clusters that the proxy was not told of when a request needs them."""
 
 
 def http_connection_manager(settings: HttpSettings, defaults: FilterDefaults) -> Fields:
@@ -61,7 +69,7 @@ def http_connection_manager(settings: HttpSettings, defaults: FilterDefaults) ->
         "server_name": SERVER_NAME,
         "use_remote_address": {"value": settings.edge},
         "generate_request_id": {"value": True},
-        "stream_idle_timeout": {"seconds": 0},
+        "stream_idle_timeout": ON_DEMAND_PATIENCE if settings.on_demand else {"seconds": 0},
         "upgrade_configs": [{"upgrade_type": "websocket"}],
         "http_protocol_options": {"accept_http_10": True},
         "http_filters": _http_filters(settings),
@@ -113,6 +121,8 @@ class TcpSettings:
     idle_timeout: Fields | None = None
     max_duration: Fields | None = None
     hash_source_ip: bool = False
+    on_demand: bool = False
+    """Fetch the cluster when the first connection needs it."""
 
 
 def tcp_proxy(settings: TcpSettings, defaults: FilterDefaults) -> Fields:
@@ -124,6 +134,8 @@ def tcp_proxy(settings: TcpSettings, defaults: FilterDefaults) -> Fields:
         fields["max_downstream_connection_duration"] = settings.max_duration
     if settings.hash_source_ip:
         fields["hash_policy"] = [{"source_ip": {}}]
+    if settings.on_demand:
+        fields["on_demand"] = {"odcds_config": ADS, "timeout": CLUSTER_PATIENCE}
     if defaults.access_logs:
         fields["access_log"] = list(defaults.access_logs)
     return typed_extension(
@@ -148,8 +160,25 @@ def passthrough(cluster: str, defaults: FilterDefaults) -> Fields:
 
 
 def _http_filters(settings: HttpSettings) -> list[Fields]:
+    # First, because those after it read the route that it waits for.
+    ask = [_on_demand()] if settings.on_demand else []
     forward = [_dynamic_forward_proxy()] if settings.dynamic_forward_proxy else []
-    return [_grpc_stats(), _fault(), _cors(), *forward, _router()]
+    return [*ask, _grpc_stats(), _fault(), _cors(), *forward, _router()]
+
+
+@cache
+def _on_demand() -> Fields:
+    return typed_extension(
+        ON_DEMAND_FILTER,
+        "envoy.extensions.filters.http.on_demand.v3.OnDemand",
+        {"odcds": {"source": ADS, "timeout": CLUSTER_PATIENCE}},
+    )
+
+
+@cache
+def no_clusters_on_demand() -> Fields:
+    """Return the per-route setting of a route whose clusters are known not to exist: nothing to wait for."""
+    return packed("envoy.extensions.filters.http.on_demand.v3.PerRouteConfig", {})
 
 
 @cache

@@ -48,7 +48,7 @@ class OnDemand(Protocol):
     """Resources of one kind that are found by name and need not be counted: a mapping is one."""
 
     def get(self, name: str, /) -> Resource | None:
-        """Return the resource of a name; the same object each time."""
+        """Return the resource of a name, None when there is none."""
 
 
 NOTHING: Resources = MappingProxyType({})
@@ -163,11 +163,16 @@ def snapshot_version(total: int) -> str:
     return f"{total % (1 << 128):032x}"
 
 
-def make_snapshot(resources: list[Resource]) -> Snapshot:
-    """Group resources by kind and name; two of one kind and name are a bug of the caller."""
-    grouped: dict[str, dict[str, Resource]] = {}
+def grouped(resources: Iterable[Resource]) -> dict[str, dict[str, Resource]]:
+    """Return resources by kind and name; two of one kind and name are a bug of the caller."""
+    found: dict[str, dict[str, Resource]] = {}
     for resource in resources:
-        named = grouped.setdefault(resource.kind, {})
+        named = found.setdefault(resource.kind, {})
         assert resource.name not in named, f"two {resource.kind} named {resource.name}"
         named[resource.name] = resource
-    return Snapshot(version=snapshot_version(sum(map(resource_digest, resources))), resources=grouped)
+    return found
+
+
+def make_snapshot(resources: list[Resource]) -> Snapshot:
+    """Return the snapshot of a proxy that is told everything."""
+    return Snapshot(version=snapshot_version(sum(map(resource_digest, resources))), resources=grouped(resources))

@@ -22,7 +22,16 @@ from lateen.config.networking import (
 )
 from lateen.envoy import names
 from lateen.envoy.messages import Fields, Message, entry, prepared, serialise
-from lateen.envoy.resources import ROUTE, Fragment, Fragments, Resource, splice
+from lateen.envoy.resources import (
+    ROUTE,
+    VIRTUAL_HOST,
+    Fragment,
+    Fragments,
+    Resource,
+    content_hash,
+    make_resource,
+    splice,
+)
 
 NO_TIMEOUT: Fields = {"seconds": 0}
 MAX_DIRECT_RESPONSE_BYTES = 1 << 20
@@ -218,10 +227,16 @@ def timeout_fields(timeout: Fields | None) -> Fields:
     `max_stream_duration` makes Envoy disregard `timeout`, for any request (observed in 1.40), so only one of the two
     is set. Not `max_grpc_timeout`, which Istio sets: Envoy logs a deprecation warning for every route that has it. What
     is lost is a `grpc-timeout` shorter than the route's: the client that sent it cancels the call itself.
+
+    `idle_timeout` is none either: the connection manager's is for requests that have no route yet.
     """
     if timeout and timeout != NO_TIMEOUT:
-        return {"timeout": timeout}
-    return {"timeout": NO_TIMEOUT, "max_stream_duration": {"grpc_timeout_header_max": NO_TIMEOUT}}
+        return {"timeout": timeout, "idle_timeout": NO_TIMEOUT}
+    return {
+        "timeout": NO_TIMEOUT,
+        "idle_timeout": NO_TIMEOUT,
+        "max_stream_duration": {"grpc_timeout_header_max": NO_TIMEOUT},
+    }
 
 
 def cluster_route(
@@ -247,6 +262,7 @@ def connect_route(name: str, target: Fields, metadata: Fields | None = None) -> 
         "route": {
             **target,
             "timeout": NO_TIMEOUT,
+            "idle_timeout": NO_TIMEOUT,
             "upgrade_configs": [{"upgrade_type": "CONNECT", "connect_config": {}}],
         },
     }
@@ -314,6 +330,37 @@ def _settings(*, ignore_port: bool) -> Fields:
     }
 
 
+def on_demand_route_configuration(name: str, *, ignore_port: bool = True) -> Resource:
+    """Return a RouteConfiguration whose virtual hosts are asked for one by one, by the host that is called (VHDS).
+
+    Envoy takes an empty first answer for none at all, and keeps the listener waiting until the time-out; a virtual host
+    without content ends the wait (`placeholder_virtual_host`). The time-out is for a placeholder that came too early.
+    """
+    source = {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": {"nanos": 200_000_000}}
+    return make_resource(
+        ROUTE, name, {"name": name, "vhds": {"config_source": source}, **_settings(ignore_port=ignore_port)}
+    )
+
+
+def placeholder_virtual_host(route_configuration: str) -> Resource:
+    """Return the virtual host that says: this route configuration has no others yet."""
+    return Resource(kind=VIRTUAL_HOST, name=f"{route_configuration}/placeholder.invalid", version="none", body=b"")
+
+
+def on_demand_virtual_host(
+    route_configuration: str, asked: str, domain: str, routes: Sequence[Fields], leads_to: Sequence[str]
+) -> Resource:
+    """Return the virtual host of one domain, as Envoy asks for it: by `ROUTE CONFIGURATION/HOST HEADER`.
+
+    Its name is the domain, because Envoy keeps one virtual host per name; so two spellings of a domain are one.
+    """
+    fields = virtual_host(domain, [domain], _actions_once(routes))
+    body = serialise(VIRTUAL_HOST, fields)
+    version = content_hash(b"\0".join((body, *(cluster.encode() for cluster in leads_to))))
+    name = f"{route_configuration}/{asked}"
+    return Resource(kind=VIRTUAL_HOST, name=name, version=version, body=body, leads_to=tuple(leads_to))
+
+
 # --- the same, of parts that are serialised already ----------------------------------------------------------
 
 
@@ -371,7 +418,6 @@ def _tail(ignore_port: bool) -> bytes:
     return serialise(ROUTE, _settings(ignore_port=ignore_port))
 
 
-VIRTUAL_HOST = "envoy.config.route.v3.VirtualHost"
 ROUTE_ENTRY = "envoy.config.route.v3.Route"
 ROUTE_ACTION = "envoy.config.route.v3.RouteAction"
 _VIRTUAL_HOSTS = 2

@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 from lateen.envoy.resources import Fragments, Resource, resource_digest
 from lateen.generate.memo import Memo, Read
+from lateen.generate.on_demand import OnDemandRoutes, VirtualHosts, on_demand_routes
 from lateen.generate.parts import Made, MadeHost, Part, RouteConfigurationPart, made_host
 from lateen.generate.view import View
 
@@ -44,7 +45,7 @@ class _Splice:
 
     def made(self) -> Made:
         """Return the whole; what its hosts want is counted host by host."""
-        return Made((self.part.resource(self._fragments),))
+        return Made((self.part.resource(self._fragments, self.hosts),))
 
 
 class Assembly:
@@ -64,6 +65,10 @@ class Assembly:
         """Parts that other parts want, and how many do."""
         self._made: dict[Hashable, Made] = {}
         self._splices: dict[Hashable, _Splice] = {}
+        self.hosts: VirtualHosts | None = None
+        """Virtual hosts of the route configurations that are asked for host by host; None without one."""
+        self._on_demand: dict[str, OnDemandRoutes] = {}
+        """Those route configurations: the same object until one of them is planned otherwise."""
         self._splice_of: dict[Hashable, Hashable] = {}
         """Key of the route configuration by the key of each of its virtual hosts."""
 
@@ -82,6 +87,9 @@ class Assembly:
         self._renew_hosts(stale & self._splice_of.keys(), view, changes)
         self._settle_wants(view, changes)
         self._publish(changes)
+        if self._on_demand:
+            known = self.hosts
+            self.hosts = known.after(view, self._on_demand, stale) if known else VirtualHosts(view, self._on_demand)
 
     def adopt(self, known: Mapping[str, Mapping[str, Resource]]) -> None:
         """Put the objects of an earlier assembly in the place of equal ones."""
@@ -117,6 +125,9 @@ class Assembly:
                 self._make(part, view, changes)
         for key in known.keys() - self._planned.keys():
             self._retire(key, changes)
+        on_demand = on_demand_routes(self._planned.values())
+        if on_demand != self._on_demand:
+            self._on_demand = on_demand
 
     def _make(self, part: Part, view: View, changes: _Changes) -> None:
         """Make a part, for the first time or anew."""

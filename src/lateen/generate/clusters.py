@@ -26,7 +26,7 @@ from lateen.envoy.clusters import (
 from lateen.envoy.messages import Fields
 from lateen.envoy.metadata import cluster_metadata
 from lateen.envoy.resources import CLUSTER, Resource, make_resource
-from lateen.generate.destinations import Target
+from lateen.generate.destinations import Target, exists
 from lateen.generate.endpoints import eds_assignment, inline_assignment
 from lateen.generate.parts import NOTHING, Made, Part
 from lateen.generate.traffic_policies import effective_policy, subset_of
@@ -42,7 +42,8 @@ def service_parts(view: View) -> Iterator[Part]:
     for service in view.services():
         yield ServiceClusters(service.host)
         yield ServiceEndpoints(service.host)
-    yield CatchAllClusters()
+    if not view.on_demand:
+        yield CatchAllClusters()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +97,7 @@ class TargetClusters:
         target = self.target
         service = view.service(target.host)
         port = service.port(target.port) if service is not None else None
-        if service is None or port is None or port.protocol is Protocol.UDP:
-            return NOTHING
-        if target.subset and subset_of(view.rule(target.host), target.subset) is None:
+        if service is None or port is None or not exists(view, target):
             return NOTHING
         return Made((_cluster(view, service, port, target.subset),), (TargetEndpoints(target),))
 

@@ -6,8 +6,10 @@ from typing import NamedTuple
 
 from lateen.config.networking import Destination
 from lateen.envoy import names
+from lateen.generate.traffic_policies import subset_of
 from lateen.generate.view import View
 from lateen.model.names import Hostname, resolve_host
+from lateen.model.protocols import Protocol
 
 
 class Target(NamedTuple):
@@ -24,6 +26,15 @@ class Target(NamedTuple):
     def cluster(self) -> str:
         """The cluster's name."""
         return names.outbound_cluster(self.host, self.port, self.subset)
+
+
+def exists(view: View, target: Target) -> bool:
+    """Whether the proxy may call this target and it is there: service, port and subset."""
+    service = view.service(target.host)
+    port = service.port(target.port) if service is not None else None
+    if port is None or port.protocol is Protocol.UDP:
+        return False
+    return not target.subset or subset_of(view.rule(target.host), target.subset) is not None
 
 
 def target_of(view: View, destination: Destination, namespace: str, listener_port: int) -> Target:

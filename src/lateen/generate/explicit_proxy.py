@@ -10,11 +10,17 @@ interception takes from the connection, has to be part of the match. A URL of po
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 
 from lateen.envoy import names
-from lateen.envoy.filters import HttpSettings, http_connection_manager, tcp_target
+from lateen.envoy.filters import (
+    ON_DEMAND_FILTER,
+    HttpSettings,
+    http_connection_manager,
+    no_clusters_on_demand,
+    tcp_target,
+)
 from lateen.envoy.listeners import (
     OUTBOUND,
     add_inspectors,
@@ -28,16 +34,20 @@ from lateen.envoy.messages import Fields
 from lateen.envoy.metadata import service_metadata
 from lateen.envoy.resources import LISTENER, Resource, make_resource
 from lateen.envoy.routes import connect_route
-from lateen.generate.parts import NOTHING, Made, MadeHost, Part, RouteConfigurationPart, VirtualHostPart
+from lateen.generate.clusters import TargetClusters
+from lateen.generate.destinations import Target, exists
+from lateen.generate.parts import NOTHING, HostRoutes, Made, MadeHost, Part
 from lateen.generate.routes import RouteContext, service_routes
 from lateen.generate.tcp_routes import Forward, direct, forward_filter, service_forwards
 from lateen.generate.view import View
 from lateen.generate.virtual_hosts import (
     HTTP_PORT,
     Domains,
+    SidecarHost,
     UnknownHosts,
     addresses_of,
     host_of,
+    shared_routes,
     short_names,
     single_service_routes,
     unserved_hosts,
@@ -52,16 +62,16 @@ def explicit_routes(view: View) -> Iterator[Part]:
     """Plan the routes of the proxy listener: the same for every workload of one view."""
     domains = Domains(_full_domains(view))
     itself = names.host_and_port("*", view.proxy.bound_port(view.mesh_config.proxy_listen_port))
-    hosts: tuple[VirtualHostPart, ...] = (
+    hosts: tuple[SidecarHost, ...] = (
         *(ProxyItself(domain) for domain in domains.claim([itself])),
         *_port_hosts(view, domains),
         *unserved_hosts(view, domains, with_port=True),
         UnknownHosts(connect=True),
     )
-    yield RouteConfigurationPart(name=names.HTTP_PROXY, hosts=hosts, ignore_port=False)
+    yield shared_routes(view, names.HTTP_PROXY, hosts, ignore_port=False)
 
 
-def _port_hosts(view: View, domains: Domains) -> Iterator[VirtualHostPart]:
+def _port_hosts(view: View, domains: Domains) -> Iterator[SidecarHost]:
     for service in view.services():
         for port in service.ports:
             if port.protocol is not Protocol.UDP and (granted := _granted(view, domains, service, port)):
@@ -97,6 +107,7 @@ def _proxy_listener(view: View) -> Fields:
         rds=names.HTTP_PROXY,
         connect=True,
         dynamic_forward_proxy=True,
+        on_demand=view.on_demand,
     )
     chain = filter_chain([http_connection_manager(settings, view.defaults)])
     return bound_listener(names.HTTP_PROXY, *_proxy_address(view), direction=OUTBOUND, chains=[chain])
@@ -125,7 +136,16 @@ class ProxyItself:
         """There is one."""
         return ("proxy itself",)
 
-    def make(self, _view: View) -> MadeHost:
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """The one."""
+        return (self.domain,)
+
+    def make(self, view: View) -> MadeHost:
+        """Return it whole."""
+        return host_of(names.HTTP_PROXY, self.domains, self.routes(view).routes)
+
+    def routes(self, _view: View) -> HostRoutes:
         """Return its refusal."""
         message = "This is Lateen's HTTP proxy: set http_proxy to this address, do not call it.\n"
         route: Fields = {
@@ -133,7 +153,7 @@ class ProxyItself:
             "match": {"prefix": "/"},
             "direct_response": {"status": 400, "body": {"inline_string": message}},
         }
-        return host_of(names.HTTP_PROXY, [self.domain], [{**route, "match": {"connect_matcher": {}}}, route])
+        return HostRoutes([{**route, "match": {"connect_matcher": {}}}, route])
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,14 +171,22 @@ class PortHost:
         return ("port host", self.host, self.port, self.protocol)
 
     def make(self, view: View) -> MadeHost:
+        """Return it whole."""
+        return host_of(names.host_and_port(self.host, self.port), self.domains, self.routes(view).routes)
+
+    def routes(self, view: View) -> HostRoutes:
         """Return its routes."""
         service = view.service(self.host)
         assert service is not None, self.host
         context = RouteContext(view=view, port=self.port)
-        routes = _tunnels(context, service, self.protocol)
+        forward = _tunnel(context, service, self.protocol)
+        routes = [_tunnel_route(view, forward)]
+        clusters = [cluster for cluster, _ in forward.clusters]
         if self.protocol.is_http or self.protocol.is_sniffed:
-            routes += service_routes(context, service)
-        return host_of(names.host_and_port(self.host, self.port), self.domains, routes)
+            found = service_routes(context, service)
+            routes += found.routes
+            clusters += found.clusters
+        return HostRoutes(routes, tuple(dict.fromkeys(clusters)))
 
 
 def _full_domains(view: View) -> frozenset[str]:
@@ -181,14 +209,20 @@ def _with_port(host: str, port: int) -> tuple[str, ...]:
     return (f"[{host}]" if ":" in host else host, with_port) if port == HTTP_PORT else (with_port,)
 
 
-def _tunnels(context: RouteContext, service: Service, protocol: Protocol) -> list[Fields]:
-    """Return the CONNECT routes of a port.
+def _tunnel(context: RouteContext, service: Service, protocol: Protocol) -> Forward:
+    """Return where the CONNECT route of a port leads.
 
     A tunnel to an HTTP port goes straight to the service: the requests in it are not seen here. TCP and TLS rules
     apply; the server name of a TLS rule is compared with the host that the tunnel is for.
     """
-    forward = direct(context, service) if protocol.is_http else _forward(context, service, protocol)
-    return [connect_route(names.DEFAULT_ROUTE, _route_target(forward), forward.metadata)]
+    return direct(context, service) if protocol.is_http else _forward(context, service, protocol)
+
+
+def _tunnel_route(view: View, forward: Forward) -> Fields:
+    route = connect_route(names.DEFAULT_ROUTE, _route_target(forward), forward.metadata)
+    if view.on_demand and not all(exists(view, target) for target, _ in forward.targets):
+        route["typed_per_filter_config"] = {ON_DEMAND_FILTER: no_clusters_on_demand()}
+    return route
 
 
 def _forward(context: RouteContext, service: Service, protocol: Protocol) -> Forward:
@@ -230,8 +264,19 @@ class UpstreamListener:
         if service is None or port is None or port.protocol is Protocol.UDP:
             return NOTHING
         routes = single_service_routes(host, port.number)
-        wants = (routes,) if port.protocol.is_http or port.protocol.is_sniffed else ()
+        wants: tuple[Part, ...] = (routes,) if port.protocol.is_http or port.protocol.is_sniffed else ()
+        if view.on_demand:
+            wants += tuple(map(TargetClusters, _upstream_targets(view, service, port)))
         return Made((_upstream_listener(view, upstream, service, port, routes.name),), wants)
+
+
+def _upstream_targets(view: View, service: Service, port: ServicePort) -> Iterable[Target]:
+    """Return where a declared upstream leads: a proxy that asks for the rest is told of it from the start."""
+    context = RouteContext(view=view, port=port.number)
+    targets = dict(service_routes(context, service).targets)
+    if not port.protocol.is_http:
+        targets.update((target, None) for target, _ in _forward(context, service, port.protocol).targets)
+    return targets
 
 
 def _upstream_listener(view: View, upstream: Upstream, service: Service, port: ServicePort, route: str) -> Resource:

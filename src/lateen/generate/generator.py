@@ -17,12 +17,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from lateen.envoy.endpoints import EndpointEntries
-from lateen.envoy.resources import Resource, Snapshot, snapshot_version
+from lateen.envoy.resources import VIRTUAL_HOST, OnDemand, Resource, Snapshot, snapshot_version
 from lateen.generate.assembly import Assembly, union
 from lateen.generate.changes import StateChanges, state_changes
 from lateen.generate.memo import Memo, Read
 from lateen.generate.scopes import OutboundScope, Scope, Selectors, scope_of
-from lateen.generate.snapshot import own_parts, shared_parts
+from lateen.generate.snapshot import ASKED_FOR, own_parts, shared_parts
 from lateen.generate.view import INSTANCES, View, next_view, view_of
 from lateen.mesh.queries import ServiceInstance, instances_of
 from lateen.mesh.state import MeshState
@@ -136,7 +136,9 @@ class Generator:
         found = next_view(shared.view, state) if shared is not None else None
         if shared is None or found is None:
             memo = Memo(recording=True)
-            view = view_of(state, scope.proxy(), memo=memo, entries=self._endpoint_entries)
+            view = view_of(
+                state, scope.proxy(), on_demand=scope.asks_on_demand, memo=memo, entries=self._endpoint_entries
+            )
             known, shared = shared, _Shared(view=view, assembly=Assembly(shared_parts, memo), number=self._number)
             shared.assembly.update(view, ())
             if known is not None:
@@ -181,20 +183,30 @@ class Generator:
 
     def _together(self, shared: _Shared, own: _Own) -> Snapshot:
         """Return the snapshot of both, with every object of the last one that still holds."""
-        parts = (shared.assembly.maps, own.assembly.maps)
+        shared_maps, own_maps, hosts = shared.assembly.maps, own.assembly.maps, shared.assembly.hosts
+        parts = (shared_maps, own_maps)
         known = own.snapshot
-        if known is not None and all(map(operator.is_, parts, own.parts)):
+        same_hosts = known is not None and known.on_demand.get(VIRTUAL_HOST) is hosts
+        if known is not None and same_hosts and all(map(operator.is_, parts, own.parts)):
             return known
+        asked_for = ASKED_FOR if shared.view.on_demand else frozenset()
         resources: dict[str, Mapping[str, Resource]] = {}
-        for kind in {**parts[0], **parts[1]}:
+        for kind in {**shared_maps, **own_maps}:
             of_kind = [part.get(kind) for part in parts]
             before = [part.get(kind) for part in own.parts]
-            if known is not None and all(map(operator.is_, of_kind, before)):
+            if kind in asked_for:
+                if kind in own_maps:
+                    resources[kind] = own_maps[kind]
+            elif known is not None and all(map(operator.is_, of_kind, before)):
                 resources[kind] = known.resources[kind]
             else:
                 resources[kind] = union(*of_kind)
-        version = snapshot_version(shared.assembly.total + own.assembly.total)
+        on_demand: dict[str, OnDemand] = {kind: shared_maps[kind] for kind in asked_for if kind in shared_maps}
+        if hosts is not None:
+            on_demand[VIRTUAL_HOST] = hosts
+        digest = hosts.digest if hosts is not None else 0
+        version = snapshot_version(shared.assembly.total + own.assembly.total + digest)
         if known is None or known.version != version:
-            known = Snapshot(version=version, resources=resources)
+            known = Snapshot(version=version, resources=resources, on_demand=on_demand)
         own.parts, own.snapshot = parts, known
         return known

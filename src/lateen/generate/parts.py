@@ -7,10 +7,11 @@ known by its key, which no two of a plan share; parts with equal keys that are n
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
+from lateen.envoy.messages import Fields
 from lateen.envoy.resources import Fragment, Fragments, Resource
 from lateen.envoy.routes import spliced_route_configuration
 from lateen.generate.view import View
@@ -56,6 +57,16 @@ class MadeHost:
 
     fragment: Fragment
     wants: tuple[Part, ...] = ()
+    leads_to: tuple[str, ...] = ()
+    """Clusters that must be told with it, because the proxy cannot ask for them."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostRoutes:
+    """The routes of a virtual host, and the clusters they lead to."""
+
+    routes: Sequence[Fields] = ()
+    leads_to: tuple[str, ...] = ()
 
 
 NO_HOST = MadeHost(Fragment.of(b""))
@@ -77,12 +88,14 @@ class RouteConfigurationPart:
     def make(self, view: View) -> Made:
         """Return the whole."""
         hosts = [made_host(host, view) for host in self.hosts]
-        resource = self.resource(Fragments.of(host.fragment for host in hosts))
+        resource = self.resource(Fragments.of(host.fragment for host in hosts), hosts)
         return Made((resource,), tuple(part for host in hosts for part in host.wants))
 
-    def resource(self, hosts: Fragments) -> Resource:
-        """Return the resource of its hosts."""
-        return spliced_route_configuration(self.name, hosts, ignore_port=self.ignore_port)
+    def resource(self, fragments: Fragments, hosts: Iterable[MadeHost]) -> Resource:
+        """Return the resource of its hosts, whose fragments these are."""
+        made = spliced_route_configuration(self.name, fragments, ignore_port=self.ignore_port)
+        leads_to = tuple(dict.fromkeys(cluster for host in hosts for cluster in host.leads_to))
+        return replace(made, leads_to=leads_to) if leads_to else made
 
 
 def made_host(part: VirtualHostPart, view: View) -> MadeHost:

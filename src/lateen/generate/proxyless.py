@@ -98,7 +98,7 @@ def _port_resources(view: View, part: PlainPort) -> Iterator[Resource]:
     route_name = names.outbound_cluster(part.host, part.port)
     for name in part.names:
         yield make_resource(LISTENER, name, api_listener(name, api_connection_manager(route_name)))
-    routes = [_plain(route) for route in service_routes(RouteContext(view=view, port=part.port), service)]
+    routes = [_plain(route) for route in service_routes(RouteContext(view=view, port=part.port), service).routes]
     host = virtual_host(names.host_and_port(part.host, part.port), ["*"], routes)
     yield make_resource(ROUTE, route_name, route_configuration(route_name, [host], ignore_port=False))
     for target in _targets(view, part.host, part.port):

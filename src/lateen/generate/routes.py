@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from lateen.config.durations import to_fields
 from lateen.config.networking import HTTPMatchRequest, HTTPRoute, HTTPRouteDestination
 from lateen.envoy import names
+from lateen.envoy.filters import ON_DEMAND_FILTER, no_clusters_on_demand
 from lateen.envoy.messages import Fields
 from lateen.envoy.metadata import config_metadata, service_metadata, shared_metadata
 from lateen.envoy.route_policies import (
@@ -36,7 +37,7 @@ from lateen.envoy.routes import (
     route_match,
     timeout_fields,
 )
-from lateen.generate.destinations import Target, target_of
+from lateen.generate.destinations import Target, exists, target_of
 from lateen.generate.traffic_policies import consistent_hash, effective_policy
 from lateen.generate.view import View
 from lateen.mesh.references import resolve_gateway
@@ -64,19 +65,28 @@ class HttpRoutes:
     routes: list[Fields] = field(default_factory=list)
     targets: dict[Target, None] = field(default_factory=dict)
     """In order of first use."""
+    mirrored: dict[Target, None] = field(default_factory=dict)
+    """Those of them that requests are mirrored to."""
+
+    @property
+    def clusters(self) -> tuple[str, ...]:
+        """The clusters by name."""
+        return tuple(target.cluster for target in self.targets)
 
 
-def service_routes(context: RouteContext, service: Service) -> list[Fields]:
+def service_routes(context: RouteContext, service: Service) -> HttpRoutes:
     """Return the routes of a service's port in a sidecar: its VirtualService's, else straight to the service.
 
     A VirtualService none of whose rules is for this proxy and port counts as none.
     """
     bound = context.view.routing(service.host)
     if bound is not None and bound.object.spec.http:
-        routes = rule_routes(context, bound).routes
-        if routes:
-            return routes
-    return [default_route(context.view, service, context.port)]
+        found = rule_routes(context, bound)
+        if found.routes:
+            return found
+    return HttpRoutes(
+        routes=[default_route(context.view, service, context.port)], targets={Target(service.host, context.port): None}
+    )
 
 
 def default_route(view: View, service: Service, port: int) -> Fields:
@@ -157,17 +167,21 @@ def _rule_fields(context: RouteContext, bound: BoundVirtualService, rule: HTTPRo
     """Return what every route of a rule has, whatever its match."""
     changes = header_changes(rule.headers)
     route: Fields = dict(changes.fields)
+    targets: list[Target] = []
     if rule.redirect is not None:
         route["redirect"] = redirect_action(rule.redirect, port=context.port, tls=context.tls)
     elif rule.direct_response is not None:
         route["direct_response"] = direct_response(rule.direct_response)
     else:
-        _forward(context, bound, rule, route, changes, found)
+        targets = _forward(context, bound, rule, route, changes, found)
     filters: Fields = {}
     if rule.fault is not None and (fault := fault_config(rule.fault)):
         filters[FAULT_FILTER] = fault
     if rule.cors_policy is not None:
         filters[CORS_FILTER] = cors_config(rule.cors_policy)
+    if context.view.on_demand and not all(exists(context.view, target) for target in targets):
+        # Asked for, it would come never, and every request would wait for it.
+        filters[ON_DEMAND_FILTER] = no_clusters_on_demand()
     if filters:
         route["typed_per_filter_config"] = filters
     return route
@@ -193,8 +207,8 @@ def _forward(
     route: Fields,
     changes: HeaderChanges,
     found: HttpRoutes,
-) -> None:
-    """Fill the `route` action: timeouts, rewrites, mirrors, destinations, retries, hashing."""
+) -> list[Target]:
+    """Fill the `route` action: timeouts, rewrites, mirrors, destinations, retries, hashing. Return where it leads."""
     view, namespace = context.view, bound.object.key.namespace
     action: Fields = {
         **timeout_fields(to_fields(rule.timeout) if rule.timeout else None),
@@ -207,7 +221,7 @@ def _forward(
     if not chosen:
         # Nothing to forward to (every weight is zero): say so instead of handing Envoy an empty list.
         route["direct_response"] = {"status": 503}
-        return
+        return targets
     if len(chosen) == 1:
         action["cluster"] = targets[0].cluster
         own = header_changes(chosen[0].headers)
@@ -229,6 +243,7 @@ def _forward(
         action["retry_policy"] = policy
     found.targets.update(dict.fromkeys(targets))
     route["route"] = action
+    return targets
 
 
 def _weighted(destinations: Sequence[HTTPRouteDestination], targets: Sequence[Target]) -> list[Fields]:
@@ -254,7 +269,7 @@ def _mirrors(context: RouteContext, rule: HTTPRoute, namespace: str, found: Http
     mirrors = []
     for destination, share in wanted:
         target = target_of(context.view, destination, namespace, context.port)
-        found.targets[target] = None
+        found.targets[target] = found.mirrored[target] = None
         mirrors.append(mirror_policy(target.cluster, share))
     return mirrors
 

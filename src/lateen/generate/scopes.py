@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 
 from lateen.config.networking import DestinationRule, Sidecar, VirtualService
 from lateen.config.objects import ConfigObject
-from lateen.mesh.queries import ServiceInstance, instances_of
+from lateen.mesh.queries import ServiceInstance, asks_on_demand, instances_of
 from lateen.mesh.state import MeshState
 from lateen.model.proxies import Capability, Interception, Proxy, ProxyType, Upstream
 
@@ -45,6 +45,8 @@ class OutboundScope:
     port_map: tuple[tuple[int, int], ...]
     """Only where ports are bound."""
     privileged: bool
+    asks_on_demand: bool
+    """Whether it can, and is meant to (see `mesh.queries.asks_on_demand`)."""
     addresses: tuple[str, ...]
     """Of a gateway: it is small, and all its listeners are bound there."""
 
@@ -62,6 +64,7 @@ class OutboundScope:
             dns_domain=self.dns_domain,
             port_map=dict(self.port_map),
             privileged=self.privileged,
+            asks_on_demand=self.asks_on_demand,
         )
 
 
@@ -141,7 +144,7 @@ def _pairs(labels: Mapping[str, str]) -> Labels:
     return tuple(sorted(labels.items()))
 
 
-def outbound_scope(proxy: Proxy, selectors: Selectors) -> OutboundScope:
+def outbound_scope(state: MeshState, proxy: Proxy, selectors: Selectors) -> OutboundScope:
     """Return the scope of a proxy's outbound parts."""
     gateway = proxy.type is ProxyType.GATEWAY
     binds = gateway or proxy.interception is Interception.NONE
@@ -156,6 +159,7 @@ def outbound_scope(proxy: Proxy, selectors: Selectors) -> OutboundScope:
         only_ipv6=bool(proxy.addresses) and all(":" in address for address in proxy.addresses),
         port_map=tuple(sorted(proxy.port_map.items())) if binds else (),
         privileged=proxy.privileged if binds else True,
+        asks_on_demand=asks_on_demand(state, proxy),
         addresses=proxy.addresses if gateway else (),
     )
 
@@ -170,7 +174,7 @@ def scope_of(
 
     `selectors` and `instances` are those of the state and the proxy, by someone who has them already.
     """
-    outbound = outbound_scope(proxy, selectors or Selectors(state))
+    outbound = outbound_scope(state, proxy, selectors or Selectors(state))
     if proxy.type is ProxyType.GATEWAY or proxy.capability is Capability.GRPC:
         return Scope(outbound=outbound, addresses=(), inbound=(), upstreams=())
     inbound = instances_of(state, proxy) if instances is None else instances

@@ -31,11 +31,17 @@ from lateen.envoy.listeners import (
 from lateen.envoy.messages import Fields
 from lateen.envoy.metadata import service_metadata
 from lateen.envoy.resources import LISTENER, make_resource
-from lateen.generate.parts import Made, Part, RouteConfigurationPart
+from lateen.generate.parts import Made, Part
 from lateen.generate.routes import RouteContext
 from lateen.generate.tcp_routes import forward_filter, service_forwards
 from lateen.generate.view import View
-from lateen.generate.virtual_hosts import UnknownHosts, http_ports, port_virtual_hosts, single_service_routes
+from lateen.generate.virtual_hosts import (
+    UnknownHosts,
+    http_ports,
+    port_virtual_hosts,
+    shared_routes,
+    single_service_routes,
+)
 from lateen.model.names import Hostname
 from lateen.model.protocols import Protocol
 from lateen.model.proxies import Interception
@@ -86,8 +92,7 @@ def _shared_routes(view: View) -> Iterator[Part]:
         for port in http_ports(service):
             by_port.setdefault(port.number, []).append(service)
     for number, services in sorted(by_port.items()):
-        hosts = (*port_virtual_hosts(view, number, services), UnknownHosts())
-        yield RouteConfigurationPart(name=str(number), hosts=hosts)
+        yield shared_routes(view, str(number), (*port_virtual_hosts(view, number, services), UnknownHosts()))
 
 
 def catch_all_cluster(view: View) -> str:
@@ -231,7 +236,9 @@ def _has_cidr(service: Service) -> bool:
 def _finish(view: View, listener: _Listener) -> Fields:
     chains = list(listener.chains.values())
     if listener.http_route:
-        settings = HttpSettings(stat_prefix=outbound_stat_prefix(listener.name), rds=listener.http_route)
+        settings = HttpSettings(
+            stat_prefix=outbound_stat_prefix(listener.name), rds=listener.http_route, on_demand=view.on_demand
+        )
         chains.append(filter_chain([http_connection_manager(settings, view.defaults)], match=http_match()))
     default = listener.default or filter_chain(
         [passthrough(catch_all_cluster(view), view.defaults)], name=names.PASSTHROUGH_FILTER_CHAIN

@@ -8,24 +8,49 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lateen.envoy.resources import Snapshot, make_snapshot
-from lateen.generate.clusters import service_parts
+from lateen.envoy.resources import (
+    CLUSTER,
+    ENDPOINT,
+    VIRTUAL_HOST,
+    Snapshot,
+    grouped,
+    make_snapshot,
+    resource_digest,
+    snapshot_version,
+)
+from lateen.generate.clusters import CatchAllClusters, service_parts
 from lateen.generate.explicit_proxy import explicit_listeners, explicit_routes
 from lateen.generate.gateways import gateway_parts
+from lateen.generate.on_demand import VirtualHosts, on_demand_routes
 from lateen.generate.parts import Part, made_in_full
 from lateen.generate.proxyless import proxyless_parts
 from lateen.generate.sidecars_inbound import Inbound
 from lateen.generate.sidecars_outbound import outbound_parts
 from lateen.generate.view import View, view_of
-from lateen.mesh.queries import instances_of
+from lateen.mesh.queries import asks_on_demand, instances_of
 from lateen.mesh.state import MeshState
 from lateen.model.proxies import Capability, Proxy, ProxyType
 
 
 def generate(state: MeshState, proxy: Proxy) -> Snapshot:
     """Return every resource of a proxy in this state."""
-    view = view_of(state, proxy, served=instances_of(state, proxy))
-    return make_snapshot(list(made_in_full([*shared_parts(view), *own_parts(view)], view)))
+    view = view_of(state, proxy, on_demand=asks_on_demand(state, proxy), served=instances_of(state, proxy))
+    shared, own = list(shared_parts(view)), list(own_parts(view))
+    if not view.on_demand:
+        return make_snapshot(list(made_in_full([*shared, *own], view)))
+    made, own_made = list(made_in_full(shared, view)), list(made_in_full(own, view))
+    hosts = VirtualHosts(view, on_demand_routes(shared))
+    told = [resource for resource in made if resource.kind not in ASKED_FOR]
+    asked_for = [resource for resource in made if resource.kind in ASKED_FOR]
+    return Snapshot(
+        version=snapshot_version(sum(map(resource_digest, (*made, *own_made))) + hosts.digest),
+        resources=grouped([*told, *own_made]),
+        on_demand={**grouped(asked_for), VIRTUAL_HOST: hosts},
+    )
+
+
+ASKED_FOR = frozenset({CLUSTER, ENDPOINT})
+"""Kinds of which a proxy that asks on demand is told what is its own only; what it shares with others it asks for."""
 
 
 def shared_parts(view: View) -> Iterator[Part]:
@@ -46,6 +71,8 @@ def own_parts(view: View) -> Iterator[Part]:
     """Plan what only the replicas of one workload share, or nobody."""
     if view.proxy.capability is Capability.GRPC or view.proxy.type is ProxyType.GATEWAY:
         return
+    if view.on_demand:
+        yield CatchAllClusters()
     if view.explicit and view.proxy.addresses:
         yield from explicit_listeners(view)
     yield Inbound()

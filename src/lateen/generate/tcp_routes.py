@@ -14,7 +14,7 @@ from lateen.config.networking import L4MatchAttributes, RouteDestination, TCPSet
 from lateen.envoy.filters import TcpSettings, tcp_proxy
 from lateen.envoy.messages import Fields
 from lateen.envoy.metadata import config_metadata, service_metadata
-from lateen.generate.destinations import Target, target_of
+from lateen.generate.destinations import Target, exists, target_of
 from lateen.generate.routes import RouteContext
 from lateen.generate.traffic_policies import consistent_hash, effective_policy
 from lateen.generate.view import View
@@ -117,6 +117,7 @@ def forward_filter(view: View, forward: Forward) -> Fields:
         if tcp is not None and tcp.max_connection_duration
         else None,
         hash_source_ip=consistent is not None and bool(consistent.use_source_ip),
+        on_demand=view.on_demand and all(exists(view, target) for target, _ in forward.targets),
     )
     return tcp_proxy(settings, view.defaults)
 

@@ -71,6 +71,8 @@ class View:
     """For this module and `generator` only: a pass that reads it directly reads behind the memo's back."""
     mesh_config: MeshConfig
     sidecar: ConfigObject[Sidecar] | None
+    on_demand: bool
+    """Whether the proxy is told what it is known to use only, and asks for the rest when it needs it."""
     allow_any: bool
     """Whether calls to unknown hosts are let through."""
     traffic_policy_metadata: Fields
@@ -198,6 +200,10 @@ class View:
         addresses = self.proxy.addresses
         return "V6_ONLY" if addresses and all(":" in address for address in addresses) else "V4_ONLY"
 
+    def unrecorded(self) -> View:
+        """Return the same view, for what is made of it after the memo has moved on to another."""
+        return replace(self, memo=Memo(recording=False))
+
     def seen_by(self, proxy: Proxy, memo: Memo, served: tuple[ServiceInstance, ...]) -> View:
         """Return the same view for a proxy that differs in nothing that a question above depends on."""
         return replace(self, proxy=proxy, memo=memo, served=served)
@@ -240,6 +246,7 @@ def view_of(
     state: MeshState,
     proxy: Proxy,
     *,
+    on_demand: bool = False,
     memo: Memo | None = None,
     served: tuple[ServiceInstance, ...] = (),
     entries: EndpointEntries | None = None,
@@ -253,6 +260,7 @@ def view_of(
         state=state,
         mesh_config=state.mesh_config,
         sidecar=sidecar,
+        on_demand=on_demand,
         allow_any=allow_any,
         traffic_policy_metadata=metadata,
         defaults=filter_defaults(state.mesh_config),

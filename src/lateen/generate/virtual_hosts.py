@@ -6,14 +6,16 @@ Istio expands them (`reviews`, `reviews.default`, `reviews.default.svc`).
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from lateen.envoy import names
 from lateen.envoy.listeners import is_ip
 from lateen.envoy.messages import Fields
 from lateen.envoy.routes import catch_all_virtual_host, virtual_host, virtual_host_fragment
-from lateen.generate.parts import NO_HOST, MadeHost, RouteConfigurationPart, VirtualHostPart
+from lateen.generate.on_demand import HostPart, OnDemandRoutes
+from lateen.generate.parts import NO_HOST, HostRoutes, MadeHost, Part, RouteConfigurationPart, VirtualHostPart
 from lateen.generate.routes import RouteContext, rule_routes, service_routes
 from lateen.generate.view import View
 from lateen.model.names import Hostname
@@ -72,13 +74,24 @@ class Domains:
         return granted
 
 
-def port_virtual_hosts(view: View, port: int, services: Sequence[Service]) -> list[VirtualHostPart]:
+def shared_routes(view: View, name: str, hosts: Iterable[SidecarHost], *, ignore_port: bool = True) -> Part:
+    """Plan a route configuration of many services: sent whole, or a virtual host when somebody calls it."""
+    if view.on_demand:
+        return OnDemandRoutes(name=name, hosts=tuple(hosts), ignore_port=ignore_port)
+    return RouteConfigurationPart(name=name, hosts=tuple(hosts), ignore_port=ignore_port)
+
+
+class SidecarHost(HostPart, VirtualHostPart, Protocol):
+    """A virtual host that is sent either way."""
+
+
+def port_virtual_hosts(view: View, port: int, services: Sequence[Service]) -> list[SidecarHost]:
     """Plan the virtual hosts of a port that many services share, without a port in their domains.
 
     The caller's route configuration ignores the port of the Host header.
     """
     domains = Domains(frozenset(service.host for service in services))
-    found: list[VirtualHostPart] = []
+    found: list[SidecarHost] = []
     for service in services:
         granted = domains.claim([service.host, *addresses_of(service)], short=short_names(service.host, view.proxy))
         if granted:
@@ -88,7 +101,7 @@ def port_virtual_hosts(view: View, port: int, services: Sequence[Service]) -> li
     return found
 
 
-def unserved_hosts(view: View, domains: Domains, *, with_port: bool) -> Iterator[VirtualHostPart]:
+def unserved_hosts(view: View, domains: Domains, *, with_port: bool) -> Iterator[SidecarHost]:
     """Plan virtual hosts for the hosts of mesh rules that no service has."""
     for host in view.unserved():
         # A wildcard that covers services belongs to them.
@@ -114,11 +127,15 @@ class ServiceHost:
         return ("host", self.host, self.port)
 
     def make(self, view: View) -> MadeHost:
+        """Return it whole."""
+        return host_of(names.host_and_port(self.host, self.port), self.domains, self.routes(view).routes)
+
+    def routes(self, view: View) -> HostRoutes:
         """Return its routes."""
         service = view.service(self.host)
         assert service is not None, self.host
-        routes = service_routes(RouteContext(view=view, port=self.port), service)
-        return host_of(names.host_and_port(self.host, self.port), self.domains, routes)
+        found = service_routes(RouteContext(view=view, port=self.port), service)
+        return HostRoutes(found.routes, found.clusters)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +154,11 @@ class OnlyHost:
         """Return its routes."""
         service = view.service(self.host)
         assert service is not None, self.host
-        routes = service_routes(RouteContext(view=view, port=self.port), service)
-        return host_of(names.host_and_port(self.host, self.port), ("*",), routes)
+        found = service_routes(RouteContext(view=view, port=self.port), service)
+        host = host_of(names.host_and_port(self.host, self.port), ("*",), found.routes)
+        # Envoy asks for clusters that requests go to, never for those that they are mirrored to.
+        mirrored = tuple(target.cluster for target in found.mirrored)
+        return replace(host, leads_to=mirrored) if view.on_demand and mirrored else host
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,12 +174,19 @@ class UnservedHost:
         return ("unserved host", self.host)
 
     def make(self, view: View) -> MadeHost:
-        """Return its routes."""
-        bound = view.first_rule(self.host)
-        routes = rule_routes(RouteContext(view=view, port=HTTP_PORT), bound).routes if bound is not None else []
+        """Return it whole."""
+        routes = self.routes(view).routes
         if not routes:
             return NO_HOST
         return host_of(names.host_and_port(self.host, HTTP_PORT), self.domains, routes)
+
+    def routes(self, view: View) -> HostRoutes:
+        """Return its routes."""
+        bound = view.first_rule(self.host)
+        if bound is None:
+            return HostRoutes()
+        found = rule_routes(RouteContext(view=view, port=HTTP_PORT), bound)
+        return HostRoutes(found.routes, found.clusters)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,12 +200,23 @@ class UnknownHosts:
         """There is one of a kind."""
         return ("unknown hosts", self.connect)
 
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """All."""
+        return ("*",)
+
     def make(self, view: View) -> MadeHost:
         """Return what the outbound traffic policy says."""
-        fields = catch_all_virtual_host(
+        return MadeHost(virtual_host_fragment(self._fields(view)))
+
+    def routes(self, view: View) -> HostRoutes:
+        """Return its routes."""
+        return HostRoutes(self._fields(view)["routes"])
+
+    def _fields(self, view: View) -> Fields:
+        return catch_all_virtual_host(
             allow_any=view.allow_any, metadata=view.traffic_policy_metadata, connect=self.connect
         )
-        return MadeHost(virtual_host_fragment(fields))
 
 
 def host_of(name: str, domains: Sequence[str], routes: Sequence[Fields]) -> MadeHost:

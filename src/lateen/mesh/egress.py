@@ -56,6 +56,12 @@ def _covered(entries: tuple[tuple[str, str], ...], owner: str, host: str) -> boo
     return any(namespace in ("*", owner) and host_matches(pattern, host) for namespace, pattern in entries)
 
 
+def names_hosts(egress: Sequence[IstioEgressListener]) -> bool:
+    """Whether a Sidecar says which hosts or namespaces its workloads use: `*/*` does not."""
+    hosts = [host for listener in egress for host in listener.hosts]
+    return bool(hosts) and not any(host in ("*/*", "*") for host in hosts)
+
+
 def imported_services(
     state: MeshState, egress: Sequence[IstioEgressListener], namespace: str
 ) -> dict[Hostname, frozenset[int]]:

@@ -8,14 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from lateen.config.mesh_config import DiscoveryScope
 from lateen.config.networking import DestinationRule, Gateway, Sidecar
 from lateen.config.objects import ConfigObject
 from lateen.mesh.destination_rules import merged, select_for
-from lateen.mesh.egress import imported_services
+from lateen.mesh.egress import imported_services, names_hosts
 from lateen.mesh.state import MESH_GATEWAY, BoundDestinationRule, BoundVirtualService, MeshState
 from lateen.model.names import Hostname
-from lateen.model.proxies import Proxy, ProxyType, labels_match
+from lateen.model.proxies import Capability, Proxy, ProxyType, labels_match
 from lateen.model.services import Endpoint, Service, ServicePort, visible_to
+
+DISCOVERY_SCOPE = "lateen.io/discovery-scope"
+"""`lazy` or `full`: label of a workload, or annotation of the Sidecar of a namespace or of some workloads."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +50,22 @@ def sidecar_for(state: MeshState, proxy: Proxy) -> ConfigObject[Sidecar] | None:
         if selector is not None and labels_match(selector.labels, proxy.labels):
             return sidecar
     return next((sidecar for sidecar in [*own, *root] if sidecar.spec.workload_selector is None), None)
+
+
+def asks_on_demand(state: MeshState, proxy: Proxy) -> bool:
+    """Whether a proxy is told only what it is known to use, and fetches the rest on the first request.
+
+    Only sidecars, and only those that can. The workload's own label decides, else the annotation of the Sidecar that
+    applies, else MeshConfig. A Sidecar that names the hosts it imports says what is used: nothing is left to ask for.
+    """
+    if not proxy.asks_on_demand or proxy.type is not ProxyType.SIDECAR or proxy.capability is not Capability.ENVOY:
+        return False
+    sidecar = sidecar_for(state, proxy)
+    if sidecar is not None and names_hosts(sidecar.spec.egress):
+        return False
+    annotated = sidecar.annotations.get(DISCOVERY_SCOPE, "") if sidecar is not None else ""
+    wanted = proxy.labels.get(DISCOVERY_SCOPE) or annotated or state.mesh_config.discovery_scope.value
+    return wanted != DiscoveryScope.FULL.value
 
 
 def services_for(state: MeshState, proxy: Proxy) -> tuple[Service, ...]:

@@ -75,6 +75,8 @@ class Proxy:
     privileged: bool = True
     """Whether it may bind ports below 1024; if not, those that `port_map` lacks are bound 8000 higher."""
     upstreams: tuple[Upstream, ...] = ()
+    asks_on_demand: bool = False
+    """Whether it fetches clusters and virtual hosts that it was not told of on the first request that needs them."""
 
     @property
     def id(self) -> str:

@@ -7,9 +7,8 @@ from hypothesis import strategies as st
 
 from lateen.envoy.endpoints import EndpointEntries, assignment_resource, load_assignment
 from lateen.envoy.messages import Fields, entry, serialise
-from lateen.envoy.resources import ENDPOINT, ROUTE, Fragment, Fragments
+from lateen.envoy.resources import ENDPOINT, ROUTE, VIRTUAL_HOST, Fragment, Fragments
 from lateen.envoy.routes import (
-    VIRTUAL_HOST,
     cluster_route,
     route_configuration,
     route_entries,

@@ -1,0 +1,183 @@
+"""Route configurations whose virtual hosts are made and sent one by one, when a proxy asks for a host (VHDS).
+
+Planned by the sidecar passes in the place of `RouteConfigurationPart`, kept by `assembly`, asked by the sessions of
+discovery through `Snapshot.on_demand`. The plan of hosts is the same; only nobody makes their routes before somebody
+calls them. What was made is remembered with what it read, as everything here is, and dropped when that changes.
+
+A proxy asks for `ROUTE CONFIGURATION/HOST HEADER` and gets a virtual host for exactly this domain. A host that no
+service and no rule knows gets one too: what the outbound traffic policy says. So there always is an answer, without
+which Envoy would let the request wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Protocol
+
+from lateen.envoy.resources import Resource
+from lateen.envoy.routes import (
+    on_demand_route_configuration,
+    on_demand_virtual_host,
+    placeholder_virtual_host,
+)
+from lateen.generate.parts import HostRoutes, Made, Part
+from lateen.generate.view import View
+
+CATCH_ALL = "*"
+
+
+class HostPart(Protocol):
+    """A virtual host that can be made for one of its domains."""
+
+    @property
+    def key(self) -> Hashable:
+        """What it is, in one plan."""
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """What the Host header may say."""
+
+    def routes(self, view: View) -> HostRoutes:
+        """Return its routes as this view has them; none when it does not exist after all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnDemandRoutes:
+    """A route configuration that begins empty."""
+
+    name: str
+    hosts: tuple[HostPart, ...]
+    """No two share a domain; one of them has `*`."""
+    ignore_port: bool = True
+    """Whether the domains stand for any port."""
+
+    @property
+    def key(self) -> Hashable:
+        """Routes are known by name."""
+        return ("routes", self.name)
+
+    def make(self, _view: View) -> Made:
+        """Return the empty configuration, and the placeholder that says so."""
+        return Made(
+            (
+                on_demand_route_configuration(self.name, ignore_port=self.ignore_port),
+                placeholder_virtual_host(self.name),
+            )
+        )
+
+
+class VirtualHosts:
+    """The virtual hosts of some route configurations by the names that proxies ask for.
+
+    It stands for one content: `after` returns another object when something that was made differs. What was not made
+    yet is made from the newest view.
+    """
+
+    def __init__(self, view: View, configurations: Mapping[str, OnDemandRoutes]) -> None:
+        self.version = view.state.version
+        """Of the state in which its content was last different."""
+        self._view = view
+        self._configurations = configurations
+        self._domains: dict[str, _Domains] = {}
+        self._made: dict[str, tuple[HostPart, Resource]] = {}
+
+    @property
+    def digest(self) -> int:
+        """What it adds to the version of a snapshot."""
+        return int.from_bytes(blake2b(self.version.encode(), digest_size=16).digest(), "big")
+
+    def get(self, name: str, /) -> Resource | None:
+        """Return the virtual host of `ROUTE CONFIGURATION/HOST HEADER`; None for an unknown route configuration."""
+        known = self._made.get(name)
+        if known is not None:
+            return known[1]
+        routes, _, asked = name.partition("/")
+        configuration = self._configurations.get(routes)
+        if configuration is None:
+            return None
+        domain = _without_port(asked) if configuration.ignore_port else asked
+        part, found = self._find(configuration, domain)
+        resource = on_demand_virtual_host(routes, asked, domain, found.routes, found.leads_to)
+        if CATCH_ALL not in part.domains:
+            # Hosts outside the mesh are many, cheap to make, and nobody's to remember.
+            self._made[name] = (part, resource)
+        return resource
+
+    def after(
+        self, view: View, configurations: Mapping[str, OnDemandRoutes], stale: Collection[Hashable]
+    ) -> VirtualHosts:
+        """Return the virtual hosts of a newer view, in which the parts with `stale` keys are to be made again."""
+        same = configurations is self._configurations
+        if same and not any(part.key in stale for part, _ in self._made.values()):
+            self._view = view
+            return self
+        fresh = VirtualHosts(view, configurations)
+        if same:
+            fresh._domains = self._domains
+        for name, (part, resource) in self._made.items():
+            if part.key not in stale and (same or fresh.would_find(name) == part):
+                fresh._made[name] = (part, resource)
+        # Whoever still holds this one may ask it: it must not write into a memo that has moved on.
+        self._view = self._view.unrecorded()
+        return fresh
+
+    def would_find(self, name: str) -> HostPart | None:
+        """Return the part that a name means."""
+        routes, _, asked = name.partition("/")
+        configuration = self._configurations.get(routes)
+        if configuration is None:
+            return None
+        return self._in(configuration).find(_without_port(asked) if configuration.ignore_port else asked)
+
+    def _find(self, configuration: OnDemandRoutes, domain: str) -> tuple[HostPart, HostRoutes]:
+        part = self._in(configuration).find(domain)
+        found = self._view.piece(part.key, lambda: part.routes(self._view))
+        if not found.routes:
+            part = self._in(configuration).catch_all
+            found = self._view.piece(part.key, lambda: part.routes(self._view))
+        return part, found
+
+    def _in(self, configuration: OnDemandRoutes) -> _Domains:
+        known = self._domains.get(configuration.name)
+        if known is None:
+            known = self._domains[configuration.name] = _Domains(configuration.hosts)
+        return known
+
+
+class _Domains:
+    """Which host a domain means, in Envoy's order: itself, else the longest `*` suffix, else `*`."""
+
+    def __init__(self, hosts: tuple[HostPart, ...]) -> None:
+        self._exact: dict[str, HostPart] = {}
+        self._suffixes: dict[str, HostPart] = {}
+        for part in hosts:
+            for domain in part.domains:
+                if domain.startswith("*"):
+                    self._suffixes[domain[1:]] = part
+                else:
+                    self._exact[domain] = part
+        self.catch_all = self._suffixes.pop("")
+        self._lengths = sorted({len(suffix) for suffix in self._suffixes}, reverse=True)
+
+    def find(self, domain: str) -> HostPart:
+        exact = self._exact.get(domain)
+        if exact is not None:
+            return exact
+        for length in self._lengths:
+            # A wildcard stands for at least one character.
+            if length < len(domain) and (part := self._suffixes.get(domain[-length:])) is not None:
+                return part
+        return self.catch_all
+
+
+def _without_port(host: str) -> str:
+    """Return a Host header without its port: `reviews:80`, `[::1]:80`."""
+    name, colon, port = host.rpartition(":")
+    return name if colon and port.isdigit() and (not name.endswith(":") or name.startswith("[")) else host
+
+
+def on_demand_routes(parts: Iterable[Part]) -> dict[str, OnDemandRoutes]:
+    """Return the route configurations among some parts that begin empty, by name."""
+    return {part.name: part for part in parts if isinstance(part, OnDemandRoutes)}
