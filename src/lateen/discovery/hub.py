@@ -19,11 +19,13 @@ import asyncio
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import structlog
 
 from lateen.discovery.figures import Figures
+from lateen.discovery.learning import Forgetful, Learning
 from lateen.discovery.ledger import ProxyStatus
 from lateen.discovery.limits import Sparing
 from lateen.discovery.protocol import Session
@@ -73,6 +75,8 @@ class Stream:
             self._hub.figures.rejects[request.kind] += 1
             self.warn("rejected", type=request.kind, reason=request.error)
         self._enqueue(self.session.on_request(request, self.scope.snapshot if self.scope else None))
+        if news := self.session.take_news():
+            self._hub.learning.note(self.proxy, news)
 
     def on_timeout(self) -> None:
         """Tell the session that its clusters have had time enough to warm up."""
@@ -146,7 +150,14 @@ class Stream:
 class Hub:
     """Brings the newest state to every stream."""
 
-    def __init__(self, generate: Generate, scope_of: ScopeOf, keep: Keep | None = None) -> None:
+    def __init__(
+        self,
+        generate: Generate,
+        scope_of: ScopeOf,
+        keep: Keep | None = None,
+        learning: Learning = Forgetful(),  # noqa: B008  it holds nothing
+    ) -> None:
+        self.learning = learning
         self.sharing = Sharing()
         """For the sessions and writers of the streams."""
         self.figures = Figures()
@@ -225,6 +236,8 @@ class Hub:
         self, proxy: Proxy, user_agent: str, session: Session[Any], *, resumes: bool = False
     ) -> Iterator[Stream]:
         """Serve a proxy for as long as the context lasts; `resumes` when it runs on what it was sent before."""
+        if proxy.asks_on_demand:
+            proxy = replace(proxy, learned=self.learning.hosts(proxy))
         stream = Stream(proxy, user_agent, session, self)
         if resumes and not self._settled:
             self._resuming.add(stream)
@@ -274,10 +287,15 @@ class Hub:
         }
 
     def snapshot_for(self, proxy_id: str) -> tuple[Proxy, Snapshot] | None:
-        """Return a proxy by id (`reviews-v2-1.default`) and what it is served; of two streams, the newer."""
+        """Return a proxy by id (`reviews-v2-1.default`) and what it is served; of two streams, the newer.
+
+        What is on demand is there as far as this proxy asked for it.
+        """
         for stream in reversed(self._streams):
             if stream.proxy.id == proxy_id and stream.scope is not None:
-                return stream.proxy, stream.scope.snapshot
+                snapshot = stream.scope.snapshot
+                asked = {kind: stream.session.held(kind) for kind in snapshot.on_demand}
+                return stream.proxy, replace(snapshot, resources={**snapshot.resources, **asked}, on_demand={})
         return None
 
     async def wait_synced(self, state_version: str, timeout: float) -> tuple[ProxyStatus, ...]:  # noqa: ASYNC109

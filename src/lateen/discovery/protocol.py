@@ -113,9 +113,14 @@ class Session(ABC, Generic[RequestT]):
             and all(subscription.at is snapshot for subscription in self._subscriptions.values())
         )
 
-    def held(self) -> dict[str, dict[str, Resource]]:
-        """Return what the client was brought to, by kind and name."""
-        return {kind: subscription.held() for kind, subscription in self._subscriptions.items()}
+    def held(self, kind: str) -> dict[str, Resource]:
+        """Return what the client was brought to of one kind, by name."""
+        return self._subscriptions[kind].held() if kind in self._subscriptions else {}
+
+    def take_news(self) -> frozenset[str]:
+        """Return the clusters that the client has come to want by name since this was last asked."""
+        clusters = self._subscriptions.get(CLUSTER)
+        return clusters.take_news() if clusters is not None else frozenset()
 
     def statuses(self) -> dict[str, TypeStatus]:
         """Return the state of each kind, those that Lateen serves first."""

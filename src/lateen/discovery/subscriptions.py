@@ -17,7 +17,7 @@ from collections.abc import Set as AbstractSet
 
 from lateen.discovery.sharing import Difference, Sharing
 from lateen.discovery.values import WILDCARD, PeerError
-from lateen.envoy.resources import EMPTY_OFFER, NOTHING, Offer, Resource, Snapshot
+from lateen.envoy.resources import CLUSTER, EMPTY_OFFER, NOTHING, Offer, Resource, Snapshot
 
 MAX_NAMES = 100_000
 """Names that one client may subscribe to of one kind, so that a client that only ever adds stays bounded."""
@@ -40,6 +40,7 @@ class Subscription:
         """Whether an answer is due even if there is nothing new in it; the first request always gets one."""
         self.at: Snapshot | None = None
         """Snapshot of the newest response, or of the newest check that found nothing to send."""
+        self._news: set[str] = set()
         self.base: Offer = EMPTY_OFFER
         self.fresh = True
         """Whether nothing was sent yet: each name is due, as if it stood in `exceptions`."""
@@ -67,7 +68,7 @@ class Subscription:
             added.discard(WILDCARD)
             self._start_wildcard()
         if not added <= self.names:
-            self._own_names().update(added)
+            self._want(added)
         if not self.fresh:
             self.exceptions.update(dict.fromkeys(added))
         elif self.exceptions:
@@ -127,7 +128,7 @@ class Subscription:
                 continue
             if not self._held(name):
                 self.exceptions.setdefault(name, ABSENT)
-            self._own_names().add(name)
+            self._want((name,))
 
     def difference(self, target: Offer, sharing: Sharing) -> Difference:
         """Return what the client lacks to hold `target`: the same object for all clients at the same place."""
@@ -173,7 +174,7 @@ class Subscription:
         """Note that the client was sent this difference to `target`, without what is gone unless `removed`."""
         self.exceptions = {} if removed else {name: self._held(name) for name in difference.gone}
         if difference.kept:
-            self._own_names().update(difference.kept)
+            self._want(difference.kept)
         self.base = target
         self.owed = self.fresh = False
 
@@ -197,6 +198,16 @@ class Subscription:
             base,
             lambda: told + sum(base.get(name) is not None for name in names if not (told and name in base.told)),
         )
+
+    def take_news(self) -> frozenset[str]:
+        """Return the clusters that it has come to want by name since this was last asked; nothing of other kinds."""
+        news, self._news = frozenset(self._news), set()
+        return news
+
+    def _want(self, names: Iterable[str]) -> None:
+        self._own_names().update(names)
+        if self.kind == CLUSTER:
+            self._news.update(names)
 
     def _own_names(self) -> set[str]:
         """Return the names to be changed. Copied from a shared set once, not for each name that comes."""

@@ -138,7 +138,7 @@ def _node(settings: BootstrapSettings) -> dict[str, Any]:
         "metadata": {
             "NAME": proxy.name,
             "NAMESPACE": proxy.namespace,
-            "WORKLOAD_NAME": proxy.name.rsplit("-", 1)[0] if proxy.name.rsplit("-", 1)[-1].isdigit() else proxy.name,
+            "WORKLOAD_NAME": proxy.workload,
             "LABELS": dict(proxy.labels),
             "SERVICE_ACCOUNT": proxy.service_account,
             "CLUSTER_ID": proxy.cluster_id,

@@ -124,6 +124,21 @@ class TargetEndpoints:
 
 
 @dataclass(frozen=True, slots=True)
+class LearnedClusters:
+    """The clusters of the hosts that the workload was seen calling."""
+
+    @property
+    def key(self) -> Hashable:
+        """There is one."""
+        return ("learned clusters",)
+
+    def make(self, view: View) -> Made:
+        """Want them: others may want some of them too."""
+        hosts = view.proxy.learned
+        return Made(wants=tuple(TargetClusters(target) for host in hosts for _, _, target in _targets(view, host)))
+
+
+@dataclass(frozen=True, slots=True)
 class CatchAllClusters:
     """Where calls to unknown hosts end."""
 

@@ -20,6 +20,7 @@ from lateen.config.networking import DestinationRule, Sidecar, VirtualService
 from lateen.config.objects import ConfigObject
 from lateen.mesh.queries import ServiceInstance, asks_on_demand, instances_of
 from lateen.mesh.state import MeshState
+from lateen.model.names import Hostname
 from lateen.model.proxies import Capability, Interception, Proxy, ProxyType, Upstream
 
 Labels: TypeAlias = tuple[tuple[str, str], ...]
@@ -78,6 +79,8 @@ class Scope:
     inbound: tuple[tuple[str, int, int, int], ...]
     """Host, service port, port and application port of what an intercepted workload serves."""
     upstreams: tuple[Upstream, ...]
+    learned: tuple[Hostname, ...] = ()
+    """Hosts that are told before they are asked for, where others are not."""
 
 
 class Selectors:
@@ -185,4 +188,5 @@ def scope_of(
             (item.service.host, item.port.number, item.endpoint.port, item.endpoint.app_port) for item in inbound
         ),
         upstreams=proxy.upstreams,
+        learned=proxy.learned if outbound.asks_on_demand else (),
     )

@@ -18,7 +18,7 @@ from lateen.envoy.resources import (
     resource_digest,
     snapshot_version,
 )
-from lateen.generate.clusters import CatchAllClusters, service_parts
+from lateen.generate.clusters import CatchAllClusters, LearnedClusters, service_parts
 from lateen.generate.explicit_proxy import explicit_listeners, explicit_routes
 from lateen.generate.gateways import gateway_parts
 from lateen.generate.on_demand import VirtualHosts, on_demand_routes
@@ -73,6 +73,7 @@ def own_parts(view: View) -> Iterator[Part]:
         return
     if view.on_demand:
         yield CatchAllClusters()
+        yield LearnedClusters()
     if view.explicit and view.proxy.addresses:
         yield from explicit_listeners(view)
     yield Inbound()

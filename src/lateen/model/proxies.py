@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from ipaddress import ip_address
 
+from lateen.model.names import Hostname
 from lateen.model.services import Locality
 
 PRIVILEGED_PORTS = 1024
@@ -77,11 +78,19 @@ class Proxy:
     upstreams: tuple[Upstream, ...] = ()
     asks_on_demand: bool = False
     """Whether it fetches clusters and virtual hosts that it was not told of on the first request that needs them."""
+    learned: tuple[Hostname, ...] = ()
+    """Hosts that its workload was seen calling, sorted: it is told of them before it asks."""
 
     @property
     def id(self) -> str:
         """`reviews-v2-1.default`: how commands name a proxy."""
         return f"{self.name}.{self.namespace}"
+
+    @property
+    def workload(self) -> str:
+        """`reviews-v2`: what its replicas share, the name without the number that Lateen gives them."""
+        stem, dash, number = self.name.rpartition("-")
+        return stem if dash and number.isdigit() else self.name
 
     @property
     def private_address(self) -> str:
