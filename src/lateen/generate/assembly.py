@@ -87,9 +87,12 @@ class Assembly:
         self._renew_hosts(stale & self._splice_of.keys(), view, changes)
         self._settle_wants(view, changes)
         self._publish(changes)
-        if self._on_demand:
-            known = self.hosts
-            self.hosts = known.after(view, self._on_demand, stale) if known else VirtualHosts(view, self._on_demand)
+        if not self._on_demand:
+            self.hosts = None
+        elif self.hosts is None:
+            self.hosts = VirtualHosts(view, self._on_demand)
+        else:
+            self.hosts = self.hosts.after(view, self._on_demand, stale)
 
     def adopt(self, known: Mapping[str, Mapping[str, Resource]]) -> None:
         """Put the objects of an earlier assembly in the place of equal ones."""

@@ -39,13 +39,14 @@ def generate(state: MeshState, proxy: Proxy) -> Snapshot:
     if not view.on_demand:
         return make_snapshot(list(made_in_full([*shared, *own], view)))
     made, own_made = list(made_in_full(shared, view)), list(made_in_full(own, view))
-    hosts = VirtualHosts(view, on_demand_routes(shared))
+    routes = on_demand_routes(shared)
+    hosts = VirtualHosts(view, routes) if routes else None
     told = [resource for resource in made if resource.kind not in ASKED_FOR]
     asked_for = [resource for resource in made if resource.kind in ASKED_FOR]
     return Snapshot(
-        version=snapshot_version(sum(map(resource_digest, (*made, *own_made))) + hosts.digest),
+        version=snapshot_version(sum(map(resource_digest, (*made, *own_made))) + (hosts.digest if hosts else 0)),
         resources=grouped([*told, *own_made]),
-        on_demand={**grouped(asked_for), VIRTUAL_HOST: hosts},
+        on_demand={**grouped(asked_for), **({VIRTUAL_HOST: hosts} if hosts else {})},
     )
 
 
