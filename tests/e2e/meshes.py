@@ -178,6 +178,18 @@ class Mesh:
             line = process.popen.stdout.readline()
             assert line, f"ended with {process.popen.wait()}; its log:\n{process.tail()}"
             process.addresses = json.loads(line)
+        self.wait_listening(*processes)
+
+    def wait_listening(self, *processes: Process) -> None:
+        """Wait until the apps among them accept connections, and so have endpoints that are sent to others."""
+        awaited = {str(process.addresses["workload"]) for process in processes if process.addresses.get("inbound")}
+
+        def listening() -> bool:
+            items = self.api("/v1/workloads").json["items"]
+            return awaited <= {f"{item['name']}.{item['namespace']}" for item in items if item["ready"]}
+
+        if awaited:
+            eventually(listening, what=f"{', '.join(sorted(awaited))} to listen")
 
     def run(
         self,

@@ -25,7 +25,14 @@ if TYPE_CHECKING:
     from lateen.model.findings import Finding
 
 RESOURCE_TYPES = ("listeners", "routes", "clusters", "endpoints", "secrets")
-_SHORT = {"clusters": "CDS", "endpoints": "EDS", "listeners": "LDS", "routes": "RDS", "secrets": "SDS"}
+_SHORT = {
+    "clusters": "CDS",
+    "endpoints": "EDS",
+    "listeners": "LDS",
+    "routes": "RDS",
+    "virtualhosts": "VHDS",
+    "secrets": "SDS",
+}
 
 
 def apply(

@@ -32,7 +32,8 @@ from lateen.discovery.protocol import Session
 from lateen.discovery.scopes import Generate, Keep, Scope, ScopeOf, Scopes, ScopeStatus
 from lateen.discovery.sharing import MemoryPart, Sharing
 from lateen.discovery.values import Request, Response
-from lateen.envoy.resources import Snapshot
+from lateen.envoy.resources import ROUTE, VIRTUAL_HOST, Snapshot
+from lateen.envoy.routes import with_virtual_hosts
 from lateen.mesh.state import MeshState
 from lateen.model.proxies import Proxy
 
@@ -289,13 +290,11 @@ class Hub:
     def snapshot_for(self, proxy_id: str) -> tuple[Proxy, Snapshot] | None:
         """Return a proxy by id (`reviews-v2-1.default`) and what it is served; of two streams, the newer.
 
-        What is on demand is there as far as this proxy asked for it.
+        What is on demand is there as far as this proxy asked for it, virtual hosts also in their route configuration.
         """
         for stream in reversed(self._streams):
             if stream.proxy.id == proxy_id and stream.scope is not None:
-                snapshot = stream.scope.snapshot
-                asked = {kind: stream.session.held(kind) for kind in snapshot.on_demand}
-                return stream.proxy, replace(snapshot, resources={**snapshot.resources, **asked}, on_demand={})
+                return stream.proxy, _as_held(stream.scope.snapshot, stream.session)
         return None
 
     async def wait_synced(self, state_version: str, timeout: float) -> tuple[ProxyStatus, ...]:  # noqa: ASYNC109
@@ -347,3 +346,14 @@ class Hub:
                 await asyncio.sleep(0)
         if self._keep is not None:
             self._keep(scope.key for scope in self._scopes)
+
+
+def _as_held(snapshot: Snapshot, session: Session[Any]) -> Snapshot:
+    asked = {kind: session.held(kind) for kind in snapshot.on_demand}
+    hosts = asked.get(VIRTUAL_HOST, {}).values()
+    routes = {
+        name: with_virtual_hosts(routes, [host for host in hosts if host.name.startswith(f"{name}/")])
+        for name, routes in snapshot.resources.get(ROUTE, {}).items()
+    }
+    told = {**snapshot.resources, **({ROUTE: routes} if routes else {})}
+    return replace(snapshot, resources={**told, **asked}, on_demand={})

@@ -25,13 +25,18 @@ while its new cluster still warms up, which is a burst of 503s; a removed cluste
 4. *A rejection changes the ledger, not what we think the client was sent.* So a rejected version is sent again only if
    it changes, or if the client asks for it again by name.
 
-What we chose not to do: time out by ourselves, split a rejected response to find the culprit, or speak REST.
+5. *On demand, everything at once.* A client that asks for a virtual host is sent, before it, the clusters that its
+   routes lead to and their endpoints, unasked: the request that waits for it waits for one round trip.
+
+What we chose not to do: time out by ourselves, split a rejected response to find the culprit (but for virtual hosts,
+where Envoy takes all or nothing), or speak REST.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Generic, TypeVar
 
 from lateen.discovery.ledger import Answer, Ledger, TypeStatus
@@ -77,6 +82,8 @@ class Session(ABC, Generic[RequestT]):
         self._subscriptions: dict[str, Subscription] = {}
         self._newest: Snapshot | None = None
         self._responses = 0
+        self._refused: dict[str, str] = {}
+        """Virtual hosts that the client rejects, and why."""
         self._hurried: str = ""
         """Nonce of the cluster response that listeners and routes no longer wait for."""
 
@@ -127,7 +134,11 @@ class Session(ABC, Generic[RequestT]):
         known = self._subscriptions
         sizes: dict[str, int] = {kind: known[kind].size(self._sharing) for kind in known}
         kinds = (*KINDS, *(kind for kind in sizes if kind not in KINDS))
-        return {kind: self.ledger.status(kind, sizes.get(kind, 0)) for kind in kinds}
+        statuses = {kind: self.ledger.status(kind, sizes.get(kind, 0)) for kind in kinds}
+        if self._refused:
+            reasons = "; ".join(f"{name}: {reason}" for name, reason in sorted(self._refused.items()))
+            statuses[VIRTUAL_HOST] = replace(statuses[VIRTUAL_HOST], state="rejected", rejection=reasons)
+        return statuses
 
     def _subscription(self, kind: str) -> Subscription:
         """Return the subscription of a kind, a new one if need be."""
@@ -179,7 +190,8 @@ class Session(ABC, Generic[RequestT]):
         return clusters.at
 
     def _may_remove(self, subscription: Subscription) -> bool:
-        return not self.ledger.rejects(FOLLOWS_CLUSTERS) or len(subscription.exceptions) > MAX_KEPT
+        rejects = bool(self._refused) or self.ledger.rejects(FOLLOWS_CLUSTERS)
+        return not rejects or len(subscription.exceptions) > MAX_KEPT
 
     def _bring(self, subscription: Subscription, snapshot: Snapshot, *, removing: bool) -> list[Response]:
         """Bring one subscription to a snapshot; the response, if it takes one."""
@@ -189,8 +201,9 @@ class Session(ABC, Generic[RequestT]):
             return []
         removing = removing or subscription.kind not in REMOVED_LAST
         difference = subscription.difference(target, self._sharing)
-        response = self._respond(subscription, snapshot, difference, removing=removing)
-        subscription.bring_to(target, difference, removed=removing)
+        sent = subscription.admitted(difference)
+        response = self._respond(subscription, snapshot, sent, removing=removing)
+        subscription.bring_to(target, difference, sent, removed=removing)
         if response is None:
             return []
         self.ledger.record_sent(response.kind, response.version, response.nonce)
@@ -289,6 +302,8 @@ class Delta(Session[DeltaRequest]):
         super().__init__(sharing)
         self._changed_early: set[str] = set()
         """Clusters that were sent before the client asked for endpoints on this stream."""
+        self._hosts_sent: tuple[str, ...] = ()
+        """Names of the virtual hosts in flight."""
 
     def on_request(self, request: DeltaRequest, snapshot: Snapshot | None) -> list[Response]:
         """Take a DeltaDiscoveryRequest; see Session."""
@@ -297,13 +312,30 @@ class Delta(Session[DeltaRequest]):
         first = subscription.ask()
         if request.nonce:
             # Whatever the nonce says, the changes of names count: they are never repeated.
-            self.ledger.record_answer(request.kind, request.nonce, request.error)
+            answer = self.ledger.record_answer(request.kind, request.nonce, request.error)
+            if request.kind == VIRTUAL_HOST:
+                self._judge(subscription, answer, request.error or "")
         legacy = first and not request.subscribe and request.kind in LEGACY_WILDCARD
         subscription.remove(request.unsubscribe)
         subscription.add((WILDCARD,) if legacy else request.subscribe)
         if first:
             subscription.presume(self._presumable(request))
         return self._advance()
+
+    def _judge(self, hosts: Subscription, answer: Answer, reason: str) -> None:
+        """Find out which virtual hosts the client rejects.
+
+        Envoy takes a response of them whole or not at all, and does not say which one is wrong (observed). So that one
+        bad rule does not hold back the others, what came together is sent once more one by one.
+        """
+        sent, self._hosts_sent = self._hosts_sent, ()
+        if answer is Answer.NACK and len(sent) > 1:
+            hosts.suspect(sent)
+        elif answer is Answer.NACK:
+            self._refused.update(dict.fromkeys(sent, reason))
+        elif answer is Answer.ACK:
+            for name in sent:
+                self._refused.pop(name, None)
 
     def _presumable(self, request: DeltaRequest) -> Mapping[str, str]:
         """Return what the client holds from an earlier stream and can use: not endpoints of clusters that warm up.
@@ -338,6 +370,8 @@ class Delta(Session[DeltaRequest]):
             return None
         if subscription.kind == CLUSTER:
             self._send_endpoints(subscription, difference.resources)
+        if subscription.kind == VIRTUAL_HOST:
+            self._hosts_sent = tuple(resource.name for resource in difference.resources)
         return self._response(subscription, snapshot.version, difference.resources, removed)
 
     def _send_endpoints(self, clusters: Subscription, sent: tuple[Resource, ...]) -> None:

@@ -41,6 +41,8 @@ class Subscription:
         self.at: Snapshot | None = None
         """Snapshot of the newest response, or of the newest check that found nothing to send."""
         self._news: set[str] = set()
+        self._suspects: set[str] = set()
+        """Names that are sent each in a response of its own."""
         self.base: Offer = EMPTY_OFFER
         self.fresh = True
         """Whether nothing was sent yet: each name is due, as if it stood in `exceptions`."""
@@ -170,9 +172,31 @@ class Subscription:
             candidates = candidates | (changed if self.wildcard else changed & self.names)
         return candidates
 
-    def bring_to(self, target: Offer, difference: Difference, *, removed: bool) -> None:
-        """Note that the client was sent this difference to `target`, without what is gone unless `removed`."""
-        self.exceptions = {} if removed else {name: self._held(name) for name in difference.gone}
+    def suspect(self, names: Iterable[str]) -> None:
+        """Send these once more, one by one: a response with all of them was rejected, and did not say for which."""
+        for name in names:
+            if name in self.names:
+                self._suspects.add(name)
+                self.exceptions[name] = ABSENT
+
+    def admitted(self, difference: Difference) -> Difference:
+        """Return as much of a difference as may go in one response."""
+        if not self._suspects:
+            return difference
+        for resource in difference.resources:
+            if resource.name in self._suspects:
+                self._suspects.discard(resource.name)
+                return Difference((resource,), (), (), difference.kept)
+        self._suspects.clear()
+        return difference
+
+    def bring_to(self, target: Offer, difference: Difference, sent: Difference, *, removed: bool) -> None:
+        """Note that the client was sent this much of the difference to `target`, and what is gone only if `removed`."""
+        due = set() if removed else set(difference.gone)
+        if sent is not difference:
+            every = (*difference.gone, *difference.unknown, *(resource.name for resource in difference.resources))
+            due.update(set(every) - {resource.name for resource in sent.resources})
+        self.exceptions = {name: self._held(name) for name in due}
         if difference.kept:
             self._want(difference.kept)
         self.base = target

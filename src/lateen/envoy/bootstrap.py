@@ -79,7 +79,7 @@ def bootstrap(settings: BootstrapSettings) -> dict[str, Any]:
                 "api_type": "DELTA_GRPC",
                 "transport_api_version": "V3",
                 "set_node_on_first_message_only": True,
-                "grpc_services": [{"envoy_grpc": {"cluster_name": XDS_CLUSTER}}],
+                "grpc_services": [{"envoy_grpc": {"cluster_name": XDS_CLUSTER, "retry_policy": _reconnection()}}],
             },
             "lds_config": _ads(),
             "cds_config": _ads(),
@@ -160,6 +160,14 @@ def _node(settings: BootstrapSettings) -> dict[str, Any]:
 
 def _ads() -> dict[str, Any]:
     return {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
+
+
+def _reconnection() -> dict[str, Any]:
+    """How soon Envoy tries again when the control plane is gone: first requests may be waiting for it.
+
+    Envoy's own intervals grow to 30 s; like those, these are the upper ends of random ones.
+    """
+    return {"retry_back_off": {"base_interval": "0.25s", "max_interval": "3s"}}
 
 
 def _socket(address: str, port: int) -> dict[str, Any]:

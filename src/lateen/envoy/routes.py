@@ -7,8 +7,8 @@ Source of each mapping: Istio's VirtualService reference and Envoy's route_compo
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 from lateen.config.networking import (
@@ -359,6 +359,12 @@ def on_demand_virtual_host(
     version = content_hash(b"\0".join((body, *(cluster.encode() for cluster in leads_to))))
     name = f"{route_configuration}/{asked}"
     return Resource(kind=VIRTUAL_HOST, name=name, version=version, body=body, leads_to=tuple(leads_to))
+
+
+def with_virtual_hosts(configuration: Resource, hosts: Iterable[Resource]) -> Resource:
+    """Return a route configuration with virtual hosts that were sent apart from it: what a proxy has in all."""
+    entries = [entry(_VIRTUAL_HOSTS, host.body) for host in hosts if host.body]
+    return replace(configuration, body=b"".join((configuration.body, *entries))) if entries else configuration
 
 
 # --- the same, of parts that are serialised already ----------------------------------------------------------

@@ -181,7 +181,8 @@ class PortHost:
         context = RouteContext(view=view, port=self.port)
         forward = _tunnel(context, service, self.protocol)
         routes = [_tunnel_route(view, forward)]
-        clusters = [cluster for cluster, _ in forward.clusters]
+        # A tunnel to an HTTP port is rare: its cluster is asked for by who opens one.
+        clusters = [] if self.protocol.is_http else [cluster for cluster, _ in forward.clusters]
         if self.protocol.is_http or self.protocol.is_sniffed:
             found = service_routes(context, service)
             routes += found.routes

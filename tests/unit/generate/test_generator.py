@@ -18,7 +18,7 @@ from lateen.generate.snapshot import generate
 from lateen.mesh.build import build_state
 from lateen.mesh.state import MeshState
 from lateen.model.catalogues import Catalogue
-from lateen.model.names import ObjectKey
+from lateen.model.names import Hostname, ObjectKey
 from lateen.model.workloads import WorkloadPort, WorkloadRegistration
 from unit.generate.meshes import KINDS, NAMESPACES, PROXIES, object_of
 
@@ -30,7 +30,12 @@ OTHERS = (
     replace(PROXIES[0], name="f", addresses=("::1",)),
     replace(PROXIES[2], name="g", labels={"app": "b"}),
     replace(PROXIES[0], name="h", asks_on_demand=True),
-    replace(PROXIES[1], name="i", asks_on_demand=True, learned=("a.default.svc.cluster.local", "c.example.com")),
+    replace(
+        PROXIES[1],
+        name="i",
+        asks_on_demand=True,
+        learned=(Hostname("a.default.svc.cluster.local"), Hostname("c.example.com")),
+    ),
 )
 EVERY_PROXY = (*PROXIES, *OTHERS)
 CALLED = [

@@ -1,0 +1,281 @@
+"""A sidecar knows what it uses: everything else is fetched by the first request that needs it, on real Envoy."""
+
+from __future__ import annotations
+
+import re
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from e2e.meshes import APPS, Answer, Mesh, Process, eventually, good, request, running_mesh
+
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("on-demand")]
+
+IDLE = (sys.executable, "-c", "import signal; signal.pause()")
+TCP = (sys.executable, str(APPS / "tcp.py"))
+BLOCKED = 502
+
+
+class Bed:
+    def __init__(self, mesh: Mesh) -> None:
+        self.mesh = mesh
+        apps = [
+            *(mesh.run(name, version="v1", wait=False) for name in ("first", "second", "third")),
+            mesh.run("first", version="v2", wait=False),
+            mesh.run("lines", *TCP, port="7000/tcp", version="v1", wait=False),
+        ]
+        self.client = mesh.run("client", *IDLE, port="", wait=False)
+        mesh.wait_addresses(*apps, self.client)
+
+    def get(self, url: str, **options: object) -> Answer:
+        answer: Answer = self.client.get(url, **options)
+        return answer
+
+
+def clusters(process: Process) -> set[str]:
+    """Outbound clusters that an Envoy has."""
+    address, port = process.addresses["admin"].split(":")
+    text = request(int(port), "/clusters", address=address).body.decode()
+    return set(re.findall(r"^(outbound\|[^:]*?)::", text, re.MULTILINE))
+
+
+def stat(process: Process, name: str) -> int:
+    address, port = process.addresses["admin"].split(":")
+    text = request(int(port), f"/stats?filter=^{name}$", address=address).body.decode()
+    return int(text.rpartition(":")[2] or 0)
+
+
+def cluster(host: str, port: int = 80, subset: str = "") -> str:
+    return f"outbound|{port}|{subset}|{host}.default.svc.cluster.local"
+
+
+def virtual_service(host: str, http: str) -> str:
+    return (
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\n"
+        f"metadata: {{name: {host}}}\nspec:\n  hosts: [{host}]\n  http:\n{http}\n"
+    )
+
+
+SUBSETS = (
+    "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: first}\nspec:\n  host: first\n"
+    "  subsets: [{name: v1, labels: {version: v1}}, {name: v2, labels: {version: v2}}]\n"
+)
+
+
+@pytest.fixture(scope="module")
+def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
+    folder = tmp_path_factory.mktemp("mesh")
+    config = folder / "mesh.yaml"
+    config.write_text("outboundTrafficPolicy: {mode: REGISTRY_ONLY}\n")
+    with running_mesh(folder, mesh_config=config) as mesh:
+        yield Bed(mesh)
+
+
+@pytest.fixture(autouse=True)
+def _clean(bed: Bed) -> Iterator[None]:
+    yield
+    bed.mesh.delete_all("virtualservices", "destinationrules", "sidecars")
+
+
+@pytest.fixture
+def fresh(bed: Bed) -> Iterator[Process]:
+    """A client that has never called anybody."""
+    client = bed.mesh.run("stranger", *IDLE, port="")
+    yield client
+    client.stop()
+
+
+def test_first_request_succeeds_and_brings_what_it_needs_alone(bed: Bed, fresh: Process) -> None:
+    assert clusters(fresh) == set()
+    answer = fresh.get("http://second/")
+    assert answer.status == 200
+    assert clusters(fresh) == {cluster("second")}
+    assert fresh.get("http://second.default.svc.cluster.local/").status == 200
+    assert clusters(fresh) == {cluster("second")}
+
+
+def test_first_request_may_have_a_body(bed: Bed, fresh: Process) -> None:
+    body = b"x" * 300_000
+    answer = fresh.get("http://second/", method="POST", body=body)
+    assert answer.status == 200
+    assert answer.json["method"] == "POST"
+
+
+def test_many_first_requests_at_once(bed: Bed, fresh: Process) -> None:
+    """Of one host and of several, all succeed."""
+    urls = [f"http://{host}/" for host in ("first", "second", "third") for _ in range(8)]
+    with ThreadPoolExecutor(len(urls)) as pool:
+        assert {answer.status for answer in pool.map(fresh.get, urls)} == {200}
+
+
+def test_first_connection_of_a_tunnel(bed: Bed, fresh: Process) -> None:
+    """TCP through CONNECT, which is how explicit mode carries it."""
+    address, port = fresh.proxy
+    with socket.create_connection((address, port), 5) as connection:
+        connection.settimeout(10)
+        connection.sendall(b"CONNECT lines:7000 HTTP/1.1\r\nhost: lines:7000\r\n\r\n")
+        stream = connection.makefile("rb")
+        assert b"200" in stream.readline()
+        while stream.readline() not in (b"\r\n", b""):
+            pass
+        connection.sendall(b"hi\n")
+        assert stream.readline() == b"v1 hi\n"
+    assert clusters(fresh) == {cluster("lines", 7000)}
+
+
+def test_rules_bring_every_cluster_that_they_lead_to(bed: Bed, fresh: Process) -> None:
+    """Subsets by weight, and the mirror, which Envoy itself would never ask for."""
+    bed.mesh.apply(SUBSETS)
+    route = (
+        "  - route:\n    - {destination: {host: first, subset: v1}, weight: 50}\n"
+        "    - {destination: {host: first, subset: v2}, weight: 50}\n    mirror: {host: third}\n"
+    )
+    bed.mesh.apply(virtual_service("first", route))
+    before = bed.get("http://third/count").json["count"]
+    assert {fresh.get("http://first/").json["version"] for _ in range(20)} == {"v1", "v2"}
+    assert clusters(fresh) == {cluster("first", 80, "v1"), cluster("first", 80, "v2"), cluster("third")}
+    eventually(lambda: bed.get("http://third/count").json["count"] >= before + 20, what="20 mirrored requests")
+
+
+def test_change_of_rules_is_live_for_hosts_in_use(bed: Bed) -> None:
+    assert bed.get("http://first/").status == 200
+    bed.mesh.apply(SUBSETS)
+    for version in ("v1", "v2", "v1"):
+        bed.mesh.apply(virtual_service("first", f"  - route: [{{destination: {{host: first, subset: {version}}}}}]"))
+        assert {bed.get("http://first/").json["version"] for _ in range(5)} == {version}
+
+
+def test_change_is_sent_to_those_who_use_the_host(bed: Bed, fresh: Process) -> None:
+    """Who never called it gets nothing."""
+    name = r"http\.http_proxy;?\.rds\.vhds\.http_proxy\.update_success"
+    assert bed.get("http://second/").status == 200
+    before = stat(fresh, name)
+    bed.mesh.apply(virtual_service("second", "  - timeout: 5s\n    route: [{destination: {host: second}}]"))
+    assert stat(fresh, name) == before
+
+
+def test_path_that_no_rule_matches(bed: Bed, fresh: Process) -> None:
+    """404 at once, the first time and later."""
+    bed.mesh.apply(
+        virtual_service("first", "  - match: [{uri: {prefix: /a}}]\n    route: [{destination: {host: first}}]")
+    )
+    for path, status in (("/b", 404), ("/b", 404), ("/a", 200), ("/b", 404)):
+        answer = fresh.get(f"http://first{path}")
+        assert answer.status == status
+        assert answer.seconds < 2
+
+
+def test_destination_that_does_not_exist(bed: Bed, fresh: Process) -> None:
+    """503 at once and every time: nobody waits for a cluster that will not come."""
+    bed.mesh.apply(virtual_service("first", "  - route: [{destination: {host: nobody}}]"))
+    for _ in range(3):
+        answer = fresh.get("http://first/")
+        assert answer.status == 503
+        assert answer.seconds < 2
+
+
+def test_unknown_host_is_refused_as_the_policy_says(bed: Bed, fresh: Process) -> None:
+    for _ in range(2):
+        answer = fresh.get("http://nobody.example.com/")
+        assert answer.status == BLOCKED
+        assert answer.seconds < 2
+
+
+def test_service_that_appears_later_goes_and_comes_back(bed: Bed, fresh: Process) -> None:
+    """Although Envoy asks for a host only once."""
+    assert fresh.get("http://later/").status == BLOCKED
+    for version in ("v1", "v2"):
+        process = bed.mesh.run("later", version=version)
+        answer = eventually(lambda: good(fresh.get("http://later/")), what="the service")
+        assert answer.json["version"] == version
+        process.stop()
+        eventually(lambda: fresh.get("http://later/").status == BLOCKED, what="it to be gone")
+
+
+def test_one_bad_rule_holds_back_no_other(bed: Bed) -> None:
+    """What Envoy refuses in one VirtualService is reported, and the others of the same change are live."""
+    assert bed.get("http://first/").status == bed.get("http://second/").status == 200
+    # More header bytes than Envoy allows in one value: nothing of ours checks that.
+    bad = '  - headers: {response: {set: {x-bad: "%REQ(%"}}}\n    route: [{destination: {host: first}}]'
+    answer = bed.mesh.api(
+        "/v1/config?wait=15",
+        method="POST",
+        body=(
+            virtual_service("first", bad) + "---\n" + virtual_service("second", "  - directResponse: {status: 418}")
+        ).encode(),
+    )
+    if answer.status == 200:
+        assert eventually(lambda: bed.get("http://second/").status == 418, what="the good rule")
+        assert bed.get("http://first/").status == 200
+
+
+def test_full_scope_by_label(bed: Bed) -> None:
+    """A workload that wants to be told everything is."""
+    flags = ("--label", "lateen.io/discovery-scope=full")
+    client = bed.mesh.run("curious", *IDLE, port="", flags=flags)
+    wanted = {cluster("first"), cluster("second"), cluster("third"), cluster("lines", 7000)}
+    assert wanted <= clusters(client)
+    assert client.get("http://second/").status == 200
+    assert client.get("http://nobody.example.com/").status == BLOCKED
+    client.stop()
+
+
+def test_sidecar_that_names_hosts_is_told_them(bed: Bed) -> None:
+    document = (
+        "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: named}\nspec:\n"
+        "  workloadSelector: {labels: {app: named}}\n"
+        "  egress: [{hosts: [./second.default.svc.cluster.local]}]\n"
+    )
+    bed.mesh.apply(document)
+    client = bed.mesh.run("named", *IDLE, port="")
+    assert clusters(client) == {cluster("second")}
+    assert client.get("http://second/").status == 200
+    assert client.get("http://third/").status == BLOCKED
+    client.stop()
+
+
+def test_declared_upstream_is_there_before_the_first_request(bed: Bed) -> None:
+    bed.mesh.apply(SUBSETS)
+    bed.mesh.apply(virtual_service("first", "  - route: [{destination: {host: first, subset: v2}}]"))
+    flags = ("--upstream", "first:80=18231", "--upstream", "lines:7000=18232")
+    client = bed.mesh.run("declared", *IDLE, port="", flags=flags)
+    assert {cluster("first", 80, "v2"), cluster("lines", 7000)} <= clusters(client)
+    assert cluster("second") not in clusters(client)
+    assert request(18231, address=client.proxy[0]).json["version"] == "v2"
+    client.stop()
+
+
+def test_control_plane_restart(bed: Bed, fresh: Process) -> None:
+    """Hosts in use go on, a first request waits until it is back, and nothing that is held is sent again."""
+    known = {"http://first/", "http://second/"}
+    assert {fresh.get(url).status for url in known} == {200}
+    held = clusters(fresh)
+    updates = stat(fresh, r"cluster_manager\.cluster_modified")
+    over = threading.Event()
+    failed: list[Answer] = []
+
+    def load() -> None:
+        while not over.is_set():
+            failed.extend(answer for url in known if (answer := fresh.get(url)).status != 200)
+
+    with ThreadPoolExecutor(2) as pool:
+        running = pool.submit(load)
+        try:
+            bed.mesh.control_plane.popen.kill()
+            bed.mesh.control_plane.popen.wait(5)
+            killed = time.monotonic()
+            waiting = pool.submit(fresh.get, "http://third/", timeout=30)
+            eventually(lambda: time.monotonic() - killed > 1, what="the outage to be noticed")
+            bed.mesh.control_plane = bed.mesh.serve()
+            assert waiting.result().status == 200
+        finally:
+            over.set()
+        running.result()
+    assert not failed
+    assert clusters(fresh) == held | {cluster("third")}
+    assert stat(fresh, r"cluster_manager\.cluster_modified") == updates
