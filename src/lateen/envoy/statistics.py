@@ -50,7 +50,7 @@ _CLUSTER = (
     # Is it in use, how much, how fast, with what result?
     "upstream_rq_(total|[1-5]xx|time)",
     "upstream_cx_(total|[rt]x_bytes_total)",
-    # What is under way: the agent waits for these of `inbound|...` before it stops an app.
+    # What is under way: the agent waits for the first two of `inbound|...` before it stops an app.
     "upstream_rq_(active|pending_active)",
     "upstream_cx_active",
     # Why it failed, by response flag: UH, UF, UC, UR, UT, UO, URX.
