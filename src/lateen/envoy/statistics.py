@@ -1,9 +1,10 @@
 """Which statistics an Envoy makes, and which labels its metrics page cuts out of their names.
 
-Called by `bootstrap`. Envoy makes about 200 statistics for each cluster that it is sent, used or not: at 5,000 services
-a million lines and 100 MB for one scrape, and a third of Envoy's memory. So two things are asked of it. A cluster's
-traffic statistics come into being with its first request or connection; and what is not on the list below never does.
-Plain JSON like the bootstrap. Must not know: who reads the statistics, or how a user's additions are spelled as flags.
+Called by `bootstrap`. Envoy makes 200 lines of metrics for each cluster that it is sent, used or not: at 5,000 services
+101 MB for one scrape, a third of Envoy's memory (433 MB, against 279 MB) and most of its start-up (7 s of CPU, against
+1.5 s). So two things are asked of it. A cluster's traffic statistics come into being with its first request or
+connection; and what is not on the list below never does. Plain JSON like the bootstrap. Must not know: who reads the
+statistics, or how a user's additions are spelled as flags.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ _STATS_TAGS = {
 }
 """Labels of the metrics page by the names that Istio gives them: Envoy's own rules end a name at its first dot. Group
 1 is cut out of the statistic's name, group 2 is the label's value. Every expression is anchored with the statistic's
-first word: Envoy tries one that is not on each of a mesh's hundred thousand statistics (8.9 s of start-up at 1,000
-services, against 1.1 s without and about 2.3 s with these)."""
+first word: Envoy tries one that is not on every statistic. With all of a mesh of 1,000 services (a user may add them)
+start-up took 8.9 s, against 1.1 s without labels and 2.3 s with these."""
 
 _DEFAULT_TAGS = ("envoy.listener_address", "envoy.response_code", "envoy.response_code_class")
 """Labels that Envoy's own rules find, which it does without trying an expression on each statistic."""
@@ -131,7 +132,8 @@ def stats_config(address: str, added: StatsInclusion) -> dict[str, Any]:
 def deferred_stat_options() -> dict[str, Any]:
     """Return the bootstrap's `deferred_stat_options`: traffic statistics begin with a cluster's first use.
 
-    5,000 idle services: 25 MB less than making and refusing them, and a quarter less start-up.
+    With 5,000 idle services that saves 30 MB and half of the start-up that the list alone, which keeps some of them,
+    would leave. When a cluster in use is changed, Envoy goes on counting.
     """
     return {"enable_deferred_creation_stats": True}
 
