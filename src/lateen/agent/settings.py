@@ -15,6 +15,7 @@ from typing import Any
 
 from lateen.agent.addresses import METRICS_PORT, READY_PORT
 from lateen.envoy.bootstrap import ADMIN_PORT, OUTBOUND_PORT, PROMETHEUS_PORT
+from lateen.envoy.statistics import StatsInclusion
 from lateen.model.names import DEFAULT_NAMESPACE
 from lateen.model.proxies import Upstream
 
@@ -28,6 +29,8 @@ AGENT_PORTS = frozenset({ADMIN_PORT, OUTBOUND_PORT, METRICS_PORT, READY_PORT, PR
 """Ports that an agent and its Envoy take on the workload's address."""
 MOST_LABELS = 64
 MOST_PORTS = 64
+MOST_STATS_PATTERNS = 64
+LONGEST_STATS_PATTERN = 1024
 _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _DNS_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
@@ -78,6 +81,8 @@ class AgentSettings:
     envoy_log_level: str = "warning"
     concurrency: int = 1
     """Envoy worker threads."""
+    stats_inclusion: StatsInclusion = field(default_factory=StatsInclusion)
+    """Statistics of Envoy besides those that it always makes."""
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -100,6 +105,7 @@ class AgentSettings:
             raise SettingsError("no service name: add --service NAME")
         self._check_texts()
         self._check_ports()
+        self._check_stats()
 
     def _check_texts(self) -> None:
         """Refuse what a control plane would: an agent that is refused would try again for ever."""
@@ -140,6 +146,20 @@ class AgentSettings:
                 "choose another local port"
             )
 
+    def _check_stats(self) -> None:
+        """Refuse what Envoy would not start with. Whether an expression compiles is for the command line to say."""
+        added = self.stats_inclusion
+        kinds = (("prefix", added.prefixes), ("suffix", added.suffixes), ("regexp", added.regexps))
+        for kind, patterns in kinds:
+            for pattern in patterns:
+                flag = f"--stats-inclusion-{kind}"
+                if not pattern:
+                    raise SettingsError(f"{flag} is empty: everything is --stats-inclusion-regexp '.*'")
+                if len(pattern) > LONGEST_STATS_PATTERN:
+                    raise SettingsError(f"{flag} {pattern[:80]!r}... is longer than {LONGEST_STATS_PATTERN} characters")
+        if sum(len(patterns) for _, patterns in kinds) > MOST_STATS_PATTERNS:
+            raise SettingsError(f"more than {MOST_STATS_PATTERNS} --stats-inclusion patterns")
+
     def to_json(self) -> str:
         """Return one line of JSON that `from_json` reads back to an equal value."""
         return json.dumps(asdict(self), separators=(",", ":"))
@@ -161,6 +181,9 @@ class AgentSettings:
                 given["port_map"] = {int(port): int(bound) for port, bound in given["port_map"].items()}
             if "command" in given:
                 given["command"] = tuple(str(word) for word in given["command"])
+            if "stats_inclusion" in given:
+                patterns = given["stats_inclusion"].items()
+                given["stats_inclusion"] = StatsInclusion(**{kind: tuple(map(str, found)) for kind, found in patterns})
             return cls(**given)
         except SettingsError:
             raise

@@ -81,6 +81,7 @@ def bootstrap_settings(
         admin_address=address.private_ip,
         admin_port=address.ports.admin,
         prometheus_port=address.ports.prometheus,
+        stats_inclusion=settings.stats_inclusion,
     )
 
 

@@ -120,6 +120,26 @@ AddressOption = Annotated[
 PrintAddressesOption = Annotated[
     bool, typer.Option("--print-addresses", help="One JSON line on stdout once the proxy is ready.")
 ]
+StatsPrefixesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--stats-inclusion-prefix", metavar="TEXT", help="Envoy makes statistics that begin so, too; repeatable."
+    ),
+]
+StatsSuffixesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--stats-inclusion-suffix", metavar="TEXT", help="Envoy makes statistics that end so, too; repeatable."
+    ),
+]
+StatsRegexpsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--stats-inclusion-regexp",
+        metavar="RE2",
+        help="Envoy makes statistics whose whole name matches, too; repeatable.",
+    ),
+]
 
 
 def run(
@@ -137,10 +157,13 @@ def run(
     intercept: InterceptOption = Intercept.PROXY,
     address: AddressOption = "",
     print_addresses: PrintAddressesOption = False,
+    stats_inclusion_prefix: StatsPrefixesOption = None,
+    stats_inclusion_suffix: StatsSuffixesOption = None,
+    stats_inclusion_regexp: StatsRegexpsOption = None,
 ) -> int:
     """Run an app with its sidecar beside it. Everything after `--` is the app's command."""
     from lateen.agent.settings import RUN
-    from lateen.cli.workload_flags import split_name, token_file, workload_flags
+    from lateen.cli.workload_flags import split_name, stats_inclusion, token_file, workload_flags
 
     name, namespace = split_name(service, "--service")
     exec_agent(
@@ -156,6 +179,7 @@ def run(
         interception=intercept.value,
         address=address,
         print_addresses=print_addresses,
+        stats_inclusion=stats_inclusion(stats_inclusion_prefix, stats_inclusion_suffix, stats_inclusion_regexp),
         command=tuple(command or ()),
         **workload_flags(label, port, upstream),
     )
@@ -175,10 +199,13 @@ def sidecar(
     intercept: InterceptOption = Intercept.PROXY,
     address: AddressOption = "",
     print_addresses: PrintAddressesOption = False,
+    stats_inclusion_prefix: StatsPrefixesOption = None,
+    stats_inclusion_suffix: StatsSuffixesOption = None,
+    stats_inclusion_regexp: StatsRegexpsOption = None,
 ) -> int:
     """Run a sidecar alone, for an app that something else starts."""
     from lateen.agent.settings import SIDECAR
-    from lateen.cli.workload_flags import split_name, token_file, workload_flags
+    from lateen.cli.workload_flags import split_name, stats_inclusion, token_file, workload_flags
 
     name, namespace = split_name(service, "--service")
     exec_agent(
@@ -194,6 +221,7 @@ def sidecar(
         interception=intercept.value,
         address=address,
         print_addresses=print_addresses,
+        stats_inclusion=stats_inclusion(stats_inclusion_prefix, stats_inclusion_suffix, stats_inclusion_regexp),
         **workload_flags(label, port, upstream),
     )
 
@@ -213,10 +241,13 @@ def gateway(
     token: TokenOption = None,
     address: AddressOption = "",
     print_addresses: PrintAddressesOption = False,
+    stats_inclusion_prefix: StatsPrefixesOption = None,
+    stats_inclusion_suffix: StatsSuffixesOption = None,
+    stats_inclusion_regexp: StatsRegexpsOption = None,
 ) -> int:
     """Run an ingress or egress gateway. Gateways are selected by its labels."""
     from lateen.agent.settings import GATEWAY
-    from lateen.cli.workload_flags import read_labels, read_port_map, token_file
+    from lateen.cli.workload_flags import read_labels, read_port_map, stats_inclusion, token_file
 
     exec_agent(
         mode=GATEWAY,
@@ -231,6 +262,7 @@ def gateway(
         token_file=token_file(token),
         address=address,
         print_addresses=print_addresses,
+        stats_inclusion=stats_inclusion(stats_inclusion_prefix, stats_inclusion_suffix, stats_inclusion_regexp),
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lateen.cli.exits import ExitCode, Failure
+from lateen.envoy.statistics import StatsInclusion
 from lateen.model.names import DEFAULT_NAMESPACE
 from lateen.model.protocols import protocol_named
 from lateen.model.proxies import Upstream
@@ -82,6 +83,22 @@ def read_port_map(texts: Sequence[str] | None) -> dict[int, int]:
         what, example = f"--port-map {text!r}", "as in --port-map 80:8080"
         read[_number(port, what, example)] = _number(bound, what, example)
     return read
+
+
+def stats_inclusion(
+    prefixes: Sequence[str] | None, suffixes: Sequence[str] | None, regexps: Sequence[str] | None
+) -> StatsInclusion:
+    """Read the `--stats-inclusion-...` flags. Raises Failure for an expression that Envoy would not compile.
+
+    Here and not in the agent, which must not load RE2 for it.
+    """
+    if regexps:
+        from lateen.config.validation.regexes import regex
+
+        for text in regexps:
+            for violation in regex((), text):
+                raise _usage(f"--stats-inclusion-regexp {text[:80]!r}: {violation.message}", violation.hint)
+    return StatsInclusion(prefixes=tuple(prefixes or ()), suffixes=tuple(suffixes or ()), regexps=tuple(regexps or ()))
 
 
 def check_control_plane(text: str) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from lateen.agent.settings import AgentSettings, SettingsError
+from lateen.envoy.statistics import StatsInclusion
 from lateen.model.proxies import Upstream
 
 FULL = AgentSettings(
@@ -17,6 +20,7 @@ FULL = AgentSettings(
     upstreams=(Upstream(host="ratings", port=9080, local_port=19080),),
     port_map={80: 8080},
     command=("python", "app.py"),
+    stats_inclusion=StatsInclusion(prefixes=("runtime",), suffixes=("_open",), regexps=(r"http\..*",)),
 )
 
 
@@ -51,6 +55,8 @@ def test_settings_survive_the_exec() -> None:
         ('{"mode": "sidecar", "service": "a", "address": "nonsense"}', "--address 'nonsense'"),
         ('{"mode": "sidecar", "service": "a", "address": "0.0.0.0"}', "not an address of one host"),
         ('{"mode": "sidecar"}', "no service name"),
+        ('{"mode": "sidecar", "service": "a", "stats_inclusion": {"prefixes": [""]}}', "-prefix is empty"),
+        ('{"mode": "sidecar", "service": "a", "stats_inclusion": {"words": ["a"]}}', "cannot be read"),
     ],
 )
 def test_contradictory_settings_say_what_to_write_instead(text: str, message: str) -> None:
@@ -86,3 +92,16 @@ def test_no_two_listeners_want_one_port(
             port_map=port_map,
         )
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("added", "message"),
+    [
+        (StatsInclusion(suffixes=("x" * 1025,)), "--stats-inclusion-suffix 'xxx.*longer than 1024"),
+        (StatsInclusion(regexps=("",)), "--stats-inclusion-regexp is empty: everything is --stats-inclusion-regexp"),
+        (StatsInclusion(prefixes=("a",) * 40, suffixes=("b",) * 25), "more than 64"),
+    ],
+)
+def test_statistics_are_added_by_patterns_that_envoy_starts_with(added: StatsInclusion, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        replace(FULL, stats_inclusion=added)

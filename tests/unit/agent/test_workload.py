@@ -6,12 +6,14 @@ import json
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 
 import pytest
 
 from lateen.agent import workload
 from lateen.agent.addresses import OwnAddress, OwnPorts
 from lateen.agent.settings import AgentSettings
+from lateen.envoy.statistics import StatsInclusion
 from lateen.model.proxies import ProxyType, Upstream
 
 RUN = AgentSettings(
@@ -88,6 +90,13 @@ def test_node_labels_are_those_of_the_endpoints(address: OwnAddress) -> None:
     assert made.proxy.labels == {"app": "reviews", "version": "v2"}
     assert made.proxy.type is ProxyType.SIDECAR
     assert made.service == "reviews"
+
+
+def test_added_statistics_reach_the_bootstrap(address: OwnAddress) -> None:
+    added = StatsInclusion(prefixes=("tcp.",))
+    settings = replace(RUN, stats_inclusion=added)
+    made = workload.bootstrap_settings(settings, "reviews-v2-1", address, ("127.0.0.1", 15010), privileged=True)
+    assert made.stats_inclusion == added
 
 
 def test_own_labels_win_over_implied_ones(address: OwnAddress) -> None:

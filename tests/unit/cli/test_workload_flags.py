@@ -11,6 +11,7 @@ from lateen.agent.settings import AgentSettings
 from lateen.cli.exits import ExitCode, Failure
 from lateen.cli.main import run
 from lateen.cli.workload_flags import check_control_plane, read_labels, read_port_map, split_name, workload_flags
+from lateen.envoy.statistics import StatsInclusion
 from lateen.model.proxies import Upstream
 
 
@@ -89,6 +90,36 @@ def test_run_execs_the_agent_with_everything_it_was_told(agents: list[AgentSetti
     assert (settings.ports, settings.labels, settings.interception) == (((9080, "http"),), {"team": "a"}, "none")
     assert settings.token_file == str(token)
     assert settings.print_addresses
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "--service", "web", "--", "python"],
+        ["proxy", "sidecar", "--service", "web"],
+        ["proxy", "gateway", "--name", "ingress"],
+    ],
+)
+def test_statistics_can_be_added_to_every_kind_of_proxy(words: list[str], agents: list[AgentSettings]) -> None:
+    added = ["--stats-inclusion-prefix", "runtime", "--stats-inclusion-prefix", "tcp.", "--stats-inclusion-suffix"]
+    added += ["_open", "--stats-inclusion-regexp", r"cluster\..*\.membership_.*"]
+    start = 1 if words[0] == "run" else 2
+    run([*words[:start], *added, *words[start:]])
+
+    assert agents[0].stats_inclusion == StatsInclusion(
+        prefixes=("runtime", "tcp."), suffixes=("_open",), regexps=(r"cluster\..*\.membership_.*",)
+    )
+
+
+@pytest.mark.parametrize(("text", "message"), [("a(b", "missing )"), ("a(?!b)", "does not compile"), ("", "empty")])
+def test_an_expression_that_envoy_would_not_compile_is_refused(
+    text: str, message: str, agents: list[AgentSettings], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["run", "--service", "web", "--stats-inclusion-regexp", text, "--", "python"]) == ExitCode.USAGE
+    assert agents == []
+    printed = capsys.readouterr().err
+    assert "--stats-inclusion-regexp" in printed
+    assert message in printed
 
 
 def test_the_command_needs_no_dashes_before_it(agents: list[AgentSettings]) -> None:

