@@ -35,16 +35,10 @@ from lateen.model.origins import Origin
 from lateen.model.services import Endpoint, Service
 from lateen.model.workloads import WorkloadRegistration
 
-TYPES = {
-    "listeners": LISTENER,
-    "routes": ROUTE,
-    "virtualhosts": VIRTUAL_HOST,
-    "clusters": CLUSTER,
-    "endpoints": ENDPOINT,
-    "secrets": SECRET,
-}
-"""The words of the API and the command line for xDS types."""
-_WORDS = {kind: word for word, kind in TYPES.items()}
+TYPES = {"listeners": LISTENER, "routes": ROUTE, "clusters": CLUSTER, "endpoints": ENDPOINT, "secrets": SECRET}
+"""The words of the API and the command line for xDS types whose resources are shown by themselves."""
+WORDS = {kind: word for word, kind in TYPES.items()} | {VIRTUAL_HOST: "virtualhosts"}
+"""The words for all types that a proxy has a state of; virtual hosts are shown with their routes."""
 HIDDEN = "[redacted]"
 _PRIVATE = frozenset({"private_key", "password", "session_ticket_keys", "private_key_provider", "generic_secret"})
 """Fields of Envoy's TLS messages that hold secrets, wherever they stand."""
@@ -106,7 +100,7 @@ def proxy_views(statuses: Iterable[ProxyStatus]) -> list[ProxyView]:
 def _proxy_view(status: ProxyStatus) -> ProxyView:
     proxy = status.proxy
     types = {
-        _WORDS[kind]: TypeStatusView(
+        WORDS[kind]: TypeStatusView(
             state=type_status.state,
             sent=type_status.sent,
             acknowledged=type_status.acknowledged,
@@ -114,7 +108,7 @@ def _proxy_view(status: ProxyStatus) -> ProxyView:
             resources=type_status.resources,
         )
         for kind, type_status in status.types.items()
-        if kind in _WORDS
+        if kind in WORDS
     }
     return ProxyView(
         id=proxy.id,

@@ -11,7 +11,7 @@ from typing import Any, cast
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lateen.api.answers import TYPES, error_response, json_response, proxy_views, resource_view
+from lateen.api.answers import TYPES, WORDS, error_response, json_response, proxy_views, resource_view
 from lateen.api.configuration import control_plane
 from lateen.api.figures import MemoryPart, Monitored
 from lateen.api.schemas import ProxyList
@@ -23,7 +23,6 @@ PAGES = {
     "/debug/proxies/{id}/resources": "Names, versions and sizes of what a proxy is served; contents of one `?type=`.",
     "/debug/memory": "What is kept in memory, by part.",
 }
-_WORDS = {kind: word for word, kind in TYPES.items()}
 
 
 def monitored(request: Request) -> Monitored:
@@ -65,7 +64,7 @@ async def show_scopes(request: Request) -> Response:
             "scope": scope.key,
             "proxies": scope.proxies,
             "version": scope.version,
-            "resources": {_WORDS.get(kind, kind): count for kind, count in scope.resources.items()},
+            "resources": {WORDS.get(kind, kind): count for kind, count in scope.resources.items()},
             "bytes": scope.bytes,
         }
         for scope in monitored(request).scopes()
@@ -97,7 +96,7 @@ async def show_resources(request: Request) -> Response:
             {"proxy": proxy_id, "items": [resource_view(resources[name]) for name in sorted(resources)]}
         )
     types = {
-        _WORDS.get(kind, kind): [
+        WORDS.get(kind, kind): [
             {"name": name, "version": resources[name].version, "bytes": len(resources[name].body)}
             for name in sorted(resources)
         ]

@@ -16,20 +16,19 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from lateen.api.answers import TYPES
+from lateen.api.answers import WORDS
 from lateen.api.control_plane import ProxyStatus
 from lateen.api.figures import Histogram, Monitored
-from lateen.envoy.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET
+from lateen.envoy.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, VIRTUAL_HOST
 
 PAGE = Path("docs/reference/metrics.md")
 _INTRODUCTION = (
     "The control plane serves these on the monitoring port (15014) at `/metrics`, in Prometheus' text format. Names "
     "that begin with `pilot_` are Istio's and mean the same there. The label `type` is `cds`, `eds`, `lds`, `rds`, "
-    "`sds`, or `other` for what only a client speaks of."
+    "`vhds`, `sds`, or `other` for what only a client speaks of."
 )
-_SHORT = {CLUSTER: "cds", ENDPOINT: "eds", LISTENER: "lds", ROUTE: "rds", SECRET: "sds"}
+_SHORT = {CLUSTER: "cds", ENDPOINT: "eds", LISTENER: "lds", ROUTE: "rds", VIRTUAL_HOST: "vhds", SECRET: "sds"}
 """Istio's values of the label `type`."""
-_WORDS = {kind: word for word, kind in TYPES.items()}
 
 Value: TypeAlias = float | Histogram
 Samples: TypeAlias = Mapping[tuple[str, ...], Value]
@@ -73,10 +72,7 @@ def _versions(scrape: Scrape) -> Samples:
 
 def _standing(scrape: Scrape) -> Samples:
     found = Counter(
-        (_WORDS[kind], status.state)
-        for proxy in scrape.proxies
-        for kind, status in proxy.types.items()
-        if kind in _WORDS
+        (WORDS[kind], status.state) for proxy in scrape.proxies for kind, status in proxy.types.items() if kind in WORDS
     )
     return dict(sorted(found.items()))
 

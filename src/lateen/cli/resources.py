@@ -75,6 +75,8 @@ def _route_rows(configuration: Json) -> Iterator[list[str]]:
 
 def _match_text(match: Json) -> str:
     path = next((f"{word} {match[word]}" for word in ("prefix", "path", "path_separated_prefix") if word in match), "")
+    if "connect_matcher" in match:
+        path = "CONNECT"
     if "safe_regex" in match:
         path = f"regex {match['safe_regex'].get('regex', '')}"
     path = "/*" if path == "prefix /" else path

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
@@ -272,8 +272,9 @@ class Hub:
         """Return what is kept, by part; bytes are those of serialised content."""
         resources = {
             id(resource): len(resource.body)
-            for maps in {id(scope.snapshot): scope.snapshot.resources for scope in self._scopes}.values()
-            for named in maps.values()
+            for snapshot in {id(scope.snapshot): scope.snapshot for scope in self._scopes}.values()
+            for named in (*snapshot.resources.values(), *snapshot.on_demand.values())
+            if isinstance(named, Mapping)
             for resource in named.values()
         }
         sharing = self.sharing
