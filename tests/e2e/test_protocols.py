@@ -207,6 +207,34 @@ def test_sigterm_loses_no_request_in_flight(bed: Bed) -> None:
     stayer.stop()
 
 
+def test_gateway_waits_for_tcp_connections(bed: Bed) -> None:
+    """A connection that is open when SIGTERM arrives goes on until its client is done."""
+    outside = free_port()
+    bed.mesh.apply(
+        "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: lines}\nspec:\n"
+        "  selector: {istio: ingressgateway}\n"
+        f"  servers: [{{port: {{number: {outside}, name: tcp, protocol: TCP}}, hosts: ['*']}}]\n---\n"
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: outside}\nspec:\n"
+        "  hosts: ['*']\n  gateways: [lines]\n"
+        f"  tcp:\n  - match: [{{port: {outside}}}]\n"
+        "    route: [{destination: {host: lines, port: {number: 7000}}}]\n"
+    )
+    gateway = bed.mesh.gateway("ingress")
+    address, _, port = gateway.addresses["listeners"][str(outside)].rpartition(":")
+    with socket.create_connection((address, int(port)), 5) as connection:
+        connection.settimeout(5)
+        stream = connection.makefile("rwb", buffering=0)
+        stream.write(b"before\n")
+        assert stream.readline().endswith(b" before\n")
+        gateway.popen.terminate()
+        eventually(lambda: "going away" in gateway.tail(), what="the gateway to go away")
+        for number in range(3):
+            stream.write(b"after\n")
+            assert stream.readline().endswith(b" after\n"), number
+    assert gateway.popen.wait(10) in (0, 143)
+    bed.mesh.delete_all("gateways")
+
+
 def test_app_exit_code_is_the_command_s(bed: Bed) -> None:
     quick = bed.mesh.run("quick", sys.executable, "-c", "raise SystemExit(7)", port="", wait=False)
     assert quick.popen.wait(40) == 7

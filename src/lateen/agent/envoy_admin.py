@@ -20,11 +20,13 @@ from lateen.agent.http1 import Http1Error, fetch, response
 
 _GONE = (OSError, TimeoutError, Http1Error)
 _IN_FLIGHT_INBOUND = (
-    r"^(http\.inbound.*\.downstream_rq_active"
-    r"|tcp\.inbound.*\.downstream_cx_active"
-    r"|cluster\.inbound\|.*\.upstream_(rq_active|rq_pending_active))$"
+    r"^(http\.inbound.*\.downstream_rq_active|cluster\.inbound\|.*\.upstream_(rq_active|rq_pending_active))$"
 )
-_IN_FLIGHT_ALL = r"^(http\.(?!admin\.|stats\.).*\.downstream_rq_active|tcp\..*\.downstream_cx_active)$"
+_IN_FLIGHT_ALL = (
+    r"^(http\.(?!admin\.|stats\.).*\.downstream_rq_active"
+    r"|cluster\.outbound\|.*\.upstream_(rq_active|rq_pending_active))$"
+)
+"""A TCP connection is a request of its cluster (observed); what TCP proxies count themselves has no such gauge."""
 _GATEWAY_LISTENER = re.compile(r"^(?:0\.0\.0\.0|\[?::\]?)_(\d+)$")
 
 
@@ -88,7 +90,7 @@ class EnvoyAdmin:
         """
         # JavaScript-like lookahead does not exist in Envoy's RE2, so the pattern is applied here as well.
         pattern = _IN_FLIGHT_ALL if everything else _IN_FLIGHT_INBOUND
-        wanted = quote("(downstream_rq_active|downstream_cx_active|upstream_rq_active|upstream_rq_pending_active)$")
+        wanted = quote("(downstream_rq_active|upstream_rq_active|upstream_rq_pending_active)$")
         return sum_matching(read_stats(await self._ask(f"/stats?filter={wanted}", limit=32 << 20)), pattern)
 
     async def drain(self, *, everything: bool) -> None:

@@ -17,7 +17,7 @@ from lateen.agent.addresses import METRICS_PORT, READY_PORT
 from lateen.envoy.bootstrap import ADMIN_PORT, OUTBOUND_PORT, PROMETHEUS_PORT
 from lateen.envoy.statistics import StatsInclusion
 from lateen.model.names import DEFAULT_NAMESPACE
-from lateen.model.proxies import Upstream
+from lateen.model.proxies import DISCOVERY_SCOPE, DISCOVERY_SCOPES, Upstream
 
 RUN, SIDECAR, GATEWAY = "run", "sidecar", "gateway"
 MODES = (RUN, SIDECAR, GATEWAY)
@@ -121,6 +121,10 @@ class AgentSettings:
             raise SettingsError(
                 f"--locality {self.locality[:80]!r} is not REGION/ZONE/SUBZONE: at most three parts of 63 characters"
             )
+        scope = self.labels.get(DISCOVERY_SCOPE)
+        if scope is not None and scope not in DISCOVERY_SCOPES:
+            known = " or ".join(DISCOVERY_SCOPES)
+            raise SettingsError(f"--label {DISCOVERY_SCOPE}={scope[:80]}: the discovery scope is {known}")
         if self.address:
             _check_address(self.address)
         if len(self.labels) > MOST_LABELS or len(self.ports) > MOST_PORTS:

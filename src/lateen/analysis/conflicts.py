@@ -11,18 +11,21 @@ from lateen.config.codes import (
     CONFLICTING_GATEWAYS,
     CONFLICTING_MESH_HOSTS,
     CONFLICTING_SIDECARS,
+    INVALID_ANNOTATION,
+    MISPLACED_ANNOTATION,
     SEVERAL_DEFAULT_SIDECARS,
 )
 from lateen.config.networking import Gateway, Sidecar, VirtualService
 from lateen.config.objects import ConfigObject
 from lateen.mesh.state import MESH_GATEWAY, MeshState
 from lateen.model.names import Hostname, resolve_host
-from lateen.model.proxies import labels_match
+from lateen.model.proxies import DISCOVERY_SCOPE, DISCOVERY_SCOPES, labels_match
 
 
 def conflicts(report: Report, objects: Sequence[ConfigObject[Any]], state: MeshState) -> None:
     """Report every conflict on each of the objects that take part in it."""
     _mesh_hosts(report, [one for one in objects if isinstance(one.spec, VirtualService)], state)
+    _discovery_scopes(report, objects)
     _sidecars(report, [one for one in objects if isinstance(one.spec, Sidecar)], state)
     _gateways(report, [one for one in objects if isinstance(one.spec, Gateway)])
 
@@ -53,6 +56,23 @@ def _seen_from(one: ConfigObject[VirtualService], default: Sequence[str]) -> set
 def _meet(first: set[str], second: set[str]) -> bool:
     """Whether some namespace sees both."""
     return "*" in first or "*" in second or bool(first & second)
+
+
+def _discovery_scopes(report: Report, objects: Sequence[ConfigObject[Any]]) -> None:
+    for one in objects:
+        wanted = one.annotations.get(DISCOVERY_SCOPE)
+        if wanted is None:
+            continue
+        path = ("metadata", "annotations", DISCOVERY_SCOPE)
+        if not isinstance(one.spec, Sidecar):
+            report.add(
+                MISPLACED_ANNOTATION, one, path, f"{DISCOVERY_SCOPE} acts on a Sidecar only, or as a workload's label"
+            )
+        elif wanted not in DISCOVERY_SCOPES:
+            known = " or ".join(DISCOVERY_SCOPES)
+            report.add(
+                INVALID_ANNOTATION, one, path, f"{wanted!r} is no discovery scope, it has no effect: write {known}"
+            )
 
 
 def _sidecars(report: Report, sidecars: list[ConfigObject[Sidecar]], state: MeshState) -> None:

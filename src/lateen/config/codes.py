@@ -157,6 +157,18 @@ CONFLICTING_MESH_HOSTS = Code(
     title="Conflicting hosts of VirtualServices on the mesh gateway",
     explanation="Several VirtualServices for sidecars define the same host. Only the oldest acts; merge them.",
 )
+MISPLACED_ANNOTATION = Code(
+    code="IST0107",
+    severity=Severity.WARNING,
+    title="Misplaced annotation",
+    explanation="The annotation acts on objects of another kind; here it has no effect.",
+)
+INVALID_ANNOTATION = Code(
+    code="IST0125",
+    severity=Severity.WARNING,
+    title="Invalid annotation",
+    explanation="The annotation has a value that means nothing, so it has no effect.",
+)
 CONFLICTING_SIDECARS = Code(
     code="IST0110",
     severity=Severity.ERROR,
@@ -247,6 +259,8 @@ CODES: tuple[Code, ...] = (
     REFERENCE_NOT_FOUND,
     SCHEMA_VALIDATION,
     CONFLICTING_MESH_HOSTS,
+    MISPLACED_ANNOTATION,
+    INVALID_ANNOTATION,
     CONFLICTING_SIDECARS,
     SEVERAL_DEFAULT_SIDECARS,
     PORT_REQUIRED,

@@ -15,11 +15,8 @@ from lateen.mesh.destination_rules import merged, select_for
 from lateen.mesh.egress import imported_services, names_hosts
 from lateen.mesh.state import MESH_GATEWAY, BoundDestinationRule, BoundVirtualService, MeshState
 from lateen.model.names import Hostname
-from lateen.model.proxies import Capability, Proxy, ProxyType, labels_match
+from lateen.model.proxies import DISCOVERY_SCOPE, Capability, Proxy, ProxyType, labels_match
 from lateen.model.services import Endpoint, Service, ServicePort, visible_to
-
-DISCOVERY_SCOPE = "lateen.io/discovery-scope"
-"""`lazy` or `full`: label of a workload, or annotation of the Sidecar of a namespace or of some workloads."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

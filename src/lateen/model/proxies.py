@@ -17,6 +17,12 @@ PRIVILEGED_PORTS = 1024
 UNPRIVILEGED_SHIFT = 8000
 
 
+DISCOVERY_SCOPE = "lateen.io/discovery-scope"
+"""Label of a workload, or annotation of the Sidecar of a namespace or of some workloads: one of `DISCOVERY_SCOPES`."""
+DISCOVERY_SCOPES = ("lazy", "full")
+"""Whether a sidecar fetches what it needs with the first request, or is told everything before."""
+
+
 class ProxyType(Enum):
     """What the proxy stands in front of."""
 

@@ -276,3 +276,21 @@ def test_the_order_of_objects_does_not_matter() -> None:
     objects = parse((virtual_service(rules) + "---\n" + virtual_service(rules, name="b")).encode(), "f").objects
     state = build_state(objects, (), MeshConfig())
     assert analyse(state, objects) == analyse(state, objects[::-1])
+
+
+def test_discovery_scope_that_means_nothing() -> None:
+    """A value that is none, or the annotation where nobody reads it: Istio's codes for annotations."""
+    sidecar = (
+        "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata:\n  name: a\n"
+        "  annotations: {lateen.io/discovery-scope: SCOPE}\nspec: {egress: [{hosts: ['*/*']}]}\n"
+    )
+    path = "metadata.annotations[lateen.io/discovery-scope]"
+    assert analysed(sidecar.replace("SCOPE", "full")) == ()
+    (wrong,) = analysed(sidecar.replace("SCOPE", "ful"))
+    assert (wrong.code, wrong.line) == ("IST0125", 5)
+    assert "lazy or full" in wrong.message
+    misplaced = virtual_service("  - route: [{destination: {host: reviews}}]").replace(
+        "{name: a}", "{name: a, annotations: {lateen.io/discovery-scope: full}}"
+    )
+    (elsewhere,) = analysed(misplaced)
+    assert (elsewhere.code, elsewhere.line, elsewhere.path) == ("IST0107", 3, wrong.path), path
