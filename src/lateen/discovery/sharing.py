@@ -21,6 +21,7 @@ from weakref import WeakValueDictionary
 
 from lateen.discovery.values import Response
 from lateen.envoy.resources import Resource, Resources
+from lateen.mesh.sharing import changed_keys
 
 Encode: TypeAlias = Callable[[Response], bytes]
 
@@ -34,8 +35,8 @@ ValueT = TypeVar("ValueT")
 
 def compare(base: Resources, target: Resources) -> frozenset[str]:
     """Return the names whose resource differs between two maps, the missing ones included."""
-    changed = {name for name, resource in target.items() if name not in base or base[name].version != resource.version}
-    return frozenset(changed | (base.keys() - target.keys()))
+    pairs = ((name, base.get(name), target.get(name)) for name in changed_keys(base, target))
+    return frozenset(name for name, old, new in pairs if old is None or new is None or old.version != new.version)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from lateen.generate.memo import Memo, Read
 from lateen.generate.on_demand import OnDemandRoutes, VirtualHosts, on_demand_routes
 from lateen.generate.parts import Made, MadeHost, Part, RouteConfigurationPart, made_host
 from lateen.generate.view import View
+from lateen.mesh.sharing import patched
 
 Plan: TypeAlias = Callable[[View], Iterator[Part]]
 
@@ -195,22 +196,20 @@ class Assembly:
         touched = False
         for kind, named in changes.resources.items():
             current = maps.get(kind, {})
-            fresh: dict[str, Resource] | None = None
+            real: dict[str, Resource | None] = {}
             for name, resource in named.items():
                 known = current.get(name)
                 if (known.version if known else None) == (resource.version if resource else None):
                     continue
-                fresh = dict(current) if fresh is None else fresh
                 if known is not None:
                     self.total -= resource_digest(known)
-                    del fresh[name]
                 if resource is not None:
                     self.total += resource_digest(resource)
-                    fresh[name] = resource
-            if fresh is None:
+                real[name] = resource
+            if not real:
                 continue
             touched = True
-            if fresh:
+            if fresh := patched(current, real):
                 maps[kind] = fresh
             else:
                 del maps[kind]
@@ -259,4 +258,4 @@ def union(first: Mapping[str, Resource] | None, second: Mapping[str, Resource] |
     """Return both maps in one; one of them itself when the other has nothing."""
     if not first or not second:
         return first or second or {}
-    return {**first, **second}
+    return patched(first, second)
