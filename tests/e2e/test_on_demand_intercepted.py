@@ -15,13 +15,13 @@ import ssl
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from socketserver import BaseRequestHandler, ThreadingTCPServer
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -32,6 +32,7 @@ from lateen.model.proxies import Interception, Proxy, ProxyType
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("intercepted")]
 
+T = TypeVar("T")
 PROXY = "client-1.default"
 TCP_PORT = 7000
 SNIFFED_PORT = 7100
@@ -47,6 +48,7 @@ class Web(BaseHTTPRequestHandler):
     """Answers what it was asked, as JSON."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
         length = int(self.headers.get("content-length", 0))
@@ -127,11 +129,11 @@ def service(
     return document("ServiceEntry", host.replace(".", "-"), spec)
 
 
-def tcp_rule(host: str, *destinations: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a VirtualService that spreads connections evenly."""
+def rule(host: str, protocol: str, *destinations: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a VirtualService that spreads connections (`tcp`) or requests (`http`) evenly."""
     weight = 100 // len(destinations)
     route = [{"destination": destination, "weight": weight} for destination in destinations]
-    return document("VirtualService", host.replace(".", "-"), {"hosts": [host], "tcp": [{"route": route}]})
+    return document("VirtualService", host.replace(".", "-"), {"hosts": [host], protocol: [{"route": route}]})
 
 
 def text(documents: list[dict[str, Any]]) -> str:
@@ -193,9 +195,9 @@ def known_from_the_start(servers: Backends) -> list[dict[str, Any]]:
         service("any-shared.mesh", SNIFFED_PORT, "", servers.web),
         service("canary.mesh", TCP_PORT, "tcp", *versions, addresses=(virtual_ip(4),)),
         document("DestinationRule", "canary-mesh", {"host": "canary.mesh", "subsets": subsets}),
-        tcp_rule("canary.mesh", *({"host": "canary.mesh", "subset": subset} for subset in ("v1", "v2"))),
-        tcp_rule("whole.mesh", {"host": "half-one.mesh"}, {"host": "half-two.mesh"}),
-        tcp_rule("lost.mesh", {"host": "nowhere.mesh", "port": {"number": TCP_PORT}}),
+        rule("canary.mesh", "tcp", *({"host": "canary.mesh", "subset": subset} for subset in ("v1", "v2"))),
+        rule("whole.mesh", "tcp", {"host": "half-one.mesh"}, {"host": "half-two.mesh"}),
+        rule("lost.mesh", "tcp", {"host": "nowhere.mesh", "port": {"number": TCP_PORT}}),
     ]
 
 
@@ -300,6 +302,42 @@ class Bed:
         finally:
             for item in documents:
                 self.delete(item)
+
+
+@contextmanager
+def calling(calls: Mapping[str, Callable[[], object]]) -> Iterator[Mapping[str, Counter[object]]]:
+    """Make each of these calls again and again, one after the other; yields the counts of their answers so far.
+
+    At the end each has been answered a few more times, so that what was done in between has been noticed.
+    """
+    seen: Mapping[str, Counter[object]] = {name: Counter() for name in calls}
+    over = threading.Event()
+
+    def keep_calling(name: str) -> None:
+        while not over.is_set():
+            seen[name][calls[name]()] += 1
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        running = [pool.submit(keep_calling, name) for name in calls]
+        try:
+            yield seen
+            more_of(seen, running)
+        finally:
+            over.set()
+        for each in running:
+            each.result()
+
+
+def more_of(seen: Mapping[str, Counter[object]], running: Sequence[Future[None]] = ()) -> None:
+    """Wait until every call was answered five more times, or one failed."""
+    before = {name: answers.total() for name, answers in seen.items()}
+
+    def answered() -> bool:
+        return any(each.done() for each in running) or all(
+            answers.total() >= before[name] + 5 for name, answers in seen.items()
+        )
+
+    eventually(answered, what="more answers")
 
 
 @pytest.fixture(scope="module")
@@ -465,6 +503,79 @@ def test_many_first_connections_at_once(bed: Bed) -> None:
         assert bed.sent().get("cds", 0) - before.get("cds", 0) == 1
 
 
+# KNOWN DEFECT: `forward_filter` (tcp_routes.py) and `rule_routes` (routes.py) switch fetching off for a whole route if
+# one of its destinations does not exist. Nothing else brings the other one: only virtual hosts that are sent on demand
+# take their clusters along. So all calls fail until somebody has fetched that cluster in another way. Remove the mark,
+# not the cases, with the defect.
+NOTHING_OF_IT_IS_FETCHED = pytest.mark.xfail(reason="one missing destination: nothing of the route is fetched")
+
+
+@pytest.mark.parametrize(
+    ("kind", "sniffed"),
+    [
+        pytest.param("http", False, id="http"),
+        pytest.param("http", True, id="sniffed-http", marks=NOTHING_OF_IT_IS_FETCHED),
+        pytest.param("tcp", False, id="tcp", marks=NOTHING_OF_IT_IS_FETCHED),
+        pytest.param("tcp", True, id="sniffed-tcp", marks=NOTHING_OF_IT_IS_FETCHED),
+    ],
+)
+def test_rule_with_one_destination_that_does_not_exist(bed: Bed, kind: str, sniffed: bool) -> None:
+    """Calls that are for the other one reach it; only the others fail, and at once."""
+    port = SNIFFED_PORT if sniffed else {"tcp": TCP_PORT, "http": 80}[kind]
+    server = bed.servers.web if kind == "http" else bed.servers.one
+    declared = "" if sniffed else kind
+    documents = [
+        service("partly.mesh", port, declared, server, addresses=(virtual_ip(24),)),
+        service("existing.mesh", port, declared, server, addresses=(virtual_ip(25),)),
+        rule("partly.mesh", kind, {"host": "existing.mesh"}, {"host": "missing.mesh", "port": {"number": port}}),
+    ]
+
+    def call() -> object:
+        if kind == "tcp":
+            return bed.tcp(virtual_ip(24), port)
+        return bed.http("partly.mesh", address=virtual_ip(24), port=port).status
+
+    with bed.applied(*documents):
+        begun = time.monotonic()
+        seen = Counter(call() for _ in range(24))
+        assert time.monotonic() - begun < AT_ONCE
+        assert seen.keys() == ({"one", ""} if kind == "tcp" else {200, 503}), seen
+
+
+def test_rules_that_move_calls_to_services_never_used(bed: Bed) -> None:
+    """No call of the service in use fails, whatever its protocol: the new cluster is there first, or is waited for."""
+    web, one, two = bed.servers.web, bed.servers.one, bed.servers.two
+    kinds = {
+        # Name: port, protocol of the port, protocol of the rule, server of the service, server of where it moves.
+        "line": (TCP_PORT, "tcp", "tcp", one, two),
+        "page": (80, "http", "http", web, web),
+        "some-line": (SNIFFED_PORT, "", "tcp", one, two),
+        "some-page": (SNIFFED_PORT, "", "http", web, web),
+    }
+    ips = {name: virtual_ip(60 + number) for number, name in enumerate(kinds)}
+    services = []
+    for number, (name, (port, protocol, _, old, new)) in enumerate(kinds.items()):
+        services.append(service(f"{name}.mesh", port, protocol, old, addresses=(ips[name],)))
+        for move in range(4):
+            address = virtual_ip(64 + 4 * number + move)
+            services.append(service(f"{name}-{move}.mesh", port, protocol, new, addresses=(address,)))
+    calls: dict[str, Callable[[], object]] = {
+        "line": lambda: bed.tcp(ips["line"]) in ("one", "two"),
+        "page": lambda: bed.http("page.mesh").status == 200,
+        "some-line": lambda: bed.tcp(ips["some-line"], SNIFFED_PORT) in ("one", "two"),
+        "some-page": lambda: bed.http("any", address=ips["some-page"], port=SNIFFED_PORT).status == 200,
+    }
+    with bed.applied(*services), calling(calls) as seen:
+        for move in range(4):
+            rules = [
+                rule(f"{name}.mesh", kind, {"host": f"{name}-{move}.mesh"})
+                for name, (_, _, kind, _, _) in kinds.items()
+            ]
+            with bed.applied(*rules):
+                more_of(seen)
+    assert {name: set(answers) for name, answers in seen.items()} == {name: {True} for name in kinds}
+
+
 # --- services that come, go, or never were -------------------------------------------------------------------
 
 
@@ -528,6 +639,23 @@ def closes(bed: Bed, address: str, port: int = TCP_PORT) -> bool:
 # --- the control plane is away -------------------------------------------------------------------------------
 
 
+def kill_control_plane(bed: Bed) -> None:
+    bed.mesh.control_plane.popen.kill()
+    bed.mesh.control_plane.popen.wait(5)
+    eventually(lambda: bed.statistic("control_plane.connected_state") == 0, what="the sidecar to notice")
+
+
+def until_answered(call: Callable[[], T], given_up: T, patience: float) -> T:
+    """Return the first answer, if need be after calls that were given up when they had waited their time."""
+    for _ in range(5):
+        begun = time.monotonic()
+        if (answer := call()) != given_up:
+            return answer
+        seconds = time.monotonic() - begun
+        assert patience - 0.5 < seconds < patience + 3, seconds
+    raise AssertionError("given up five times")
+
+
 def test_control_plane_that_is_killed_and_comes_back(bed: Bed) -> None:
     """What was used goes on without a failure; what is new waits; what the sidecar holds is left alone."""
     assert bed.tcp(virtual_ip(2)) == "one"
@@ -537,56 +665,63 @@ def test_control_plane_that_is_killed_and_comes_back(bed: Bed) -> None:
     changes = ("cluster_manager.cluster_modified", "cluster_manager.cluster_removed", "listener_manager.listener_added",
                "listener_manager.listener_modified", "listener_manager.listener_removed")  # fmt: skip
     before = {name: bed.statistic(name) for name in changes}
-    over = threading.Event()
-
-    def keep_calling() -> Counter[str | int]:
-        seen: Counter[str | int] = Counter()
-        while not over.is_set():
-            seen[bed.tcp(virtual_ip(2))] += 1
-            seen[bed.http("web-before.mesh").status] += 1
-        return seen
-
-    def connect_until_answered() -> list[float]:
-        """Return how long each connection took, the last of which was answered."""
-        seconds = []
-        for _ in range(5):
-            begun = time.monotonic()
-            answer = bed.tcp(virtual_ip(3))
-            seconds.append(time.monotonic() - begun)
-            if answer:
-                assert answer == "two"
-                return seconds
-        raise AssertionError(seconds)
-
-    with ThreadPoolExecutor(3) as pool:
-        calling = pool.submit(keep_calling)
-        try:
-            bed.mesh.control_plane.popen.kill()
-            bed.mesh.control_plane.popen.wait(5)
-            eventually(lambda: bed.statistic("control_plane.connected_state") == 0, what="the sidecar to notice")
-            first_request = pool.submit(bed.http, "web-meanwhile.mesh", body=b"kept")
-            first_connection = pool.submit(connect_until_answered)
-            bed.mesh.control_plane = bed.mesh.serve()
-            assert first_request.result().json["body"] == "kept"
-            *given_up, _ = first_connection.result()
-            # Each that was not answered has waited as long as a connection may, and not much longer.
-            assert all(4.5 < seconds < 8 for seconds in given_up), given_up
-            eventually(bed.synced, what="the sidecar to be at rest")
-        finally:
-            over.set()
-        seen = calling.result()
-    assert seen.keys() == {"one", 200}, seen
-    assert min(seen.values()) > 10
+    calls = {"tcp": lambda: bed.tcp(virtual_ip(2)), "http": lambda: bed.http("web-before.mesh").status}
+    new_web, new_tcp = lambda: bed.http("web-meanwhile.mesh", body=b"kept").status, lambda: bed.tcp(virtual_ip(3))
+    with calling(calls) as seen, ThreadPoolExecutor(2) as pool:
+        kill_control_plane(bed)
+        # A restart most often takes less than either waits, but not on a machine that is busy.
+        first_request = pool.submit(until_answered, new_web, 504, 15)
+        first_connection = pool.submit(until_answered, new_tcp, "", 5)
+        bed.mesh.control_plane = bed.mesh.serve()
+        assert first_request.result() == 200
+        assert first_connection.result() == "two"
+        eventually(bed.synced, what="the sidecar to be at rest")
+    assert {name: set(answers) for name, answers in seen.items()} == {"tcp": {"one"}, "http": {200}}, seen
     assert {name: bed.statistic(name) for name in changes} == before
     new = {cluster("meanwhile.mesh", TCP_PORT), cluster("web-meanwhile.mesh", 80)}
     assert bed.clusters() == held | new
     sent = bed.sent()
-    # Endpoints go with their cluster, and once more when the sidecar asks for them.
-    assert {kind: sent.pop(kind, 0) for kind in ("cds", "eds", "lds", "rds")} == {
-        "cds": 2,
-        "eds": 4,
-        "lds": 0,
-        "rds": 0,
-    }
+    # Two clusters. Their endpoints go with them, and once more when the sidecar asks for them.
+    known = {"cds": 2, "eds": 4, "lds": 0, "rds": 0}
+    assert {kind: sent.pop(kind, 0) for kind in known} == known
     # And the virtual host of the request.
     assert sum(sent.values()) == 1
+
+
+def test_changes_while_the_control_plane_is_away(bed: Bed) -> None:
+    """Afterwards what is used has moved, what is new is found, and what is gone is gone, and can come again."""
+    moving, newborn, leaving, again = (virtual_ip(number) for number in (26, 27, 28, 29))
+    returning = service("returning.mesh", TCP_PORT, "tcp", bed.servers.one, addresses=(again,))
+    with bed.applied(returning):
+        assert bed.tcp(again) == "one"
+    before = [
+        service("shifting.mesh", TCP_PORT, "tcp", bed.servers.one, addresses=(moving,)),
+        service("leaving.mesh", TCP_PORT, "tcp", bed.servers.one, addresses=(leaving,)),
+    ]
+    after = [
+        service("shifting.mesh", TCP_PORT, "tcp", bed.servers.two, addresses=(moving,)),
+        service("newborn.mesh", TCP_PORT, "tcp", bed.servers.one, addresses=(newborn,)),
+        service("web-newborn.mesh", 80, "http", bed.servers.web),
+    ]
+    file = bed.mesh.folder / "config" / "changing.yaml"
+    file.write_text(text(before))
+    try:
+        eventually(lambda: f"{leaving}_{TCP_PORT}" in bed.listeners(), what="services of the file")
+        assert bed.tcp(moving) == bed.tcp(leaving) == "one"
+        assert bed.http("web-newborn.mesh").status == 503
+        kill_control_plane(bed)
+        file.write_text(text(after))
+        bed.mesh.control_plane = bed.mesh.serve()
+        eventually(bed.synced, what="the sidecar to be at rest")
+        assert bed.tcp(moving) == "two"
+        assert bed.tcp(newborn) == "one"
+        assert bed.http("web-newborn.mesh").status == 200
+        assert closes(bed, leaving)
+        assert cluster("leaving.mesh", TCP_PORT) not in bed.clusters()
+        with bed.applied(returning):
+            assert bed.tcp(again) == "one"
+    finally:
+        file.unlink()
+        eventually(
+            lambda: not {f"{moving}_{TCP_PORT}", f"{newborn}_{TCP_PORT}"} & bed.listeners(), what="the file to go"
+        )
