@@ -61,7 +61,9 @@ class Namespace:
 
     def start_proxy(self, *command: str, log: BinaryIO) -> subprocess.Popen[bytes]:
         """Start a program inside whose connections are not redirected; it dies with this process."""
-        as_proxy = (_program("setpriv"), "--pdeathsig", "KILL", "--regid", str(PROXY_GROUP), "--clear-groups", "--")
+        setpriv = _program("setpriv")
+        # Twice, because a change of the group takes back the wish to die.
+        as_proxy = (setpriv, "--regid", str(PROXY_GROUP), "--clear-groups", setpriv, "--pdeathsig", "KILL")
         start = lambda: subprocess.Popen((*as_proxy, *command), stdout=subprocess.DEVNULL, stderr=log)  # noqa: E731
         return self.thread.submit(start).result()
 
