@@ -126,12 +126,20 @@ class Process:
 class Mesh:
     """A control plane and what was started beside it."""
 
-    def __init__(self, folder: Path, *, config: Path | None = None, mesh_config: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        config: Path | None = None,
+        mesh_config: Path | None = None,
+        grpc_address: str = "127.0.0.1",
+    ) -> None:
+        """`grpc_address`: where proxies find the control plane, if not on loopback."""
         self.folder = folder
         self.grpc, self.http, self.monitoring = free_port(), free_port(), free_port()
         self.processes: list[Process] = []
         self.arguments = [
-            "serve", "--grpc", f"127.0.0.1:{self.grpc}", "--http", f"127.0.0.1:{self.http}",
+            "serve", "--grpc", f"{grpc_address}:{self.grpc}", "--http", f"127.0.0.1:{self.http}",
             "--monitoring", f"127.0.0.1:{self.monitoring}",
         ]  # fmt: skip
         if config:
