@@ -25,8 +25,6 @@ from lateen.envoy.routes import (
 from lateen.generate.parts import HostRoutes, Made, Part
 from lateen.generate.view import View
 
-CATCH_ALL = "*"
-
 
 class HostPart(Protocol):
     """A virtual host that can be made for one of its domains."""
@@ -81,7 +79,10 @@ class VirtualHosts:
         self._view = view
         self._configurations = configurations
         self._domains: dict[str, _Domains] = {}
+        self._used: set[Hashable] = set()
+        """Keys of the parts that something was made of."""
         self._made: dict[str, tuple[HostPart, Resource]] = {}
+        """By name, as far as the names are few: a wildcard, a port or an unknown host may be called in any number."""
 
     @property
     def digest(self) -> int:
@@ -100,8 +101,7 @@ class VirtualHosts:
         domain = _without_port(asked) if configuration.ignore_port else asked
         part, found = self._find(configuration, domain)
         resource = on_demand_virtual_host(routes, asked, domain, found.routes, found.leads_to)
-        if CATCH_ALL not in part.domains:
-            # Hosts outside the mesh are many, cheap to make, and nobody's to remember.
+        if asked in part.domains:
             self._made[name] = (part, resource)
         return resource
 
@@ -110,21 +110,21 @@ class VirtualHosts:
     ) -> VirtualHosts:
         """Return the virtual hosts of a newer view, in which the parts with `stale` keys are to be made again."""
         same = configurations is self._configurations
-        if same and not any(part.key in stale for part, _ in self._made.values()):
+        if same and self._used.isdisjoint(stale):
             self._view = view
             return self
         fresh = VirtualHosts(view, configurations)
+        fresh._used = self._used - set(stale)
         if same:
             fresh._domains = self._domains
         for name, (part, resource) in self._made.items():
-            if part.key not in stale and (same or fresh.would_find(name) == part):
+            if part.key not in stale and (same or fresh._means(name) == part):
                 fresh._made[name] = (part, resource)
         # Whoever still holds this one may ask it: it must not write into a memo that has moved on.
         self._view = self._view.unrecorded()
         return fresh
 
-    def would_find(self, name: str) -> HostPart | None:
-        """Return the part that a name means."""
+    def _means(self, name: str) -> HostPart | None:
         routes, _, asked = name.partition("/")
         configuration = self._configurations.get(routes)
         if configuration is None:
@@ -133,11 +133,15 @@ class VirtualHosts:
 
     def _find(self, configuration: OnDemandRoutes, domain: str) -> tuple[HostPart, HostRoutes]:
         part = self._in(configuration).find(domain)
-        found = self._view.piece(part.key, lambda: part.routes(self._view))
+        found = self._routes(part)
         if not found.routes:
             part = self._in(configuration).catch_all
-            found = self._view.piece(part.key, lambda: part.routes(self._view))
+            found = self._routes(part)
         return part, found
+
+    def _routes(self, part: HostPart) -> HostRoutes:
+        self._used.add(part.key)
+        return self._view.piece(part.key, lambda: part.routes(self._view))
 
     def _in(self, configuration: OnDemandRoutes) -> _Domains:
         known = self._domains.get(configuration.name)

@@ -1,0 +1,158 @@
+"""Virtual hosts that are made when somebody asks for them, by the host that was called."""
+
+from __future__ import annotations
+
+import pytest
+
+from lateen.config.mesh_config import MeshConfig, MeshOutboundTrafficPolicy, MeshOutboundTrafficPolicyMode
+from lateen.config.parsing import parse
+from lateen.envoy.messages import message_class
+from lateen.envoy.resources import CLUSTER, ENDPOINT, ROUTE, VIRTUAL_HOST, Resource, Snapshot
+from lateen.generate.generator import Generator
+from lateen.generate.snapshot import generate
+from lateen.mesh.build import build_state
+from lateen.mesh.state import MeshState
+from lateen.model.proxies import Interception, Proxy, ProxyType
+
+SERVICES = """\
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: reviews}
+spec:
+  hosts: [reviews.default.svc.cluster.local]
+  addresses: [10.1.1.1]
+  resolution: STATIC
+  ports: [{number: 80, name: http, protocol: HTTP}, {number: 9080, name: more, protocol: HTTP}]
+  endpoints: [{address: 10.0.0.1, labels: {version: v1}}]
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: wild}
+spec:
+  hosts: ['*.wild.example.com']
+  resolution: NONE
+  ports: [{number: 80, name: http, protocol: HTTP}]
+"""
+RULE = """\
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: reviews}
+spec:
+  hosts: [reviews.default.svc.cluster.local]
+  http: [{route: [{destination: {host: HOST}}], mirror: {host: wild.wild.example.com}}]
+"""
+BLOCKED = MeshConfig(
+    outbound_traffic_policy=MeshOutboundTrafficPolicy(mode=MeshOutboundTrafficPolicyMode.REGISTRY_ONLY)
+)
+
+
+def state_of(text: str = SERVICES, previous: MeshState | None = None) -> MeshState:
+    return build_state(parse(text.encode(), "f").objects, (), BLOCKED, previous)
+
+
+def proxy(interception: Interception = Interception.NONE) -> Proxy:
+    return Proxy(
+        type=ProxyType.SIDECAR,
+        name="a",
+        namespace="default",
+        addresses=("127.0.0.2",),
+        interception=interception,
+        asks_on_demand=True,
+    )
+
+
+def asked(snapshot: Snapshot, name: str) -> Resource:
+    found = snapshot.on_demand[VIRTUAL_HOST].get(name)
+    assert found is not None
+    assert (found.kind, found.name) == (VIRTUAL_HOST, name)
+    return found
+
+
+def host(resource: Resource) -> tuple[str, list[str], str]:
+    """Name, domains, and where its last route leads."""
+    message = message_class(VIRTUAL_HOST).FromString(resource.body)
+    last = message.routes[-1]
+    return message.name, list(message.domains), last.route.cluster or str(last.direct_response.status)
+
+
+REVIEWS = "outbound|80||reviews.default.svc.cluster.local"
+EXPLICIT = {
+    "reviews": REVIEWS,
+    "reviews:80": REVIEWS,
+    "reviews.default": REVIEWS,
+    "reviews.default.svc.cluster.local:80": REVIEWS,
+    "10.1.1.1": REVIEWS,
+    "reviews:9080": "outbound|9080||reviews.default.svc.cluster.local",
+    "a.wild.example.com": "outbound|80||*.wild.example.com",
+    "a.b.wild.example.com:80": "outbound|80||*.wild.example.com",
+    ".wild.example.com": "502",
+    "wild.example.com": "502",
+    "reviews:81": "502",
+    "nobody.example.com": "502",
+    "[::1]:80": "502",
+    "anything:15001": "400",
+    "": "502",
+}
+
+
+@pytest.mark.parametrize("called", EXPLICIT)
+def test_host_of_an_explicit_proxy(called: str) -> None:
+    """Every name has an answer: the service's routes, or what the policy says; each for its own spelling alone."""
+    snapshot = generate(state_of(), proxy())
+    assert host(asked(snapshot, f"http_proxy/{called}")) == (called, [called], EXPLICIT[called])
+
+
+INTERCEPTED = {
+    "80/reviews": "reviews",
+    "80/reviews:80": "reviews",
+    "80/reviews:8123": "reviews",
+    "80/10.1.1.1": "10.1.1.1",
+    "80/[::1]:80": "[::1]",
+    "80/[::1]": "[::1]",
+}
+
+
+@pytest.mark.parametrize("name", INTERCEPTED)
+def test_host_of_an_intercepted_port(name: str) -> None:
+    """A port in the Host header does not count, and gives the same virtual host: Envoy takes no domain twice."""
+    snapshot = generate(state_of(), proxy(Interception.REDIRECT))
+    assert host(asked(snapshot, name))[:2] == (INTERCEPTED[name], [INTERCEPTED[name]])
+
+
+def test_route_configuration_that_is_not_served() -> None:
+    assert generate(state_of(), proxy()).on_demand[VIRTUAL_HOST].get("8080/reviews") is None
+
+
+def test_what_is_told_and_what_is_on_demand() -> None:
+    """Nothing of others is told; a virtual host says which clusters go with it, mirrors too."""
+    snapshot = generate(state_of(SERVICES + "---\n" + RULE.replace("HOST", "reviews")), proxy())
+    assert set(snapshot.resources[CLUSTER]) == {"BlackHoleCluster", "PassthroughCluster"}
+    assert ENDPOINT not in snapshot.resources
+    assert set(snapshot.resources[ROUTE]) == {"http_proxy"}
+    assert set(snapshot.resources[VIRTUAL_HOST]) == {"http_proxy/placeholder.invalid"}
+    assert asked(snapshot, "http_proxy/reviews").leads_to == (REVIEWS, "outbound|80||wild.wild.example.com")
+    assert snapshot.on_demand[CLUSTER].get(REVIEWS)
+    assert snapshot.on_demand[ENDPOINT].get(REVIEWS)
+
+
+def test_only_what_is_used_and_changed_is_made_again() -> None:
+    """A change of rules gives other virtual hosts to those who use the host, and is nothing to the others."""
+    generator = Generator()
+    before = state_of()
+    first = generator.generate(before, proxy())
+    used, other = asked(first, "http_proxy/reviews"), asked(first, "http_proxy/a.wild.example.com")
+    after = state_of(SERVICES + "---\n" + RULE.replace("HOST", "nobody"), before)
+    second = generator.generate(after, proxy())
+    assert asked(second, "http_proxy/reviews").version != used.version
+    assert asked(second, "http_proxy/a.wild.example.com") == other
+    assert asked(first, "http_proxy/reviews") is used
+    assert asked(first, "http_proxy/reviews.default").body != asked(second, "http_proxy/reviews.default").body
+
+
+def test_change_of_what_nobody_called_changes_nothing() -> None:
+    generator = Generator()
+    before = state_of()
+    first = generator.generate(before, proxy())
+    asked(first, "http_proxy/a.wild.example.com")
+    after = state_of(SERVICES + "---\n" + RULE.replace("HOST", "reviews"), before)
+    assert generator.generate(after, proxy()) is first
