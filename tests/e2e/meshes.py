@@ -126,7 +126,9 @@ class Process:
 class Mesh:
     """A control plane and what was started beside it."""
 
-    def __init__(self, folder: Path, *, config: Path | None = None, mesh_config: Path | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, config: Path | None = None, mesh_config: Path | None = None, flags: tuple[str, ...] = ()
+    ) -> None:
         self.folder = folder
         self.grpc, self.http, self.monitoring = free_port(), free_port(), free_port()
         self.processes: list[Process] = []
@@ -138,6 +140,7 @@ class Mesh:
             self.arguments += ["--config", str(config)]
         if mesh_config:
             self.arguments += ["--mesh-config", str(mesh_config)]
+        self.arguments += flags
         self.control_plane = self.serve()
 
     def serve(self) -> Process:
