@@ -19,6 +19,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
+from itertools import groupby
 from typing import Any
 
 from lateen.model.names import Hostname
@@ -147,8 +148,8 @@ class LearnedHosts:
             good = {host: seen for host, seen in hosts.items() if _readable(host, seen)}
             unreadable += len(hosts) - len(good)
             # The oldest first, so that those go which were not seen for longest should there be too many.
-            for host, seen in sorted(good.items(), key=lambda item: item[1]):
-                self.note(workload, (host,), min(seen, now))
+            for seen, hosts_then in groupby(sorted(good, key=good.__getitem__), key=good.__getitem__):
+                self.note(workload, hosts_then, min(seen, now))
         self.age(now)
         return unreadable
 
