@@ -133,6 +133,7 @@ class Mesh:
         config: Path | None = None,
         mesh_config: Path | None = None,
         grpc_address: str = "127.0.0.1",
+        flags: tuple[str, ...] = (),
     ) -> None:
         """`grpc_address`: where proxies find the control plane, if not on loopback."""
         self.folder = folder
@@ -146,6 +147,7 @@ class Mesh:
             self.arguments += ["--config", str(config)]
         if mesh_config:
             self.arguments += ["--mesh-config", str(mesh_config)]
+        self.arguments += flags
         self.control_plane = self.serve()
 
     def serve(self) -> Process:
@@ -244,6 +246,7 @@ class Mesh:
         """Apply documents and wait until every proxy has acknowledged them."""
         answer = self.api("/v1/config?wait=15", method="POST", body=yaml.encode())
         assert answer.status == 200, answer.body.decode()
+        assert answer.json["synced"], answer.body.decode()
         return answer.json
 
     def delete_all(self, *kinds: str) -> None:
@@ -251,7 +254,9 @@ class Mesh:
         for kind in kinds:
             for found in self.api(f"/v1/config/{kind}").json["items"]:
                 path = f"/v1/config/{kind}/{found['namespace']}/{found['name']}?wait=15"
-                assert self.api(path, method="DELETE").status == 200
+                answer = self.api(path, method="DELETE")
+                assert answer.status == 200
+                assert answer.json["synced"], path
 
     def command(self, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         """Run a lateen command against this control plane."""

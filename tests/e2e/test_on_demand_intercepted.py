@@ -503,20 +503,13 @@ def test_many_first_connections_at_once(bed: Bed) -> None:
         assert bed.sent().get("cds", 0) - before.get("cds", 0) == 1
 
 
-# KNOWN DEFECT: `forward_filter` (tcp_routes.py) and `rule_routes` (routes.py) switch fetching off for a whole route if
-# one of its destinations does not exist. Nothing else brings the other one: only virtual hosts that are sent on demand
-# take their clusters along. So all calls fail until somebody has fetched that cluster in another way. Remove the mark,
-# not the cases, with the defect.
-NOTHING_OF_IT_IS_FETCHED = pytest.mark.xfail(reason="one missing destination: nothing of the route is fetched")
-
-
 @pytest.mark.parametrize(
     ("kind", "sniffed"),
     [
         pytest.param("http", False, id="http"),
-        pytest.param("http", True, id="sniffed-http", marks=NOTHING_OF_IT_IS_FETCHED),
-        pytest.param("tcp", False, id="tcp", marks=NOTHING_OF_IT_IS_FETCHED),
-        pytest.param("tcp", True, id="sniffed-tcp", marks=NOTHING_OF_IT_IS_FETCHED),
+        pytest.param("http", True, id="sniffed-http"),
+        pytest.param("tcp", False, id="tcp"),
+        pytest.param("tcp", True, id="sniffed-tcp"),
     ],
 )
 def test_rule_with_one_destination_that_does_not_exist(bed: Bed, kind: str, sniffed: bool) -> None:

@@ -51,7 +51,8 @@ def client_of_web(folder: Path, *flags: str) -> Iterator[tuple[Mesh, Process]]:
     """A workload that can call `web`, and has not."""
     with running_mesh(folder) as mesh:
         web = mesh.run("web", wait=False)
-        client = mesh.run("client", flags=flags, wait=False)
+        # Told of everything, so that there is an idle cluster to look at.
+        client = mesh.run("client", flags=("--label", "lateen.io/discovery-scope=full", *flags), wait=False)
         mesh.wait_addresses(web, client)
         eventually(lambda: "outbound|80||web.default.svc.cluster.local::127" in admin(client, "/clusters"))
         yield mesh, client

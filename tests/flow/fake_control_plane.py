@@ -36,6 +36,8 @@ class FakeControlPlane:
     on_leave: Callable[[str], Awaitable[bool]] = _yes
     refuse: str = ""
     """A message with which every registration is refused."""
+    registered_more: dict[str, Any] = field(default_factory=dict)
+    """What newer control planes say with `registered`."""
     serve_listeners: bool = True
     routes: Resource | None = None
     """Routes of the outbound proxy, served by RDS; None for fixed ones inside the listener."""
@@ -86,7 +88,9 @@ class FakeControlPlane:
                     return
                 if "register" in message:
                     name = await self._register(message)
-                    yield json.dumps({"registered": {"name": name}}).encode()
+                    yield json.dumps({"registered": {"name": name} | self.registered_more}).encode()
+                elif "calls" in message:
+                    await self._note(name, message)
                 elif message.get("leave"):
                     self.workloads.pop(name, None)
                     await self._note(name, message)

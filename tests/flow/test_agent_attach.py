@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 
 from flow.fake_control_plane import FakeControlPlane, running
-from lateen.agent.attach import Attachment, AttachTimes
+from lateen.agent.attach import MAX_HOSTS, Attachment, AttachTimes
 from lateen.model.workloads import WorkloadRegistration
 
 WORKLOAD = WorkloadRegistration(service="reviews", version="v2", namespace="default", address="127.64.0.1")
@@ -64,6 +64,31 @@ async def test_changes_are_registered_under_the_name_and_equal_ones_are_not_repe
             ("reviews-v2-1", True),
             ("reviews-v2-1", False),
         ]
+
+
+async def test_calls_are_told_to_a_control_plane_that_takes_them() -> None:
+    """Whether it is there yet or not, once, and without registering again."""
+    plane = FakeControlPlane(registered_more={"takes": ["calls"]})
+    async with running(plane) as port, attached(port) as attachment:
+        attachment.report_calls(["ratings"])
+        await plane.until(lambda: len(plane.said) == 2)
+        attachment.report_calls(["details", "ratings"])
+        await plane.until(lambda: len(plane.said) == 3)
+    assert [message.get("calls") for _, message in plane.said] == [None, ["ratings"], ["details", "ratings"]]
+
+
+async def test_calls_wait_for_a_control_plane_that_takes_them() -> None:
+    """An older one would end the stream. What waits is bounded."""
+    before, after = FakeControlPlane(), FakeControlPlane(registered_more={"takes": ["calls"]})
+    async with contextlib.AsyncExitStack() as stack:
+        async with running(before) as port:
+            attachment = await stack.enter_async_context(attached(port))
+            await attachment.named()
+            attachment.report_calls(f"host-{number}" for number in range(MAX_HOSTS + 1))
+            await _until(lambda: attachment.pings_answered > 0)
+            assert len(before.said) == 1
+        async with running(after, port):
+            await after.until(lambda: sum(len(said.get("calls", ())) for _, said in after.said) == MAX_HOSTS)
 
 
 async def test_broken_stream_comes_back_under_the_same_name_with_the_newest_state() -> None:

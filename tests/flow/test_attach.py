@@ -30,8 +30,12 @@ class Agent:
 
     async def say(self, message: object) -> Any:
         """Send a message (bytes as they are) and return the reply; None when the stream ended instead."""
-        await self._call.write(message if isinstance(message, bytes) else json.dumps(message).encode())
+        await self.tell(message)
         return await self.hear()
+
+    async def tell(self, message: object) -> None:
+        """Send a message that has no reply."""
+        await self._call.write(message if isinstance(message, bytes) else json.dumps(message).encode())
 
     async def hear(self) -> Any:
         reply = await self._call.read()
@@ -46,10 +50,10 @@ class Agent:
 
 @asynccontextmanager
 async def serving(
-    registry: AgentRegistry, on_left: Callable[[str], Awaitable[bool]] = acknowledged, **timeouts: float
+    registry: AgentRegistry, on_left: Callable[[str], Awaitable[bool]] = acknowledged, **options: Any
 ) -> AsyncIterator[Callable[[], Agent]]:
     server = grpc.aio.server()
-    server.add_generic_rpc_handlers([attach_handler(registry, on_left, **timeouts)])
+    server.add_generic_rpc_handlers([attach_handler(registry, on_left, **options)])
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:
@@ -81,6 +85,25 @@ async def test_register_change_leave() -> None:
         assert await agent.say({"leave": True}) == {"left": {"acknowledged": True}}
         assert await agent.hear() is None
     assert asked == [("reviews-v2-1.default", 0)], "it is gone before anyone waits"
+
+
+async def test_called_hosts_are_passed_on_without_a_reply() -> None:
+    registry = AgentRegistry()
+    noted: list[tuple[str, str, tuple[str, ...]]] = []
+
+    async with serving(registry, on_calls=lambda *calls: noted.append(calls)) as attach:
+        agent = attach()
+        assert await agent.register() == {"registered": {"name": "reviews-v2-1", "takes": ["calls"]}}
+        await agent.tell({"calls": ["ratings", "details"]})
+        assert await agent.say({"leave": True}) == {"left": {"acknowledged": True}}
+    assert noted == [("reviews-v2-1", "default", ("ratings", "details"))]
+
+
+async def test_who_is_not_registered_calls_nobody() -> None:
+    async with serving(AgentRegistry(), on_calls=lambda *_: None) as attach:
+        agent = attach()
+        assert "registers before" in (await agent.say({"calls": ["ratings"]}))["refused"]["message"]
+        assert await agent.hear() is None
 
 
 async def test_a_leave_that_not_every_proxy_confirms_in_time_says_so() -> None:

@@ -13,8 +13,9 @@ import asyncio
 import json
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import structlog
@@ -25,6 +26,8 @@ from lateen.agent.backoff import pauses
 from lateen.agent.http1 import Http1Error, fetch
 from lateen.model.workloads import WorkloadRegistration
 
+MAX_HOSTS = 1000
+"""Called hosts that wait to be told; what a control plane remembers of a workload."""
 _BLOCK = 16 * 1024
 _UNREACHABLE = "cannot reach the control plane"
 
@@ -60,6 +63,13 @@ class Attachment:
         self._times = times
         self._log = structlog.get_logger().bind(control_plane=control_plane)
         self._changed = asyncio.Event()
+        """Whether there is something to say."""
+        self._outdated = False
+        """Whether it is the registration."""
+        self._calls: dict[str, None] = {}
+        """Hosts to be told, at most MAX_HOSTS."""
+        self.takes_calls = False
+        """Whether the control plane wants to know whom the workload calls; known once it is registered."""
         self._named = asyncio.Event()
         self._leaving = False
         self._unanswered = False
@@ -92,7 +102,13 @@ class Attachment:
         wanted = replace(registration, name=self._wanted.name or registration.name)
         if wanted != self._wanted:
             self._wanted = wanted
+            self._outdated = True
             self._changed.set()
+
+    def report_calls(self, hosts: Iterable[str]) -> None:
+        """Tell the control plane which hosts the workload calls: now, or when there is one that takes it."""
+        self._calls.update(dict.fromkeys(islice(hosts, MAX_HOSTS - len(self._calls))))
+        self._changed.set()
 
     async def named(self) -> str:
         """Wait for the first registration; return the workload's name."""
@@ -161,7 +177,8 @@ class Attachment:
                 match event:
                     case Ended() | SpeaksHttp1():
                         return event
-                    case Registered(name=name):
+                    case Registered(name=name, takes_calls=takes_calls):
+                        self.takes_calls = takes_calls
                         self._on_registered(name)
                     case Refused(message=message):
                         return Ended(f"the control plane refused this workload: {message}")
@@ -176,7 +193,7 @@ class Attachment:
 
     async def _talk(self, stream: AttachStream, writer: asyncio.StreamWriter) -> Ended:
         self._changed.clear()
-        self._unanswered = False
+        self._unanswered = self._outdated = self.takes_calls = False
         stream.register(self._wanted)
         while True:
             writer.write(stream.data_to_send())
@@ -195,8 +212,12 @@ class Attachment:
             self._changed.clear()
             if self._leaving:
                 stream.leave()
-            else:
+            elif self._outdated:
+                self._outdated = False
                 stream.register(self._wanted)
+            if self._calls and self.takes_calls and not self._leaving and not stream.blocked:
+                stream.calls(tuple(self._calls))
+                self._calls.clear()
 
     def _on_registered(self, name: str) -> None:
         if self._wanted.name and self._wanted.name != name:
@@ -208,6 +229,8 @@ class Attachment:
         self._pauses = pauses(self._times.first_pause, self._times.longest_pause)
         self._told = {}
         self._named.set()
+        if self._calls:
+            self._changed.set()
 
     async def _ask_for_grpc_port(self) -> str:
         """The address is an HTTP server's: if it is our control plane's, it says where gRPC is."""

@@ -11,6 +11,7 @@ rules yields `Ended`; a wrong call of ours raises.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 from urllib.parse import unquote
@@ -32,7 +33,7 @@ from h2.exceptions import H2Error
 from h2.settings import SettingCodes, Settings
 
 from lateen.model.protocols import GRPC_STATUSES
-from lateen.model.workloads import ATTACH_METHOD, MAX_MESSAGE_BYTES, WorkloadRegistration
+from lateen.model.workloads import ATTACH_METHOD, CALLS, MAX_CALLS, MAX_MESSAGE_BYTES, WorkloadRegistration
 
 _MAX_HEADER_LIST = 8 * 1024
 _PREFIX = 5
@@ -43,6 +44,8 @@ class Registered:
     """The control plane knows the workload under this name."""
 
     name: str
+    takes_calls: bool = False
+    """Whether it wants to be told whom the workload calls; an older one would end the stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +125,16 @@ class AttachStream:
     def register(self, registration: WorkloadRegistration) -> None:
         """Say, or say anew, what the workload is."""
         self._send({"register": registration.to_json()})
+
+    def calls(self, hosts: Sequence[str]) -> None:
+        """Say which hosts the workload calls, in messages of MAX_CALLS. Only to one that takes them."""
+        for first in range(0, len(hosts), MAX_CALLS):
+            self._send({CALLS: hosts[first : first + MAX_CALLS]})
+
+    @property
+    def blocked(self) -> bool:
+        """Whether what was said before still waits for the peer's windows."""
+        return bool(self._outgoing)
 
     def leave(self) -> None:
         """Say that the workload wants to go."""
@@ -208,8 +221,9 @@ class AttachStream:
     def _understood(self, message: bytes) -> AttachEvent:
         try:
             match json.loads(message):
-                case {"registered": {"name": str(name)}} if name:
-                    return Registered(name)
+                case {"registered": {"name": str(name), **more}} if name:
+                    takes = more.get("takes")
+                    return Registered(name, takes_calls=isinstance(takes, list) and CALLS in takes)
                 case {"left": {"acknowledged": bool(acknowledged)}}:
                     return Left(acknowledged)
                 case {"refused": {"message": str(text)}}:

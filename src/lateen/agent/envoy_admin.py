@@ -93,6 +93,11 @@ class EnvoyAdmin:
         wanted = quote("(downstream_rq_active|upstream_rq_active|upstream_rq_pending_active)$")
         return sum_matching(read_stats(await self._ask(f"/stats?filter={wanted}", limit=32 << 20)), pattern)
 
+    async def outbound_use(self) -> dict[str, int]:
+        """Return what Envoy counted of the clusters of others that were used: requests, connections, open ones."""
+        wanted = quote(r"^cluster\.outbound\|.*;\.upstream_(rq_total|cx_total|cx_active)$")
+        return read_stats(await self._ask(f"/stats?usedonly&filter={wanted}", limit=32 << 20))
+
     async def drain(self, *, everything: bool) -> None:
         """Begin to drain: answers carry `connection: close`, and health checks fail.
 

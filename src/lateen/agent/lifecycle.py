@@ -20,7 +20,7 @@ from typing import Any
 
 import structlog
 
-from lateen.agent import shutdown, workload
+from lateen.agent import calls, shutdown, workload
 from lateen.agent.addresses import (
     OwnAddress,
     can_bind_privileged,
@@ -188,6 +188,8 @@ class Agent:
         )
         self._envoy = supervisor
         self._spawn(group, supervisor.run())
+        if settings.mode != GATEWAY:
+            self._spawn(group, calls.report(self._admin.outbound_use, self._attachment))
         await self._proxy_serves()
         await self._routes_accepted()
         supervisor.was_live = True

@@ -44,6 +44,11 @@ _PRIVATE = frozenset({"private_key", "password", "session_ticket_keys", "private
 """Fields of Envoy's TLS messages that hold secrets, wherever they stand."""
 
 
+def rfc3339(unix_seconds: float) -> str:
+    """Return a time in UTC, to the second."""
+    return datetime.fromtimestamp(unix_seconds, UTC).isoformat(timespec="seconds")
+
+
 def json_response(answer: Any, status: int = 200) -> Response:
     """Return the struct as JSON."""
     return Response(msgspec.json.encode(answer), status_code=status, media_type="application/json")
@@ -116,7 +121,7 @@ def _proxy_view(status: ProxyStatus) -> ProxyView:
         namespace=proxy.namespace,
         address=proxy.addresses[0] if proxy.addresses else "",
         labels=dict(proxy.labels),
-        connected_at=datetime.fromtimestamp(status.connected_at, UTC).isoformat(timespec="seconds"),
+        connected_at=rfc3339(status.connected_at),
         user_agent=status.user_agent,
         types=types,
     )

@@ -122,6 +122,7 @@ def monitoring_application(plane: Monitored, *, loopback: bool) -> Starlette:
             Route("/debug/proxies", debug.show_proxies),
             Route("/debug/syncz", debug.show_proxies),
             Route("/debug/proxies/{id}/resources", debug.show_resources),
+            Route("/debug/learned", debug.show_learned),
             Route("/debug/memory", debug.show_memory),
         ],
         middleware=[Middleware(Guards, loopback=loopback)],

@@ -160,6 +160,11 @@ def apply_options(query: Mapping[str, str]) -> ApplyOptions:
     dry_run = query.get("dry_run", "false").lower()
     if dry_run not in ("", "true", "false", "1", "0"):
         raise RequestError(f"dry_run must be true or false, not {dry_run!r}")
+    return ApplyOptions(dry_run=dry_run in ("", "true", "1"), wait=wait_seconds(query))
+
+
+def wait_seconds(query: Mapping[str, str]) -> float | None:
+    """Read `wait`, None when nobody wants to. Raises RequestError."""
     wait = query.get("wait")
     try:
         seconds = None if wait is None else float(wait)
@@ -167,7 +172,7 @@ def apply_options(query: Mapping[str, str]) -> ApplyOptions:
         raise RequestError(f"wait must be a number of seconds, not {wait!r}") from None
     if seconds is not None and not 0 <= seconds <= MAX_WAIT_SECONDS:
         raise RequestError(f"wait must be between 0 and {MAX_WAIT_SECONDS:.0f} seconds")
-    return ApplyOptions(dry_run=dry_run in ("", "true", "1"), wait=seconds)
+    return seconds
 
 
 async def list_config(request: Request) -> Response:
@@ -198,18 +203,26 @@ async def get_config(request: Request) -> Response:
 
 
 async def delete_config(request: Request) -> Response:
-    """DELETE /v1/config/{kind}/{namespace}/{name}: remove one object."""
+    """DELETE /v1/config/{kind}/{namespace}/{name}: remove one object; with `wait`, answer when every proxy dropped it."""
     plane = control_plane(request)
     key = _key(request)
     if key is None:
         return _unknown_kind(request.path_params["kind"])
+    try:
+        wait = wait_seconds(request.query_params)
+    except RequestError as error:
+        return error_response(400, "bad_request", str(error))
     try:
         revision = await plane.remove(key)
     except KeyError:
         return error_response(404, "not_found", f"there is no {key}")
     except ReadOnlyObjectError as error:
         return _read_only(error)
-    return json_response(DeleteAnswer(revision=revision, kind=key.kind, namespace=key.namespace, name=key.name))
+    if wait is not None:
+        await plane.wait_synced(revision, wait)
+    synced = wait is not None and plane.is_synced(revision)
+    answer = DeleteAnswer(revision=revision, kind=key.kind, namespace=key.namespace, name=key.name, synced=synced)
+    return json_response(answer)
 
 
 async def list_findings(request: Request) -> Response:

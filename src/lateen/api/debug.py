@@ -6,12 +6,21 @@ Mounted by `api/application.py`. Everything here only reads; contents of secrets
 from __future__ import annotations
 
 from collections import Counter
+from itertools import islice
 from typing import Any, cast
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lateen.api.answers import TYPES, WORDS, error_response, json_response, proxy_views, resource_view
+from lateen.api.answers import (
+    TYPES,
+    WORDS,
+    error_response,
+    json_response,
+    proxy_views,
+    resource_view,
+    rfc3339,
+)
 from lateen.api.configuration import control_plane
 from lateen.api.figures import MemoryPart, Monitored
 from lateen.api.schemas import ProxyList
@@ -21,8 +30,10 @@ PAGES = {
     "/debug/scopes": "Scopes: proxies that are served the same, and how much.",
     "/debug/proxies": "Connected proxies: per type what was sent and acknowledged. Also at /debug/syncz.",
     "/debug/proxies/{id}/resources": "Names, versions and sizes of what a proxy is served; contents of one `?type=`.",
+    "/debug/learned": "Hosts that workloads were seen calling, at most 1,000; of one `?workload=reviews-v2.default`.",
     "/debug/memory": "What is kept in memory, by part.",
 }
+_MOST_LEARNED = 1000
 
 
 def monitored(request: Request) -> Monitored:
@@ -103,6 +114,21 @@ async def show_resources(request: Request) -> Response:
         for kind, resources in snapshot.resources.items()
     }
     return json_response({"proxy": proxy_id, "version": snapshot.version, "types": types})
+
+
+async def show_learned(request: Request) -> Response:
+    """List the hosts that workloads were seen calling, by workload and host; times are RFC 3339, UTC."""
+    learned = monitored(request).learned
+    items = [
+        {
+            "workload": entry.workload,
+            "host": entry.host,
+            "last_seen": rfc3339(entry.last_seen),
+            "state": entry.state.value,
+        }
+        for entry in islice(learned.entries(request.query_params.get("workload")), _MOST_LEARNED)
+    ]
+    return json_response({"hosts": len(learned), "items": items})
 
 
 async def show_memory(request: Request) -> Response:

@@ -5,7 +5,8 @@ The shapes of the discovery room's figures are repeated here because edges never
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from enum import Enum
 from typing import Protocol
 
 from lateen.api.control_plane import ControlPlane
@@ -88,6 +89,26 @@ class ScopeStatus(Protocol):
     def bytes(self) -> int: ...  # noqa: D102
 
 
+class LearnedHost(Protocol):
+    """A host that a workload was seen calling."""
+
+    @property
+    def workload(self) -> str: ...  # noqa: D102
+    @property
+    def host(self) -> str: ...  # noqa: D102
+    @property
+    def last_seen(self) -> int: ...  # noqa: D102
+    @property
+    def state(self) -> Enum: ...  # noqa: D102
+
+
+class LearnedHosts(Protocol):
+    """What was learned of all workloads; its length is the number of hosts."""
+
+    def __len__(self) -> int: ...
+    def entries(self, workload: str | None = None) -> Iterator[LearnedHost]: ...  # noqa: D102
+
+
 class Monitored(ControlPlane, Protocol):
     """The running control plane as the monitoring port sees it."""
 
@@ -106,6 +127,10 @@ class Monitored(ControlPlane, Protocol):
     @property
     def rebuilt(self) -> int:
         """How many parts of snapshots were generated."""
+
+    @property
+    def learned(self) -> LearnedHosts:
+        """What workloads were seen calling."""
 
     def scopes(self) -> Sequence[ScopeStatus]:
         """Return the scopes and what they are served."""

@@ -138,6 +138,8 @@ class DeleteAnswer(Answer, frozen=True, kw_only=True):
     kind: str
     namespace: str
     name: str
+    synced: bool = False
+    """With `wait`: whether every connected proxy has answered."""
 
 
 class ConfigItem(Answer, frozen=True, kw_only=True):

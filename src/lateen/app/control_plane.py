@@ -17,6 +17,7 @@ from lateen.analysis.references import analyse
 from lateen.api.control_plane import ReadOnlyObjectError
 from lateen.api.figures import Shared
 from lateen.app.inputs import Inputs
+from lateen.app.learned import Learned
 from lateen.app.mesh_configs import MeshConfigs
 from lateen.app.settings import Listening
 from lateen.config.objects import ConfigObject
@@ -46,7 +47,14 @@ class RunningControlPlane:
     """The published state and the ways to change it: what the API needs of a control plane."""
 
     def __init__(
-        self, *, inputs: Inputs, hub: Hub, rebuilt: Callable[[], int], memory: Store, mesh_configs: MeshConfigs
+        self,
+        *,
+        inputs: Inputs,
+        hub: Hub,
+        rebuilt: Callable[[], int],
+        memory: Store,
+        mesh_configs: MeshConfigs,
+        learned: Learned,
     ) -> None:
         """`rebuilt` tells how many parts of snapshots generation has made."""
         self.listening = Listening(grpc="", http="", monitoring="")
@@ -59,6 +67,8 @@ class RunningControlPlane:
         self._rebuilt = rebuilt
         self._memory = memory
         self._mesh_configs = mesh_configs
+        self.learned = learned
+        """What workloads were seen calling."""
         self._state: MeshState | None = None
         self._built = 0
         """Generation of the inputs that the last attempt to build saw, whether it succeeded or not."""

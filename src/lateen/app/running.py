@@ -22,6 +22,7 @@ from lateen.app.control_plane import RunningControlPlane
 from lateen.app.debounce import Debounce
 from lateen.app.finding_log import FindingLog
 from lateen.app.inputs import Inputs
+from lateen.app.learned import open_learned
 from lateen.app.mesh_configs import MeshConfigs
 from lateen.app.settings import Listening, Settings, StartError
 from lateen.config.mesh_config import MeshConfig, parse_mesh_config
@@ -59,16 +60,22 @@ async def run_control_plane(
     agents = AgentRegistry()
     inputs = Inputs(read_only=[store.name for store in directories], writable=memory.name, registries=[agents.name])
     generator = Generator()
-    hub = Hub(generator.generate, generator.scope_of, generator.keep)
+    learned = open_learned(settings.state)
+    hub = Hub(generator.generate, generator.scope_of, generator.keep, learned)
     plane = RunningControlPlane(
-        inputs=inputs, hub=hub, rebuilt=lambda: generator.rebuilt, memory=memory, mesh_configs=mesh_configs
+        inputs=inputs,
+        hub=hub,
+        rebuilt=lambda: generator.rebuilt,
+        memory=memory,
+        mesh_configs=mesh_configs,
+        learned=learned,
     )
     publisher = Publisher(plane, inputs, Debounce(quiet=settings.debounce_quiet, maximum=settings.debounce_max))
     with rare_collections(), ExitStack() as sockets:
         http = sockets.enter_context(bind(settings.http, "--http"))
         monitoring = sockets.enter_context(bind(settings.monitoring, "--monitoring"))
         grpc_address = free_port_checked(settings.grpc, "--grpc")
-        handlers = [attach_handler(agents, plane.workload_left)]
+        handlers = [attach_handler(agents, plane.workload_left, learned.note_calls)]
         async with serve_grpc(hub, [grpc_address], handlers) as grpc_ports:
             grpc_host, _ = split_address(settings.grpc, "--grpc")
             plane.listening = Listening(
@@ -83,6 +90,7 @@ async def run_control_plane(
                     group.create_task(hub.run()),
                     group.create_task(_announce(plane, on_ready)),
                     group.create_task(_settle(plane, hub)),
+                    group.create_task(learned.run()),
                 ]
                 group.create_task(serve_http(api_application(plane, loopback=_is_local(http)), http, stop))
                 local = _is_local(monitoring)

@@ -23,6 +23,8 @@ class Settings:
     """Folders to watch, in order of precedence. Their objects are read-only for the API."""
     store: str = "memory:"
     """Where the API's changes live."""
+    state: Path | None = None
+    """Folder where what was learned is kept, made if there is none; None keeps it in memory only."""
     mesh_config: Path | None = None
     """File with Istio's MeshConfig; read at start."""
     grpc: str = "127.0.0.1:15010"

@@ -46,6 +46,15 @@ def serve(
         list[Path] | None, typer.Option("--config", metavar="DIR", help="Folder to watch (GitOps); repeatable.")
     ] = None,
     store: Annotated[str, typer.Option("--store", metavar="URL", help="Where `apply` writes: memory:")] = "memory:",
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            "--state",
+            metavar="DIR",
+            help="Where the control plane keeps what it learned; without it, in memory only and learned again from "
+            "proxies that come back.",
+        ),
+    ] = None,
     mesh_config: MeshConfigOption = None,
     grpc: Annotated[
         str, typer.Option("--grpc", metavar="ADDR", help="Plaintext xDS; keep it on loopback.")
@@ -76,6 +85,7 @@ def serve(
     settings = Settings(
         config_dirs=tuple(config or ()),
         store=store,
+        state=state,
         mesh_config=mesh_config,
         grpc=grpc,
         http=http,

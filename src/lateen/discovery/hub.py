@@ -350,6 +350,8 @@ class Hub:
 
 
 def _as_held(snapshot: Snapshot, session: Session[Any]) -> Snapshot:
+    if not snapshot.on_demand:
+        return snapshot
     asked = {kind: session.held(kind) for kind in snapshot.on_demand}
     hosts = asked.get(VIRTUAL_HOST, {}).values()
     routes = {

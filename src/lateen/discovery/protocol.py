@@ -355,7 +355,7 @@ class Delta(Session[DeltaRequest]):
         clusters = self._subscriptions.get(CLUSTER)
         if clusters is None:
             return
-        for kind in (ROUTE, VIRTUAL_HOST):
+        for kind in FOLLOWS_CLUSTERS:
             leading = self._subscriptions.get(kind)
             if leading is not None and not leading.is_at(newest):
                 clusters.imply(leading.difference(newest.offer(kind), self._sharing).leads_to)

@@ -19,10 +19,9 @@ SERVER_NAME = "istio-envoy"
 ADS: Fields = {"ads": {}, "resource_api_version": "V3"}
 """A ConfigSource: from the stream that everything comes from."""
 ON_DEMAND_PATIENCE: Fields = {"seconds": 15}
-"""How long a request waits for its virtual host, which Envoy itself would do for ever: long enough for a control plane
-to restart. Routes lift it again, so it does not count once there is one (`routes.timeout_fields`)."""
-CLUSTER_PATIENCE: Fields = {"seconds": 5}
-"""How long a request or connection waits for its cluster."""
+"""How long a request waits for its virtual host or cluster, or a connection for its cluster: long enough for a control
+plane to restart and settle. For a virtual host Envoy itself would wait for ever: there it is the connection manager's
+time-out of idle streams, which routes lift again, so it does not count once there is one (`routes.timeout_fields`)."""
 ON_DEMAND_FILTER = "envoy.filters.http.on_demand"
 RDS_SOURCE: Fields = ADS | {"initial_fetch_timeout": {"seconds": 0}}
 """Wait for routes for ever: a listener that goes live without them would answer 404."""
@@ -135,7 +134,7 @@ def tcp_proxy(settings: TcpSettings, defaults: FilterDefaults) -> Fields:
     if settings.hash_source_ip:
         fields["hash_policy"] = [{"source_ip": {}}]
     if settings.on_demand:
-        fields["on_demand"] = {"odcds_config": ADS, "timeout": CLUSTER_PATIENCE}
+        fields["on_demand"] = {"odcds_config": ADS, "timeout": ON_DEMAND_PATIENCE}
     if defaults.access_logs:
         fields["access_log"] = list(defaults.access_logs)
     return typed_extension(
@@ -171,7 +170,7 @@ def _on_demand() -> Fields:
     return typed_extension(
         ON_DEMAND_FILTER,
         "envoy.extensions.filters.http.on_demand.v3.OnDemand",
-        {"odcds": {"source": ADS, "timeout": CLUSTER_PATIENCE}},
+        {"odcds": {"source": ADS, "timeout": ON_DEMAND_PATIENCE}},
     )
 
 

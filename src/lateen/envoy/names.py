@@ -41,6 +41,12 @@ def outbound_cluster(host: Hostname | str, port: int, subset: str = "") -> str:
     return f"outbound|{port}|{subset}|{host}"
 
 
+def host_of_outbound(cluster: str) -> str:
+    """Return `reviews.default.svc.cluster.local` of `outbound|9080|v1|...`; empty for a cluster of another kind."""
+    kind, *rest = cluster.split("|", 3)
+    return rest[2] if kind == "outbound" and len(rest) == 3 else ""
+
+
 def inbound_cluster(port: int) -> str:
     """Return `inbound|9080||`: the workload itself, by the port it is reached at."""
     return f"inbound|{port}||"

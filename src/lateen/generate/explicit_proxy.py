@@ -35,10 +35,10 @@ from lateen.envoy.metadata import service_metadata
 from lateen.envoy.resources import LISTENER, Resource, make_resource
 from lateen.envoy.routes import connect_route
 from lateen.generate.clusters import TargetClusters
-from lateen.generate.destinations import Target, exists
+from lateen.generate.destinations import Target
 from lateen.generate.parts import NOTHING, HostRoutes, Made, MadeHost, Part
 from lateen.generate.routes import RouteContext, service_routes
-from lateen.generate.tcp_routes import Forward, direct, forward_filter, service_forwards
+from lateen.generate.tcp_routes import Forward, asks_on_demand, direct, forward_filter, service_forwards
 from lateen.generate.view import View
 from lateen.generate.virtual_hosts import (
     HTTP_PORT,
@@ -221,7 +221,7 @@ def _tunnel(context: RouteContext, service: Service, protocol: Protocol) -> Forw
 
 def _tunnel_route(view: View, forward: Forward) -> Fields:
     route = connect_route(names.DEFAULT_ROUTE, _route_target(forward), forward.metadata)
-    if view.on_demand and not all(exists(view, target) for target, _ in forward.targets):
+    if view.on_demand and not asks_on_demand(view, forward):
         route["typed_per_filter_config"] = {ON_DEMAND_FILTER: no_clusters_on_demand()}
     return route
 

@@ -65,8 +65,13 @@ class HttpRoutes:
     routes: list[Fields] = field(default_factory=list)
     targets: dict[Target, None] = field(default_factory=dict)
     """In order of first use."""
-    mirrored: dict[Target, None] = field(default_factory=dict)
-    """Those of them that requests are mirrored to."""
+    unasked: dict[Target, None] = field(default_factory=dict)
+    """Those of them that a proxy which asks on demand would not ask for, see `unasked_clusters`."""
+
+    @property
+    def unasked_clusters(self) -> tuple[str, ...]:
+        """Clusters of mirrors, which Envoy never asks for, and of routes that do not ask as one destination is missing."""
+        return tuple(target.cluster for target in self.unasked)
 
     @property
     def clusters(self) -> tuple[str, ...]:
@@ -182,6 +187,7 @@ def _rule_fields(context: RouteContext, bound: BoundVirtualService, rule: HTTPRo
     if context.view.on_demand and not all(exists(context.view, target) for target in targets):
         # Asked for, it would come never, and every request would wait for it.
         filters[ON_DEMAND_FILTER] = no_clusters_on_demand()
+        found.unasked.update(dict.fromkeys(targets))
     if filters:
         route["typed_per_filter_config"] = filters
     return route
@@ -269,7 +275,7 @@ def _mirrors(context: RouteContext, rule: HTTPRoute, namespace: str, found: Http
     mirrors = []
     for destination, share in wanted:
         target = target_of(context.view, destination, namespace, context.port)
-        found.targets[target] = found.mirrored[target] = None
+        found.targets[target] = found.unasked[target] = None
         mirrors.append(mirror_policy(target.cluster, share))
     return mirrors
 

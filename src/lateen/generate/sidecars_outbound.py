@@ -9,7 +9,7 @@ address; what nothing matches passes through or is refused, as the outbound traf
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from lateen.envoy import names
 from lateen.envoy.filters import HttpSettings, http_connection_manager, passthrough
@@ -33,7 +33,7 @@ from lateen.envoy.metadata import service_metadata
 from lateen.envoy.resources import LISTENER, make_resource
 from lateen.generate.parts import Made, Part
 from lateen.generate.routes import RouteContext
-from lateen.generate.tcp_routes import forward_filter, service_forwards
+from lateen.generate.tcp_routes import forward_filter, service_forwards, unasked_clusters
 from lateen.generate.view import View
 from lateen.generate.virtual_hosts import (
     UnknownHosts,
@@ -62,6 +62,8 @@ class _Listener:
     tls: bool = False
     extra_addresses: tuple[str, ...] = ()
     metadata: Fields | None = None
+    leads_to: dict[str, None] = field(default_factory=dict)
+    """Clusters that must be told with it."""
 
     @property
     def name(self) -> str:
@@ -164,7 +166,10 @@ class OutboundListener:
                 _add_shared(view, listener, service, port)
             elif _add_own(view, listener, service, port) and port.protocol.is_sniffed:
                 wants.append(single_service_routes(host, port.number))
-        return Made((make_resource(LISTENER, listener.name, _finish(view, listener)),), tuple(wants))
+        made = make_resource(LISTENER, listener.name, _finish(view, listener))
+        if listener.leads_to:
+            made = replace(made, leads_to=tuple(listener.leads_to))
+        return Made((made,), tuple(wants))
 
 
 def _add_shared(view: View, listener: _Listener, service: Service, port: ServicePort) -> None:
@@ -207,6 +212,7 @@ def _add_forwards(
     shared = listener.address == names.WILDCARD_ADDRESS
     for forward in service_forwards(context, service, tls=port.protocol.is_tls):
         filters = [forward_filter(view, forward)]
+        listener.leads_to.update(dict.fromkeys(unasked_clusters(view, forward)))
         server_names = forward.server_names
         if shared and port.protocol.is_tls and not server_names:
             # Many services share the port: only the server name says which one is meant.

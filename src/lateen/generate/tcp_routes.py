@@ -102,6 +102,18 @@ def tls_forwards(context: RouteContext, bound: BoundVirtualService) -> list[Forw
     return found
 
 
+def asks_on_demand(view: View, forward: Forward) -> bool:
+    """Whether connections fetch their cluster: not if it, or another that may be chosen, would never come."""
+    return view.on_demand and all(exists(view, target) for target, _ in forward.targets)
+
+
+def unasked_clusters(view: View, forward: Forward) -> tuple[str, ...]:
+    """Return the clusters that a proxy which asks on demand must be told of, because connections do not fetch them."""
+    if not view.on_demand or asks_on_demand(view, forward):
+        return ()
+    return tuple(target.cluster for target, _ in forward.targets)
+
+
 def forward_filter(view: View, forward: Forward) -> Fields:
     """Return the TCP proxy of a forward; its first target's DestinationRule sets time limits and hashing."""
     first = forward.targets[0][0]
@@ -117,7 +129,7 @@ def forward_filter(view: View, forward: Forward) -> Fields:
         if tcp is not None and tcp.max_connection_duration
         else None,
         hash_source_ip=consistent is not None and bool(consistent.use_source_ip),
-        on_demand=view.on_demand and all(exists(view, target) for target, _ in forward.targets),
+        on_demand=asks_on_demand(view, forward),
     )
     return tcp_proxy(settings, view.defaults)
 

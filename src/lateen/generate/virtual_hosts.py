@@ -156,9 +156,7 @@ class OnlyHost:
         assert service is not None, self.host
         found = service_routes(RouteContext(view=view, port=self.port), service)
         host = host_of(names.host_and_port(self.host, self.port), ("*",), found.routes)
-        # Envoy asks for clusters that requests go to, never for those that they are mirrored to.
-        mirrored = tuple(target.cluster for target in found.mirrored)
-        return replace(host, leads_to=mirrored) if view.on_demand and mirrored else host
+        return replace(host, leads_to=found.unasked_clusters) if view.on_demand else host
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,8 +95,7 @@ class Proxy:
     @property
     def workload(self) -> str:
         """`reviews-v2`: what its replicas share, the name without the number that Lateen gives them."""
-        stem, dash, number = self.name.rpartition("-")
-        return stem if dash and number.isdigit() else self.name
+        return workload_of(self.name)
 
     @property
     def private_address(self) -> str:
@@ -114,6 +113,12 @@ class Proxy:
         """Istio's node id, `sidecar~127.0.0.5~reviews-v2-1.default~default.svc.cluster.local`."""
         address = self.addresses[0] if self.addresses else "0.0.0.0"
         return f"{self.type.value}~{address}~{self.id}~{self.namespace}.svc.{self.dns_domain}"
+
+
+def workload_of(name: str) -> str:
+    """Return `reviews-v2` of `reviews-v2-1`: the name that replicas share."""
+    stem, dash, number = name.rpartition("-")
+    return stem if dash and number.isdigit() else name
 
 
 def labels_match(selector: Mapping[str, str], labels: Mapping[str, str]) -> bool:

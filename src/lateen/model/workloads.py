@@ -7,9 +7,14 @@ it. Both sides import this module; it needs only the standard library, because t
 
     agent -> control plane   {"register": WorkloadRegistration}   first, and again whenever something changed
                              {"leave": true}                      before draining
-    control plane -> agent   {"registered": {"name": "reviews-v2-1"}}
+                             {"calls": ["ratings.default.svc.cluster.local"]}
+                                                                  hosts called since the last such message; no reply
+    control plane -> agent   {"registered": {"name": "reviews-v2-1", "takes": ["calls"]}}
                              {"left": {"acknowledged": true}}     every proxy dropped it (or the wait timed out)
                              {"refused": {"message": "..."}}      and the stream ends
+
+Both sides may be older or newer than the other. Unknown fields are ignored, an unknown message ends the stream: so an
+agent sends what came later only to a control plane that says in `takes` that it takes it.
 """
 
 from __future__ import annotations
@@ -21,6 +26,10 @@ from typing import Any
 ATTACH_METHOD = "/lateen.agent.v1.Workloads/Attach"
 MAX_MESSAGE_BYTES = 64 * 1024
 """An attach message larger than this is refused."""
+CALLS = "calls"
+"""In `takes`: hosts that the workload calls."""
+MAX_CALLS = 200
+"""Hosts in one message: they fit, however long (253 characters each) they are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

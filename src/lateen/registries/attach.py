@@ -14,9 +14,9 @@ from typing import Any
 import grpc
 import structlog
 
-from lateen.model.workloads import ATTACH_METHOD, WorkloadRegistration
+from lateen.model.workloads import ATTACH_METHOD, CALLS, WorkloadRegistration
 from lateen.registries.agents import AgentRegistry
-from lateen.registries.registrations import Leave, read_message
+from lateen.registries.registrations import Calls, Leave, read_message
 from lateen.registries.sessions import Refusal, StreamId
 
 log = structlog.get_logger()
@@ -30,10 +30,14 @@ OnLeft = Callable[[str], Awaitable[bool]]
 """Called with `name.namespace` after a workload has left: returns once no proxy knows it any more, False when that
 cannot be said."""
 
+OnCalls = Callable[[str, str, tuple[str, ...]], None]
+"""Called with a workload's name and namespace, and hosts that it says it calls."""
+
 
 def attach_handler(
     registry: AgentRegistry,
     on_left: OnLeft,
+    on_calls: OnCalls | None = None,
     *,
     leave_seconds: float = LEAVE_SECONDS,
     first_message_seconds: float = FIRST_MESSAGE_SECONDS,
@@ -41,13 +45,14 @@ def attach_handler(
     """Return the handler of ATTACH_METHOD for a `grpc.aio` server. Messages are raw bytes, no protobuf."""
 
     async def attach(requests: AsyncIterator[bytes], _context: Any) -> AsyncIterator[bytes]:
-        conversation = _Conversation(registry, on_left, leave_seconds)
+        conversation = _Conversation(registry, on_left, on_calls, leave_seconds)
         messages = aiter(requests)
         try:
             message = await _first(messages, first_message_seconds)
             while message is not None:
                 reply, last = await conversation.answer(message)
-                yield reply
+                if reply:
+                    yield reply
                 message = None if last else await anext(messages, None)
         finally:
             conversation.close()
@@ -69,15 +74,18 @@ async def _first(messages: AsyncIterator[bytes], seconds: float) -> bytes | None
 class _Conversation:
     """One stream's side of the protocol."""
 
-    def __init__(self, registry: AgentRegistry, on_left: OnLeft, leave_seconds: float) -> None:
+    def __init__(
+        self, registry: AgentRegistry, on_left: OnLeft, on_calls: OnCalls | None, leave_seconds: float
+    ) -> None:
         self._registry = registry
         self._on_left = on_left
+        self._on_calls = on_calls
         self._leave_seconds = leave_seconds
         self._stream: StreamId = registry.open()
         self._workload = ""
 
     async def answer(self, data: bytes) -> tuple[bytes, bool]:
-        """Return the reply to a message, and whether it ends the stream."""
+        """Return the reply to a message, if it has one, and whether it ends the stream."""
         message = read_message(data)
         match message:
             case Refusal():
@@ -86,6 +94,8 @@ class _Conversation:
                 return await self._leave(), True
             case WorkloadRegistration():
                 return self._register(message)
+            case Calls(hosts=hosts):
+                return self._note_calls(hosts)
 
     def close(self) -> None:
         """Note that the stream is over, whatever the reason."""
@@ -99,7 +109,16 @@ class _Conversation:
         if not self._workload:
             self._workload = f"{taken.name}.{taken.namespace}"
             log.info("workload attached", workload=self._workload, address=taken.address)
-        return _encode({"registered": {"name": taken.name}}), False
+        takes = {"takes": [CALLS]} if self._on_calls is not None else {}
+        return _encode({"registered": {"name": taken.name, **takes}}), False
+
+    def _note_calls(self, hosts: tuple[str, ...]) -> tuple[bytes, bool]:
+        name, _, namespace = self._workload.partition(".")
+        if not name:
+            return self._refuse(Refusal(message="a workload registers before it says whom it calls")), True
+        if self._on_calls is not None:
+            self._on_calls(name, namespace, hosts)
+        return b"", False
 
     def _refuse(self, refusal: Refusal) -> bytes:
         log.warning("workload refused", workload=self._workload, reason=refusal.message)

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from lateen.model.protocols import protocol_named
-from lateen.model.workloads import MAX_MESSAGE_BYTES, WorkloadPort, WorkloadRegistration
+from lateen.model.workloads import CALLS, MAX_CALLS, MAX_MESSAGE_BYTES, WorkloadPort, WorkloadRegistration
 from lateen.registries.sessions import Refusal
 
 MAX_LABELS = 64
@@ -36,7 +36,14 @@ class Leave:
     """The workload is about to drain."""
 
 
-Message = WorkloadRegistration | Leave
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """The workload was seen calling these hosts. What they are is for the reader to judge."""
+
+    hosts: tuple[str, ...]
+
+
+Message = WorkloadRegistration | Leave | Calls
 
 
 def read_message(data: bytes) -> Message | Refusal:
@@ -49,6 +56,8 @@ def read_message(data: bytes) -> Message | Refusal:
             return Refusal(message="a message is a JSON object with `register` or `leave`")
         if content.get("leave") is True:
             return Leave()
+        if CALLS in content:
+            return _calls(content[CALLS])
         if "register" not in content:
             return Refusal(message="the message has neither `register` nor `leave`")
         registration = msgspec.convert(content["register"], WorkloadRegistration)
@@ -59,6 +68,12 @@ def read_message(data: bytes) -> Message | Refusal:
         return Refusal(message="the registration is invalid: " + "; ".join(problems))
     # One address has many spellings in IPv6; conflicts and Envoy's listeners need one.
     return replace(registration, address=str(ipaddress.ip_address(registration.address)))
+
+
+def _calls(hosts: Any) -> Calls | Refusal:
+    if not isinstance(hosts, list) or not all(isinstance(host, str) for host in hosts) or len(hosts) > MAX_CALLS:
+        return Refusal(message=f"`calls` is not a list of at most {MAX_CALLS} host names")
+    return Calls(tuple(hosts))
 
 
 def _problems(item: WorkloadRegistration) -> Iterator[str]:

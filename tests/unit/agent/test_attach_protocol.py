@@ -23,7 +23,7 @@ from lateen.agent.attach_protocol import (
     Registered,
     SpeaksHttp1,
 )
-from lateen.model.workloads import ATTACH_METHOD, MAX_MESSAGE_BYTES, WorkloadRegistration
+from lateen.model.workloads import ATTACH_METHOD, MAX_CALLS, MAX_MESSAGE_BYTES, WorkloadRegistration
 
 WORKLOAD = WorkloadRegistration(service="reviews", namespace="default", address="127.64.0.1")
 
@@ -105,6 +105,35 @@ def test_answers_become_events() -> None:
     server.say({"left": {"acknowledged": False}})
     server.say({"refused": {"message": "no"}})
     assert answer(client, server) == [Registered("reviews-1"), Left(acknowledged=False), Refused("no")]
+
+
+@pytest.mark.parametrize(
+    ("more", "takes"),
+    [({}, False), ({"takes": ["calls", "later"]}, True), ({"takes": ["later"]}, False), ({"takes": 1}, False)],
+)
+def test_control_plane_says_whether_it_takes_calls(more: dict[str, Any], takes: bool) -> None:
+    """One that says nothing is older: it would end the stream."""
+    server = Server()
+    client = connected(server)
+    server.accept()
+    server.say({"registered": {"name": "reviews-1", **more}})
+    assert answer(client, server) == [Registered("reviews-1", takes_calls=takes)]
+
+
+def test_many_calls_are_several_messages() -> None:
+    server = Server(window=1 << 20)
+    client = connected(server)
+    hosts = [f"{number:03}".ljust(253, "x") for number in range(2 * MAX_CALLS + 1)]
+    client.calls(hosts)
+    while not server.messages() or client.blocked:
+        server.read(client.data_to_send())
+        server.h2.acknowledge_received_data(server.unread, 1)
+        server.unread = 0
+        client.receive(server.output())
+    server.read(client.data_to_send())
+    said = [message["calls"] for message in server.messages() if "calls" in message]
+    assert [len(part) for part in said] == [MAX_CALLS, MAX_CALLS, 1]
+    assert [host for part in said for host in part] == hosts
 
 
 @given(st.lists(st.integers(1, 40), max_size=30))

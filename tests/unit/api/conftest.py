@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -16,6 +16,7 @@ from lateen.config.mesh_config import MeshConfig
 from lateen.config.objects import ConfigObject
 from lateen.config.positions import Positions
 from lateen.discovery.figures import Figures, Histogram
+from lateen.discovery.learned_hosts import EXPIRING_SECONDS, LearnedHost, LearnedHosts
 from lateen.discovery.scopes import ScopeStatus
 from lateen.discovery.sharing import Bodies, MemoryPart
 from lateen.envoy.resources import LISTENER, Resource, Snapshot
@@ -44,6 +45,19 @@ class FakeProxyStatus:
     types: dict[str, FakeTypeStatus] = field(default_factory=dict)
 
 
+class FakeLearned:
+    """A table of learned hosts at a fixed time."""
+
+    def __init__(self) -> None:
+        self.table = LearnedHosts()
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def entries(self, workload: str | None = None) -> Iterator[LearnedHost]:
+        return self.table.entries(EXPIRING_SECONDS, workload)
+
+
 class FakeControlPlane:
     """Holds objects in a dict; builds real states."""
 
@@ -61,6 +75,7 @@ class FakeControlPlane:
         self.sharing = {"responses": Bodies()}
         self.build_times = Histogram()
         self.rebuilt = 7
+        self.learned = FakeLearned()
 
     @property
     def state(self) -> MeshState | None:

@@ -63,6 +63,26 @@ async def test_debug_pages_answer_json(plane: Any, call_application: Any) -> Non
         assert (await call_application(application, "GET", path)).status == 404
 
 
+async def test_learned_hosts_are_shown_with_how_they_stand_and_bounded(plane: Any, call_application: Any) -> None:
+    plane.learned.table.note("web.default", ["old"], 0)
+    plane.learned.table.note("web.default", ["new"], 60)
+    application = monitoring_application(plane, loopback=True)
+    one = (await call_application(application, "GET", "/debug/learned?workload=web.default")).json()
+
+    assert one == {
+        "hosts": 2,
+        "items": [
+            {"workload": "web.default", "host": "new", "last_seen": "1970-01-01T00:01:00+00:00", "state": "active"},
+            {"workload": "web.default", "host": "old", "last_seen": "1970-01-01T00:00:00+00:00", "state": "expiring"},
+        ],
+    }
+
+    for workload in ("a", "b"):
+        plane.learned.table.note(workload, [f"host-{number}" for number in range(900)], 0)
+    every = (await call_application(application, "GET", "/debug/learned")).json()
+    assert (every["hosts"], len(every["items"])) == (1802, 1000)
+
+
 async def test_debug_pages_show_no_secret(plane: Any, call_application: Any) -> None:
     key = {"tls_certificate": {"private_key": {"inline_string": "hush-hush"}}}
     plane.serve("web-1", make_resource(SECRET, "cert", {"name": "cert", **key}))

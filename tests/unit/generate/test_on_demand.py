@@ -130,7 +130,7 @@ def test_what_is_told_and_what_is_on_demand() -> None:
     assert ENDPOINT not in snapshot.resources
     assert set(snapshot.resources[ROUTE]) == {"http_proxy"}
     assert set(snapshot.resources[VIRTUAL_HOST]) == {"http_proxy/placeholder.invalid"}
-    assert asked(snapshot, "http_proxy/reviews").leads_to == (REVIEWS, "outbound|80||wild.wild.example.com")
+    assert asked(snapshot, "http_proxy/reviews").leads_to == ("outbound|80||wild.wild.example.com", REVIEWS)
     assert snapshot.on_demand[CLUSTER].get(REVIEWS)
     assert snapshot.on_demand[ENDPOINT].get(REVIEWS)
 

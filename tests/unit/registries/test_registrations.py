@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lateen.model.workloads import MAX_MESSAGE_BYTES, WorkloadPort, WorkloadRegistration
-from lateen.registries.registrations import Leave, read_message
+from lateen.model.workloads import MAX_CALLS, MAX_MESSAGE_BYTES, WorkloadPort, WorkloadRegistration
+from lateen.registries.registrations import Calls, Leave, read_message
 from lateen.registries.sessions import Refusal
 
 GOOD: dict[str, Any] = WorkloadRegistration(
@@ -44,6 +44,22 @@ def test_addresses_get_one_spelling() -> None:
 
 def test_leave() -> None:
     assert read_message(b'{"leave": true}') == Leave()
+
+
+def test_called_hosts() -> None:
+    assert read_message(b'{"calls": ["ratings", "*.example.com"]}') == Calls(("ratings", "*.example.com"))
+
+
+def test_as_many_called_hosts_as_one_message_may_hold_fit() -> None:
+    message = json.dumps({"calls": ["x" * 253] * MAX_CALLS}).encode()
+
+    assert len(message) <= MAX_MESSAGE_BYTES
+    assert isinstance(read_message(message), Calls)
+
+
+@pytest.mark.parametrize("calls", [None, {}, "ratings", [1], ["a"] * (MAX_CALLS + 1)])
+def test_another_form_of_calls_is_refused(calls: object) -> None:
+    assert isinstance(read_message(json.dumps({"calls": calls}).encode()), Refusal)
 
 
 @pytest.mark.parametrize(

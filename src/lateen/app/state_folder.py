@@ -1,0 +1,75 @@
+"""The folder of `--state`: small files that a control plane finds again when it comes back.
+
+Called by `app.learned`. Blocking: while the control plane serves, call it in a thread. Must not know: what is in them.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from lateen.app.settings import StartError
+
+_MAX_BYTES = 256 * 1024 * 1024
+"""A file larger than this is not one of ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class StateFile:
+    """One file. It is there whole or not at all: whoever reads never sees half of what was written."""
+
+    path: Path
+
+    def read(self) -> bytes | None:
+        """Return the content; None when there is none yet. OSError when it cannot be read."""
+        try:
+            with self.path.open("rb") as file:
+                content = file.read(_MAX_BYTES + 1)
+        except FileNotFoundError:
+            return None
+        if len(content) > _MAX_BYTES:
+            raise OSError(f"it is larger than {_MAX_BYTES >> 20} MiB")
+        return content
+
+    def write(self, content: bytes) -> None:
+        """Replace the content, readable for our own user only, so that it outlives a power failure. OSError."""
+        fresh = self.path.with_name(f".{self.path.name}.new")
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0), 0o600)
+        with open(descriptor, "wb") as file:  # noqa: PTH123  a descriptor, not a path
+            if hasattr(os, "fchmod"):
+                os.fchmod(descriptor, 0o600)
+            file.write(content)
+            file.flush()
+            os.fsync(descriptor)
+        fresh.replace(self.path)
+        self._sync_folder()
+
+    def set_aside(self) -> Path:
+        """Rename the file, so that a person can look at it and the next write does not replace it. OSError."""
+        aside = self.path.with_name(f"{self.path.name}.broken")
+        self.path.replace(aside)
+        return aside
+
+    def _sync_folder(self) -> None:
+        """Make the new name durable too. A power failure without it brings the old content back, no worse."""
+        if os.name == "nt":
+            return
+        descriptor = os.open(self.path.parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def open_state_folder(folder: Path) -> Path:
+    """Return the folder, made if there is none. Raises StartError when it cannot hold files."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise StartError(f"--state {folder} is not a folder", exit_code=2) from error
+    except OSError as error:
+        raise StartError(f"--state {folder} cannot be made: {error.strerror or error}", exit_code=2) from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise StartError(f"--state {folder} cannot be written to: it needs to be ours", exit_code=2)
+    return folder
