@@ -203,7 +203,7 @@ async def get_config(request: Request) -> Response:
 
 
 async def delete_config(request: Request) -> Response:
-    """DELETE /v1/config/{kind}/{namespace}/{name}: remove one object; with `wait`, answer when every proxy dropped it."""
+    """DELETE /v1/config/{kind}/{namespace}/{name}: remove one object; with `wait`, answer when all have."""
     plane = control_plane(request)
     key = _key(request)
     if key is None:

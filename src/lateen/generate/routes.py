@@ -70,7 +70,7 @@ class HttpRoutes:
 
     @property
     def unasked_clusters(self) -> tuple[str, ...]:
-        """Clusters of mirrors, which Envoy never asks for, and of routes that do not ask as one destination is missing."""
+        """Clusters of mirrors, which Envoy never asks for, and of routes that ask for none because one is missing."""
         return tuple(target.cluster for target in self.unasked)
 
     @property
