@@ -53,6 +53,7 @@ def test_settings_survive_the_exec() -> None:
         ('{"mode": "sidecar", "service": "a", "locality": "a/b/c/d"}', "not REGION/ZONE/SUBZONE"),
         ('{"mode": "sidecar", "service": "a", "locality": "' + "x" * 201 + '"}', "not REGION/ZONE/SUBZONE"),
         ('{"mode": "sidecar", "service": "a", "address": "nonsense"}', "--address 'nonsense'"),
+        ('{"mode": "sidecar", "service": "a", "labels": {"lateen.io/discovery-scope": "ful"}}', "lazy or full"),
         ('{"mode": "sidecar", "service": "a", "address": "0.0.0.0"}', "not an address of one host"),
         ('{"mode": "sidecar"}', "no service name"),
         ('{"mode": "sidecar", "service": "a", "stats_inclusion": {"prefixes": [""]}}', "-prefix is empty"),
