@@ -65,6 +65,8 @@ class Stream:
         self._began = self._clock()
         self._outbox: list[Response] = []
         """At most one response of a kind, as the session has no more in flight."""
+        self._number = 0
+        """Of the state that it was brought to. Its scope may be further: others share it, and its next may be another."""
         self._synced_number = 0
         self._moving = False
         """Whether a response went out since it was synced last."""
@@ -87,6 +89,7 @@ class Stream:
         """Serve from this scope, whose snapshot may be newer."""
         self._hub.count_users(self.scope, scope)
         self.scope = scope
+        self._number = scope.number
         self._enqueue(() if self.session.newest is scope.snapshot else self.session.on_publish(scope.snapshot))
 
     def take(self) -> tuple[Response, ...]:
@@ -103,8 +106,8 @@ class Stream:
 
     def is_synced_with(self, number: int) -> bool:
         """Whether the proxy has answered all that this state, or a later one, means to it."""
-        if self.scope and self._synced_number < self.scope.number and self.session.is_settled_on(self.scope.snapshot):
-            self._synced_number = self.scope.number
+        if self.scope and self._synced_number < self._number and self.session.is_settled_on(self.scope.snapshot):
+            self._synced_number = self._number
             if self._moving:
                 self._moving = False
                 began = max(self._began, self._hub.published_at(self._synced_number))
@@ -144,7 +147,7 @@ class Stream:
             self._outbox += responses
             self._moving = True
             self.wake.set()
-        elif self.scope and self.is_synced_with(self.scope.number):
+        elif self.scope and self.is_synced_with(self._number):
             self.note_progress()
 
 

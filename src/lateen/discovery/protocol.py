@@ -113,9 +113,10 @@ class Session(ABC, Generic[RequestT]):
         return self._advance()
 
     def is_settled_on(self, snapshot: Snapshot) -> bool:
-        """Whether the client has answered all that this snapshot, the newest, means to it."""
+        """Whether the client has answered all that this snapshot, the newest, means to it; not before it asks."""
         return (
             snapshot is self._newest
+            and bool(self._subscriptions)
             and not self.ledger.unanswered
             and all(subscription.at is snapshot for subscription in self._subscriptions.values())
         )
