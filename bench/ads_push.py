@@ -1,17 +1,17 @@
 """How long one change takes to reach every connected proxy, over real gRPC on loopback, and what that costs.
 
-    python bench/ads_push.py [STREAMS] [SERVICES]
+    python bench/ads_push.py [STREAMS SERVICES]
 
 The control plane's hub and server run here on handmade snapshots; the clients (`xds_clients.py`) run in a process of
 their own, with one connection per proxy. CPU is given for both. A floor is measured first in the same way: what
-gRPC alone needs to write a message to each stream and to read one back. Prints, asserts nothing.
+gRPC alone needs to write a message to each stream and to read one back. Nothing is generated: `serving` measures the
+whole. Prints, asserts nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import os
 import resource
 import sys
 import tempfile
@@ -27,11 +27,13 @@ import uvloop
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
+from fleet import load
 from flow.discovery_server import cluster, empty_state, endpoints, eventually
 from lateen.app.collecting import rare_collections
 from lateen.discovery.hub import Hub
 from lateen.discovery.server import OPTIONS, SERVICE, serve
 from lateen.envoy.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource, Snapshot, make_resource, make_snapshot
+from report import Figure, figure, write
 
 PADDING = "x" * 500
 """A cluster, listener or route of a real mesh has about a kilobyte."""
@@ -92,8 +94,30 @@ def rss() -> int:
     return pages * resource.getpagesize() // 2**20
 
 
-async def floor(streams: int) -> None:
-    """Measure gRPC alone: one small message to each stream, one back, three times."""
+class Rows:
+    """What was measured: wall time and the server's CPU of each round, by what was done."""
+
+    def __init__(self, case: str) -> None:
+        self._case = case
+        self._taken: dict[str, list[tuple[float, float, str]]] = {}
+
+    def add(self, what: str, wall: float, cpu: float, note: str) -> None:
+        """Take one round, in milliseconds, and print it."""
+        self._taken.setdefault(what, []).append((wall, cpu, note))
+        print(f"push: {what:<38} last ACK {wall:8.1f} ms  CPU {cpu:8.1f} ms  {note}", flush=True)
+
+    def figures(self) -> list[Figure]:
+        """Return two figures for each thing that was done."""
+        made: list[Figure] = []
+        for what, rounds in self._taken.items():
+            walls, cpus, notes = zip(*rounds, strict=True)
+            made.append(figure(f"push: {what}", self._case, "ms", walls, notes[-1]))
+            made.append(figure(f"push: {what}: server CPU", self._case, "ms", cpus))
+        return made
+
+
+async def floor(streams: int, rows: Rows) -> None:
+    """Measure gRPC alone: one small message to each stream, one back, four times."""
     acknowledged = 0
     contexts: list[grpc.aio.ServicerContext] = []
 
@@ -121,38 +145,39 @@ async def floor(streams: int) -> None:
                 for context in contexts:
                     tasks.create_task(context.write(b"\x12\xc8\x01" + b"x" * 200 + b"\x22\x01k\x2a\x011"))
             await eventually(lambda: acknowledged == turn * streams, 60)  # noqa: B023
-            await report("floor: gRPC alone", clients, before, wall, cpu)
+            await report(rows, "floor: gRPC alone", clients, before, wall, cpu)
     await server.stop(None)
 
 
-async def report(what: str, clients: Clients, before: dict[str, Any], wall: float, cpu: float) -> None:
-    """Print one line."""
+async def report(rows: Rows, what: str, clients: Clients, before: dict[str, Any], wall: float, cpu: float) -> None:
+    """Take one round that began at these times, with these counts of the clients."""
     seconds, used = time.perf_counter() - wall, time.process_time() - cpu
     after = await clients.ask()
     responses = after.get("responses", 0) - before.get("responses", 0)
     received = after.get("bytes", 0) - before.get("bytes", 0)
-    print(
-        f"{what:<40} last ACK {seconds * 1000:8.1f} ms  CPU {used * 1000:8.1f} ms"
-        f"  clients' {(after['cpu'] - before['cpu']) * 1000:8.1f} ms  {responses} responses,"
-        f" {received / max(1, responses):.0f} bytes each  RSS {rss()} MB",
-        flush=True,
+    note = (
+        f"clients' CPU {(after['cpu'] - before['cpu']) * 1000:.0f} ms, {responses} responses, "
+        f"{received / max(1, responses):.0f} bytes each, RSS {rss()} MB, {load()}"
     )
+    rows.add(what, seconds * 1000, used * 1000, note)
 
 
-async def timed(made: Snapshots, clients: Clients, what: str, version: str, resources: list[Resource]) -> None:
+async def timed(
+    rows: Rows, made: Snapshots, clients: Clients, what: str, version: str, resources: list[Resource]
+) -> None:
     """Publish and wait for the last ACK."""
     snapshot = make_snapshot(resources)
     before, wall, cpu = await clients.ask(), time.perf_counter(), time.process_time()
     made.serve(version, snapshot)
     assert await made.hub.until_synced(version, 120), "not synced"
-    await report(what, clients, before, wall, cpu)
+    await report(rows, what, clients, before, wall, cpu)
 
 
-async def main(streams: int = 1000, services: int = 1000) -> None:
+async def pushes(streams: int, services: int) -> list[Figure]:
     """Connect everybody, then change one thing at a time."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
-    print(f"{streams} streams, {services} services, load average {os.getloadavg()[0]:.2f}")
-    await floor(streams)
+    rows = Rows(f"{streams} streams x {services} services")
+    await floor(streams, rows)
     names = [f"outbound|80||service-{number}.default.svc.cluster.local" for number in range(services)]
     clusters = {name: cluster(name, alt_stat_name=PADDING) for name in names}
     hosts = {name: endpoints(name, 8080) for name in names}
@@ -169,29 +194,39 @@ async def main(streams: int = 1000, services: int = 1000) -> None:
         async with connecting(f"127.0.0.1:{bound[0]}", streams, wanted) as clients:
             began = time.perf_counter()
             await eventually(lambda: made.hub.streams == streams and made.hub.is_synced("0"), 300)
-            await report("all connect", clients, before, began, cpu)
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-            print(f"{'':<40} RSS before {alone} MB, peak {peak} MB, {(rss() - alone) * 1024 / streams:.0f} kB a stream")
+            await report(rows, "all connect", clients, before, began, cpu)
+            each = (rss() - alone) * 1024 / streams
             for number in range(1, 6):
                 hosts[names[0]] = endpoints(names[0], 8080 + number)
                 resources = [*clusters.values(), *hosts.values(), *ports, route]
-                await timed(made, clients, "one endpoint changes", f"e{number}", resources)
+                await timed(rows, made, clients, "one endpoint changes", f"e{number}", resources)
             for number in range(1, 4):
                 route = make_resource(
                     ROUTE, "80", {"name": "80", "max_direct_response_body_size_bytes": {"value": number}}
                 )
                 resources = [*clusters.values(), *hosts.values(), *ports, route]
-                await timed(made, clients, "one route changes", f"r{number}", resources)
+                await timed(rows, made, clients, "one route changes", f"r{number}", resources)
             for number in range(1, 4):
                 clusters[names[0]] = cluster(names[0], connect_timeout={"seconds": number + 1})
                 resources = [*clusters.values(), *hosts.values(), *ports, route]
-                await timed(made, clients, "one cluster changes (and its endpoints)", f"c{number}", resources)
+                await timed(rows, made, clients, "one cluster changes (and its endpoints)", f"c{number}", resources)
             changed = [cluster(name, connect_timeout={"seconds": 9}, alt_stat_name=PADDING) for name in names]
-            await timed(made, clients, "every cluster changes", "all", [*changed, *hosts.values(), *ports, route])
-            await timed(made, clients, "nothing changes", "same", [*changed, *hosts.values(), *ports, route])
+            await timed(rows, made, clients, "every cluster changes", "all", [*changed, *hosts.values(), *ports, route])
+            await timed(rows, made, clients, "nothing changes", "same", [*changed, *hosts.values(), *ports, route])
         running.cancel()
+    made_of = f"{alone} MB before"
+    return [
+        *rows.figures(),
+        figure("push: RSS by stream", f"{streams} streams x {services} services", "kB", [each], made_of),
+    ]
+
+
+def measure(*, quick: bool = False) -> list[Figure]:
+    """Return the rows of one size."""
+    with rare_collections():  # as the control plane does
+        return uvloop.run(pushes(50, 100) if quick else pushes(1000, 1000))
 
 
 if __name__ == "__main__":
-    with rare_collections():  # as the control plane does
-        uvloop.run(main(*(int(argument) for argument in sys.argv[1:])))
+    with rare_collections():
+        print(write(uvloop.run(pushes(*(int(argument) for argument in sys.argv[1:] or ("1000", "1000"))))))

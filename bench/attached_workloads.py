@@ -6,14 +6,19 @@ simulated proxies read out of what they are sent.
 
 from __future__ import annotations
 
+import selectors
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from lateen.agent.attach_protocol import AttachEvent, AttachStream, Ended, Refused
 from lateen.model.workloads import WorkloadPort, WorkloadRegistration
 from xds_wire import CHURNING
+
+REGISTERED_WITHIN = 180.0
+"""Seconds for all of them."""
 
 
 class AttachedWorkload:
@@ -31,12 +36,11 @@ class AttachedWorkload:
         self._socket = socket.create_connection(("127.0.0.1", port))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._stream = AttachStream(f"127.0.0.1:{port}")
+        self.registered = False
         self.change(0)
 
-    def wait_registered(self) -> None:
-        """Wait for the first reply."""
-        while not self._receive():
-            pass
+    def fileno(self) -> int:
+        return self._socket.fileno()
 
     def change(self, serial: int) -> None:
         """Move to the subzone of this number."""
@@ -54,6 +58,7 @@ class AttachedWorkload:
         events = self._stream.receive(self._socket.recv(65536, flags))
         for event in events:
             assert not isinstance(event, Ended | Refused), event
+            self.registered = True
         if content := self._stream.data_to_send():
             self._socket.sendall(content)
         return events
@@ -64,13 +69,25 @@ class AttachedWorkload:
 
 @contextmanager
 def attached_workloads(port: int, count: int) -> Iterator[list[AttachedWorkload]]:
+    """Attach so many workloads at once; yield them when all are registered."""
     made: list[AttachedWorkload] = []
     try:
         while len(made) < count:
             made.append(AttachedWorkload(port, len(made)))
-        for workload in made:
-            workload.wait_registered()
+        _wait_registered(made)
         yield made
     finally:
         for workload in made:
             workload.close()
+
+
+def _wait_registered(workloads: Sequence[AttachedWorkload]) -> None:
+    """Read whatever comes to any of them: who does not answer the control plane's pings is sent away."""
+    deadline = time.monotonic() + REGISTERED_WITHIN
+    with selectors.DefaultSelector() as selector:
+        for workload in workloads:
+            selector.register(workload, selectors.EVENT_READ, workload)
+        while missing := sum(not workload.registered for workload in workloads):
+            assert time.monotonic() < deadline, f"{missing} of {len(workloads)} workloads are not registered"
+            for key, _ in selector.select(1):
+                key.data.drain()

@@ -1,6 +1,6 @@
 """`make bench`: run the benchmarks, write bench/results/TIME.json and .md, print the table.
 
-    python bench/run.py [--quick] [--only generation,serving,envoy,latency,agent]
+    python bench/run.py [--quick] [--only generation,ads_push,serving,envoy,on_demand,latency,agent]
 
 Parts of `serving` may be chosen as `serving:storm`. Nothing is asserted: figures of a busy machine are not a verdict.
 """
@@ -12,18 +12,22 @@ import asyncio
 import signal
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import ads_push
 import agent_rss
 import config_latency
 import envoy_memory
 import generation
+import on_demand
 import serving
 from report import Figure, figure, write
 
-PARTS = ("generation", "serving", "envoy", "latency", "agent")
+PARTS = ("generation", "ads_push", "serving", "envoy", "on_demand", "latency", "agent")
 
 
 def measure(part: str, details: Sequence[str], *, quick: bool) -> list[Figure]:
@@ -31,10 +35,16 @@ def measure(part: str, details: Sequence[str], *, quick: bool) -> list[Figure]:
     match part:
         case "generation":
             return generation.measure(quick=quick, only=details)
+        case "ads_push":
+            # In a process of its own: others fork, which gRPC's threads do not survive.
+            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as own:
+                return own.submit(ads_push.measure, quick=quick).result()
         case "serving":
             return serving.measure(quick=quick, only=details or serving.PARTS)
         case "envoy":
             return envoy_memory.measure(quick=quick)
+        case "on_demand":
+            return on_demand.measure(quick=quick)
         case "latency":
             return config_latency.measure(proxies=2 if quick else 5, rounds=5 if quick else 20)
         case _:

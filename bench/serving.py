@@ -1,6 +1,6 @@
 """What users feel: a real `lateen serve`, simulated proxies in a second process, and one thing that changes.
 
-    python bench/serving.py [--quick] [--only ceiling,storm,changes,churn,restart,growth] [--profile FILE]
+    python bench/serving.py [--quick] [--only ceiling,storm,changes,churn,restart,lazy,growth] [--profile FILE]
 
 Each row starts its own control plane on a folder of ServiceEntries. All processes share the machine, so a figure holds
 the client's cost too; rows named `ceiling` show what the client does against a server that only writes bytes.
@@ -18,7 +18,7 @@ import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from fleet import Fleet, canned_server, cpu_seconds, load, memory_mb, push
 from generation_cases import SIDECAR, objects_of, outside_service, rewriting_rule, state_of
 from lateen.generate.snapshot import generate
 from report import Figure, figure, write
+from xds_wire import services_called
 
 LONGEST = 180.0
 """Seconds after which a row is given up and says so."""
@@ -48,11 +49,26 @@ class Size:
     proxies: int
     services: int
     scopes: int = 1
+    calls: int = 0
+    """Services that each proxy fetches on demand; 0: proxies that cannot, and so are told everything."""
+    batch: int = 1
+    """How many of them it asks for at once."""
 
     def __str__(self) -> str:
-        return f"{self.proxies} proxies x {self.services} services" + (
-            f", {self.scopes} workloads" if self.scopes > 1 else ""
+        return (
+            f"{self.proxies} proxies x {self.services} services"
+            + (f", {self.scopes} workloads" if self.scopes > 1 else "")
+            + (f", calling {self.calls} by {self.batch}" if self.calls else "")
         )
+
+    @property
+    def connecting(self) -> dict[str, int]:
+        """Arguments of the client's command `connect`, but for the port and the number of proxies."""
+        return {"scopes": self.scopes, "services": self.services, "calls": self.calls, "batch": self.batch}
+
+    def callers(self, service: int) -> int:
+        """Return how many proxies call a service."""
+        return sum(service in services_called(number, self.services, self.calls) for number in range(self.proxies))
 
 
 class Serving:
@@ -75,7 +91,7 @@ class Serving:
 
     def connect(self) -> dict[str, Any]:
         """Connect all proxies and wait until they have everything."""
-        begun = self.fleet("connect", port=self.mesh.grpc, count=self.size.proxies, scopes=self.size.scopes)
+        begun = self.fleet("connect", port=self.mesh.grpc, count=self.size.proxies, **self.size.connecting)
         return {**self.fleet("wait", what="everything", seconds=LONGEST), "begun": begun["begun"]}
 
 
@@ -85,17 +101,18 @@ def serving(size: Size) -> Iterator[Serving]:
     with tempfile.TemporaryDirectory() as made:
         folder, config = Path(made), Path(made) / "config"
         config.mkdir()
-        services = [outside_service(number, "HTTP", 80) for number in range(1, size.services)]
+        services = [outside_service(number, "HTTP", 80) for number in range(1, size.services - 1)]
         (config / "services.json").write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": services}))
         (config / "one.json").write_text(json.dumps(one_service("10.3.0.1")))
+        (config / "last.json").write_text(json.dumps(one_service("10.3.0.1", size.services - 1)))
         (config / "rule.json").write_text(json.dumps(rewriting_rule(1, "/0")))
         with running_mesh(folder, config=config) as mesh, fleets.fleet() as fleet:
             yield Serving(folder, config, mesh, fleet, size)
 
 
-def one_service(address: str) -> Any:
-    """The service whose endpoint changes."""
-    service = outside_service(0, "HTTP", 80)
+def one_service(address: str, number: int = 0) -> Any:
+    """A service whose endpoint changes."""
+    service = outside_service(number, "HTTP", 80)
     return {**service, "spec": {**service["spec"], "endpoints": [{"address": address}]}}
 
 
@@ -130,7 +147,7 @@ def storm(size: Size) -> list[Figure]:
 def connected(here: Serving) -> list[Figure]:
     with fleets.fleet() as first:
         # What generation takes is there before and after; the scope itself goes with its only proxy.
-        first("connect", port=here.mesh.grpc, count=1)
+        first("connect", port=here.mesh.grpc, count=1, **here.size.connecting)
         first("wait", what="everything", seconds=LONGEST)
         memory = memory_mb(here.pid)
     cpu = cpu_seconds(here.pid)
@@ -157,15 +174,17 @@ def incomplete(answer: dict[str, Any]) -> str:
     return "" if answer["complete"] else f"; INCOMPLETE: {answer['missing']}, responses {answer['responses']}"
 
 
-def one_change(here: Serving, what: str, kind: str, change: Callable[[int], float], rounds: int) -> list[Figure]:
-    """Make a change several times; time to the last ACK, server's CPU, bytes."""
+def one_change(
+    here: Serving, what: str, kind: str, change: Callable[[int], float], rounds: int, *, proxies: int = 0
+) -> list[Figure]:
+    """Make a change several times; time to the last ACK of so many proxies (0: of all), server's CPU, bytes."""
     taken, cpus, notes = [], [], []
     for number in range(1, rounds + 1):
         here.fleet("quiet", seconds=0.3)
         here.fleet("mark")
         cpu = cpu_seconds(here.pid)
         begun = change(number)
-        answer = here.fleet("wait", what=kind, seconds=30)
+        answer = here.fleet("wait", what=kind, seconds=30, proxies=proxies)
         answer |= here.fleet("quiet", seconds=0.3)
         taken.append((answer["first"].get(kind, {"last": begun + 30})["last"] - begun) * 1000)
         cpus.append((cpu_seconds(here.pid) - cpu) * 1000)
@@ -198,18 +217,52 @@ def changes(here: Serving, *, rounds: int = 5) -> Iterator[Figure]:
         yield from one_change(here, "one endpoint changes (registration)", "EDS", registration, rounds)
 
 
-def churn(here: Serving, rate: int, seconds: float) -> list[Figure]:
-    """Return staleness while endpoints change at a rate: from each change to the ACK of it, or of a later one."""
+def lazy_changes(here: Serving, *, rounds: int = 5) -> Iterator[Figure]:
+    """Yield one endpoint and one VirtualService of services that all call, and one endpoint that few have."""
+    last = here.size.services - 1
+    few = here.size.callers(last)
+
+    def endpoint(number: int) -> float:
+        return here.save("one.json", one_service(f"10.3.1.{number}"))
+
+    def rule(number: int) -> float:
+        return here.save("rule.json", rewriting_rule(1, f"/{number}"))
+
+    def seldom(number: int) -> float:
+        return here.save("last.json", one_service(f"10.3.1.{number}", last))
+
+    yield from one_change(here, "one endpoint changes (file)", "EDS", endpoint, rounds)
+    yield from one_change(here, "one VirtualService changes (file)", "VHDS", rule, rounds)
+    yield from one_change(here, f"one endpoint changes, {few} have it (file)", "EDS", seldom, rounds, proxies=few)
+
+
+def churns(here: Serving, rates: Sequence[int], seconds: float) -> Iterator[Figure]:
+    """Yield what it takes to attach the workloads that churn, and the rows of each rate."""
+    cpu, begun = cpu_seconds(here.pid), time.monotonic()
+    here.fleet("mark")
     with attached_workloads(here.mesh.grpc, CHURNED) as workloads:
-        here.fleet("quiet", seconds=0.5)
-        here.fleet("mark")
-        here.fleet("log", proxies=SAMPLED)
-        cpu, memory, begun = cpu_seconds(here.pid), memory_mb(here.pid), time.monotonic()
-        made = _change_at(rate, seconds, workloads)
-        spent = time.monotonic() - begun
-        cpu, grown = cpu_seconds(here.pid) - cpu, memory_mb(here.pid) - memory
-        answer = here.fleet("quiet", seconds=1, at_most=20)
-        log = here.fleet("log", proxies=0)["log"]
+        registered = time.monotonic() - begun
+        answer = here.fleet("quiet", seconds=1, at_most=60)
+        note = f"server CPU {cpu_seconds(here.pid) - cpu:.1f} s, {answer['bytes'] / 1e6:.0f} MB sent, {load()}"
+        yield figure(f"{CHURNED} workloads of new services attach", str(here.size), "s", [registered], note)
+        for rate in rates:
+            yield from churn(here, workloads, rate, seconds)
+
+
+def churn(here: Serving, workloads: Sequence[AttachedWorkload], rate: int, seconds: float) -> list[Figure]:
+    """Return staleness while endpoints change at a rate: from each change to the ACK of it, or of a later one."""
+    for workload in workloads:
+        workload.change(0)
+        workload.drain()
+    here.fleet("quiet", seconds=0.5)
+    here.fleet("mark")
+    here.fleet("log", proxies=SAMPLED)
+    cpu, memory, begun = cpu_seconds(here.pid), memory_mb(here.pid), time.monotonic()
+    made = _change_at(rate, seconds, workloads)
+    spent = time.monotonic() - begun
+    cpu, grown = cpu_seconds(here.pid) - cpu, memory_mb(here.pid) - memory
+    answer = here.fleet("quiet", seconds=1, at_most=20)
+    log = here.fleet("log", proxies=0)["log"]
     stale, never = staleness(made, log, min(SAMPLED, here.size.proxies))
     note = (
         f"{sum(map(len, made.values())) / spent:.0f} changes/s made, {answer['bytes'] / spent / 1e6:.2f} MB/s, "
@@ -316,7 +369,7 @@ def growth(sizes: Sequence[Size], axis: str) -> Iterator[Figure]:
 
 # --- choosing ------------------------------------------------------------------------------------------------
 
-PARTS = ("ceiling", "storm", "changes", "churn", "restart", "growth")
+PARTS = ("ceiling", "storm", "changes", "churn", "restart", "lazy", "growth")
 
 
 def show(rows: Sequence[Figure]) -> None:
@@ -349,10 +402,16 @@ def measure(*, quick: bool = False, only: Sequence[str] = PARTS) -> list[Figure]
             if "changes" in only:
                 take(changes(here))
             if "churn" in only:
-                for rate in (10, 100) if quick else (10, 100, 1000):
-                    take(churn(here, rate, 5 if quick else 30))
+                take(churns(here, (10, 100) if quick else (10, 100, 1000), 5 if quick else 30))
             if "restart" in only:
                 take(restart(here))
+    if "lazy" in only:
+        for batch in (20, 1):
+            with serving(replace(size, calls=20, batch=batch)) as here:
+                take(connected(here))
+                if batch == 1:
+                    take(lazy_changes(here))
+                    take(restart(here))
     if "growth" in only:
         services = (50, 100, 200) if quick else (100, 1000, 5000, 10_000)
         proxies = (10, 20, 40) if quick else (10, 100, 1000, 2000)

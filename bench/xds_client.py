@@ -3,8 +3,9 @@
     python bench/xds_client.py          commands as JSON lines on stdin, an answer for each on stdout
 
 `serving` starts it as a process of its own (class `Fleet` there), so that its CPU is not the server's. A proxy
-subscribes to all clusters and listeners, then to the endpoints and routes that those name, as Envoy does; it counts
-bytes and drops bodies. HTTP/2 is spoken by hand, one stream per connection; see `xds_wire` for why.
+subscribes to all clusters and listeners, then to the endpoints and routes that those name, as Envoy does; one whose
+application calls hosts asks for their virtual hosts too, where routes are to be had on demand. It counts bytes and
+drops bodies. HTTP/2 is spoken by hand, one stream per connection; see `xds_wire` for why.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import resource
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -24,11 +25,13 @@ import hpack
 import uvloop
 
 import xds_wire as wire
-from xds_wire import FOLLOWED_BY, KINDS, Bodies, Body
+from xds_wire import FOLLOWED_BY, KINDS, NAMED, Bodies, Body
 
 METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
 RETRY_SECONDS = 0.2
 _RENEW = wire.WINDOW // 4
+ENVOY = "1.40.0"
+"""Version of Envoy that a proxy which asks on demand has."""
 
 
 @dataclass
@@ -81,14 +84,19 @@ class Fleet:
         return self._memo[key][1]
 
     def missing(self) -> dict[str, int]:
-        return {kind: sum(kind in proxy.first_missing() for proxy in self.proxies) for kind in KINDS}
+        found = Counter(kind for proxy in self.proxies for kind in proxy.first_missing())
+        return {kind: found[kind] for kind in KINDS}
 
 
 class Proxy(asyncio.Protocol):
     """One simulated proxy: at most one connection at a time, made again when it breaks."""
 
-    def __init__(self, fleet: Fleet, number: int, node: bytes) -> None:
+    def __init__(self, fleet: Fleet, number: int, node: bytes, calls: Sequence[str] = (), batch: int = 1) -> None:
+        """`calls`: virtual hosts that are asked for, `batch` of them at once, when those before have come."""
         self._fleet = fleet
+        self._uncalled = list(calls)
+        self._batch = batch
+        self._kinds = tuple(kind for kind in KINDS if calls or kind != "VHDS")
         self._number = number
         self._node = node
         self._transport: asyncio.Transport | None = None
@@ -97,7 +105,7 @@ class Proxy(asyncio.Protocol):
         self.connections = 0
         self.opened = 0.0
         """When the server took the stream of the present connection."""
-        self._missing: dict[str, frozenset[str]] = {}
+        self._missing: dict[str, frozenset[str]] = {"VHDS": frozenset(calls)}
         self._reset()
 
     def _reset(self) -> None:
@@ -128,7 +136,7 @@ class Proxy(asyncio.Protocol):
 
     def first_missing(self) -> list[str]:
         """Return kinds of which something that was asked for never came."""
-        return [kind for kind in KINDS if not self.held[kind] or self._missing.get(kind)]
+        return [kind for kind in self._kinds if not self.held[kind] or self._missing.get(kind)]
 
     # --- connection ------------------------------------------------------------------------------------------
 
@@ -140,9 +148,9 @@ class Proxy(asyncio.Protocol):
         self._transport = transport
         transport.write(self._fleet.opening)
         node = self._node
-        for kind in ("CDS", "LDS", "EDS", "RDS"):
+        for kind in ("CDS", "LDS", "EDS", "RDS", "VHDS"):
             if self.held[kind]:
-                names = () if kind in FOLLOWED_BY else self.subscribed[kind]
+                names = self.subscribed.get(kind, ()) if kind in NAMED else ()
                 self._send(self._resume(kind, tuple(self.held[kind]), tuple(names), node))
             elif kind in FOLLOWED_BY:
                 self._send(wire.request(kind, node=node, subscribe=["*"]))
@@ -305,8 +313,13 @@ class Proxy(asyncio.Protocol):
         self.held[kind].append(body)
         if left := self._missing.get(kind):
             self._missing[kind] = fleet.once("left", (left, body.answered), lambda: left - body.answered)
-        if body.follows:
+        if kind == "RDS":
+            if body.follows and self._uncalled and not self.held["VHDS"]:
+                self._send(wire.request("VHDS"))
+        elif body.follows:
             self._follow(FOLLOWED_BY[kind], body.follows)
+        if kind == "VHDS" and self._uncalled and not self._missing["VHDS"].difference(self._uncalled):
+            self._call()
         if kind == "CDS" and body.removed:
             self._forget("EDS", body.removed)
         fleet.progress.set()
@@ -321,6 +334,12 @@ class Proxy(asyncio.Protocol):
             missing = self._missing.get(kind, frozenset())
             self._missing[kind] = once("missing", (new, missing), lambda: new | missing)
             self._send(once("request", (new,), lambda: wire.request(kind, subscribe=sorted(new))))
+
+    def _call(self) -> None:
+        """Ask for the next virtual hosts."""
+        names, self._uncalled = self._uncalled[: self._batch], self._uncalled[self._batch :]
+        self.subscribed["VHDS"] = self.subscribed.get("VHDS", frozenset()).union(names)
+        self._send(wire.request("VHDS", subscribe=names))
 
     def _forget(self, kind: str, names: frozenset[str]) -> None:
         """Stop asking for what nothing names any more."""
@@ -340,28 +359,48 @@ class Commands:
         self._fleet = fleet
 
     async def connect(
-        self, *, port: int, count: int, scopes: int = 1, interception: str = "REDIRECT", at_once: int = 100
+        self,
+        *,
+        port: int,
+        count: int,
+        scopes: int = 1,
+        interception: str = "REDIRECT",
+        at_once: int = 100,
+        services: int = 0,
+        calls: int = 0,
+        batch: int = 1,
     ) -> dict[str, Any]:
-        """Connect more proxies, `at_once` of them at a time; their labels make so many different workloads."""
+        """Connect more proxies, `at_once` of them at a time; their labels make so many different workloads.
+
+        Each calls so many of the services, and fetches `batch` of their virtual hosts at once.
+        """
         fleet = self._fleet
         fleet.port = port
         before, begun = len(fleet.proxies), time.monotonic()
         for number in range(before, before + count):
             labels = {"app": f"client-{number % scopes}"}
-            fleet.proxies.append(Proxy(fleet, number, wire.node(number, labels=labels, interception=interception)))
+            version = ENVOY if calls else ""
+            node = wire.node(number, labels=labels, interception=interception, version=version)
+            called = wire.services_called(number, services, calls)
+            hosts = [f"80/random-{service}.host.example" for service in called]
+            fleet.proxies.append(Proxy(fleet, number, node, hosts, batch))
         for first in range(before, before + count, at_once):
             async with asyncio.TaskGroup() as tasks:
                 for proxy in fleet.proxies[first : first + at_once]:
                     tasks.create_task(proxy.connect())
         return {"begun": begun, "connected": time.monotonic()}
 
-    async def wait(self, *, what: str, seconds: float) -> dict[str, Any]:
-        """Wait until all proxies have `everything`, a response of a kind since the mark, or have a stream (`open`)."""
+    async def wait(self, *, what: str, seconds: float, proxies: int = 0) -> dict[str, Any]:
+        """Wait until all proxies have `everything`, a response of a kind since the mark, or have a stream (`open`).
+
+        For a response so many `proxies` are enough.
+        """
         fleet = self._fleet
+        enough = proxies or len(fleet.proxies)
         conditions: dict[str, Callable[[], bool]] = {
             "everything": lambda: not any(proxy.first_missing() for proxy in fleet.proxies),
             "open": lambda: all(proxy.opened for proxy in fleet.proxies),
-            **{kind: lambda kind=kind: len(fleet.counts.first[kind]) == len(fleet.proxies) for kind in KINDS},  # type: ignore[misc]
+            **{kind: lambda kind=kind: len(fleet.counts.first[kind]) >= enough for kind in KINDS},  # type: ignore[misc]
         }
         complete = False
         deadline = time.monotonic() + seconds

@@ -16,10 +16,15 @@ KINDS = {
     "EDS": TYPE_URL + "envoy.config.endpoint.v3.ClusterLoadAssignment",
     "LDS": TYPE_URL + "envoy.config.listener.v3.Listener",
     "RDS": TYPE_URL + "envoy.config.route.v3.RouteConfiguration",
+    "VHDS": TYPE_URL + "envoy.config.route.v3.VirtualHost",
 }
 _SHORT = {url.encode(): name for name, url in KINDS.items()}
 FOLLOWED_BY = {"CDS": "EDS", "LDS": "RDS"}
 """Resources of a kind name those of the next."""
+NAMED = ("RDS", "EDS", "VHDS")
+"""Kinds that are asked for by name."""
+COMMON = 2
+"""Services that every simulated application calls."""
 CHURNING = "churn-"
 """In the host of a service whose endpoint's subzone is the number of its newest change."""
 
@@ -181,9 +186,11 @@ def _resource(data: bytes) -> tuple[str, str, bytes]:
 
 
 def _follows(kind: str, contents: Iterable[tuple[str, bytes]]) -> frozenset[str]:
-    """Return names of the clusters found by EDS, or of the route configurations of listeners."""
+    """Return names of the clusters found by EDS, of the route configurations of listeners, or of those with VHDS."""
     if kind == "CDS":
         return frozenset(name for name, cluster in contents if (2, 3) in fields(cluster))
+    if kind == "RDS":
+        return frozenset(name for name, routes in contents if any(number == 9 for number, _ in fields(routes)))
     if kind != "LDS":
         return frozenset()
     found: set[str] = set()
@@ -210,8 +217,14 @@ def _serials(kind: str, contents: Iterable[tuple[str, bytes]]) -> dict[str, int]
 # --- requests ------------------------------------------------------------------------------------------------
 
 
-def node(number: int, *, labels: Mapping[str, str], interception: str) -> bytes:
-    """Return a Node: a sidecar of its own workload."""
+def services_called(number: int, services: int, calls: int) -> list[int]:
+    """Return which services a simulated application calls: the first two, as all others do, and a few of its own."""
+    rest = calls - COMMON
+    return [*range(COMMON), *(COMMON + (number * rest + k) % (services - COMMON) for k in range(rest))][:calls]
+
+
+def node(number: int, *, labels: Mapping[str, str], interception: str, version: str = "") -> bytes:
+    """Return a Node: a sidecar of its own workload; with a version of Envoy it can ask on demand."""
     address = f"10.{100 + number // 65025}.{number // 255 % 255}.{number % 255}"
 
     def text(value: str) -> bytes:
@@ -224,7 +237,8 @@ def node(number: int, *, labels: Mapping[str, str], interception: str) -> bytes:
     }
     struct = b"".join(_entry(key, value) for key, value in metadata.items())
     identity = f"sidecar~{address}~client-{number}.default~default.svc.cluster.local"
-    return _field(1, identity.encode()) + _field(2, b"client") + _field(3, struct) + _field(6, b"envoy")
+    made = _field(1, identity.encode()) + _field(2, b"client") + _field(3, struct) + _field(6, b"envoy")
+    return made + _field(7, version.encode()) if version else made
 
 
 def _entry(key: str, value: bytes) -> bytes:
