@@ -359,7 +359,9 @@ class Delta(Session[DeltaRequest]):
         for kind in FOLLOWS_CLUSTERS:
             leading = self._subscriptions.get(kind)
             if leading is not None and not leading.is_at(newest):
-                clusters.imply(leading.difference(newest.offer(kind), self._sharing).leads_to)
+                offer = newest.offer(kind)
+                if leading.exceptions or not offer.is_same(leading.base):
+                    clusters.imply(leading.difference(offer, self._sharing).leads_to)
         if clusters.names:
             self._subscription(ENDPOINT)
 

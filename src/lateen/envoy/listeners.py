@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 
 from lateen.envoy import names
 from lateen.envoy.messages import Fields, packed, typed_extension
@@ -19,6 +19,8 @@ HTTP_PROTOCOLS = ("http/1.0", "http/1.1", "h2c")
 _OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 _IPV4 = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}")
 """Asked for every endpoint; `ipaddress` takes ten times as long."""
+
+_KNOWN_NETWORKS = 1 << 16
 
 OUTBOUND = "OUTBOUND"
 INBOUND = "INBOUND"
@@ -45,18 +47,25 @@ def is_ip(address: str) -> bool:
 
 
 def cidr_range(text: str) -> Fields:
-    """Return a CidrRange of `10.0.0.0/8` or a single address; host bits are dropped."""
-    network = ipaddress.ip_network(text, strict=False)
-    return {"address_prefix": str(network.network_address), "prefix_len": {"value": network.prefixlen}}
+    """Return a CidrRange of `10.0.0.0/8` or a single address; host bits are dropped. ValueError for anything else."""
+    prefix, length = _network(text)
+    return {"address_prefix": prefix, "prefix_len": {"value": length}}
 
 
 def is_cidr(text: str) -> bool:
     """Whether the text is an address or a range that `cidr_range` takes."""
     try:
-        ipaddress.ip_network(text, strict=False)
+        _network(text)
     except ValueError:
         return False
     return True
+
+
+@lru_cache(_KNOWN_NETWORKS)
+def _network(text: str) -> tuple[str, int]:
+    """Read a range. The same endpoints stand in the filter chains of many services (1.2 million in one benchmark)."""
+    network = ipaddress.ip_network(text, strict=False)
+    return str(network.network_address), network.prefixlen
 
 
 def filter_chain(
