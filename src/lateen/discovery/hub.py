@@ -66,7 +66,7 @@ class Stream:
         self._outbox: list[Response] = []
         """At most one response of a kind, as the session has no more in flight."""
         self._number = 0
-        """Of the state that it was brought to. Its scope may be further: others share it, and its next may be another."""
+        """Of the state that it was brought to. Its scope may be further, as others share it."""
         self._synced_number = 0
         self._moving = False
         """Whether a response went out since it was synced last."""
