@@ -382,7 +382,7 @@ class Commands:
             version = ENVOY if calls else ""
             node = wire.node(number, labels=labels, interception=interception, version=version)
             called = wire.services_called(number, services, calls)
-            hosts = [f"80/random-{service}.host.example" for service in called]
+            hosts = [f"80.vhds/random-{service}.host.example" for service in called]
             fleet.proxies.append(Proxy(fleet, number, node, hosts, batch))
         for first in range(before, before + count, at_once):
             async with asyncio.TaskGroup() as tasks:

@@ -154,7 +154,7 @@ def test_change_of_rules_is_live_for_hosts_in_use(bed: Bed) -> None:
 
 def test_change_is_sent_to_those_who_use_the_host(bed: Bed, fresh: Process) -> None:
     """Who never called it gets nothing."""
-    name = r"http\.http_proxy;?\.rds\.vhds\.http_proxy\.update_success"
+    name = r"http\.http_proxy;?\.rds\.vhds\.http_proxy\.vhds\.update_success"
     assert bed.get("http://second/").status == 200
     before = stat(fresh, name)
     bed.mesh.apply(virtual_service("second", "  - timeout: 5s\n    route: [{destination: {host: second}}]"))
@@ -206,7 +206,7 @@ def test_one_bad_rule_holds_back_no_other(bed: Bed) -> None:
     both = virtual_service("first", bad) + "---\n" + virtual_service("second", "  - directResponse: {status: 418}")
     (client,) = [proxy for proxy in bed.mesh.apply(both)["proxies"] if proxy["id"].startswith("client")]
     assert client["types"]["virtualhosts"]["state"] == "rejected"
-    assert "http_proxy/first: More than 1 alternative" in client["types"]["virtualhosts"]["rejection"]
+    assert "http_proxy.vhds/first: More than 1 alternative" in client["types"]["virtualhosts"]["rejection"]
     assert bed.get("http://second/").status == 418
     assert bed.get("http://first/").status == 200
 
@@ -234,6 +234,22 @@ def test_sidecar_that_names_hosts_is_told_them(bed: Bed) -> None:
     assert client.get("http://second/").status == 200
     assert client.get("http://third/").status == BLOCKED
     client.stop()
+
+
+def test_running_proxy_changes_between_asking_and_being_told(bed: Bed) -> None:
+    """A Sidecar comes and goes: rules act before, meanwhile and afterwards."""
+    sidecar = (
+        "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: client}\nspec:\n"
+        "  workloadSelector: {labels: {app: client}}\n  egress: [{hosts: [./first.default.svc.cluster.local]}]\n"
+    )
+    bed.mesh.apply(SUBSETS)
+    for turn, version in enumerate(("v1", "v2", "v1", "v2")):
+        if turn % 2:
+            bed.mesh.apply(sidecar)
+        else:
+            bed.mesh.delete_all("sidecars")
+        bed.mesh.apply(virtual_service("first", f"  - route: [{{destination: {{host: first, subset: {version}}}}}]"))
+        assert {bed.get("http://first/").json["version"] for _ in range(5)} == {version}
 
 
 def test_declared_upstream_is_there_before_the_first_request(bed: Bed) -> None:

@@ -70,11 +70,11 @@ class EnvoyAdmin:
         return any(value > 0 for value in stats.values())
 
     async def routes_state(self, name: str) -> RoutesState:
-        """Return where Envoy stands with a route configuration that it gets by RDS.
+        """Return where Envoy stands with a route configuration that it gets by RDS, whole or (`.vhds`) host by host.
 
         Envoy's admin page does not tell why it rejected one; its log and `lateen proxy-status` do.
         """
-        pattern = rf"^(server\.live|http\..*\.rds\.{re.escape(name)}\.update_(success|rejected))$"
+        pattern = rf"^(server\.live|http\..*\.rds\.{re.escape(name)}(\.vhds)?\.update_(success|rejected))$"
         return read_routes_state(read_stats(await self._ask("/stats?filter=" + quote(pattern))))
 
     async def has_inbound(self, app_ports: Mapping[int, int]) -> bool:

@@ -62,6 +62,14 @@ def listener(address: str, port: int) -> str:
     return f"{address}_{port}"
 
 
+def on_demand_routes(name: str) -> str:
+    """Return `80.vhds`: the route configuration `80` for proxies that ask for its virtual hosts one by one.
+
+    Another name, because Envoy loses what it was told of one that begins or ceases to be so (observed).
+    """
+    return f"{name}.vhds"
+
+
 def gateway_http_routes(port: int, bind: str = "") -> str:
     """Return `http.80`: the route configuration of a gateway's plain-text port; `http.80.BIND` with an address."""
     return f"http.{port}.{bind}" if bind else f"http.{port}"

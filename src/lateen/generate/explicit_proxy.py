@@ -48,6 +48,7 @@ from lateen.generate.virtual_hosts import (
     addresses_of,
     host_of,
     shared_routes,
+    shared_routes_name,
     short_names,
     single_service_routes,
     unserved_hosts,
@@ -104,7 +105,7 @@ class ProxyListener:
 def _proxy_listener(view: View) -> Fields:
     settings = HttpSettings(
         stat_prefix=outbound_stat_prefix(names.HTTP_PROXY),
-        rds=names.HTTP_PROXY,
+        rds=shared_routes_name(view, names.HTTP_PROXY),
         connect=True,
         dynamic_forward_proxy=True,
         on_demand=view.on_demand,

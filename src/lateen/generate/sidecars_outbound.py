@@ -40,6 +40,7 @@ from lateen.generate.virtual_hosts import (
     http_ports,
     port_virtual_hosts,
     shared_routes,
+    shared_routes_name,
     single_service_routes,
 )
 from lateen.model.names import Hostname
@@ -156,7 +157,8 @@ class OutboundListener:
     def make(self, view: View) -> Made:
         """Return the listener; a sniffed service with an address of its own wants its routes."""
         shared = self.address == names.WILDCARD_ADDRESS
-        listener = _Listener(address=self.address, port=self.port, http_route=str(self.port) if self.http else "")
+        routes = shared_routes_name(view, str(self.port)) if self.http else ""
+        listener = _Listener(address=self.address, port=self.port, http_route=routes)
         wants: list[Part] = []
         for host in self.hosts:
             service = view.service(host)
@@ -175,7 +177,7 @@ class OutboundListener:
 def _add_shared(view: View, listener: _Listener, service: Service, port: ServicePort) -> None:
     """Add a service's port to the listener that many share."""
     if port.protocol.is_sniffed:
-        listener.http_route = str(port.number)
+        listener.http_route = shared_routes_name(view, str(port.number))
     _add_forwards(view, listener, service, port, ranges=_ranges(view, service, port))
 
 

@@ -77,8 +77,13 @@ class Domains:
 def shared_routes(view: View, name: str, hosts: Iterable[SidecarHost], *, ignore_port: bool = True) -> Part:
     """Plan a route configuration of many services: sent whole, or a virtual host when somebody calls it."""
     if view.on_demand:
-        return OnDemandRoutes(name=name, hosts=tuple(hosts), ignore_port=ignore_port)
+        return OnDemandRoutes(name=shared_routes_name(view, name), hosts=tuple(hosts), ignore_port=ignore_port)
     return RouteConfigurationPart(name=name, hosts=tuple(hosts), ignore_port=ignore_port)
+
+
+def shared_routes_name(view: View, name: str) -> str:
+    """Return the name under which `shared_routes` plans a route configuration."""
+    return names.on_demand_routes(name) if view.on_demand else name
 
 
 class SidecarHost(HostPart, VirtualHostPart, Protocol):

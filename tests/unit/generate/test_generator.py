@@ -40,7 +40,7 @@ OTHERS = (
 EVERY_PROXY = (*PROXIES, *OTHERS)
 CALLED = [
     f"{routes}/{host}"
-    for routes in ("http_proxy", "80", "9080", "443")
+    for routes in ("http_proxy.vhds", "80.vhds", "9080.vhds", "443.vhds")
     for host in (
         "a",
         "a:80",

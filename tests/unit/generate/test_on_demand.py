@@ -99,16 +99,16 @@ EXPLICIT = {
 def test_host_of_an_explicit_proxy(called: str) -> None:
     """Every name has an answer: the service's routes, or what the policy says; each for its own spelling alone."""
     snapshot = generate(state_of(), proxy())
-    assert host(asked(snapshot, f"http_proxy/{called}")) == (called, [called], EXPLICIT[called])
+    assert host(asked(snapshot, f"http_proxy.vhds/{called}")) == (called, [called], EXPLICIT[called])
 
 
 INTERCEPTED = {
-    "80/reviews": "reviews",
-    "80/reviews:80": "reviews",
-    "80/reviews:8123": "reviews",
-    "80/10.1.1.1": "10.1.1.1",
-    "80/[::1]:80": "[::1]",
-    "80/[::1]": "[::1]",
+    "80.vhds/reviews": "reviews",
+    "80.vhds/reviews:80": "reviews",
+    "80.vhds/reviews:8123": "reviews",
+    "80.vhds/10.1.1.1": "10.1.1.1",
+    "80.vhds/[::1]:80": "[::1]",
+    "80.vhds/[::1]": "[::1]",
 }
 
 
@@ -120,7 +120,7 @@ def test_host_of_an_intercepted_port(name: str) -> None:
 
 
 def test_route_configuration_that_is_not_served() -> None:
-    assert generate(state_of(), proxy()).on_demand[VIRTUAL_HOST].get("8080/reviews") is None
+    assert generate(state_of(), proxy()).on_demand[VIRTUAL_HOST].get("8080.vhds/reviews") is None
 
 
 def test_what_is_told_and_what_is_on_demand() -> None:
@@ -128,9 +128,9 @@ def test_what_is_told_and_what_is_on_demand() -> None:
     snapshot = generate(state_of(SERVICES + "---\n" + RULE.replace("HOST", "reviews")), proxy())
     assert set(snapshot.resources[CLUSTER]) == {"BlackHoleCluster", "PassthroughCluster"}
     assert ENDPOINT not in snapshot.resources
-    assert set(snapshot.resources[ROUTE]) == {"http_proxy"}
-    assert set(snapshot.resources[VIRTUAL_HOST]) == {"http_proxy/placeholder.invalid"}
-    assert asked(snapshot, "http_proxy/reviews").leads_to == ("outbound|80||wild.wild.example.com", REVIEWS)
+    assert set(snapshot.resources[ROUTE]) == {"http_proxy.vhds"}
+    assert set(snapshot.resources[VIRTUAL_HOST]) == {"http_proxy.vhds/placeholder.invalid"}
+    assert asked(snapshot, "http_proxy.vhds/reviews").leads_to == ("outbound|80||wild.wild.example.com", REVIEWS)
     assert snapshot.on_demand[CLUSTER].get(REVIEWS)
     assert snapshot.on_demand[ENDPOINT].get(REVIEWS)
 
@@ -140,19 +140,19 @@ def test_only_what_is_used_and_changed_is_made_again() -> None:
     generator = Generator()
     before = state_of()
     first = generator.generate(before, proxy())
-    used, other = asked(first, "http_proxy/reviews"), asked(first, "http_proxy/a.wild.example.com")
+    used, other = asked(first, "http_proxy.vhds/reviews"), asked(first, "http_proxy.vhds/a.wild.example.com")
     after = state_of(SERVICES + "---\n" + RULE.replace("HOST", "nobody"), before)
     second = generator.generate(after, proxy())
-    assert asked(second, "http_proxy/reviews").version != used.version
-    assert asked(second, "http_proxy/a.wild.example.com") == other
-    assert asked(first, "http_proxy/reviews") is used
-    assert asked(first, "http_proxy/reviews.default").body != asked(second, "http_proxy/reviews.default").body
+    assert asked(second, "http_proxy.vhds/reviews").version != used.version
+    assert asked(second, "http_proxy.vhds/a.wild.example.com") == other
+    assert asked(first, "http_proxy.vhds/reviews") is used
+    assert asked(first, "http_proxy.vhds/reviews.default").body != asked(second, "http_proxy.vhds/reviews.default").body
 
 
 def test_change_of_what_nobody_called_changes_nothing() -> None:
     generator = Generator()
     before = state_of()
     first = generator.generate(before, proxy())
-    asked(first, "http_proxy/a.wild.example.com")
+    asked(first, "http_proxy.vhds/a.wild.example.com")
     after = state_of(SERVICES + "---\n" + RULE.replace("HOST", "reviews"), before)
     assert generator.generate(after, proxy()) is first
