@@ -15,6 +15,7 @@ from typing import TypeVar
 from lateen.config.networking import DestinationRule, Sidecar
 from lateen.config.objects import ConfigObject
 from lateen.mesh.bindings import BoundDestinationRule, BoundVirtualService
+from lateen.mesh.elections import Turn, age
 from lateen.mesh.hosts import HostTable
 from lateen.mesh.sharing import Order, Ordered, patched
 from lateen.model.names import Hostname, ObjectKey
@@ -88,7 +89,7 @@ def _patched_lists(
     old: Mapping[str, Ordered[ValueT]], changes: Mapping[str, Mapping[Order, ValueT | None]]
 ) -> Mapping[str, Ordered[ValueT]]:
     new = {key: old.get(key, Ordered()).patched(found) for key, found in changes.items()}
-    return patched(old, {key: found if found.keys else None for key, found in new.items()})
+    return patched(old, {key: found or None for key, found in new.items()})
 
 
 # --- virtual services ----------------------------------------------------------------------------------------
@@ -230,7 +231,7 @@ class MeshIndex:
     selected: Mapping[tuple[str, str, str], frozenset[Hostname]] = field(default_factory=dict)
     """By namespace and one pair of their selector: services that a workload with that label may belong to. Those
     with an empty selector are under two empty strings."""
-    sidecars: Mapping[str, tuple[ConfigObject[Sidecar], ...]] = field(default_factory=dict)
+    sidecars: Mapping[str, Ordered[ConfigObject[Sidecar]]] = field(default_factory=dict)
     """By namespace, oldest first."""
     registered: Mapping[str, int] = field(default_factory=dict)
     """How many registered workloads are at an address."""
@@ -277,7 +278,7 @@ def patched_selected(
 
 def patched_registered(
     old: Mapping[str, int],
-    turns: Iterable[tuple[WorkloadRegistration | None, WorkloadRegistration | None]],
+    turns: Iterable[Turn[WorkloadRegistration]],
 ) -> Mapping[str, int]:
     """Return the addresses of registered workloads after some came, went or changed."""
     difference: Counter[str] = Counter()
@@ -292,12 +293,17 @@ def patched_registered(
     )
 
 
-def by_namespace(sidecars: Iterable[ConfigObject[Sidecar]]) -> Mapping[str, tuple[ConfigObject[Sidecar], ...]]:
-    """Return Sidecars by their namespace, in their order."""
-    found: defaultdict[str, list[ConfigObject[Sidecar]]] = defaultdict(list)
-    for sidecar in sidecars:
-        found[sidecar.key.namespace].append(sidecar)
-    return {namespace: tuple(items) for namespace, items in found.items()}
+def patched_sidecars(
+    old: Mapping[str, Ordered[ConfigObject[Sidecar]]],
+    turns: Iterable[Turn[ConfigObject[Sidecar]]],
+) -> Mapping[str, Ordered[ConfigObject[Sidecar]]]:
+    """Return the Sidecars by namespace after some came, went or changed."""
+    changes: defaultdict[str, dict[Order, ConfigObject[Sidecar] | None]] = defaultdict(dict)
+    for before, after in turns:
+        for item, value in ((before, None), (after, after)):
+            if item is not None:
+                changes[item.key.namespace][age(item)] = value
+    return _patched_lists(old, changes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -310,9 +316,8 @@ class StateTurns:
     virtual_services: Mapping[Order, tuple[BoundVirtualService | None, BoundVirtualService | None]]
     destination_rules: Mapping[Hostname, tuple[BoundDestinationRule, ...] | None]
     """By host, the new ones only."""
-    sidecars: tuple[ConfigObject[Sidecar], ...] | None
-    """All; None when they are as before."""
-    registrations: Iterable[tuple[WorkloadRegistration | None, WorkloadRegistration | None]]
+    sidecars: Iterable[Turn[ConfigObject[Sidecar]]]
+    registrations: Iterable[Turn[WorkloadRegistration]]
 
 
 def updated_index(old: MeshIndex, turns: StateTurns) -> MeshIndex:
@@ -323,7 +328,7 @@ def updated_index(old: MeshIndex, turns: StateTurns) -> MeshIndex:
         destination_rules=old.destination_rules.patched(turns.destination_rules),
         endpoints=old.endpoints.patched(turns.endpoints) if turns.endpoints else old.endpoints,
         selected=patched_selected(old.selected, turns.selectors),
-        sidecars=old.sidecars if turns.sidecars is None else by_namespace(turns.sidecars),
+        sidecars=patched_sidecars(old.sidecars, turns.sidecars),
         registered=patched_registered(old.registered, turns.registrations),
         merged=_without(old.merged, turns.destination_rules),
         trimmed=_without(old.trimmed, turns.services),
@@ -334,4 +339,7 @@ def _without(old: dict[Hostname, AnswerT], hosts: Collection[Hostname]) -> dict[
     """Return remembered answers but those about these hosts. While there are none both states remember in one place."""
     if not hosts:
         return old
-    return {host: answers for host, answers in old.items() if host not in hosts}
+    new = old.copy()
+    for host in hosts:
+        new.pop(host, None)
+    return new

@@ -188,4 +188,4 @@ class Memberships:
 
 
 def _group(ports: tuple[ServicePort, ...], members: Ordered[tuple[Endpoint, ...]], hosts: frozenset[Hostname]) -> Group:
-    return Group(ports=ports, members=members, endpoints=tuple(chain.from_iterable(members.values)), hosts=hosts)
+    return Group(ports=ports, members=members, endpoints=tuple(chain.from_iterable(members)), hosts=hosts)

@@ -132,7 +132,7 @@ def _claims_of(claims: Claims, source: Source, inputs: Inputs) -> Iterable[Claim
         return catalogue_claims(inputs.catalogues[name]) if name in inputs.catalogues else ()
     if word == IMPLIED:
         found = claims.registrations.get((namespace, name))
-        return [implied_claim(namespace, name, found.values, inputs.export_to)] if found else ()
+        return [implied_claim(namespace, name, found, inputs.export_to)] if found else ()
     item = inputs.objects.get(source)
     if item is None:
         return ()
@@ -170,7 +170,7 @@ def _filed(
     old: Mapping[tuple[str, str], Ordered[Any]], changes: Mapping[tuple[str, str], Mapping[Order, Any]]
 ) -> Mapping[tuple[str, str], Ordered[Any]]:
     new = {key: old.get(key, Ordered()).patched(found) for key, found in changes.items()}
-    return patched(old, {key: group if group.keys else None for key, group in new.items()})
+    return patched(old, {key: group or None for key, group in new.items()})
 
 
 # --- settling ------------------------------------------------------------------------------------------------
