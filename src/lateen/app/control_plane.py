@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -28,6 +29,7 @@ from lateen.discovery.scopes import ScopeStatus
 from lateen.discovery.sharing import MemoryPart
 from lateen.envoy.resources import Snapshot
 from lateen.mesh.build import build_state
+from lateen.mesh.elections import workload_name
 from lateen.mesh.state import MeshState
 from lateen.model.findings import Finding
 from lateen.model.names import ObjectKey
@@ -107,7 +109,7 @@ class RunningControlPlane:
     ) -> tuple[Finding, ...]:
         """Return the cross-resource findings about these objects, as if they were in force."""
         keys = {found.key for found in objects}
-        union = dict(self._inputs.objects()) | {found.key: found for found in objects}
+        union = self._inputs.objects().patched({found.key: found for found in objects})
         mesh_config = self._mesh_configs.in_force(self._inputs.objects())
         state = build_state(union.values(), self._inputs.catalogues(), mesh_config, previous=self._state)
         findings = analyse(state, tuple(union.values()), positions)
@@ -219,5 +221,9 @@ class RunningControlPlane:
         return await self._hub.until_synced(version, LEAVE_SECONDS)
 
     def _without(self, workload: str) -> bool:
-        names = {f"{known.name}.{known.namespace}" for known in self._state.workloads} if self._state else set()
-        return self._state is not None and workload not in names
+        if self._state is None:
+            return False
+        name, _, namespace = workload.partition(".")  # a name has no dot
+        known = self._state.workloads
+        place = bisect_left(known, (namespace, name), key=workload_name)
+        return place == len(known) or workload_name(known[place]) != (namespace, name)

@@ -231,10 +231,14 @@ class Parted(Mapping[KeyT, ValueT_co]):
         return cls(tuple(parts), len(content))
 
     def patched(self, changes: Mapping[KeyT, Any]) -> Parted[KeyT, ValueT_co]:
-        """Return this with some values replaced (None: removed)."""
+        """Return this with some values replaced (None: removed); itself if none differs."""
         by_part: defaultdict[int, dict[KeyT, Any]] = defaultdict(dict)
         for key, value in changes.items():
-            by_part[hash(key) % PARTS][key] = value
+            number = hash(key) % PARTS
+            if self.parts[number].get(key) is not value:
+                by_part[number][key] = value
+        if not by_part:
+            return self
         parts = list(self.parts)
         length = self._length
         for number, found in by_part.items():
@@ -299,14 +303,14 @@ def _with(old: Mapping[KeyT, ValueT], changes: Mapping[KeyT, ValueT | None]) -> 
 
 def patched(old: Mapping[KeyT, ValueT], changes: Mapping[KeyT, ValueT | None]) -> Mapping[KeyT, ValueT]:
     """Return a mapping with some values replaced (None: removed), in no particular order; `old` if none differs."""
+    if isinstance(old, Parted):
+        return old.patched(changes)
     if not old:
         new = {key: value for key, value in changes.items() if value is not None}
         return (new if len(new) <= LARGE else Parted.of(new)) if new else old
     real = {key: value for key, value in changes.items() if old.get(key) is not value}
     if not real:
         return old
-    if isinstance(old, Parted):
-        return old.patched(real)
     new = _with(old, real)
     return new if len(new) <= LARGE else Parted.of(new)
 
