@@ -187,10 +187,11 @@ class RunningControlPlane:
         async with self._published:
             await self._published.wait_for(lambda: self._state is not None)
 
-    async def rebuild(self) -> None:
-        """Build the state of the newest inputs and publish it, unless that is done already."""
+    async def rebuild(self) -> bool:
+        """Build the state of the newest inputs and publish it; whether there was anything to publish."""
         if self._built == self._inputs.generation:
-            return
+            return False
+        published = False
         generation = self._inputs.generation
         try:
             objects = self._inputs.objects()
@@ -200,6 +201,7 @@ class RunningControlPlane:
             self.build_times.observe(time.perf_counter() - began)
             if self._state is None or state.version != self._state.version:
                 self._hub.publish(state)
+                published = True
             self._state, self._failure = state, None
         except Exception as error:  # noqa: BLE001  logged, and raised again to whoever waits
             # One document that trips a bug of ours must not stop the mesh: the last good state stays in force.
@@ -208,6 +210,7 @@ class RunningControlPlane:
         self._built = generation
         async with self._published:
             self._published.notify_all()
+        return published
 
     async def workload_left(self, workload: str) -> bool:
         """Wait until every proxy dropped `name.namespace`; whether all did in time. The registry forgot it already."""
