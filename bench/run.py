@@ -1,6 +1,6 @@
 """`make bench`: run the benchmarks, write bench/results/TIME.json and .md, print the table.
 
-    python bench/run.py [--quick] [--only generation,serving,envoy,latency,agent]
+    python bench/run.py [--quick] [--only state,generation,serving,envoy,latency,agent]
 
 Parts of `serving` may be chosen as `serving:storm`. Nothing is asserted: figures of a busy machine are not a verdict.
 """
@@ -21,14 +21,17 @@ import config_latency
 import envoy_memory
 import generation
 import serving
+import state
 from report import Figure, figure, write
 
-PARTS = ("generation", "serving", "envoy", "latency", "agent")
+PARTS = ("state", "generation", "serving", "envoy", "latency", "agent")
 
 
 def measure(part: str, details: Sequence[str], *, quick: bool) -> list[Figure]:
     """Return the figures of one part."""
     match part:
+        case "state":
+            return state.measure(quick=quick)
         case "generation":
             return generation.measure(quick=quick, only=details)
         case "serving":
