@@ -57,12 +57,17 @@ class Election(Generic[KeyT, ItemT]):
         for place, found in candidates.items():
             before = self.winners.get(place)
             best = found[0] if len(found) == 1 else min(found, key=rank, default=None)
-            if best is not before and (best is None or best != before):
+            if best is not before and (best is None or before is None or best != before):
                 turns[place] = (before, best)
         election = Election(
             winners=patched(self.winners, {place: after for place, (_, after) in turns.items()}),
             rivals=patched(
-                self.rivals, {place: tuple(found) if len(found) > 1 else None for place, found in candidates.items()}
+                self.rivals,
+                {
+                    place: tuple(found) if len(found) > 1 else None
+                    for place, found in candidates.items()
+                    if len(found) > 1 or place in self.rivals
+                },
             ),
         )
         return election, turns

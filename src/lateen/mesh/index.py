@@ -9,15 +9,14 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import chain
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from lateen.config.networking import DestinationRule, Sidecar
 from lateen.config.objects import ConfigObject
 from lateen.mesh.bindings import BoundDestinationRule, BoundVirtualService
 from lateen.mesh.elections import Turn, age
 from lateen.mesh.hosts import HostTable
-from lateen.mesh.sharing import Order, Ordered, patched
+from lateen.mesh.sharing import Order, Ordered, patched, turnover
 from lateen.model.names import Hostname, ObjectKey
 from lateen.model.services import Endpoint, Service
 from lateen.model.workloads import WorkloadRegistration
@@ -159,61 +158,123 @@ def rule_age(bound: BoundVirtualService) -> Order:
 # --- endpoints -----------------------------------------------------------------------------------------------
 
 
+class Group(NamedTuple):
+    """Hosts that share one tuple of endpoints."""
+
+    endpoints: tuple[Endpoint, ...]
+    hosts: frozenset[Hostname]
+
+
+class Move(NamedTuple):
+    """Other endpoints of a group."""
+
+    number: int
+    old: tuple[Endpoint, ...]
+    new: tuple[Endpoint, ...]
+
+
+EndpointTurn = tuple[tuple[Endpoint, ...] | None, tuple[Endpoint, ...] | None]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointTable:
-    """Endpoints by address. Hosts that share one tuple of endpoints are one entry here."""
+    """Endpoints by address. Hosts that share one tuple of endpoints are one group here.
 
-    groups: Mapping[int, tuple[tuple[Endpoint, ...], frozenset[Hostname]]] = field(default_factory=dict)
-    """By identity of the tuple, which is held here, so that no other object can get that identity."""
+    When they get another tuple, most of what is in it was in the last one. So the group keeps its number, and only the
+    addresses of endpoints that came, went or changed are touched.
+    """
+
+    groups: Mapping[int, Group] = field(default_factory=dict)
+    """By number."""
+    numbers: Mapping[int, int] = field(default_factory=dict)
+    """By identity of the tuple, which its group holds, so that no other object can get that identity."""
     addresses: Mapping[str, tuple[tuple[int, Endpoint], ...]] = field(default_factory=dict)
+    """With the number of the group."""
+    given: int = 0
+    """How many numbers were given away."""
 
     def at(self, address: str) -> Iterator[tuple[Hostname, Endpoint]]:
         """Yield what stands at an address, with the host that it serves, in no particular order of hosts."""
-        for group, endpoint in self.addresses.get(address, ()):
-            for host in self.groups[group][1]:
+        for number, endpoint in self.addresses.get(address, ()):
+            for host in self.groups[number].hosts:
                 yield host, endpoint
 
-    def patched(
-        self, turns: Mapping[Hostname, tuple[tuple[Endpoint, ...] | None, tuple[Endpoint, ...] | None]]
-    ) -> EndpointTable:
+    def patched(self, turns: Mapping[Hostname, EndpointTurn]) -> EndpointTable:
         """Return this after the endpoints of hosts changed."""
-        leaving: defaultdict[int, set[Hostname]] = defaultdict(set)
-        joining: defaultdict[int, set[Hostname]] = defaultdict(set)
-        tuples: dict[int, tuple[Endpoint, ...]] = {}
+        leaving: defaultdict[int, list[Hostname]] = defaultdict(list)
+        joining: dict[int, tuple[tuple[Endpoint, ...], list[Hostname]]] = {}
+        parents: dict[int, int] = {}
         for host, (before, after) in turns.items():
             if before is not None:
-                leaving[id(before)].add(host)
+                leaving[id(before)].append(host)
             if after is not None:
-                joining[id(after)].add(host)
-                tuples[id(after)] = after
-        groups: dict[int, tuple[tuple[Endpoint, ...], frozenset[Hostname]] | None] = {}
-        gone: dict[int, tuple[Endpoint, ...]] = {}
-        come: dict[int, tuple[Endpoint, ...]] = {}
-        for number in leaving.keys() | joining.keys():
-            known = self.groups.get(number)
-            hosts = ((known[1] if known else frozenset()) - leaving[number]) | joining[number]
-            found = known[0] if known else tuples[number]
-            groups[number] = (found, hosts) if hosts else None
-            if known is None:
-                come[number] = found
-            elif not hosts:
-                gone[number] = found
-        return EndpointTable(groups=patched(self.groups, groups), addresses=self._moved(gone, come))
+                joining.setdefault(id(after), (after, []))[1].append(host)
+            if before is not None and after is not None:
+                parents.setdefault(id(after), id(before))
+        groups = self._with_hosts(leaving, joining)
+        numbers: dict[int, int | None] = {key: None for key in leaving if groups[self.numbers[key]] is None}
+        moves: list[Move] = []
+        given = self.given
+        for key, (endpoints, hosts) in joining.items():
+            if key in self.numbers:
+                continue
+            number = self.numbers.get(parents.get(key, 0), given)
+            if number == given or groups[number] is not None:
+                number, given = given, given + 1
+            moves.append(Move(number, self.groups[number].endpoints if number in self.groups else (), endpoints))
+            numbers[key] = number
+            groups[number] = Group(endpoints, frozenset(hosts))
+        moves += [Move(number, self.groups[number].endpoints, ()) for number, group in groups.items() if group is None]
+        return EndpointTable(
+            groups=patched(self.groups, groups),
+            numbers=patched(self.numbers, numbers),
+            addresses=self._moved(moves),
+            given=given,
+        )
 
-    def _moved(
-        self, gone: Mapping[int, tuple[Endpoint, ...]], come: Mapping[int, tuple[Endpoint, ...]]
-    ) -> Mapping[str, tuple[tuple[int, Endpoint], ...]]:
+    def _with_hosts(
+        self,
+        leaving: Mapping[int, list[Hostname]],
+        joining: Mapping[int, tuple[tuple[Endpoint, ...], list[Hostname]]],
+    ) -> dict[int, Group | None]:
+        """Return the groups that lose or gain hosts and keep their endpoints; None for those that have no host left."""
+        groups: dict[int, Group | None] = {}
+        for key in leaving.keys() | (joining.keys() & self.numbers.keys()):
+            number = self.numbers[key]
+            group = self.groups[number]
+            hosts = group.hosts.difference(leaving.get(key, ())).union(joining[key][1] if key in joining else ())
+            groups[number] = Group(group.endpoints, hosts) if hosts else None
+        return groups
+
+    def _moved(self, moves: Iterable[Move]) -> Mapping[str, tuple[tuple[int, Endpoint], ...]]:
+        going: defaultdict[str, Counter[tuple[int, int]]] = defaultdict(Counter)
         arriving: defaultdict[str, list[tuple[int, Endpoint]]] = defaultdict(list)
-        for number, found in come.items():
-            for endpoint in found:
+        for number, old, new in moves:
+            gone, come = turnover(old, new)
+            for endpoint in gone:
+                going[endpoint.address][number, id(endpoint)] += 1
+            for endpoint in come:
                 arriving[endpoint.address].append((number, endpoint))
-        for endpoint in chain.from_iterable(gone.values()):
-            arriving.setdefault(endpoint.address, [])
         addresses: dict[str, tuple[tuple[int, Endpoint], ...] | None] = {}
-        for address, new in arriving.items():
-            stay = [entry for entry in self.addresses.get(address, ()) if entry[0] not in gone]
-            addresses[address] = (*stay, *new) or None
+        for address in dict.fromkeys((*going, *arriving)):
+            known = self.addresses.get(address, ())
+            if address in going:
+                known = _left(known, going[address])
+            addresses[address] = (*known, *arriving.get(address, ())) or None
         return patched(self.addresses, addresses)
+
+
+def _left(
+    entries: tuple[tuple[int, Endpoint], ...], going: Counter[tuple[int, int]]
+) -> tuple[tuple[int, Endpoint], ...]:
+    stay = []
+    for entry in entries:
+        key = (entry[0], id(entry[1]))
+        if going[key] > 0:
+            going[key] -= 1
+        else:
+            stay.append(entry)
+    return tuple(stay)
 
 
 # --- all -----------------------------------------------------------------------------------------------------

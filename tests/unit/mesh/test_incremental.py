@@ -19,7 +19,7 @@ from lateen.config.parsing import parse
 from lateen.mesh import queries
 from lateen.mesh.build import build_state
 from lateen.mesh.changes import changes
-from lateen.mesh.sharing import Ordered, Parted
+from lateen.mesh.sharing import Ordered, Parted, changed_keys
 from lateen.mesh.state import MeshState
 from lateen.model.catalogues import Catalogue
 from lateen.model.findings import has_errors
@@ -144,6 +144,12 @@ apiVersion: v1
 kind: Secret
 metadata: {name: NAME, namespace: NS}
 stringData: {key: vX}
+""",
+    """
+apiVersion: v1
+kind: Service
+metadata: {name: NAME, namespace: NS}
+spec: {selector: {app: APP, tier: x}, ports: [{port: PORT, name: http}]}
 """,
 )
 
@@ -357,6 +363,28 @@ def test_building_on_a_previous_state_is_building_from_scratch(parted: bool, ste
             assert orders(state) == orders(scratch)
             assert answers(state) == answers(scratch)
             assert_shared(before, state)
+
+
+def test_one_workload_among_many_of_a_service_changes_one_address_and_one_endpoint() -> None:
+    workloads = [
+        WorkloadRegistration(
+            service="a",
+            namespace="n",
+            name=f"w{number}",
+            address=f"127.0.1.{number}",
+            ports=(WorkloadPort(port=80, protocol="http", app_port=number),),
+        )
+        for number in range(200)
+    ]
+    world = World(registrations=tuple(workloads))
+    old = world.build()
+    changed = replace(workloads[77], ready=True, ports=(replace(workloads[77].ports[0], app_port=9),))
+    new = replace(world, registrations=(*workloads[:77], changed, *workloads[78:])).build(old)
+    host = Hostname("a.n.svc.cluster.local")
+    pairs = zip(old.endpoints[host], new.endpoints[host], strict=True)
+    assert [one.address for one, other in pairs if one is not other] == [changed.address]
+    assert changed_keys(old.index.endpoints.addresses, new.index.endpoints.addresses) == {changed.address}
+    assert new.services is old.services
 
 
 def test_what_was_merged_for_an_answer_stays_the_same_object_while_its_parts_do() -> None:
