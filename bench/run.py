@@ -1,6 +1,6 @@
 """`make bench`: run the benchmarks, write bench/results/TIME.json and .md, print the table.
 
-    python bench/run.py [--quick] [--only generation,ads_push,serving,envoy,on_demand,latency,agent]
+    python bench/run.py [--quick] [--only state,generation,ads_push,serving,envoy,on_demand,latency,agent]
 
 Parts of `serving` may be chosen as `serving:storm`. Nothing is asserted: figures of a busy machine are not a verdict.
 """
@@ -25,14 +25,17 @@ import envoy_memory
 import generation
 import on_demand
 import serving
+import state
 from report import Figure, figure, write
 
-PARTS = ("generation", "ads_push", "serving", "envoy", "on_demand", "latency", "agent")
+PARTS = ("state", "generation", "ads_push", "serving", "envoy", "on_demand", "latency", "agent")
 
 
 def measure(part: str, details: Sequence[str], *, quick: bool) -> list[Figure]:
     """Return the figures of one part."""
     match part:
+        case "state":
+            return state.measure(quick=quick)
         case "generation":
             return generation.measure(quick=quick, only=details)
         case "ads_push":

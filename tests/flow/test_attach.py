@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -63,7 +63,7 @@ async def serving(
         await server.stop(None)
 
 
-async def until(registry: AgentRegistry, condition: Callable[[tuple[WorkloadRegistration, ...]], bool]) -> None:
+async def until(registry: AgentRegistry, condition: Callable[[Sequence[WorkloadRegistration]], bool]) -> None:
     async for catalogue in registry.watch():
         if condition(catalogue.workloads):
             return

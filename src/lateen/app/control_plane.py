@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -29,6 +30,7 @@ from lateen.discovery.scopes import ScopeStatus
 from lateen.discovery.sharing import MemoryPart
 from lateen.envoy.resources import Snapshot
 from lateen.mesh.build import build_state
+from lateen.mesh.elections import workload_name
 from lateen.mesh.state import MeshState
 from lateen.model.findings import Finding
 from lateen.model.names import ObjectKey
@@ -117,7 +119,7 @@ class RunningControlPlane:
     ) -> tuple[Finding, ...]:
         """Return the cross-resource findings about these objects, as if they were in force."""
         keys = {found.key for found in objects}
-        union = dict(self._inputs.objects()) | {found.key: found for found in objects}
+        union = self._inputs.objects().patched({found.key: found for found in objects})
         mesh_config = self._mesh_configs.in_force(self._inputs.objects())
         state = build_state(union.values(), self._inputs.catalogues(), mesh_config, previous=self._state)
         findings = analyse(state, tuple(union.values()), positions)
@@ -195,10 +197,11 @@ class RunningControlPlane:
         async with self._published:
             await self._published.wait_for(lambda: self._state is not None)
 
-    async def rebuild(self) -> None:
-        """Build the state of the newest inputs and publish it, unless that is done already."""
+    async def rebuild(self) -> bool:
+        """Build the state of the newest inputs and publish it; whether there was anything to publish."""
         if self._built == self._inputs.generation:
-            return
+            return False
+        published = False
         generation = self._inputs.generation
         try:
             objects = self._inputs.objects()
@@ -208,6 +211,7 @@ class RunningControlPlane:
             self.build_times.observe(time.perf_counter() - began)
             if self._state is None or state.version != self._state.version:
                 self._hub.publish(state)
+                published = True
             self._state, self._failure = state, None
         except Exception as error:  # noqa: BLE001  logged, and raised again to whoever waits
             # One document that trips a bug of ours must not stop the mesh: the last good state stays in force.
@@ -216,6 +220,7 @@ class RunningControlPlane:
         self._built = generation
         async with self._published:
             self._published.notify_all()
+        return published
 
     async def workload_left(self, workload: str) -> bool:
         """Wait until every proxy dropped `name.namespace`; whether all did in time. The registry forgot it already."""
@@ -229,5 +234,9 @@ class RunningControlPlane:
         return await self._hub.until_synced(version, LEAVE_SECONDS)
 
     def _without(self, workload: str) -> bool:
-        names = {f"{known.name}.{known.namespace}" for known in self._state.workloads} if self._state else set()
-        return self._state is not None and workload not in names
+        if self._state is None:
+            return False
+        name, _, namespace = workload.partition(".")  # a name has no dot
+        known = self._state.workloads
+        place = bisect_left(known, (namespace, name), key=workload_name)
+        return place == len(known) or workload_name(known[place]) != (namespace, name)

@@ -1,17 +1,20 @@
 """Inputs: the latest content of every store and registry, and their union. Pure; one writer, the composition root.
 
-Each source hands over its whole content again whenever it changes, so only the newest counts. Where two stores hold
-an object of the same key the earlier store wins: directories in the order given, then the store that the API writes.
+Each source hands over its whole content again whenever it changes, so only the newest counts. What it has in common
+with the one before is the same object, so that taking it costs what is different. Where two stores hold an object of
+the same key the earlier store wins: directories in the order given, then the store that the API writes.
 Must not know: how a source watches, or what is built from the union.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any, Protocol
 
 from lateen.config.codes import DUPLICATE_OBJECT, Subject
 from lateen.config.objects import ConfigObject
+from lateen.mesh.sharing import Parted, changed_keys, patched
 from lateen.model.catalogues import Catalogue
 from lateen.model.findings import Finding
 from lateen.model.names import ObjectKey
@@ -19,14 +22,12 @@ from lateen.model.origins import Origin
 
 
 class Content(Protocol):
-    """What a store holds at a moment (`stores.protocol.StoreContent`). Equal revisions mean equal contents."""
+    """What a store holds at a moment (`stores.protocol.StoreContent`). Contents that hold the same are equal."""
 
     @property
-    def objects(self) -> tuple[ConfigObject[Any], ...]: ...  # noqa: D102
+    def objects(self) -> Mapping[ObjectKey, ConfigObject[Any]]: ...  # noqa: D102
     @property
     def findings(self) -> tuple[Finding, ...]: ...  # noqa: D102
-    @property
-    def revision(self) -> str: ...  # noqa: D102
 
 
 class Inputs:
@@ -39,9 +40,9 @@ class Inputs:
         self._registries = tuple(registries)
         self._contents: dict[str, Content] = {}
         self._catalogues: dict[str, Catalogue] = {}
-        self._union: dict[ObjectKey, ConfigObject[Any]] = {}
-        self._shadowed: tuple[Finding, ...] = ()
-        self._managed: dict[ObjectKey, Origin] = {}
+        self._union: Parted[ObjectKey, ConfigObject[Any]] = Parted.of({})
+        self._shadowed: Mapping[ObjectKey, tuple[Finding, ...]] = {}
+        """Findings about hidden objects, by key."""
         self.generation = 0
 
     @property
@@ -53,10 +54,10 @@ class Inputs:
         """Replace a store's content; return whether that changed anything."""
         assert store in self._stores, store
         known = self._contents.get(store)
-        if known is not None and known.revision == content.revision and known.findings == content.findings:
+        if known == content:
             return False
         self._contents[store] = content
-        self._merge()
+        self._merge(changed_keys(known.objects if known is not None else {}, content.objects))
         self.generation += 1
         return True
 
@@ -68,7 +69,7 @@ class Inputs:
         self.generation += 1
         return True
 
-    def objects(self) -> Mapping[ObjectKey, ConfigObject[Any]]:
+    def objects(self) -> Parted[ObjectKey, ConfigObject[Any]]:
         """Return the union of all stores, sorted by key."""
         return self._union
 
@@ -78,31 +79,31 @@ class Inputs:
 
     def findings(self) -> tuple[Finding, ...]:
         """Return what the stores found in their documents, and objects that another store's object hides."""
-        found = [
-            finding for name in self._stores if name in self._contents for finding in self._contents[name].findings
-        ]
-        return (*found, *self._shadowed)
+        found = [self._contents[name].findings for name in self._stores if name in self._contents]
+        return tuple(chain(*found, *(self._shadowed[key] for key in sorted(self._shadowed))))
 
     def managed(self, key: ObjectKey) -> Origin | None:
         """Return where a read-only store holds this object, None when none does."""
-        return self._managed.get(key)
+        return next((found.origin for found in self._of_key(key, self._read_only)), None)
 
-    def _merge(self) -> None:
-        union: dict[ObjectKey, ConfigObject[Any]] = {}
-        managed: dict[ObjectKey, Origin] = {}
-        shadowed: list[Finding] = []
-        for name in self._stores:
+    def _of_key(self, key: ObjectKey, stores: Iterable[str]) -> Iterator[ConfigObject[Any]]:
+        """Yield the objects of a key, that which counts first."""
+        for name in stores:
             content = self._contents.get(name)
-            for found in content.objects if content else ():
-                if found.key in union:
-                    shadowed.append(_shadowed(found, union[found.key].origin))
-                    continue
-                union[found.key] = found
-                if name in self._read_only:
-                    managed[found.key] = found.origin
-        self._union = dict(sorted(union.items()))
-        self._managed = managed
-        self._shadowed = tuple(shadowed)
+            found = None if content is None else content.objects.get(key)
+            if found is not None:
+                yield found
+
+    def _merge(self, keys: Iterable[ObjectKey]) -> None:
+        """Say anew which objects of these keys count."""
+        union: dict[ObjectKey, ConfigObject[Any] | None] = {}
+        shadowed: dict[ObjectKey, tuple[Finding, ...] | None] = {}
+        for key in keys:
+            found = list(self._of_key(key, self._stores))
+            union[key] = found[0] if found else None
+            shadowed[key] = tuple(_shadowed(item, found[0].origin) for item in found[1:]) or None
+        self._union = self._union.patched(union)
+        self._shadowed = patched(self._shadowed, shadowed)
 
 
 def _shadowed(hidden: ConfigObject[Any], origin: Origin) -> Finding:

@@ -69,6 +69,14 @@ def serve(
     monitoring: Annotated[
         str, typer.Option("--monitoring", metavar="ADDR", help="Metrics and health.")
     ] = "127.0.0.1:15014",
+    debounce_quiet: Annotated[
+        str,
+        typer.Option("--debounce-quiet", metavar="DURATION", help="Time without a change before changes act."),
+    ] = "100ms",
+    debounce_max: Annotated[
+        str,
+        typer.Option("--debounce-max", metavar="DURATION", help="Longest delay of a change while others keep coming."),
+    ] = "10s",
     log_level: Annotated[LogLevel, typer.Option("--log-level", help="Least severe message to log.")] = LogLevel.INFO,
 ) -> int:
     """Run the control plane until SIGTERM or SIGINT."""
@@ -79,8 +87,9 @@ def serve(
         )
     from lateen.app.settings import Settings, StartError
     from lateen.cli.logs import configure_logs
-    from lateen.cli.serving import serve_until_signal
+    from lateen.cli.serving import read_debounce, serve_until_signal
 
+    quiet, longest = read_debounce(debounce_quiet, debounce_max)
     configure_logs(log_level.value)
     settings = Settings(
         config_dirs=tuple(config or ()),
@@ -90,6 +99,8 @@ def serve(
         grpc=grpc,
         http=http,
         monitoring=monitoring,
+        debounce_quiet=quiet,
+        debounce_max=longest,
     )
     try:
         serve_until_signal(settings)

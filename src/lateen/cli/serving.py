@@ -1,6 +1,6 @@
 """The process around the control plane: event loop, signals, and warnings about addresses that others can reach.
 
-Called by `lateen serve`. Signals are handled here and nowhere else.
+Called by `lateen serve`, whose durations are read here too. Signals are handled here and nowhere else.
 """
 
 from __future__ import annotations
@@ -14,8 +14,31 @@ import structlog
 from lateen.api.guards import host_name, is_loopback
 from lateen.app.running import run_control_plane
 from lateen.app.settings import Listening, Settings
+from lateen.cli.exits import ExitCode, Failure
+from lateen.config.durations import seconds
 
 _LOG = structlog.get_logger(__name__)
+
+
+def read_debounce(quiet: str, longest: str) -> tuple[float, float]:
+    """Return `--debounce-quiet` and `--debounce-max` in seconds. Raises Failure when they are no such pair."""
+    least, most = _read_duration("--debounce-quiet", quiet), _read_duration("--debounce-max", longest)
+    if least > most:
+        raise Failure(
+            f"--debounce-quiet {quiet} is longer than --debounce-max {longest}: a change cannot wait for that",
+            code=ExitCode.USAGE,
+        )
+    return least, most
+
+
+def _read_duration(flag: str, text: str) -> float:
+    try:
+        read = seconds(text)
+    except ValueError as error:
+        raise Failure(f"{flag}: {error}", code=ExitCode.USAGE) from error
+    if read < 0:
+        raise Failure(f"{flag} {text} is negative; 0 does not wait at all", code=ExitCode.USAGE)
+    return read
 
 
 def serve_until_signal(settings: Settings) -> None:

@@ -41,8 +41,8 @@ def bind_virtual_service(item: ConfigObject[VirtualService], default_export_to: 
     namespace = item.key.namespace
     return BoundVirtualService(
         object=item,
-        hosts=tuple(resolve_host(host, namespace) for host in item.spec.hosts),
-        gateways=frozenset(resolve_gateway(name, namespace) for name in item.spec.gateways or [MESH_GATEWAY]),
+        hosts=tuple([resolve_host(host, namespace) for host in item.spec.hosts]),
+        gateways=frozenset([resolve_gateway(name, namespace) for name in item.spec.gateways or [MESH_GATEWAY]]),
         export_to=tuple(item.spec.export_to or default_export_to) or ("*",),
     )
 

@@ -12,11 +12,12 @@ source, what the claims of a host come to, a bound rule), applied to the things 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, TypeVar
 
+from lateen.config.kubernetes import Secret
 from lateen.config.mesh_config import MeshConfig
 from lateen.config.objects import ConfigObject
 from lateen.mesh.bindings import BoundDestinationRule
@@ -26,7 +27,7 @@ from lateen.mesh.memberships import Memberships
 from lateen.mesh.memo import Memo
 from lateen.mesh.rules import updated_destination_rules
 from lateen.mesh.services import Claims, Inputs, Settled, Turns, regrouped, settle, workload_turns
-from lateen.mesh.sharing import Order, Ordered, changed_keys, kept, patched_in_order
+from lateen.mesh.sharing import Order, Ordered, kept, lasting, patched_in_order, turnover
 from lateen.mesh.state import MeshState
 from lateen.mesh.versions import (
     canonical,
@@ -55,11 +56,12 @@ def build_state(
 ) -> MeshState:
     """Return the state of a mesh.
 
-    Of objects with one key the oldest counts; of catalogues with one name, and of registrations with one
-    namespace and name, the first in canonical order.
+    Of objects with one key the oldest counts; of registrations with one namespace and name, the first in canonical
+    order. No two catalogues have one name.
 
     `previous` changes nothing about the result, but the cost follows what changed since then, and every part that
-    did not change is the same object as there. It is not changed itself.
+    did not change is the same object as there. It is not changed itself. What changed is found quickest when objects
+    and workloads are newer versions of collections that are kept in parts (see `mesh.sharing`).
     """
     old = previous if previous is not None and previous.memo is not None else _nothing(mesh_config)
     assert old.memo is not None
@@ -78,7 +80,7 @@ def build_state(
     virtual_services, virtual_service_turns = old.memo.virtual_services.updated(
         winners, turns.objects, mesh_config.default_virtual_service_export_to, defaults_changed=defaults_changed
     )
-    destination_rules = updated_destination_rules(
+    destination_rules, rule_turns = updated_destination_rules(
         old.destination_rules,
         winners,
         turns.objects,
@@ -87,6 +89,7 @@ def build_state(
     )
     known = old.memo.mesh_config
     memo = Memo(
+        given=counting.given,
         objects=counting.objects,
         registrations=counting.registrations,
         catalogues=counting.catalogues,
@@ -98,19 +101,19 @@ def build_state(
         ordered=_in_order(old.memo.ordered, turns.objects),
         workloads=old.memo.workloads.patched({name: after for name, (_, after) in turns.registrations.items()}),
     )
-    sidecars = memo.ordered["Sidecar"]
     state_turns = StateTurns(
         services=settled.services,
         endpoints=settled.endpoints,
         selectors=settled.selectors,
         virtual_services=virtual_service_turns,
-        destination_rules={
-            host: destination_rules.get(host) for host in changed_keys(old.destination_rules, destination_rules)
-        },
-        sidecars=None if sidecars is old.memo.ordered["Sidecar"] else sidecars.values,
+        destination_rules=rule_turns,
+        sidecars=turns.objects.get("Sidecar", {}).values(),
         registrations=turns.registrations.values(),
     )
-    return _assembled(old, memo, settled, destination_rules, updated_index(old.index, state_turns))
+    secrets = patched_in_order(
+        old.secrets, {place[1:]: after for place, (_, after) in turns.objects.get("Secret", {}).items()}
+    )
+    return _assembled(old, memo, settled, destination_rules, secrets, updated_index(old.index, state_turns))
 
 
 def _assembled(
@@ -118,13 +121,13 @@ def _assembled(
     memo: Memo,
     settled: _Settlement,
     destination_rules: Mapping[Hostname, tuple[BoundDestinationRule, ...]],
+    secrets: Mapping[tuple[str, str], ConfigObject[Secret]],
     index: MeshIndex,
 ) -> MeshState:
     """Put the parts of a state together."""
     assert old.memo is not None
     assert memo.mesh_config is not None
     mesh_config, settings = memo.mesh_config
-    secrets = memo.ordered["Secret"]
     selectors = {
         host: after and kept(old.selectors.get(host), after[1]) for host, (_, after) in settled.selectors.items()
     }
@@ -134,14 +137,12 @@ def _assembled(
         services=patched_in_order(old.services, _after(settled.services)),
         endpoints=patched_in_order(old.endpoints, _after(settled.endpoints)),
         selectors=patched_in_order(old.selectors, selectors),
-        virtual_services=memo.virtual_services.bound.values,
+        virtual_services=memo.virtual_services.bound,
         destination_rules=destination_rules,
-        gateways=memo.ordered["Gateway"].values,
-        sidecars=memo.ordered["Sidecar"].values,
-        secrets=old.secrets
-        if secrets is old.memo.ordered["Secret"]
-        else {(item.key.namespace, item.key.name): item for item in secrets.values},
-        workloads=memo.workloads.values,
+        gateways=memo.ordered["Gateway"],
+        sidecars=memo.ordered["Sidecar"],
+        secrets=secrets,
+        workloads=memo.workloads,
         made=(index, memo),
     )
 
@@ -179,6 +180,7 @@ def _defaults(mesh_config: MeshConfig) -> tuple[list[str], ...]:
 class _Counting:
     """The inputs that count, and which of them are different from before."""
 
+    given: Collection[ConfigObject[Any]]
     objects: Election[Place, ConfigObject[Any]]
     object_turns: TurnsByKind
     registrations: Election[Name, WorkloadRegistration]
@@ -190,20 +192,24 @@ class _Counting:
 
 
 def _count(memo: Memo, objects: Iterable[ConfigObject[Any]], catalogues: Iterable[Catalogue]) -> _Counting:
-    elected, object_turns = memo.objects.updated(tuple(objects), place_of, seniority)
+    given = lasting(objects)
+    elected, object_turns = memo.objects.updated(*turnover(memo.given, given), place_of, seniority)
     by_kind: defaultdict[str, dict[Place, Turn[ConfigObject[Any]]]] = defaultdict(dict)
     for place, turn in object_turns.items():
         by_kind[place[0]][place] = turn
-    books: dict[str, Catalogue] = {}
-    for book in catalogues:
-        known = books.get(book.name)
-        books[book.name] = book if known is None else min(known, book, key=canonical)
-    given = tuple(chain.from_iterable(books[name].workloads for name in sorted(books)))
-    registered, registration_turns = memo.registrations.updated(
-        given, workload_name, lambda item: (item.address, canonical(item))
-    )
+    books = {book.name: book for book in catalogues}
     pairs = [(name, memo.catalogues.get(name), books.get(name)) for name in memo.catalogues.keys() | books.keys()]
+    moved = [
+        turnover(before.workloads if before else (), after.workloads if after else ()) for _, before, after in pairs
+    ]
+    registered, registration_turns = memo.registrations.updated(
+        chain.from_iterable(gone for gone, _ in moved),
+        chain.from_iterable(come for _, come in moved),
+        workload_name,
+        lambda item: (item.address, canonical(item)),
+    )
     return _Counting(
+        given=given,
         objects=elected,
         object_turns=dict(by_kind),
         registrations=registered,
@@ -217,7 +223,8 @@ def _agree(one: Catalogue | None, other: Catalogue | None) -> bool:
     """Whether two catalogues have the same services and endpoints."""
     if one is None or other is None:
         return one is other
-    return one.services == other.services and one.endpoints == other.endpoints
+    same = one.services is other.services and one.endpoints is other.endpoints
+    return same or (one.services == other.services and one.endpoints == other.endpoints)
 
 
 def _fingerprint(old: int, counting: _Counting) -> int:

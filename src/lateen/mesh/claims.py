@@ -8,8 +8,9 @@ sees one source, so that a changed one can be looked at alone.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from enum import IntEnum
+from itertools import chain
+from typing import NamedTuple
 
 from lateen.config.kubernetes import Endpoints, EndpointSlice, KubernetesServicePort, ServiceSpec
 from lateen.config.networking import ConfigPort, ServiceEntry, ServiceEntryLocation
@@ -36,13 +37,12 @@ class Rank(IntEnum):
     """By registered workloads that name a service."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
+class Claim(NamedTuple):
     """One source's description of a host."""
 
     rank: Rank
     """Lower owns the host."""
-    order: tuple[str, ...] = ()
+    order: tuple[str, ...]
     """Decides among claims of one rank."""
     service: Service
     endpoints: tuple[Endpoint, ...] = ()
@@ -223,16 +223,21 @@ def catalogue_claims(catalogue: Catalogue) -> Iterator[Claim]:
         yield Claim(rank=Rank.REGISTRY, order=(catalogue.name,), service=service, endpoints=own)
 
 
+def declared_ports(registration: WorkloadRegistration) -> tuple[WorkloadPort, ...]:
+    """Return what a registered workload says of the ports of its service: all but where its own application listens."""
+    return tuple([WorkloadPort(port=port.port, protocol=port.protocol, name=port.name) for port in registration.ports])
+
+
 def implied_claim(
-    namespace: str, name: str, registrations: Iterable[WorkloadRegistration], export_to: tuple[str, ...]
+    namespace: str, name: str, declared: Iterable[tuple[WorkloadPort, ...]], export_to: tuple[str, ...]
 ) -> Claim:
     """Return the claim of a service that registered workloads name: `name.namespace.svc.cluster.local`.
 
-    Its ports are the union of its workloads' ports; where they disagree about a port's protocol or name the
-    first declared one wins.
+    Its ports are the union of its workloads' ports, which are given by the workloads' names; where they disagree about
+    a port's protocol or name the first declared one wins. To say the same again changes nothing.
     """
     union: dict[int, ServicePort] = {}
-    for port in (port for registration in registrations for port in registration.ports):
+    for port in chain.from_iterable(declared):
         current = union.get(port.port)
         if current is None or (current.protocol.is_sniffed and port.protocol):
             union[port.port] = _declared_port(port)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from lateen.config.objects import ConfigObject
-from lateen.mesh.sharing import Order, patched, turnover
+from lateen.mesh.sharing import Order, patched
 from lateen.model.workloads import WorkloadRegistration
 
 KeyT = TypeVar("KeyT", bound=Hashable)
@@ -23,21 +23,23 @@ TurnsByKind = Mapping[str, ObjectTurns]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Election(Generic[KeyT, ItemT]):
-    """The items given, and the one of each key that counts."""
+    """The one item of each key that counts."""
 
-    given: tuple[ItemT, ...] = ()
     winners: Mapping[KeyT, ItemT] = field(default_factory=dict)
     rivals: Mapping[KeyT, tuple[ItemT, ...]] = field(default_factory=dict)
     """All items of the keys that several have."""
 
     def updated(
-        self, given: tuple[ItemT, ...], key: Callable[[ItemT], KeyT], rank: Callable[[ItemT], Order]
+        self,
+        gone: Iterable[ItemT],
+        come: Iterable[ItemT],
+        key: Callable[[ItemT], KeyT],
+        rank: Callable[[ItemT], Order],
     ) -> tuple[Election[KeyT, ItemT], dict[KeyT, Turn[ItemT]]]:
-        """Return the election among other items, and its new winners. Of one key the item of lowest rank counts.
+        """Return the election after items went and came, and its new winners: of one key the item of lowest rank.
 
         A winner that is equal to the one before is the one before.
         """
-        gone, come = turnover(self.given, given)
         candidates: dict[KeyT, list[ItemT]] = {}
         for item in gone:
             place = key(item)
@@ -55,13 +57,17 @@ class Election(Generic[KeyT, ItemT]):
         for place, found in candidates.items():
             before = self.winners.get(place)
             best = found[0] if len(found) == 1 else min(found, key=rank, default=None)
-            if best is not before and (best is None or best != before):
+            if best is not before and (best is None or before is None or best != before):
                 turns[place] = (before, best)
         election = Election(
-            given=given,
             winners=patched(self.winners, {place: after for place, (_, after) in turns.items()}),
             rivals=patched(
-                self.rivals, {place: tuple(found) if len(found) > 1 else None for place, found in candidates.items()}
+                self.rivals,
+                {
+                    place: tuple(found) if len(found) > 1 else None
+                    for place, found in candidates.items()
+                    if len(found) > 1 or place in self.rivals
+                },
             ),
         )
         return election, turns

@@ -25,25 +25,27 @@ class HostTable(Generic[ValueT_co]):
     """Values by host pattern."""
 
     patterns: Mapping[Hostname, ValueT_co]
+    wildcards: frozenset[Hostname] = frozenset()
+    """Those of the patterns."""
     scanned: tuple[Hostname, ...] = ()
     """All wildcards, longest first; empty when walking the labels finds them all."""
 
     @classmethod
     def of(cls, patterns: Mapping[Hostname, ValueT_co]) -> HostTable[ValueT_co]:
         """Index `patterns` (exact names and wildcards)."""
-        wildcards = [pattern for pattern in patterns if pattern.startswith("*")]
-        if all(pattern == "*" or pattern.startswith("*.") for pattern in wildcards):
-            return cls(patterns)
-        return cls(patterns, tuple(sorted(wildcards, key=lambda pattern: (-len(pattern), pattern))))
+        wildcards = frozenset(pattern for pattern in patterns if pattern.startswith("*"))
+        return cls(patterns, wildcards, _scanned(wildcards))
 
     def patched(self, changes: Mapping[Hostname, ValueT_co | None]) -> HostTable[ValueT_co]:
         """Return this with some values replaced (None: removed)."""
         patterns = patched(self.patterns, changes)
         if patterns is self.patterns:
             return self
-        if any(host.startswith("*") and (host in patterns) != (host in self.patterns) for host in changes):
-            return HostTable.of(patterns)
-        return HostTable(patterns, self.scanned)
+        turned = {host for host in changes if host.startswith("*") and (host in patterns) != (host in self.patterns)}
+        if not turned:
+            return HostTable(patterns, self.wildcards, self.scanned)
+        wildcards = self.wildcards ^ turned
+        return HostTable(patterns, wildcards, _scanned(wildcards))
 
     def candidates(self, host: Hostname) -> Iterator[tuple[Hostname, ValueT_co]]:
         """Yield (pattern, value) of each pattern that covers `host`: the exact one, then longest wildcard first.
@@ -66,3 +68,9 @@ class HostTable(Generic[ValueT_co]):
             yield Hostname("*" + host[dot:])
             dot = host.find(".", dot + 1)
         yield Hostname("*")
+
+
+def _scanned(wildcards: frozenset[Hostname]) -> tuple[Hostname, ...]:
+    if all(pattern == "*" or pattern.startswith("*.") for pattern in wildcards):
+        return ()
+    return tuple(sorted(wildcards, key=lambda pattern: (-len(pattern), pattern)))

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import chain
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from lateen.config.networking import DestinationRule, Sidecar
 from lateen.config.objects import ConfigObject
 from lateen.mesh.bindings import BoundDestinationRule, BoundVirtualService
+from lateen.mesh.elections import Turn, age
 from lateen.mesh.hosts import HostTable
-from lateen.mesh.sharing import Order, Ordered, patched
+from lateen.mesh.sharing import Order, Ordered, patched, turnover
 from lateen.model.names import Hostname, ObjectKey
 from lateen.model.services import Endpoint, Service
 from lateen.model.workloads import WorkloadRegistration
@@ -88,7 +88,7 @@ def _patched_lists(
     old: Mapping[str, Ordered[ValueT]], changes: Mapping[str, Mapping[Order, ValueT | None]]
 ) -> Mapping[str, Ordered[ValueT]]:
     new = {key: old.get(key, Ordered()).patched(found) for key, found in changes.items()}
-    return patched(old, {key: found if found.keys else None for key, found in new.items()})
+    return patched(old, {key: found or None for key, found in new.items()})
 
 
 # --- virtual services ----------------------------------------------------------------------------------------
@@ -158,61 +158,123 @@ def rule_age(bound: BoundVirtualService) -> Order:
 # --- endpoints -----------------------------------------------------------------------------------------------
 
 
+class Group(NamedTuple):
+    """Hosts that share one tuple of endpoints."""
+
+    endpoints: tuple[Endpoint, ...]
+    hosts: frozenset[Hostname]
+
+
+class Move(NamedTuple):
+    """Other endpoints of a group."""
+
+    number: int
+    old: tuple[Endpoint, ...]
+    new: tuple[Endpoint, ...]
+
+
+EndpointTurn = tuple[tuple[Endpoint, ...] | None, tuple[Endpoint, ...] | None]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointTable:
-    """Endpoints by address. Hosts that share one tuple of endpoints are one entry here."""
+    """Endpoints by address. Hosts that share one tuple of endpoints are one group here.
 
-    groups: Mapping[int, tuple[tuple[Endpoint, ...], frozenset[Hostname]]] = field(default_factory=dict)
-    """By identity of the tuple, which is held here, so that no other object can get that identity."""
+    When they get another tuple, most of what is in it was in the last one. So the group keeps its number, and only the
+    addresses of endpoints that came, went or changed are touched.
+    """
+
+    groups: Mapping[int, Group] = field(default_factory=dict)
+    """By number."""
+    numbers: Mapping[int, int] = field(default_factory=dict)
+    """By identity of the tuple, which its group holds, so that no other object can get that identity."""
     addresses: Mapping[str, tuple[tuple[int, Endpoint], ...]] = field(default_factory=dict)
+    """With the number of the group."""
+    given: int = 0
+    """How many numbers were given away."""
 
     def at(self, address: str) -> Iterator[tuple[Hostname, Endpoint]]:
         """Yield what stands at an address, with the host that it serves, in no particular order of hosts."""
-        for group, endpoint in self.addresses.get(address, ()):
-            for host in self.groups[group][1]:
+        for number, endpoint in self.addresses.get(address, ()):
+            for host in self.groups[number].hosts:
                 yield host, endpoint
 
-    def patched(
-        self, turns: Mapping[Hostname, tuple[tuple[Endpoint, ...] | None, tuple[Endpoint, ...] | None]]
-    ) -> EndpointTable:
+    def patched(self, turns: Mapping[Hostname, EndpointTurn]) -> EndpointTable:
         """Return this after the endpoints of hosts changed."""
-        leaving: defaultdict[int, set[Hostname]] = defaultdict(set)
-        joining: defaultdict[int, set[Hostname]] = defaultdict(set)
-        tuples: dict[int, tuple[Endpoint, ...]] = {}
+        leaving: defaultdict[int, list[Hostname]] = defaultdict(list)
+        joining: dict[int, tuple[tuple[Endpoint, ...], list[Hostname]]] = {}
+        parents: dict[int, int] = {}
         for host, (before, after) in turns.items():
             if before is not None:
-                leaving[id(before)].add(host)
+                leaving[id(before)].append(host)
             if after is not None:
-                joining[id(after)].add(host)
-                tuples[id(after)] = after
-        groups: dict[int, tuple[tuple[Endpoint, ...], frozenset[Hostname]] | None] = {}
-        gone: dict[int, tuple[Endpoint, ...]] = {}
-        come: dict[int, tuple[Endpoint, ...]] = {}
-        for number in leaving.keys() | joining.keys():
-            known = self.groups.get(number)
-            hosts = ((known[1] if known else frozenset()) - leaving[number]) | joining[number]
-            found = known[0] if known else tuples[number]
-            groups[number] = (found, hosts) if hosts else None
-            if known is None:
-                come[number] = found
-            elif not hosts:
-                gone[number] = found
-        return EndpointTable(groups=patched(self.groups, groups), addresses=self._moved(gone, come))
+                joining.setdefault(id(after), (after, []))[1].append(host)
+            if before is not None and after is not None:
+                parents.setdefault(id(after), id(before))
+        groups = self._with_hosts(leaving, joining)
+        numbers: dict[int, int | None] = {key: None for key in leaving if groups[self.numbers[key]] is None}
+        moves: list[Move] = []
+        given = self.given
+        for key, (endpoints, hosts) in joining.items():
+            if key in self.numbers:
+                continue
+            number = self.numbers.get(parents.get(key, 0), given)
+            if number == given or groups[number] is not None:
+                number, given = given, given + 1
+            moves.append(Move(number, self.groups[number].endpoints if number in self.groups else (), endpoints))
+            numbers[key] = number
+            groups[number] = Group(endpoints, frozenset(hosts))
+        moves += [Move(number, self.groups[number].endpoints, ()) for number, group in groups.items() if group is None]
+        return EndpointTable(
+            groups=patched(self.groups, groups),
+            numbers=patched(self.numbers, numbers),
+            addresses=self._moved(moves),
+            given=given,
+        )
 
-    def _moved(
-        self, gone: Mapping[int, tuple[Endpoint, ...]], come: Mapping[int, tuple[Endpoint, ...]]
-    ) -> Mapping[str, tuple[tuple[int, Endpoint], ...]]:
+    def _with_hosts(
+        self,
+        leaving: Mapping[int, list[Hostname]],
+        joining: Mapping[int, tuple[tuple[Endpoint, ...], list[Hostname]]],
+    ) -> dict[int, Group | None]:
+        """Return the groups that lose or gain hosts and keep their endpoints; None for those that have no host left."""
+        groups: dict[int, Group | None] = {}
+        for key in leaving.keys() | (joining.keys() & self.numbers.keys()):
+            number = self.numbers[key]
+            group = self.groups[number]
+            hosts = group.hosts.difference(leaving.get(key, ())).union(joining[key][1] if key in joining else ())
+            groups[number] = Group(group.endpoints, hosts) if hosts else None
+        return groups
+
+    def _moved(self, moves: Iterable[Move]) -> Mapping[str, tuple[tuple[int, Endpoint], ...]]:
+        going: defaultdict[str, Counter[tuple[int, int]]] = defaultdict(Counter)
         arriving: defaultdict[str, list[tuple[int, Endpoint]]] = defaultdict(list)
-        for number, found in come.items():
-            for endpoint in found:
+        for number, old, new in moves:
+            gone, come = turnover(old, new)
+            for endpoint in gone:
+                going[endpoint.address][number, id(endpoint)] += 1
+            for endpoint in come:
                 arriving[endpoint.address].append((number, endpoint))
-        for endpoint in chain.from_iterable(gone.values()):
-            arriving.setdefault(endpoint.address, [])
         addresses: dict[str, tuple[tuple[int, Endpoint], ...] | None] = {}
-        for address, new in arriving.items():
-            stay = [entry for entry in self.addresses.get(address, ()) if entry[0] not in gone]
-            addresses[address] = (*stay, *new) or None
+        for address in dict.fromkeys((*going, *arriving)):
+            known = self.addresses.get(address, ())
+            if address in going:
+                known = _left(known, going[address])
+            addresses[address] = (*known, *arriving.get(address, ())) or None
         return patched(self.addresses, addresses)
+
+
+def _left(
+    entries: tuple[tuple[int, Endpoint], ...], going: Counter[tuple[int, int]]
+) -> tuple[tuple[int, Endpoint], ...]:
+    stay = []
+    for entry in entries:
+        key = (entry[0], id(entry[1]))
+        if going[key] > 0:
+            going[key] -= 1
+        else:
+            stay.append(entry)
+    return tuple(stay)
 
 
 # --- all -----------------------------------------------------------------------------------------------------
@@ -230,7 +292,7 @@ class MeshIndex:
     selected: Mapping[tuple[str, str, str], frozenset[Hostname]] = field(default_factory=dict)
     """By namespace and one pair of their selector: services that a workload with that label may belong to. Those
     with an empty selector are under two empty strings."""
-    sidecars: Mapping[str, tuple[ConfigObject[Sidecar], ...]] = field(default_factory=dict)
+    sidecars: Mapping[str, Ordered[ConfigObject[Sidecar]]] = field(default_factory=dict)
     """By namespace, oldest first."""
     registered: Mapping[str, int] = field(default_factory=dict)
     """How many registered workloads are at an address."""
@@ -277,7 +339,7 @@ def patched_selected(
 
 def patched_registered(
     old: Mapping[str, int],
-    turns: Iterable[tuple[WorkloadRegistration | None, WorkloadRegistration | None]],
+    turns: Iterable[Turn[WorkloadRegistration]],
 ) -> Mapping[str, int]:
     """Return the addresses of registered workloads after some came, went or changed."""
     difference: Counter[str] = Counter()
@@ -292,12 +354,17 @@ def patched_registered(
     )
 
 
-def by_namespace(sidecars: Iterable[ConfigObject[Sidecar]]) -> Mapping[str, tuple[ConfigObject[Sidecar], ...]]:
-    """Return Sidecars by their namespace, in their order."""
-    found: defaultdict[str, list[ConfigObject[Sidecar]]] = defaultdict(list)
-    for sidecar in sidecars:
-        found[sidecar.key.namespace].append(sidecar)
-    return {namespace: tuple(items) for namespace, items in found.items()}
+def patched_sidecars(
+    old: Mapping[str, Ordered[ConfigObject[Sidecar]]],
+    turns: Iterable[Turn[ConfigObject[Sidecar]]],
+) -> Mapping[str, Ordered[ConfigObject[Sidecar]]]:
+    """Return the Sidecars by namespace after some came, went or changed."""
+    changes: defaultdict[str, dict[Order, ConfigObject[Sidecar] | None]] = defaultdict(dict)
+    for before, after in turns:
+        for item, value in ((before, None), (after, after)):
+            if item is not None:
+                changes[item.key.namespace][age(item)] = value
+    return _patched_lists(old, changes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -310,9 +377,8 @@ class StateTurns:
     virtual_services: Mapping[Order, tuple[BoundVirtualService | None, BoundVirtualService | None]]
     destination_rules: Mapping[Hostname, tuple[BoundDestinationRule, ...] | None]
     """By host, the new ones only."""
-    sidecars: tuple[ConfigObject[Sidecar], ...] | None
-    """All; None when they are as before."""
-    registrations: Iterable[tuple[WorkloadRegistration | None, WorkloadRegistration | None]]
+    sidecars: Iterable[Turn[ConfigObject[Sidecar]]]
+    registrations: Iterable[Turn[WorkloadRegistration]]
 
 
 def updated_index(old: MeshIndex, turns: StateTurns) -> MeshIndex:
@@ -323,7 +389,7 @@ def updated_index(old: MeshIndex, turns: StateTurns) -> MeshIndex:
         destination_rules=old.destination_rules.patched(turns.destination_rules),
         endpoints=old.endpoints.patched(turns.endpoints) if turns.endpoints else old.endpoints,
         selected=patched_selected(old.selected, turns.selectors),
-        sidecars=old.sidecars if turns.sidecars is None else by_namespace(turns.sidecars),
+        sidecars=patched_sidecars(old.sidecars, turns.sidecars),
         registered=patched_registered(old.registered, turns.registrations),
         merged=_without(old.merged, turns.destination_rules),
         trimmed=_without(old.trimmed, turns.services),
@@ -334,4 +400,7 @@ def _without(old: dict[Hostname, AnswerT], hosts: Collection[Hostname]) -> dict[
     """Return remembered answers but those about these hosts. While there are none both states remember in one place."""
     if not hosts:
         return old
-    return {host: answers for host, answers in old.items() if host not in hosts}
+    new = old.copy()
+    for host in hosts:
+        new.pop(host, None)
+    return new

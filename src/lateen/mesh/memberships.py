@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import NamedTuple
 
@@ -97,6 +97,8 @@ class Group:
     """Workload by workload."""
     hosts: frozenset[Hostname] = frozenset()
     """Who uses the group."""
+    handle: Handle = ()
+    """The one that the membership is watching."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +108,8 @@ class Memberships:
     workloads: Mapping[Handle, Mapping[Order, Workload]] = field(default_factory=dict)
     groups: Mapping[Membership, Group] = field(default_factory=dict)
     watching: Mapping[Handle, frozenset[Membership]] = field(default_factory=dict)
-    """Each membership under one of its handles: who may be concerned by a workload found there."""
+    """Each membership under one of its handles: who may be concerned by a workload found there. That is the one which
+    fewest others are under: a label that every workload has would bring all of them together."""
 
     def with_workloads(
         self, turns: Mapping[Order, tuple[Workload | None, Workload | None]]
@@ -131,7 +134,7 @@ class Memberships:
             known = {order: group.members.get(order) for order in endpoints}
             members = group.members.patched({order: kept(known[order], new) for order, new in endpoints.items()})
             if members is not group.members:
-                groups[membership] = _group(group.ports, members, group.hosts)
+                groups[membership] = _with_members(group, members)
                 hosts |= group.hosts
         workloads = patched(
             self.workloads,
@@ -157,18 +160,18 @@ class Memberships:
             ports, coming = joining.get(membership, ((), set()))
             hosts = ((group.hosts if group else frozenset()) - leaving.get(membership, set())) | coming
             if group is not None and hosts:
-                groups[membership] = Group(
-                    ports=group.ports, members=group.members, endpoints=group.endpoints, hosts=hosts
-                )
-                continue
-            handle = min(membership.handles())
-            watchers = watching.setdefault(handle, set(self.watching.get(handle, ())))
-            if hosts:
-                groups[membership] = _group(ports, self._members(membership, ports), hosts)
-                watchers.add(membership)
+                groups[membership] = replace(group, hosts=hosts)
             elif group is not None:
                 groups[membership] = None
-                watchers.discard(membership)
+                watching.setdefault(group.handle, set(self.watching[group.handle])).discard(membership)
+            elif hosts:
+                handle = min(
+                    membership.handles(),
+                    key=lambda handle: (len(watching.get(handle, self.watching.get(handle, ()))), handle),
+                )
+                watching.setdefault(handle, set(self.watching.get(handle, ()))).add(membership)
+                new = Group(ports=ports, hosts=hosts, handle=handle)
+                groups[membership] = _with_members(new, self._members(membership, ports))
         return Memberships(
             workloads=self.workloads,
             groups=patched(self.groups, groups),
@@ -187,5 +190,5 @@ class Memberships:
         )
 
 
-def _group(ports: tuple[ServicePort, ...], members: Ordered[tuple[Endpoint, ...]], hosts: frozenset[Hostname]) -> Group:
-    return Group(ports=ports, members=members, endpoints=tuple(chain.from_iterable(members.values)), hosts=hosts)
+def _with_members(group: Group, members: Ordered[tuple[Endpoint, ...]]) -> Group:
+    return replace(group, members=members, endpoints=tuple(chain.from_iterable(members)))

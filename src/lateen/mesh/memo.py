@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,8 @@ from lateen.model.workloads import WorkloadRegistration
 class Memo:
     """The steps between the inputs and the state. Empty for a mesh of nothing."""
 
+    given: Collection[ConfigObject[Any]] = ()
+    """The objects; several may have one key."""
     objects: Election[Place, ConfigObject[Any]] = field(default_factory=Election)
     registrations: Election[tuple[str, str], WorkloadRegistration] = field(default_factory=Election)
     catalogues: Mapping[str, Catalogue] = field(default_factory=dict)
@@ -32,7 +34,7 @@ class Memo:
     memberships: Memberships = field(default_factory=Memberships)
     virtual_services: VirtualServices = field(default_factory=VirtualServices)
     ordered: Mapping[str, Ordered[ConfigObject[Any]]] = field(
-        default_factory=lambda: {kind: Ordered() for kind in ("Gateway", "Sidecar", "Secret")}
+        default_factory=lambda: {kind: Ordered() for kind in ("Gateway", "Sidecar")}
     )
     """By kind, oldest first."""
     workloads: Ordered[WorkloadRegistration] = field(default_factory=Ordered)

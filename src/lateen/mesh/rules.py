@@ -19,13 +19,14 @@ from lateen.mesh.bindings import (
     bind_virtual_service,
 )
 from lateen.mesh.delegates import Name, delegates_of, expanded
-from lateen.mesh.elections import Place, TurnsByKind, age
+from lateen.mesh.elections import ObjectTurns, Place, TurnsByKind, age
 from lateen.mesh.sharing import Order, Ordered, kept, patched, patched_in_order
 from lateen.model.names import Hostname
 
 VIRTUAL_SERVICE, DESTINATION_RULE = "VirtualService", "DestinationRule"
 Objects = Mapping[Place, ConfigObject[Any]]
 BoundTurn = tuple[BoundVirtualService | None, BoundVirtualService | None]
+RulesByHost = Mapping[Hostname, tuple[BoundDestinationRule, ...] | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,19 +35,16 @@ class VirtualServices:
 
     bound: Ordered[BoundVirtualService] = field(default_factory=Ordered)
     """Oldest first."""
-    delegating: Mapping[Place, tuple[Name, ...]] = field(default_factory=dict)
-    """Those that refer to delegates, which need not exist."""
+    roots: Mapping[Name, frozenset[Place]] = field(default_factory=dict)
+    """By delegate, which need not exist: those that refer to it."""
 
     def updated(
         self, objects: Objects, turns: TurnsByKind, export_to: list[str], *, defaults_changed: bool
     ) -> tuple[VirtualServices, dict[Order, BoundTurn]]:
         """Return this after a change, and what is bound differently now."""
         turned = dict(turns.get(VIRTUAL_SERVICE, {}))
-        delegating: dict[Place, tuple[Name, ...] | None] = {}
-        for place, (_, after) in turned.items():
-            delegating[place] = (delegates_of(after) or None) if after is not None and after.spec.hosts else None
-        now = patched(self.delegating, delegating)
-        again = {place for place, names in now.items() if any((VIRTUAL_SERVICE, *name) in turned for name in names)}
+        roots = _referring(self.roots, turned)
+        again = {root for _, *name in turned for root in roots.get((name[0], name[1]), ())}
         if defaults_changed:
             again |= {place for place in objects if place[0] == VIRTUAL_SERVICE}
         turned |= {place: (objects[place], objects[place]) for place in again - turned.keys()}
@@ -65,9 +63,20 @@ class VirtualServices:
                 changes[order] = kept(self.bound.get(order), bound)
         differing = {order: (self.bound.get(order), bound) for order, bound in changes.items()}
         return (
-            VirtualServices(bound=self.bound.patched(changes), delegating=now),
+            VirtualServices(bound=self.bound.patched(changes), roots=roots),
             {order: turn for order, turn in differing.items() if turn[0] is not turn[1]},
         )
+
+
+def _referring(old: Mapping[Name, frozenset[Place]], turns: ObjectTurns) -> Mapping[Name, frozenset[Place]]:
+    """Return the VirtualServices that refer to each delegate after some changed."""
+    roots: dict[Name, set[Place]] = {}
+    for place, turn in turns.items():
+        for item, comes in zip(turn, (False, True), strict=True):
+            for name in delegates_of(item) if item is not None and item.spec.hosts else ():
+                found = roots.setdefault(name, set(old.get(name, ())))
+                found.add(place) if comes else found.discard(place)
+    return patched(old, {name: kept(old.get(name), frozenset(found)) or None for name, found in roots.items()})
 
 
 def updated_destination_rules(
@@ -77,8 +86,8 @@ def updated_destination_rules(
     export_to: list[str],
     *,
     defaults_changed: bool,
-) -> Mapping[Hostname, tuple[BoundDestinationRule, ...]]:
-    """Return the rules by host (oldest first) after a change."""
+) -> tuple[Mapping[Hostname, tuple[BoundDestinationRule, ...]], RulesByHost]:
+    """Return the rules by host (oldest first) after a change, and those of the hosts that have others now."""
     turned = dict(turns.get(DESTINATION_RULE, {}))
     if defaults_changed:
         turned = {place: (item, item) for place, item in objects.items() if place[0] == DESTINATION_RULE} | turned
@@ -93,5 +102,6 @@ def updated_destination_rules(
         known = {age(bound.object): bound for bound in old.get(host, ())}
         merged = known | {order: bound and kept(known.get(order), bound) for order, bound in found.items()}
         rules = tuple(bound for _, bound in sorted(merged.items()) if bound is not None)
-        hosts[host] = kept(old.get(host), rules) if rules else None
-    return patched_in_order(old, hosts)
+        if rules != old.get(host, ()):
+            hosts[host] = rules or None
+    return patched_in_order(old, hosts), hosts

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 from lateen.config.kubernetes import EndpointSlice
 from lateen.config.objects import ConfigObject
@@ -21,22 +21,26 @@ from lateen.mesh.claims import (
     Claim,
     Rank,
     catalogue_claims,
+    declared_ports,
     entry_claims,
     implied_claim,
     kubernetes_claim,
 )
-from lateen.mesh.elections import Place, Turn, TurnsByKind, age
+from lateen.mesh.elections import Place, Turn, TurnsByKind, age, workload_name
 from lateen.mesh.memberships import Group, Membership, Memberships, uses_of
-from lateen.mesh.sharing import Order, Ordered, kept, patched
+from lateen.mesh.sharing import Order, Ordered, kept, patched, turnover
 from lateen.mesh.workloads import Workload, from_entry, from_registration
 from lateen.model.catalogues import Catalogue
 from lateen.model.names import Hostname
 from lateen.model.services import Endpoint, Service, ServicePort
-from lateen.model.workloads import WorkloadRegistration
+from lateen.model.workloads import WorkloadPort, WorkloadRegistration
 
+ValueT = TypeVar("ValueT")
 SERVICE, SERVICE_ENTRY, ENDPOINTS, ENDPOINT_SLICE = "Service", "ServiceEntry", "Endpoints", "EndpointSlice"
 WORKLOAD_ENTRY = "WorkloadEntry"
 CATALOGUE, IMPLIED = "catalogue", "implied"
+ServiceName = tuple[str, str]
+"""Namespace and name."""
 Source = tuple[str, str, str]
 """Who claims: the place of a Service or ServiceEntry, or one of the two words with namespace and name."""
 
@@ -69,10 +73,11 @@ class Claims:
     by_source: Mapping[Source, tuple[Claim, ...]] = field(default_factory=dict)
     by_host: Mapping[Hostname, tuple[Claim, ...]] = field(default_factory=dict)
     """The owner first."""
-    slices: Mapping[tuple[str, str], Ordered[ConfigObject[EndpointSlice]]] = field(default_factory=dict)
-    """By namespace and name of their Service."""
-    registrations: Mapping[tuple[str, str], Ordered[WorkloadRegistration]] = field(default_factory=dict)
-    """By namespace and name of the service that they name."""
+    slices: Mapping[ServiceName, Ordered[ConfigObject[EndpointSlice]]] = field(default_factory=dict)
+    """By their Service."""
+    declared: Mapping[ServiceName, Ordered[tuple[WorkloadPort, ...]]] = field(default_factory=dict)
+    """By service: the ports of each registered workload that names it, as far as the service has them too. What is
+    declared again and again is one object."""
 
     def updated(self, inputs: Inputs, turns: Turns) -> tuple[Claims, Collection[Hostname]]:
         """Return the claims after a change, and the hosts whose claims are different.
@@ -85,17 +90,11 @@ class Claims:
         sources += [(CATALOGUE, "", name) for name in turns.catalogues]
         if turns.defaults_changed:
             sources += self.by_source
-        slices: defaultdict[tuple[str, str], dict[Order, Any]] = defaultdict(dict)
-        for turn in turns.objects.get(ENDPOINT_SLICE, {}).values():
-            for order, service, item in _places_of_slice(turn):
-                slices[service][order] = item
+        slices = _patched_groups(self.slices, _moved_slices(turns.objects.get(ENDPOINT_SLICE, {}).values()))
         sources += [(SERVICE, *service) for service in slices]
-        named: defaultdict[tuple[str, str], dict[Order, Any]] = defaultdict(dict)
-        for registration_turn in turns.registrations.values():
-            for name, service, registration in _places_of_registration(registration_turn):
-                named[service][name] = registration
-        sources += [(IMPLIED, *service) for service in named]
-        gathered = replace(self, slices=_filed(self.slices, slices), registrations=_filed(self.registrations, named))
+        declared = _patched_groups(self.declared, _moved_ports(self.declared, turns.registrations.values()))
+        sources += [(IMPLIED, *service) for service in declared]
+        gathered = replace(self, slices=patched(self.slices, slices), declared=patched(self.declared, declared))
         return _asked_again(gathered, dict.fromkeys(sources), inputs)
 
 
@@ -104,15 +103,15 @@ def _asked_again(claims: Claims, sources: Iterable[Source], inputs: Inputs) -> t
     gone: defaultdict[Hostname, list[Claim]] = defaultdict(list)
     come: defaultdict[Hostname, list[Claim]] = defaultdict(list)
     for source in sources:
-        before = {claim.service.host: claim for claim in claims.by_source.get(source, ())}
-        after = [kept(before.get(claim.service.host), claim) for claim in _claims_of(claims, source, inputs)]
-        by_source[source] = tuple(after) or None
-        for claim in after:
-            if before.get(claim.service.host) is not claim:
-                come[claim.service.host].append(claim)
-        for claim in before.values():
-            if not any(claim is one for one in after):
-                gone[claim.service.host].append(claim)
+        before = claims.by_source.get(source, ())
+        after = tuple(_claims_of(claims, source, inputs))
+        if before:
+            known = {claim.service.host: claim for claim in before}
+            after = tuple(kept(known.get(claim.service.host), claim) for claim in after)
+        by_source[source] = after or None
+        for moved, claimed in zip(turnover(before, after), (gone, come), strict=True):
+            for claim in moved:
+                claimed[claim.service.host].append(claim)
     by_host: dict[Hostname, tuple[Claim, ...] | None] = {}
     for host in dict.fromkeys((*come, *gone)):
         left = gone.get(host, ())
@@ -131,8 +130,9 @@ def _claims_of(claims: Claims, source: Source, inputs: Inputs) -> Iterable[Claim
     if word == CATALOGUE:
         return catalogue_claims(inputs.catalogues[name]) if name in inputs.catalogues else ()
     if word == IMPLIED:
-        found = claims.registrations.get((namespace, name))
-        return [implied_claim(namespace, name, found.values, inputs.export_to)] if found else ()
+        ports = claims.declared.get((namespace, name))
+        distinct = {id(found): found for found in ports or ()}
+        return [implied_claim(namespace, name, distinct.values(), inputs.export_to)] if ports else ()
     item = inputs.objects.get(source)
     if item is None:
         return ()
@@ -143,41 +143,47 @@ def _claims_of(claims: Claims, source: Source, inputs: Inputs) -> Iterable[Claim
     return [kubernetes_claim(item, slices.values if slices else (), endpoints, inputs.export_to)]
 
 
-def _places_of_slice(
-    turn: Turn[ConfigObject[Any]],
-) -> list[tuple[Order, tuple[str, str], ConfigObject[EndpointSlice] | None]]:
-    """Return where the old slice is taken away and the new one is put."""
-    before, after = turn
-    return [
-        (age(item), (item.key.namespace, item.labels.get(SERVICE_NAME_LABEL, "")), value)
-        for item, value in ((before, None), (after, after))
-        if item is not None
-    ]
+def _moved_slices(
+    turns: Iterable[Turn[ConfigObject[Any]]],
+) -> Mapping[ServiceName, dict[Order, ConfigObject[EndpointSlice] | None]]:
+    """Return by Service where old slices are taken away and new ones are put."""
+    moved: defaultdict[ServiceName, dict[Order, ConfigObject[EndpointSlice] | None]] = defaultdict(dict)
+    for before, after in turns:
+        for item, value in ((before, None), (after, after)):
+            if item is not None:
+                moved[item.key.namespace, item.labels.get(SERVICE_NAME_LABEL, "")][age(item)] = value
+    return moved
 
 
-def _places_of_registration(
-    turn: Turn[WorkloadRegistration],
-) -> list[tuple[Order, tuple[str, str], WorkloadRegistration | None]]:
-    before, after = turn
-    return [
-        ((item.namespace, item.name), (item.namespace, item.service), value)
-        for item, value in ((before, None), (after, after))
-        if item is not None and item.service
-    ]
+def _moved_ports(
+    known: Mapping[ServiceName, Ordered[tuple[WorkloadPort, ...]]], turns: Iterable[Turn[WorkloadRegistration]]
+) -> Mapping[ServiceName, dict[Order, tuple[WorkloadPort, ...] | None]]:
+    """Return by service where the declared ports of workloads are taken away, and where they are put."""
+    moved: defaultdict[ServiceName, dict[Order, tuple[WorkloadPort, ...] | None]] = defaultdict(dict)
+    samples: dict[ServiceName, tuple[WorkloadPort, ...]] = {}
+    for before, after in turns:
+        if before is not None and before.service:
+            moved[before.namespace, before.service][workload_name(before)] = None
+        if after is not None and after.service:
+            service, name = (after.namespace, after.service), workload_name(after)
+            group, ports = known.get(service, Ordered()), declared_ports(after)
+            sample = samples.setdefault(service, next(iter(group), ports))
+            moved[service][name] = kept(group.get(name), kept(sample, ports))
+    return moved
 
 
-def _filed(
-    old: Mapping[tuple[str, str], Ordered[Any]], changes: Mapping[tuple[str, str], Mapping[Order, Any]]
-) -> Mapping[tuple[str, str], Ordered[Any]]:
+def _patched_groups(
+    old: Mapping[ServiceName, Ordered[ValueT]], changes: Mapping[ServiceName, Mapping[Order, ValueT | None]]
+) -> dict[ServiceName, Ordered[ValueT] | None]:
+    """Return the groups that are different after changes; None for one that is empty."""
     new = {key: old.get(key, Ordered()).patched(found) for key, found in changes.items()}
-    return patched(old, {key: group if group.keys else None for key, group in new.items()})
+    return {key: group or None for key, group in new.items() if group is not old.get(key)}
 
 
 # --- settling ------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(NamedTuple):
     """What the claims of one host come to; nothing without claims."""
 
     service: Service | None = None
@@ -209,8 +215,11 @@ def regrouped(memberships: Memberships, old: Claims, new: Claims, hosts: Iterabl
     leaving: defaultdict[Membership, set[Hostname]] = defaultdict(set)
     joining: dict[Membership, tuple[tuple[ServicePort, ...], set[Hostname]]] = {}
     for host in hosts:
-        before = {use.membership for use in uses_of(old.by_host.get(host, ()))}
-        after = {use.membership: use.ports for use in uses_of(new.by_host.get(host, ()))}
+        uses, uses_now = uses_of(old.by_host.get(host, ())), uses_of(new.by_host.get(host, ()))
+        if not uses and not uses_now:
+            continue
+        before = {use.membership for use in uses}
+        after = {use.membership: use.ports for use in uses_now}
         for membership in before - after.keys():
             leaving[membership].add(host)
         for membership in after.keys() - before:

@@ -6,7 +6,7 @@ shares with the one before what did not change.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
 
 from lateen.config.kubernetes import Secret
@@ -35,18 +35,18 @@ class MeshState:
     """By full host, in sorted order; ServiceEntries, Kubernetes Services and registries merged."""
     endpoints: Mapping[Hostname, tuple[Endpoint, ...]]
     """By service host; unhealthy ones included (see Endpoint.healthy). A host without endpoints is absent."""
-    virtual_services: tuple[BoundVirtualService, ...]
+    virtual_services: Sequence[BoundVirtualService]
     """Oldest first (creation time, then name, then namespace): Istio's merge order. Delegates are already
     merged in."""
     destination_rules: Mapping[Hostname, tuple[BoundDestinationRule, ...]]
     """By host, oldest first."""
-    gateways: tuple[ConfigObject[Gateway], ...]
+    gateways: Sequence[ConfigObject[Gateway]]
     """Oldest first."""
-    sidecars: tuple[ConfigObject[Sidecar], ...]
+    sidecars: Sequence[ConfigObject[Sidecar]]
     """Oldest first."""
     secrets: Mapping[tuple[str, str], ConfigObject[Secret]]
     """By (namespace, name)."""
-    workloads: tuple[WorkloadRegistration, ...]
+    workloads: Sequence[WorkloadRegistration]
     """By namespace and name."""
     selectors: Mapping[Hostname, Mapping[str, str]] = field(default_factory=dict)
     """Workload selectors of services that have one, by host; they select in the service's namespace."""
@@ -73,7 +73,7 @@ def _index(state: MeshState) -> MeshIndex:
         },
         virtual_services={rule_age(bound): (None, bound) for bound in state.virtual_services},
         destination_rules=state.destination_rules,
-        sidecars=state.sidecars,
+        sidecars=[(None, sidecar) for sidecar in state.sidecars],
         registrations=[(None, registration) for registration in state.workloads],
     )
     return updated_index(MeshIndex(), turns)

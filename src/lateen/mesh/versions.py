@@ -1,8 +1,8 @@
 """The version of a state: a content hash that follows a change without hashing everything again.
 
-Called by `mesh.build`. Every input has a fingerprint of 128 bits; a mesh's is their sum modulo 2**128, to which what
-comes is added and from which what goes is subtracted. The sum does not depend on the order of the inputs, as the
-state does not either.
+Called by `mesh.build`, and by `stores` for their revisions. Every input has a fingerprint of 128 bits; a mesh's is
+their sum modulo 2**128, to which what comes is added and from which what goes is subtracted. The sum does not depend
+on the order of the inputs, as the state does not either.
 
 Is a sum good enough? Two different meshes have the same version by accident with a probability of 2**-128 per pair,
 as with any hash of that size. Unlike a hash of everything it does not resist somebody who may craft thousands of
@@ -35,7 +35,7 @@ def version(inputs: int, mesh_config: int) -> str:
 
 def mesh_config_fingerprint(mesh_config: MeshConfig) -> int:
     """Fingerprint the mesh-wide settings."""
-    return _number(b"mesh", canonical(_plain(mesh_config)))
+    return fingerprint(b"mesh", canonical(_plain(mesh_config)))
 
 
 def _plain(value: Any) -> Any:
@@ -49,9 +49,9 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def shifted(fingerprint: int, turns: Iterable[tuple[int, int]]) -> int:
+def shifted(known: int, turns: Iterable[tuple[int, int]]) -> int:
     """Return a fingerprint after inputs with these fingerprints went and came (0 for none)."""
-    return (fingerprint + sum(after - before for before, after in turns)) % _MODULUS
+    return (known + sum(after - before for before, after in turns)) % _MODULUS
 
 
 def object_fingerprint(item: ConfigObject[Any] | None) -> int:
@@ -62,12 +62,12 @@ def object_fingerprint(item: ConfigObject[Any] | None) -> int:
     if item is None:
         return 0
     key = item.key
-    return _number(b"object", f"{key.kind}\0{key.namespace}\0{key.name}\0{item.digest}\0{item.created}".encode())
+    return fingerprint(b"object", f"{key.kind}\0{key.namespace}\0{key.name}\0{item.digest}\0{item.created}".encode())
 
 
 def registration_fingerprint(registration: WorkloadRegistration | None) -> int:
     """Fingerprint a registered workload."""
-    return 0 if registration is None else _number(b"registration", canonical(registration))
+    return 0 if registration is None else fingerprint(b"registration", canonical(registration))
 
 
 def catalogue_fingerprint(catalogue: Catalogue | None) -> int:
@@ -76,7 +76,7 @@ def catalogue_fingerprint(catalogue: Catalogue | None) -> int:
         return 0
     services = sorted(canonical(service) for service in catalogue.services)
     endpoints = sorted((host, sorted(map(canonical, found))) for host, found in catalogue.endpoints.items())
-    return _number(b"catalogue", repr((catalogue.name, services, endpoints)).encode())
+    return fingerprint(b"catalogue", repr((catalogue.name, services, endpoints)).encode())
 
 
 def canonical(value: Any) -> bytes:
@@ -84,5 +84,6 @@ def canonical(value: Any) -> bytes:
     return msgspec.json.encode(value, order="sorted", enc_hook=dict)
 
 
-def _number(word: bytes, data: bytes) -> int:
-    return int.from_bytes(blake2b(data, digest_size=_SIZE, person=word).digest(), "big")
+def fingerprint(word: bytes, data: bytes) -> int:
+    """Return the fingerprint of an input; `word` says what it is, so that two kinds never have one by accident."""
+    return int.from_bytes(blake2b(b"%b\0%b" % (word, data)).digest()[:_SIZE], "big")

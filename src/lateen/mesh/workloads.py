@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from lateen.config.networking import WorkloadEntry
 from lateen.model.services import Endpoint, Locality, ServicePort
@@ -18,21 +18,23 @@ LOCALITY_LABEL = "istio-locality"
 """Istio: the locality of a workload as a label, with `.` for `/`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Workload:
+_NOWHERE = Locality()
+
+
+class Workload(NamedTuple):
     """Something that runs at one address and can stand behind service ports."""
 
     namespace: str
     name: str
     address: str
     labels: Mapping[str, str]
+    ports: Mapping[str, int]
+    """WorkloadEntry.ports: by name of the service's port."""
     service: str = ""
     """Short name of the service that it says to be of."""
-    ports: Mapping[str, int] = field(default_factory=dict)
-    """WorkloadEntry.ports: by name of the service's port."""
     served: tuple[WorkloadPort, ...] | None = None
     """Ports that the workload itself declared; None when it declared none, so that any port may be there."""
-    locality: Locality = Locality()
+    locality: Locality = _NOWHERE
     network: str = ""
     weight: int = 0
     service_account: str = ""
@@ -111,7 +113,7 @@ def from_entry(entry: WorkloadEntry, namespace: str, name: str, metadata_labels:
         address=entry.address,
         labels=labels,
         ports=entry.ports,
-        locality=Locality.parse(locality) if locality else Locality(),
+        locality=Locality.parse(locality) if locality else _NOWHERE,
         network=entry.network,
         weight=entry.weight,
         service_account=entry.service_account,
@@ -131,6 +133,7 @@ def from_registration(registration: WorkloadRegistration) -> Workload:
         name=registration.name,
         address=registration.address,
         labels=labels,
+        ports={},
         service=registration.service,
         served=registration.ports,
         locality=Locality.parse(registration.locality),

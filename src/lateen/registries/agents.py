@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from lateen.model.catalogues import Catalogue
 from lateen.model.workloads import WorkloadRegistration
@@ -20,7 +20,7 @@ class AgentRegistry:
     def __init__(self, *, grace: float = GRACE_SECONDS, clock: Callable[[], float] = time.monotonic) -> None:
         self._sessions = AgentSessions(grace)
         self._clock = clock
-        self._catalogue = Catalogue(name=self.name)
+        self._catalogue = Catalogue(name=self.name, workloads=self._sessions.workloads())
         self._changed = asyncio.Event()
 
     @property
@@ -29,7 +29,7 @@ class AgentRegistry:
         return "agents"
 
     @property
-    def workloads(self) -> tuple[WorkloadRegistration, ...]:
+    def workloads(self) -> Sequence[WorkloadRegistration]:
         """The living workloads, by namespace and name."""
         return self._catalogue.workloads
 

@@ -11,14 +11,21 @@ two want the same, the one that is connected keeps it; one that is only remember
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 
+from lateen.mesh.sharing import Ordered, kept
 from lateen.model.workloads import WorkloadRegistration
 
 GRACE_SECONDS = 5.0
 MAX_NAME = 63
 """Length of an RFC 1123 label."""
+
+Name = tuple[str, str]
+"""Namespace and name of a workload."""
+Place = tuple[str, str]
+"""Network and address."""
 
 _NOT_IN_NAMES = re.compile(r"[^a-z0-9-]+")
 
@@ -44,19 +51,31 @@ class _Session:
     deadline: float | None = None
     """When a session without a stream ends; None while connected."""
 
+    @property
+    def name(self) -> Name:
+        return self.registration.namespace, self.registration.name
+
+    @property
+    def place(self) -> Place:
+        return self.registration.network, self.registration.address
+
 
 class AgentSessions:
-    """All sessions."""
+    """All sessions. Whatever happens to one costs the same, however many there are."""
 
     def __init__(self, grace: float = GRACE_SECONDS) -> None:
         self._grace = grace
         self._numbers = count(1)
-        self._sessions: dict[tuple[str, str], _Session] = {}
-        """By (namespace, name)."""
+        self._sessions: dict[Name, _Session] = {}
+        self._streams: dict[StreamId, _Session] = {}
+        self._places: dict[Place, _Session] = {}
+        self._lost: dict[Name, _Session] = {}
+        """Those without a stream; as every grace is as long, the first of them ends first."""
+        self._workloads: Ordered[WorkloadRegistration] = Ordered()
 
-    def workloads(self) -> tuple[WorkloadRegistration, ...]:
-        """Return every living workload, by namespace and name."""
-        return tuple(self._sessions[key].registration for key in sorted(self._sessions))
+    def workloads(self) -> Sequence[WorkloadRegistration]:
+        """Return every living workload, by namespace and name: the same object while nothing changes."""
+        return self._workloads
 
     def open(self) -> StreamId:
         """Return a new stream's id; it has no session until it registers."""
@@ -71,7 +90,7 @@ class AgentSessions:
         that name, taking over what is left of its earlier session.
         """
         self.expire(now)
-        current = self._of(stream)
+        current = self._streams.get(stream)
         if current is not None:
             return self._change(current, registration)
         rival = self._at_address(registration)
@@ -81,8 +100,7 @@ class AgentSessions:
             rival = None
         if not registration.name:
             registration = replace(registration, name=self._free_name(registration))
-        key = (registration.namespace, registration.name)
-        holder = self._sessions.get(key)
+        holder = self._sessions.get((registration.namespace, registration.name))
         if rival is not None and rival is not holder:
             return _address_taken(registration, rival)
         if holder is not None and holder.deadline is None and holder.registration.address != registration.address:
@@ -90,12 +108,12 @@ class AgentSessions:
                 message=f"workload {registration.name}.{registration.namespace} is already attached, at "
                 f"{holder.registration.address}; stop it or choose another name"
             )
-        self._sessions[key] = _Session(registration=registration, stream=stream)
+        self._replace(holder, _Session(registration=registration, stream=stream))
         return registration
 
     def leave(self, stream: StreamId) -> WorkloadRegistration | None:
         """End the stream's session at once and return what it was; None when it has none."""
-        session = self._of(stream)
+        session = self._streams.get(stream)
         if session is None:
             return None
         self._forget(session)
@@ -106,22 +124,27 @@ class AgentSessions:
 
         A stream whose session was taken over or has left has none.
         """
-        session = self._of(stream)
+        session = self._streams.get(stream)
         if session is None:
             return None
         session.deadline = now + self._grace
+        self._lost.pop(session.name, None)
+        self._lost[session.name] = session
         return session.registration
 
     def expire(self, now: float) -> tuple[WorkloadRegistration, ...]:
         """End the sessions whose grace is over, and return what they were."""
-        ended = [item for item in self._sessions.values() if item.deadline is not None and item.deadline <= now]
-        for session in ended:
+        ended: list[WorkloadRegistration] = []
+        while (deadline := self.next_deadline()) is not None and deadline <= now:
+            session = next(iter(self._lost.values()))
             self._forget(session)
-        return tuple(session.registration for session in ended)
+            ended.append(session.registration)
+        return tuple(ended)
 
     def next_deadline(self) -> float | None:
         """Return when `expire` has something to do next, None when nothing waits."""
-        return min((item.deadline for item in self._sessions.values() if item.deadline is not None), default=None)
+        first = next(iter(self._lost.values()), None)
+        return None if first is None else first.deadline
 
     def _change(self, session: _Session, registration: WorkloadRegistration) -> WorkloadRegistration | Refusal:
         before = session.registration
@@ -130,21 +153,28 @@ class AgentSessions:
         rival = self._at_address(registration)
         if rival is not None and rival is not session:
             return _address_taken(registration, rival)
-        session.registration = replace(registration, name=before.name)
-        return session.registration
-
-    def _of(self, stream: StreamId) -> _Session | None:
-        return next((session for session in self._sessions.values() if session.stream == stream), None)
+        registration = replace(registration, name=before.name)
+        self._replace(session, _Session(registration=registration, stream=session.stream))
+        return registration
 
     def _at_address(self, registration: WorkloadRegistration) -> _Session | None:
-        place = (registration.network, registration.address)
-        for session in self._sessions.values():
-            if (session.registration.network, session.registration.address) == place:
-                return session
-        return None
+        return self._places.get((registration.network, registration.address))
+
+    def _replace(self, old: _Session | None, new: _Session) -> None:
+        """Begin a session in place of the one that has its name, if there is one."""
+        if old is not None:
+            self._unlist(old)
+        self._sessions[new.name] = self._streams[new.stream] = self._places[new.place] = new
+        known = self._workloads.get(new.name)
+        self._workloads = self._workloads.patched({new.name: kept(known, new.registration)})
 
     def _forget(self, session: _Session) -> None:
-        del self._sessions[session.registration.namespace, session.registration.name]
+        self._unlist(session)
+        self._workloads = self._workloads.patched({session.name: None})
+
+    def _unlist(self, session: _Session) -> None:
+        del self._sessions[session.name], self._streams[session.stream], self._places[session.place]
+        self._lost.pop(session.name, None)
 
     def _free_name(self, registration: WorkloadRegistration) -> str:
         """Return the lowest free `service[-version]-n`; a gateway is named after its labels."""

@@ -59,13 +59,13 @@ class DirectoryStore:
     async def watch(self) -> AsyncIterator[StoreContent]:
         """Yield the content at once and after each change (see Store.watch)."""
         folder = Folder(self._path)
-        seen = ""
+        seen: StoreContent | None = None
         while True:
             with _Notices(self._path, folder, self._quiet_seconds) as notices:
                 while notices.current():
                     newest = await asyncio.to_thread(folder.read)
-                    if newest.revision != seen:
-                        seen = newest.revision
+                    if newest is not seen:
+                        seen = newest
                         yield newest
                     await notices.wait()
 

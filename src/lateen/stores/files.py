@@ -13,8 +13,9 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,11 @@ from typing import Any
 from lateen.config.codes import DUPLICATE_OBJECT, LIMIT, UNREADABLE, Subject
 from lateen.config.objects import ConfigObject
 from lateen.config.parsing import parse
+from lateen.mesh.elections import Election, Turn
+from lateen.mesh.sharing import changed_keys, turnover
 from lateen.model.findings import Finding, has_errors
 from lateen.model.names import ObjectKey
-from lateen.stores.protocol import StoreContent, content, unchanged
+from lateen.stores.protocol import StoreContent, changed, content, unchanged
 
 SUFFIXES = (".yaml", ".yml", ".json")
 MAX_FILE_BYTES = 8 * 1024 * 1024
@@ -50,6 +53,9 @@ class Folder:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._files: dict[str, FileVersion] = {}
+        self._election: Election[ObjectKey, ConfigObject[Any]] = Election()
+        self._duplicates: tuple[Finding, ...] = ()
+        self._content = content()
 
     def identity(self) -> tuple[int, int] | None:
         """Return device and inode of the folder itself, None while there is none: a watch is tied to these."""
@@ -73,20 +79,35 @@ class Folder:
             for path, version in self._files.items()
             if any(path.startswith(f"{folder}/") for folder in walk.unlisted)
         }
+        before = self._files
         self._files = {path: version for path, version in sorted(versions.items()) if version is not None}
-        objects, duplicates = self._merged()
+        turns = self._elect([(before.get(path), self._files.get(path)) for path in changed_keys(before, self._files)])
         findings = [finding for version in self._files.values() for finding in version.findings]
-        return content(objects, [*walk.unlisted.values(), *findings, *duplicates])
+        self._content = changed(
+            self._content,
+            {key: after for key, (_, after) in turns.items()},
+            (*walk.unlisted.values(), *findings, *self._duplicates),
+        )
+        return self._content
 
-    def _merged(self) -> tuple[list[ConfigObject[Any]], list[Finding]]:
-        owners: dict[ObjectKey, ConfigObject[Any]] = {}
-        duplicates: list[Finding] = []
-        for version in self._files.values():
-            for item in version.objects:
-                owner = owners.setdefault(item.key, item)
-                if owner is not item:
-                    duplicates.append(_duplicate(item, owner))
-        return [owners[key] for key in sorted(owners)], duplicates
+    def _elect(
+        self, versions: Sequence[tuple[FileVersion | None, FileVersion | None]]
+    ) -> Mapping[ObjectKey, Turn[ConfigObject[Any]]]:
+        """Take other versions of files, and return which objects count differently now."""
+        moved = [turnover(old.objects if old else (), new.objects if new else ()) for old, new in versions]
+        gone, come = chain.from_iterable(gone for gone, _ in moved), chain.from_iterable(come for _, come in moved)
+        known = self._election
+        self._election, turns = known.updated(gone, come, lambda item: item.key, _place)
+        if self._election.rivals is not known.rivals:
+            owners = self._election.winners
+            rivals = chain.from_iterable(self._election.rivals.values())
+            hidden = sorted((item for item in rivals if item is not owners[item.key]), key=_place)
+            self._duplicates = tuple(_duplicate(item, owners[item.key]) for item in hidden)
+        return turns
+
+
+def _place(item: ConfigObject[Any]) -> tuple[str, int]:
+    return item.origin.source, item.origin.line
 
 
 class _Walk:

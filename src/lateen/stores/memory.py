@@ -6,14 +6,14 @@ Used by `app`. Single-threaded: everything happens on the event loop.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from lateen.config.objects import ConfigObject
 from lateen.model.names import ObjectKey
-from lateen.stores.protocol import StoreContent, content, unchanged
+from lateen.stores.protocol import StoreContent, changed, content
 
 
 def _now() -> str:
@@ -27,8 +27,7 @@ class MemoryStore:
 
     def __init__(self, objects: Sequence[ConfigObject[Any]] = (), *, clock: Callable[[], str] = _now) -> None:
         self._clock = clock
-        self._objects: dict[ObjectKey, ConfigObject[Any]] = {}
-        self._content = content(())
+        self._content = content()
         self._changed = asyncio.Event()
         self._put(objects)
 
@@ -54,23 +53,23 @@ class MemoryStore:
 
     async def delete(self, key: ObjectKey) -> bool:
         """Remove an object; False when there is none."""
-        if self._objects.pop(key, None) is None:
+        if key not in self._content.objects:
             return False
-        self._publish()
+        self._publish({key: None})
         return True
 
     def _put(self, objects: Sequence[ConfigObject[Any]]) -> str:
+        changes: dict[ObjectKey, ConfigObject[Any] | None] = {}
         for item in objects:
-            current = self._objects.get(item.key)
+            current = changes.get(item.key) or self._content.objects.get(item.key)
             created = item.created or (current.created if current else self._clock())
-            taken = item if item.created == created else replace(item, created=created)
-            self._objects[item.key] = unchanged(current, taken)
-        self._publish()
+            changes[item.key] = item if item.created == created else replace(item, created=created)
+        self._publish(changes)
         return self._content.revision
 
-    def _publish(self) -> None:
-        newest = content([self._objects[key] for key in sorted(self._objects)])
-        if newest.revision == self._content.revision:
+    def _publish(self, changes: Mapping[ObjectKey, ConfigObject[Any] | None]) -> None:
+        newest = changed(self._content, changes)
+        if newest is self._content:
             return
         self._content = newest
         # Every watcher waits on the event it saw: setting it wakes them all, and the next wait is on a new one.

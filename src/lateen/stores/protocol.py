@@ -6,12 +6,13 @@ it holds objects, each valid by itself.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from lateen.config.objects import ConfigObject
+from lateen.mesh.sharing import patched
+from lateen.mesh.versions import fingerprint, shifted, version
 from lateen.model.findings import Finding
 from lateen.model.names import ObjectKey
 
@@ -22,14 +23,20 @@ class ReadOnlyStore(Exception):  # noqa: N818 - a refusal, named after what the 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreContent:
-    """Everything that a store holds at a moment."""
+    """Everything that a store holds at a moment. Made by `content` and `changed`."""
 
-    objects: tuple[ConfigObject[Any], ...]
-    """No two share a key."""
+    objects: Mapping[ObjectKey, ConfigObject[Any]] = field(default_factory=dict)
+    """In no particular order. What is in two contents of a store unchanged is the same object."""
     findings: tuple[Finding, ...] = ()
     """What is wrong with documents that the store could not take, or took with warnings."""
-    revision: str
-    """Content hash over objects, their places and the findings."""
+    fingerprint: int = 0
+    """Of the objects and their places (see `mesh.versions`)."""
+
+    @property
+    def revision(self) -> str:
+        """Content hash over objects, their places and the findings."""
+        said = "\n".join(map(str, self.findings)).encode()
+        return version(self.fingerprint, fingerprint(b"findings", said))
 
 
 class Store(Protocol):
@@ -65,11 +72,33 @@ def unchanged(known: ConfigObject[Any] | None, item: ConfigObject[Any]) -> Confi
     return known
 
 
-def content(objects: Sequence[ConfigObject[Any]], findings: Sequence[Finding] = ()) -> StoreContent:
-    """Return a StoreContent with its revision."""
-    digest = hashlib.sha256()
-    for item in objects:
-        digest.update(f"{item.key}\0{item.digest}\0{item.created}\0{item.origin}\n".encode())
-    for finding in findings:
-        digest.update(f"{finding}\n".encode())
-    return StoreContent(objects=tuple(objects), findings=tuple(findings), revision=digest.hexdigest()[:32])
+def content(objects: Iterable[ConfigObject[Any]] = (), findings: Iterable[Finding] = ()) -> StoreContent:
+    """Return the content of a store that holds these."""
+    return changed(StoreContent(), {item.key: item for item in objects}, tuple(findings))
+
+
+def changed(
+    known: StoreContent, objects: Mapping[ObjectKey, ConfigObject[Any] | None], findings: tuple[Finding, ...] = ()
+) -> StoreContent:
+    """Return the content after objects came, changed or went (None), and with these findings.
+
+    It is the known content itself if that is the same. What this costs depends on what is different only.
+    """
+    turns = {key: (before := known.objects.get(key), item and unchanged(before, item)) for key, item in objects.items()}
+    now = patched(known.objects, {key: after for key, (_, after) in turns.items()})
+    if now is known.objects and findings == known.findings:
+        return known
+    return StoreContent(
+        objects=now,
+        findings=findings,
+        fingerprint=shifted(
+            known.fingerprint,
+            ((_object_fingerprint(before), _object_fingerprint(after)) for before, after in turns.values()),
+        ),
+    )
+
+
+def _object_fingerprint(item: ConfigObject[Any] | None) -> int:
+    if item is None:
+        return 0
+    return fingerprint(b"held", f"{item.key}\0{item.digest}\0{item.created}\0{item.origin}".encode())

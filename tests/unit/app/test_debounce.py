@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import accumulate, cycle
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -58,6 +60,79 @@ def test_urgency_does_not_outlive_its_change() -> None:
     debounce.changed(6.0)
 
     assert not debounce.take(6.05)
+
+
+def test_after_acting_it_rests_as_long_as_acting_took() -> None:
+    debounce = Debounce(quiet=0.1, maximum=10)
+    debounce.changed(5.0, urgent=True)
+    assert debounce.take(5.0)
+    debounce.changed(5.2, urgent=True)
+    debounce.acted(5.3, took=0.3)
+    debounce.changed(5.4, urgent=True)
+
+    assert debounce.due == 5.6
+    assert not debounce.take(5.5)
+    assert debounce.take(5.6)
+
+
+def test_what_changes_after_the_rest_is_urgent_as_ever() -> None:
+    debounce = Debounce(quiet=0.1, maximum=10)
+    debounce.changed(5.0, urgent=True)
+    assert debounce.take(5.0)
+    debounce.acted(5.3, took=0.3)
+    debounce.changed(5.7, urgent=True)
+
+    assert debounce.take(5.7)
+
+
+def test_a_change_that_is_not_urgent_waits_for_quiet_and_for_the_rest() -> None:
+    debounce = Debounce(quiet=0.1, maximum=10)
+    debounce.changed(5.0, urgent=True)
+    assert debounce.take(5.0)
+    debounce.acted(5.3, took=0.3)
+    debounce.changed(5.3)
+    assert debounce.due == 5.6
+    debounce.changed(5.75)
+
+    assert debounce.due == 5.85
+
+
+def test_no_rest_is_longer_than_the_maximum() -> None:
+    debounce = Debounce(quiet=0.1, maximum=1.0)
+    debounce.changed(5.0, urgent=True)
+    assert debounce.take(5.0)
+    debounce.acted(35.0, took=30.0)
+    debounce.changed(35.0, urgent=True)
+
+    assert debounce.due == 36.0
+
+
+@given(
+    st.lists(st.floats(min_value=0.0001, max_value=0.05), min_size=1, max_size=30),
+    st.lists(st.floats(min_value=0.001, max_value=0.5), min_size=1, max_size=5),
+)
+def test_churn_keeps_it_busy_for_half_of_the_time_and_delays_no_change_for_long(
+    gaps: list[float], works: list[float]
+) -> None:
+    """Urgent changes without end, twenty to ten thousand in a second, whatever acting takes each time."""
+    debounce = Debounce(quiet=0.1, maximum=10.0)
+    changes, takes = accumulate(cycle(gaps)), cycle(works)
+    coming, now, busy = next(changes), 0.0, 0.0
+    waiting: list[float] = []
+    while now < 5:
+        while coming <= now:
+            debounce.changed(coming, urgent=True)
+            waiting.append(coming)
+            coming = next(changes)
+        if debounce.take(now):
+            assert now - waiting[0] <= 2 * max(works) + 1e-6
+            waiting.clear()
+            took = next(takes)
+            now, busy = now + took, busy + took
+            debounce.acted(now, took)
+        else:
+            now = min(due for due in (coming, debounce.due) if due is not None)
+    assert busy <= now / 2 + max(works)
 
 
 @given(st.lists(st.floats(min_value=0, max_value=3), min_size=1, max_size=50))

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
 from lateen.app.inputs import Inputs
+from lateen.config.networking import DestinationRule
+from lateen.config.objects import ConfigObject
 from lateen.config.parsing import parse
 from lateen.model.catalogues import Catalogue
 from lateen.model.findings import Severity
 from lateen.model.names import ObjectKey
+from lateen.model.origins import Origin
 from lateen.model.workloads import WorkloadRegistration
 from lateen.stores.protocol import StoreContent, content
 
@@ -73,3 +81,40 @@ def test_the_generation_grows_only_with_real_changes() -> None:
     assert inputs.take_catalogue(Catalogue(name="agents", workloads=(workload,)))
     assert not inputs.take_catalogue(Catalogue(name="agents", workloads=(workload,)))
     assert inputs.generation == 2
+
+
+def rule(store: str, name: str, host: str) -> ConfigObject[Any]:
+    return ConfigObject(
+        key=ObjectKey("DestinationRule", "default", name),
+        api_version="networking.istio.io/v1",
+        spec=DestinationRule(host=host),
+        origin=Origin(store),
+        digest=f"{name} {host}",
+        document=b"{}",
+    )
+
+
+STORES = ("folder a", "folder b", "memory")
+_held = st.dictionaries(st.sampled_from("abc"), st.sampled_from("xy"), max_size=3)
+
+
+@given(st.lists(st.tuples(st.sampled_from(STORES), _held), max_size=10))
+def test_the_union_after_changes_is_the_union_of_what_the_stores_hold(steps: list[tuple[str, dict[str, str]]]) -> None:
+    inputs = made()
+    held: dict[str, dict[ObjectKey, ConfigObject[Any]]] = {store: {} for store in STORES}
+    for store in STORES:
+        inputs.take_content(store, content())
+    for store, hosts in steps:
+        objects = [rule(store, name, host) for name, host in hosts.items()]
+        before, generation = held[store], inputs.generation
+        held[store] = {item.key: item for item in objects}
+        assert inputs.take_content(store, content(objects)) == (before != held[store])
+        assert inputs.generation - generation == (before != held[store])
+        union = {key: item for name in reversed(STORES) for key, item in held[name].items()}
+        assert list(inputs.objects().items()) == sorted(union.items())
+        hidden = [item for items in held.values() for item in items.values() if union[item.key] is not item]
+        assert sorted((found.name, found.file) for found in inputs.findings()) == sorted(
+            (item.key.name, item.origin.source) for item in hidden
+        )
+        for key, item in union.items():
+            assert inputs.managed(key) == (item.origin if item.origin.source != "memory" else None)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
@@ -18,6 +19,7 @@ from lateen.config.parsing import parse
 from lateen.mesh import queries
 from lateen.mesh.build import build_state
 from lateen.mesh.changes import changes
+from lateen.mesh.sharing import Ordered, Parted, changed_keys
 from lateen.mesh.state import MeshState
 from lateen.model.catalogues import Catalogue
 from lateen.model.findings import has_errors
@@ -143,6 +145,12 @@ kind: Secret
 metadata: {name: NAME, namespace: NS}
 stringData: {key: vX}
 """,
+    """
+apiVersion: v1
+kind: Service
+metadata: {name: NAME, namespace: NS}
+spec: {selector: {app: APP, tier: x}, ports: [{port: PORT, name: http}]}
+""",
 )
 
 
@@ -207,14 +215,39 @@ _configs = st.sampled_from([MeshConfig(), MeshConfig(trust_domain="td"), MeshCon
 class World:
     """The inputs at one moment; the lists may name one key twice."""
 
-    objects: tuple[ConfigObject[Any], ...] = ()
-    registrations: tuple[WorkloadRegistration, ...] = ()
+    objects: Collection[ConfigObject[Any]] = ()
+    registrations: Sequence[WorkloadRegistration] = ()
     other: Catalogue = field(default_factory=lambda: Catalogue(name="other"))
     mesh_config: MeshConfig = field(default_factory=MeshConfig)
 
     def build(self, previous: MeshState | None = None) -> MeshState:
         catalogues = [self.other, Catalogue(name="agents", workloads=self.registrations)]
         return build_state(self.objects, catalogues, self.mesh_config, previous)
+
+
+class Sources:
+    """Hold the inputs of one world after the other as newer versions of collections in parts."""
+
+    def __init__(self) -> None:
+        self._objects: Parted[Any, ConfigObject[Any]] = Parted.of({})
+        self._registrations: Ordered[WorkloadRegistration] = Ordered()
+        self._names: set[Any] = set()
+
+    def hold(self, world: World) -> World:
+        objects = numbered(world.objects, lambda item: (item.key.kind, item.key.namespace, item.key.name))
+        self._objects = self._objects.patched({key: objects.get(key) for key in self._objects.keys() | objects.keys()})
+        found = numbered(world.registrations, lambda item: (item.namespace, item.name))
+        self._registrations = self._registrations.patched({key: found.get(key) for key in self._names | found.keys()})
+        self._names |= found.keys()
+        return replace(world, objects=self._objects.values(), registrations=self._registrations)
+
+
+def numbered(items: Iterable[Any], key: Callable[[Any], tuple[str, ...]]) -> dict[Any, Any]:
+    """By key, and by number among those of one key."""
+    found: dict[Any, Any] = {}
+    for item in items:
+        found[(*key(item), sum(known[:-1] == key(item) for known in found))] = item
+    return found
 
 
 def moved(item: ConfigObject[Any]) -> ConfigObject[Any]:
@@ -309,23 +342,49 @@ def assert_shared(old: MeshState, new: MeshState) -> None:
             differing = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
             assert {key for key in before.keys() | after.keys() if before.get(key) is not after.get(key)} == differing
             assert getattr(changes(old, new), name) == differing
-        elif isinstance(before, tuple):
+        elif isinstance(before, Ordered):
             for item in after:
                 assert all(item is other for other in before if item == other), name
 
 
 @given(worlds())
-@pytest.mark.parametrize("large", [1024, 0])
-def test_building_on_a_previous_state_is_building_from_scratch(large: int, steps: list[World]) -> None:
-    """For every mesh, also one whose mappings are kept in parts."""
-    with mock.patch("lateen.mesh.sharing.LARGE", large):
-        state = steps[0].build()
+@pytest.mark.parametrize("parted", [False, True])
+def test_building_on_a_previous_state_is_building_from_scratch(parted: bool, steps: list[World]) -> None:
+    """For every mesh, also one whose inputs, mappings and orders are kept in parts."""
+    with ExitStack() as small:
+        if parted:
+            small.enter_context(mock.patch("lateen.mesh.sharing.LARGE", 0))
+            small.enter_context(mock.patch("lateen.mesh.sharing.RUN", 2))
+        hold = Sources().hold if parted else lambda world: world
+        state = hold(steps[0]).build()
         for world in steps[1:]:
-            before, state, scratch = state, world.build(state), world.build()
+            before, state, scratch = state, hold(world).build(state), world.build()
             assert state == scratch
             assert orders(state) == orders(scratch)
             assert answers(state) == answers(scratch)
             assert_shared(before, state)
+
+
+def test_one_workload_among_many_of_a_service_changes_one_address_and_one_endpoint() -> None:
+    workloads = [
+        WorkloadRegistration(
+            service="a",
+            namespace="n",
+            name=f"w{number}",
+            address=f"127.0.1.{number}",
+            ports=(WorkloadPort(port=80, protocol="http", app_port=number),),
+        )
+        for number in range(200)
+    ]
+    world = World(registrations=tuple(workloads))
+    old = world.build()
+    changed = replace(workloads[77], ready=True, ports=(replace(workloads[77].ports[0], app_port=9),))
+    new = replace(world, registrations=(*workloads[:77], changed, *workloads[78:])).build(old)
+    host = Hostname("a.n.svc.cluster.local")
+    pairs = zip(old.endpoints[host], new.endpoints[host], strict=True)
+    assert [one.address for one, other in pairs if one is not other] == [changed.address]
+    assert changed_keys(old.index.endpoints.addresses, new.index.endpoints.addresses) == {changed.address}
+    assert new.services is old.services
 
 
 def test_what_was_merged_for_an_answer_stays_the_same_object_while_its_parts_do() -> None:
@@ -347,6 +406,6 @@ spec: {ports: [{port: 80, name: http}, {port: 81, name: tcp}]}
     new = replace(world, objects=(*world.objects, object_of(TEMPLATES[5], "e", "m", "a", "*", 1))).build(old)
     assert queries.destination_rule_for(new, PROXIES[0], host) is merged
     assert queries.services_for(new, PROXIES[0])[0] is trimmed
-    changed = replace(world, objects=(rules[0], other, *world.objects[2:])).build(new)
+    changed = replace(world, objects=(rules[0], other, *tuple(world.objects)[2:])).build(new)
     assert queries.destination_rule_for(changed, PROXIES[0], host) is not merged
     assert queries.destination_rule_for(new, PROXIES[0], host) is merged

@@ -21,7 +21,7 @@ def test_it_is_a_registry() -> None:
 async def test_watchers_see_the_content_at_once_and_then_only_the_newest() -> None:
     registry = AgentRegistry()
     watcher = registry.watch()
-    assert (await anext(watcher)).workloads == ()
+    assert not (await anext(watcher)).workloads
     one, two = registry.open(), registry.open()
     registry.register(one, workload("127.0.0.1"))
     registry.register(two, workload("127.0.0.2"))
@@ -55,4 +55,4 @@ async def test_a_waiting_watcher_removes_lost_workloads_when_their_grace_is_over
 
     async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
         tasks.create_task(lose())
-        assert (await anext(watcher)).workloads == ()
+        assert not (await anext(watcher)).workloads

@@ -17,7 +17,7 @@ Rule = Callable[..., str]
 
 
 def seen(content: StoreContent) -> dict[str, str]:
-    return {item.key.name: item.spec.host.removesuffix(".example.com") for item in content.objects}
+    return {item.key.name: item.spec.host.removesuffix(".example.com") for item in content.objects.values()}
 
 
 async def until(watcher: AsyncIterator[StoreContent], expected: dict[str, str]) -> StoreContent:
