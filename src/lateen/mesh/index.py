@@ -7,18 +7,19 @@ same changes; what did not change is shared.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from lateen.config.networking import DestinationRule, Sidecar
 from lateen.config.objects import ConfigObject
 from lateen.mesh.bindings import BoundDestinationRule, BoundVirtualService
 from lateen.mesh.elections import Turn, age
+from lateen.mesh.endpoint_table import EndpointTable, EndpointTurn
 from lateen.mesh.hosts import HostTable
-from lateen.mesh.sharing import Order, Ordered, patched, turnover
+from lateen.mesh.sharing import Order, Ordered, patched
 from lateen.model.names import Hostname, ObjectKey
-from lateen.model.services import Endpoint, Service
+from lateen.model.services import Service
 from lateen.model.workloads import WorkloadRegistration
 
 AnswerT = TypeVar("AnswerT")
@@ -155,128 +156,6 @@ def rule_age(bound: BoundVirtualService) -> Order:
     return bound.object.created, key.name, key.namespace, key.kind
 
 
-# --- endpoints -----------------------------------------------------------------------------------------------
-
-
-class Group(NamedTuple):
-    """Hosts that share one tuple of endpoints."""
-
-    endpoints: tuple[Endpoint, ...]
-    hosts: frozenset[Hostname]
-
-
-class Move(NamedTuple):
-    """Other endpoints of a group."""
-
-    number: int
-    old: tuple[Endpoint, ...]
-    new: tuple[Endpoint, ...]
-
-
-EndpointTurn = tuple[tuple[Endpoint, ...] | None, tuple[Endpoint, ...] | None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EndpointTable:
-    """Endpoints by address. Hosts that share one tuple of endpoints are one group here.
-
-    When they get another tuple, most of what is in it was in the last one. So the group keeps its number, and only the
-    addresses of endpoints that came, went or changed are touched.
-    """
-
-    groups: Mapping[int, Group] = field(default_factory=dict)
-    """By number."""
-    numbers: Mapping[int, int] = field(default_factory=dict)
-    """By identity of the tuple, which its group holds, so that no other object can get that identity."""
-    addresses: Mapping[str, tuple[tuple[int, Endpoint], ...]] = field(default_factory=dict)
-    """With the number of the group."""
-    given: int = 0
-    """How many numbers were given away."""
-
-    def at(self, address: str) -> Iterator[tuple[Hostname, Endpoint]]:
-        """Yield what stands at an address, with the host that it serves, in no particular order of hosts."""
-        for number, endpoint in self.addresses.get(address, ()):
-            for host in self.groups[number].hosts:
-                yield host, endpoint
-
-    def patched(self, turns: Mapping[Hostname, EndpointTurn]) -> EndpointTable:
-        """Return this after the endpoints of hosts changed."""
-        leaving: defaultdict[int, list[Hostname]] = defaultdict(list)
-        joining: dict[int, tuple[tuple[Endpoint, ...], list[Hostname]]] = {}
-        parents: dict[int, int] = {}
-        for host, (before, after) in turns.items():
-            if before is not None:
-                leaving[id(before)].append(host)
-            if after is not None:
-                joining.setdefault(id(after), (after, []))[1].append(host)
-            if before is not None and after is not None:
-                parents.setdefault(id(after), id(before))
-        groups = self._with_hosts(leaving, joining)
-        numbers: dict[int, int | None] = {key: None for key in leaving if groups[self.numbers[key]] is None}
-        moves: list[Move] = []
-        given = self.given
-        for key, (endpoints, hosts) in joining.items():
-            if key in self.numbers:
-                continue
-            number = self.numbers.get(parents.get(key, 0), given)
-            if number == given or groups[number] is not None:
-                number, given = given, given + 1
-            moves.append(Move(number, self.groups[number].endpoints if number in self.groups else (), endpoints))
-            numbers[key] = number
-            groups[number] = Group(endpoints, frozenset(hosts))
-        moves += [Move(number, self.groups[number].endpoints, ()) for number, group in groups.items() if group is None]
-        return EndpointTable(
-            groups=patched(self.groups, groups),
-            numbers=patched(self.numbers, numbers),
-            addresses=self._moved(moves),
-            given=given,
-        )
-
-    def _with_hosts(
-        self,
-        leaving: Mapping[int, list[Hostname]],
-        joining: Mapping[int, tuple[tuple[Endpoint, ...], list[Hostname]]],
-    ) -> dict[int, Group | None]:
-        """Return the groups that lose or gain hosts and keep their endpoints; None for those that have no host left."""
-        groups: dict[int, Group | None] = {}
-        for key in leaving.keys() | (joining.keys() & self.numbers.keys()):
-            number = self.numbers[key]
-            group = self.groups[number]
-            hosts = group.hosts.difference(leaving.get(key, ())).union(joining[key][1] if key in joining else ())
-            groups[number] = Group(group.endpoints, hosts) if hosts else None
-        return groups
-
-    def _moved(self, moves: Iterable[Move]) -> Mapping[str, tuple[tuple[int, Endpoint], ...]]:
-        going: defaultdict[str, Counter[tuple[int, int]]] = defaultdict(Counter)
-        arriving: defaultdict[str, list[tuple[int, Endpoint]]] = defaultdict(list)
-        for number, old, new in moves:
-            gone, come = turnover(old, new)
-            for endpoint in gone:
-                going[endpoint.address][number, id(endpoint)] += 1
-            for endpoint in come:
-                arriving[endpoint.address].append((number, endpoint))
-        addresses: dict[str, tuple[tuple[int, Endpoint], ...] | None] = {}
-        for address in dict.fromkeys((*going, *arriving)):
-            known = self.addresses.get(address, ())
-            if address in going:
-                known = _left(known, going[address])
-            addresses[address] = (*known, *arriving.get(address, ())) or None
-        return patched(self.addresses, addresses)
-
-
-def _left(
-    entries: tuple[tuple[int, Endpoint], ...], going: Counter[tuple[int, int]]
-) -> tuple[tuple[int, Endpoint], ...]:
-    stay = []
-    for entry in entries:
-        key = (entry[0], id(entry[1]))
-        if going[key] > 0:
-            going[key] -= 1
-        else:
-            stay.append(entry)
-    return tuple(stay)
-
-
 # --- all -----------------------------------------------------------------------------------------------------
 
 
@@ -372,7 +251,7 @@ class StateTurns:
     """What an index is updated with: of each key what it was and what it is, None for nothing."""
 
     services: Mapping[Hostname, tuple[Service | None, Service | None]]
-    endpoints: Mapping[Hostname, tuple[tuple[Endpoint, ...] | None, tuple[Endpoint, ...] | None]]
+    endpoints: Mapping[Hostname, EndpointTurn]
     selectors: Mapping[Hostname, tuple[Selecting | None, Selecting | None]]
     virtual_services: Mapping[Order, tuple[BoundVirtualService | None, BoundVirtualService | None]]
     destination_rules: Mapping[Hostname, tuple[BoundDestinationRule, ...] | None]
@@ -391,12 +270,12 @@ def updated_index(old: MeshIndex, turns: StateTurns) -> MeshIndex:
         selected=patched_selected(old.selected, turns.selectors),
         sidecars=patched_sidecars(old.sidecars, turns.sidecars),
         registered=patched_registered(old.registered, turns.registrations),
-        merged=_without(old.merged, turns.destination_rules),
-        trimmed=_without(old.trimmed, turns.services),
+        merged=_but(old.merged, turns.destination_rules),
+        trimmed=_but(old.trimmed, turns.services),
     )
 
 
-def _without(old: dict[Hostname, AnswerT], hosts: Collection[Hostname]) -> dict[Hostname, AnswerT]:
+def _but(old: dict[Hostname, AnswerT], hosts: Collection[Hostname]) -> dict[Hostname, AnswerT]:
     """Return remembered answers but those about these hosts. While there are none both states remember in one place."""
     if not hosts:
         return old

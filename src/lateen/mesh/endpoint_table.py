@@ -1,0 +1,148 @@
+"""EndpointTable: what stands at an address. Part of `mesh.index`, read by `mesh.queries`."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from lateen.mesh.sharing import patched, turnover
+from lateen.model.names import Hostname
+from lateen.model.services import Endpoint
+
+
+class Group(NamedTuple):
+    """Hosts that share one tuple of endpoints."""
+
+    endpoints: tuple[Endpoint, ...]
+    hosts: frozenset[Hostname]
+
+
+class Move(NamedTuple):
+    """Other endpoints of a group."""
+
+    number: int
+    old: tuple[Endpoint, ...]
+    new: tuple[Endpoint, ...]
+
+
+Entry = tuple[int, Endpoint]
+"""Number of a group, and an endpoint of it."""
+EndpointTurn = tuple[tuple[Endpoint, ...] | None, tuple[Endpoint, ...] | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointTable:
+    """Endpoints by address. Hosts that share one tuple of endpoints are one group here.
+
+    When they get another tuple, most of what is in it was in the last one. So the group keeps its number, and only the
+    addresses of endpoints that came, went or changed are touched.
+    """
+
+    groups: Mapping[int, Group] = field(default_factory=dict)
+    """By number."""
+    numbers: Mapping[int, int] = field(default_factory=dict)
+    """By identity of the tuple, which its group holds, so that no other object can get that identity."""
+    addresses: Mapping[str, tuple[Entry, ...]] = field(default_factory=dict)
+    given: int = 0
+    """How many numbers were given away."""
+
+    def at(self, address: str) -> Iterator[tuple[Hostname, Endpoint]]:
+        """Yield what stands at an address, with the host that it serves, in no particular order of hosts."""
+        for number, endpoint in self.addresses.get(address, ()):
+            for host in self.groups[number].hosts:
+                yield host, endpoint
+
+    def patched(self, turns: Mapping[Hostname, EndpointTurn]) -> EndpointTable:
+        """Return this after the endpoints of hosts changed."""
+        leaving: defaultdict[int, list[Hostname]] = defaultdict(list)
+        joining: dict[int, tuple[tuple[Endpoint, ...], list[Hostname]]] = {}
+        parents: dict[int, int] = {}
+        for host, (before, after) in turns.items():
+            if before is not None:
+                leaving[id(before)].append(host)
+            if after is not None:
+                joining.setdefault(id(after), (after, []))[1].append(host)
+            if before is not None and after is not None:
+                parents.setdefault(id(after), id(before))
+        groups = self._with_hosts(leaving, joining)
+        numbers: dict[int, int | None] = {key: None for key in leaving if groups[self.numbers[key]] is None}
+        moves: list[Move] = []
+        given = self.given
+        for key, (endpoints, hosts) in joining.items():
+            if key in self.numbers:
+                continue
+            number = self.numbers.get(parents.get(key, 0), given)
+            if number == given or groups[number] is not None:
+                number, given = given, given + 1
+            moves.append(Move(number, self.groups[number].endpoints if number in self.groups else (), endpoints))
+            numbers[key] = number
+            groups[number] = Group(endpoints, frozenset(hosts))
+        moves += [Move(number, self.groups[number].endpoints, ()) for number, group in groups.items() if group is None]
+        return EndpointTable(
+            groups=patched(self.groups, groups),
+            numbers=patched(self.numbers, numbers),
+            addresses=self._moved(moves),
+            given=given,
+        )
+
+    def _with_hosts(
+        self,
+        leaving: Mapping[int, list[Hostname]],
+        joining: Mapping[int, tuple[tuple[Endpoint, ...], list[Hostname]]],
+    ) -> dict[int, Group | None]:
+        """Return the groups that lose or gain hosts and keep their endpoints; None for those that have no host left."""
+        groups: dict[int, Group | None] = {}
+        for key in leaving.keys() | (joining.keys() & self.numbers.keys()):
+            number = self.numbers[key]
+            group = self.groups[number]
+            hosts = group.hosts.difference(leaving.get(key, ())).union(joining[key][1] if key in joining else ())
+            groups[number] = Group(group.endpoints, hosts) if hosts else None
+        return groups
+
+    def _moved(self, moves: Sequence[Move]) -> Mapping[str, tuple[Entry, ...]]:
+        going: defaultdict[str, Counter[tuple[int, int]]] = defaultdict(Counter)
+        arriving: defaultdict[str, list[Entry]] = defaultdict(list)
+        for number, old, new in moves:
+            gone, fresh = turnover(old, new)
+            for endpoint in gone:
+                going[endpoint.address][number, id(endpoint)] += 1
+            for endpoint in fresh:
+                arriving[endpoint.address].append((number, endpoint))
+        addresses: dict[str, tuple[Entry, ...] | None] = {}
+        for address in dict.fromkeys((*going, *arriving)):
+            stay = self.addresses.get(address, ())
+            if address in going:
+                stay = _without(stay, going[address])
+            come = arriving.get(address, [])
+            both = {number for number, _ in stay} & {number for number, _ in come}
+            entries = (*stay, *come)
+            addresses[address] = (_in_order(entries, address, both, moves) if both else entries) or None
+        return patched(self.addresses, addresses)
+
+
+def _without(entries: tuple[Entry, ...], going: Counter[tuple[int, int]]) -> tuple[Entry, ...]:
+    stay = []
+    for entry in entries:
+        key = (entry[0], id(entry[1]))
+        if going[key] > 0:
+            going[key] -= 1
+        else:
+            stay.append(entry)
+    return tuple(stay)
+
+
+def _in_order(entries: tuple[Entry, ...], address: str, numbers: set[int], moves: Iterable[Move]) -> tuple[Entry, ...]:
+    """Return the entries of an address with those of some groups in the order of the group, whichever came first.
+
+    Of a group some stay and others come only where two workloads are at one address.
+    """
+    ordered = [
+        (number, endpoint)
+        for number, _, new in moves
+        if number in numbers
+        for endpoint in new
+        if endpoint.address == address
+    ]
+    return (*(entry for entry in entries if entry[0] not in numbers), *ordered)
