@@ -94,7 +94,7 @@ class EndpointTable:
     ) -> dict[int, Group | None]:
         """Return the groups that lose or gain hosts and keep their endpoints; None for those that have no host left."""
         groups: dict[int, Group | None] = {}
-        for key in leaving.keys() | (joining.keys() & self.numbers.keys()):
+        for key in dict.fromkeys((*leaving, *(key for key in joining if key in self.numbers))):
             number = self.numbers[key]
             group = self.groups[number]
             hosts = group.hosts.difference(leaving.get(key, ())).union(joining[key][1] if key in joining else ())
