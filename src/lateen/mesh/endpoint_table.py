@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -27,8 +27,6 @@ class Move(NamedTuple):
     new: tuple[Endpoint, ...]
 
 
-Entry = tuple[int, Endpoint]
-"""Number of a group, and an endpoint of it."""
 EndpointTurn = tuple[tuple[Endpoint, ...] | None, tuple[Endpoint, ...] | None]
 
 
@@ -44,15 +42,16 @@ class EndpointTable:
     """By number."""
     numbers: Mapping[int, int] = field(default_factory=dict)
     """By identity of the tuple, which its group holds, so that no other object can get that identity."""
-    addresses: Mapping[str, tuple[Entry, ...]] = field(default_factory=dict)
+    addresses: Mapping[str, Mapping[int, tuple[Endpoint, ...]]] = field(default_factory=dict)
+    """By address and number of the group."""
     given: int = 0
     """How many numbers were given away."""
 
     def at(self, address: str) -> Iterator[tuple[Hostname, Endpoint]]:
         """Yield what stands at an address, with the host that it serves, in no particular order of hosts."""
-        for number, endpoint in self.addresses.get(address, ()):
+        for number, endpoints in self.addresses.get(address, {}).items():
             for host in self.groups[number].hosts:
-                yield host, endpoint
+                yield from ((host, endpoint) for endpoint in endpoints)
 
     def patched(self, turns: Mapping[Hostname, EndpointTurn]) -> EndpointTable:
         """Return this after the endpoints of hosts changed."""
@@ -94,55 +93,31 @@ class EndpointTable:
     ) -> dict[int, Group | None]:
         """Return the groups that lose or gain hosts and keep their endpoints; None for those that have no host left."""
         groups: dict[int, Group | None] = {}
-        for key in leaving.keys() | (joining.keys() & self.numbers.keys()):
+        for key in dict.fromkeys((*leaving, *(key for key in joining if key in self.numbers))):
             number = self.numbers[key]
             group = self.groups[number]
             hosts = group.hosts.difference(leaving.get(key, ())).union(joining[key][1] if key in joining else ())
             groups[number] = Group(group.endpoints, hosts) if hosts else None
         return groups
 
-    def _moved(self, moves: Sequence[Move]) -> Mapping[str, tuple[Entry, ...]]:
-        going: defaultdict[str, Counter[tuple[int, int]]] = defaultdict(Counter)
-        arriving: defaultdict[str, list[Entry]] = defaultdict(list)
+    def _moved(self, moves: Iterable[Move]) -> Mapping[str, Mapping[int, tuple[Endpoint, ...]]]:
+        changes: defaultdict[str, dict[int, tuple[Endpoint, ...] | None]] = defaultdict(dict)
         for number, old, new in moves:
-            gone, fresh = turnover(old, new)
-            for endpoint in gone:
-                going[endpoint.address][number, id(endpoint)] += 1
-            for endpoint in fresh:
-                arriving[endpoint.address].append((number, endpoint))
-        addresses: dict[str, tuple[Entry, ...] | None] = {}
-        for address in dict.fromkeys((*going, *arriving)):
-            stay = self.addresses.get(address, ())
-            if address in going:
-                stay = _without(stay, going[address])
-            come = arriving.get(address, [])
-            both = {number for number, _ in stay} & {number for number, _ in come}
-            entries = (*stay, *come)
-            addresses[address] = (_in_order(entries, address, both, moves) if both else entries) or None
-        return patched(self.addresses, addresses)
+            gone, fresh = (_by_address(endpoints) for endpoints in turnover(old, new))
+            for address in dict.fromkeys((*gone, *fresh)):
+                here = fresh.get(address, ())
+                if len(gone.get(address, ())) < len(self.addresses.get(address, {}).get(number, ())):
+                    # Some stay, as there are several workloads at this address: they are in the order of the group.
+                    here = [endpoint for endpoint in new if endpoint.address == address]
+                changes[address][number] = tuple(here) or None
+        return patched(
+            self.addresses,
+            {address: patched(self.addresses.get(address, {}), found) or None for address, found in changes.items()},
+        )
 
 
-def _without(entries: tuple[Entry, ...], going: Counter[tuple[int, int]]) -> tuple[Entry, ...]:
-    stay = []
-    for entry in entries:
-        key = (entry[0], id(entry[1]))
-        if going[key] > 0:
-            going[key] -= 1
-        else:
-            stay.append(entry)
-    return tuple(stay)
-
-
-def _in_order(entries: tuple[Entry, ...], address: str, numbers: set[int], moves: Iterable[Move]) -> tuple[Entry, ...]:
-    """Return the entries of an address with those of some groups in the order of the group, whichever came first.
-
-    Of a group some stay and others come only where two workloads are at one address.
-    """
-    ordered = [
-        (number, endpoint)
-        for number, _, new in moves
-        if number in numbers
-        for endpoint in new
-        if endpoint.address == address
-    ]
-    return (*(entry for entry in entries if entry[0] not in numbers), *ordered)
+def _by_address(endpoints: Iterable[Endpoint]) -> dict[str, list[Endpoint]]:
+    found: defaultdict[str, list[Endpoint]] = defaultdict(list)
+    for endpoint in endpoints:
+        found[endpoint.address].append(endpoint)
+    return found
