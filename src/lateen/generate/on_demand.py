@@ -11,11 +11,12 @@ which Envoy would let the request wait.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterable, Mapping
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Protocol
 
+from lateen.envoy.messages import Fields
 from lateen.envoy.resources import Resource
 from lateen.envoy.routes import (
     on_demand_route_configuration,
@@ -100,7 +101,7 @@ class VirtualHosts:
             return None
         domain = _without_port(asked) if configuration.ignore_port else asked
         part, found = self._find(configuration, domain)
-        resource = on_demand_virtual_host(routes, asked, domain, found.routes, found.leads_to)
+        resource = on_demand_virtual_host(routes, asked, domain, _reachable(found.routes, asked), found.leads_to)
         if asked in part.domains:
             self._made[name] = (part, resource)
         return resource
@@ -180,6 +181,17 @@ def _without_port(host: str) -> str:
     """Return a Host header without its port: `reviews:80`, `[::1]:80`."""
     name, colon, port = host.rpartition(":")
     return name if colon and port.isdigit() and (not name.endswith(":") or name.startswith("[")) else host
+
+
+def _reachable(routes: Sequence[Fields], asked: str) -> Sequence[Fields]:
+    """Return the routes that a request with this Host header can take.
+
+    CONNECT always names a port (RFC 9110, 9.3.6). Envoy reads all its virtual hosts again whenever it learns another,
+    so what cannot be used is worth leaving out.
+    """
+    if _without_port(asked) != asked:
+        return routes
+    return [route for route in routes if "connect_matcher" not in route["match"]]
 
 
 def on_demand_routes(parts: Iterable[Part]) -> dict[str, OnDemandRoutes]:

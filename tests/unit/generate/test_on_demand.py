@@ -102,6 +102,20 @@ def test_host_of_an_explicit_proxy(called: str) -> None:
     assert host(asked(snapshot, f"http_proxy.vhds/{called}")) == (called, [called], EXPLICIT[called])
 
 
+def test_tunnel_needs_a_port() -> None:
+    """A CONNECT names a port, so a name without one has no route for it."""
+    snapshot = generate(state_of(), proxy())
+    for called, tunnels in (
+        ("reviews", 0),
+        ("reviews:80", 1),
+        ("nobody.example.com", 0),
+        ("nobody.example.com:443", 1),
+    ):
+        message = message_class(VIRTUAL_HOST).FromString(asked(snapshot, f"http_proxy.vhds/{called}").body)
+        assert [route.match.HasField("connect_matcher") for route in message.routes].count(True) == tunnels
+        assert len(message.routes) == tunnels + 1
+
+
 INTERCEPTED = {
     "80.vhds/reviews": "reviews",
     "80.vhds/reviews:80": "reviews",
