@@ -674,8 +674,8 @@ def test_control_plane_that_is_killed_and_comes_back(bed: Bed) -> None:
     new = {cluster("meanwhile.mesh", TCP_PORT), cluster("web-meanwhile.mesh", 80)}
     assert bed.clusters() == held | new
     sent = bed.sent()
-    # Two clusters. Their endpoints go with them, and once more when the sidecar asks for them.
-    known = {"cds": 2, "eds": 4, "lds": 0, "rds": 0}
+    # Two clusters, their endpoints with them.
+    known = {"cds": 2, "eds": 2, "lds": 0, "rds": 0}
     assert {kind: sent.pop(kind, 0) for kind in known} == known
     # And the virtual host of the request.
     assert sum(sent.values()) == 1

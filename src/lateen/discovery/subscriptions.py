@@ -17,7 +17,7 @@ from collections.abc import Set as AbstractSet
 
 from lateen.discovery.sharing import Difference, Sharing
 from lateen.discovery.values import WILDCARD, PeerError
-from lateen.envoy.resources import CLUSTER, EMPTY_OFFER, NOTHING, Offer, Resource, Snapshot
+from lateen.envoy.resources import CLUSTER, EMPTY_OFFER, ENDPOINT, NOTHING, Offer, Resource, Snapshot
 
 MAX_NAMES = 100_000
 """Names that one client may subscribe to of one kind, so that a client that only ever adds stays bounded."""
@@ -41,6 +41,8 @@ class Subscription:
         self.at: Snapshot | None = None
         """Snapshot of the newest response, or of the newest check that found nothing to send."""
         self._news: set[str] = set()
+        self._foreseen: set[str] = set()
+        """Names that we subscribed to on the client's behalf, and it has not."""
         self._suspects: set[str] = set()
         """Names that are sent each in a response of its own."""
         self.base: Offer = EMPTY_OFFER
@@ -64,7 +66,10 @@ class Subscription:
         return self.wildcard or name in self.names
 
     def add(self, names: Iterable[str]) -> None:
-        """Subscribe to names. Each is due again, even if it was sent: the client may have dropped it."""
+        """Subscribe to names. Each is due again, even if it was sent: the client may have dropped it.
+
+        Not so endpoints that we sent before it asked: Envoy asks once it has the cluster, and uses what came (observed).
+        """
         added = set(names)
         if WILDCARD in added:
             added.discard(WILDCARD)
@@ -72,7 +77,9 @@ class Subscription:
         if not added <= self.names:
             self._want(added)
         if not self.fresh:
-            self.exceptions.update(dict.fromkeys(added))
+            due = {name for name in added if name not in self._foreseen or not self._held(name)}
+            self.exceptions.update(dict.fromkeys(due))
+            self._foreseen -= added
         elif self.exceptions:
             for name in added:
                 self.exceptions.pop(name, None)
@@ -89,6 +96,7 @@ class Subscription:
         known = {name for name in names if name != WILDCARD and name in self.names}
         if known:
             self._own_names().difference_update(known)
+        self._foreseen -= known
         for name in known:
             self.exceptions.pop(name, None)
             if self.wildcard and WILDCARD not in names:
@@ -130,6 +138,8 @@ class Subscription:
                 continue
             if not self._held(name):
                 self.exceptions.setdefault(name, ABSENT)
+            if self.kind == ENDPOINT:
+                self._foreseen.add(name)
             self._want((name,))
 
     def difference(self, target: Offer, sharing: Sharing) -> Difference:
