@@ -228,21 +228,12 @@ def _agree(one: Catalogue | None, other: Catalogue | None) -> bool:
 
 
 def _fingerprint(old: int, counting: _Counting) -> int:
-    return shifted(
-        old,
-        chain(
-            (
-                (object_fingerprint(a), object_fingerprint(b))
-                for turns in counting.object_turns.values()
-                for a, b in turns.values()
-            ),
-            (
-                (registration_fingerprint(a), registration_fingerprint(b))
-                for a, b in counting.registration_turns.values()
-            ),
-            ((catalogue_fingerprint(a), catalogue_fingerprint(b)) for _, a, b in counting.catalogue_turns),
-        ),
-    )
+    catalogues = ((before, after) for _, before, after in counting.catalogue_turns)
+    new = shifted(old, catalogue_fingerprint, catalogues)
+    new = shifted(new, registration_fingerprint, counting.registration_turns.values())
+    for turns in counting.object_turns.values():
+        new = shifted(new, object_fingerprint, turns.values())
+    return new
 
 
 def _in_order(

@@ -44,7 +44,7 @@ Name = tuple[str, str]
 def delegates_of(root: ConfigObject[VirtualService]) -> tuple[Name, ...]:
     """Return the names of the VirtualServices that the rules of this one refer to."""
     delegates = [route.delegate for route in root.spec.http if route.delegate is not None]
-    return tuple((delegate.namespace or root.key.namespace, delegate.name) for delegate in delegates)
+    return tuple([(delegate.namespace or root.key.namespace, delegate.name) for delegate in delegates])
 
 
 def expanded(

@@ -103,10 +103,10 @@ class EndpointTable:
     def _moved(self, moves: Iterable[Move]) -> Mapping[str, Mapping[int, tuple[Endpoint, ...]]]:
         changes: defaultdict[str, dict[int, tuple[Endpoint, ...] | None]] = defaultdict(dict)
         for number, old, new in moves:
-            gone, fresh = (_by_address(endpoints) for endpoints in turnover(old, new))
-            for address in dict.fromkeys((*gone, *fresh)):
+            gone, fresh = map(_by_address, turnover(old, new))
+            for address in gone | fresh:
                 here = fresh.get(address, ())
-                if len(gone.get(address, ())) < len(self.addresses.get(address, {}).get(number, ())):
+                if old and len(gone.get(address, ())) < len(self.addresses.get(address, {}).get(number, ())):
                     # Some stay, as there are several workloads at this address: they are in the order of the group.
                     here = [endpoint for endpoint in new if endpoint.address == address]
                 changes[address][number] = tuple(here) or None

@@ -60,6 +60,8 @@ def turnover(old: Collection[ValueT], new: Collection[ValueT]) -> tuple[Sequence
 
     Of two versions of a collection in parts only the parts that differ are looked at.
     """
+    if not old or not new:
+        return tuple(old), tuple(new)
     if not isinstance(old, InParts) or not isinstance(new, InParts):
         return _turnover(tuple(old), tuple(new))
     gone, come = _turnover(old.parts, new.parts)
@@ -71,8 +73,8 @@ def _contents(parts: Sequence[Any]) -> list[Any]:
 
 
 def _turnover(old: Sequence[ValueT], new: Sequence[ValueT]) -> tuple[Sequence[ValueT], Sequence[ValueT]]:
-    if old is new or not old:
-        return (), () if old is new else new
+    if old is new:
+        return (), ()
     if len(old) == len(new):
         # Most often items were replaced where they stand.
         pairs = list(compress(zip(old, new, strict=True), map(is_not, old, new)))

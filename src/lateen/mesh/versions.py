@@ -13,9 +13,9 @@ authenticates nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from hashlib import blake2b
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -23,6 +23,8 @@ from lateen.config.mesh_config import MeshConfig
 from lateen.config.objects import ConfigObject
 from lateen.model.catalogues import Catalogue
 from lateen.model.workloads import WorkloadRegistration
+
+ItemT = TypeVar("ItemT")
 
 _SIZE = 16
 _MODULUS = 1 << (8 * _SIZE)
@@ -49,31 +51,32 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def shifted(known: int, turns: Iterable[tuple[int, int]]) -> int:
-    """Return a fingerprint after inputs with these fingerprints went and came (0 for none)."""
-    return (known + sum(after - before for before, after in turns)) % _MODULUS
+def shifted(known: int, of: Callable[[ItemT], int], turns: Iterable[tuple[ItemT | None, ItemT | None]]) -> int:
+    """Return a fingerprint after inputs, of which each has its own, turned into others (None for nothing)."""
+    for before, after in turns:
+        if before is not None:
+            known -= of(before)
+        if after is not None:
+            known += of(after)
+    return known % _MODULUS
 
 
-def object_fingerprint(item: ConfigObject[Any] | None) -> int:
+def object_fingerprint(item: ConfigObject[Any]) -> int:
     """Fingerprint an object, but not its place: moving a document changes nothing.
 
     Metadata that decides behaviour (labels, annotations, age) is part of an object's digest.
     """
-    if item is None:
-        return 0
     key = item.key
     return fingerprint(b"object", f"{key.kind}\0{key.namespace}\0{key.name}\0{item.digest}\0{item.created}".encode())
 
 
-def registration_fingerprint(registration: WorkloadRegistration | None) -> int:
+def registration_fingerprint(registration: WorkloadRegistration) -> int:
     """Fingerprint a registered workload."""
-    return 0 if registration is None else fingerprint(b"registration", canonical(registration))
+    return fingerprint(b"registration", canonical(registration))
 
 
-def catalogue_fingerprint(catalogue: Catalogue | None) -> int:
+def catalogue_fingerprint(catalogue: Catalogue) -> int:
     """Fingerprint a registry's services and endpoints, in whatever order they are; workloads count by themselves."""
-    if catalogue is None:
-        return 0
     services = sorted(canonical(service) for service in catalogue.services)
     endpoints = sorted((host, sorted(map(canonical, found))) for host, found in catalogue.endpoints.items())
     return fingerprint(b"catalogue", repr((catalogue.name, services, endpoints)).encode())

@@ -91,14 +91,9 @@ def changed(
     return StoreContent(
         objects=now,
         findings=findings,
-        fingerprint=shifted(
-            known.fingerprint,
-            ((_object_fingerprint(before), _object_fingerprint(after)) for before, after in turns.values()),
-        ),
+        fingerprint=shifted(known.fingerprint, _object_fingerprint, turns.values()),
     )
 
 
-def _object_fingerprint(item: ConfigObject[Any] | None) -> int:
-    if item is None:
-        return 0
+def _object_fingerprint(item: ConfigObject[Any]) -> int:
     return fingerprint(b"held", f"{item.key}\0{item.digest}\0{item.created}\0{item.origin}".encode())
