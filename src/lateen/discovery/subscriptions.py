@@ -68,7 +68,7 @@ class Subscription:
     def add(self, names: Iterable[str]) -> None:
         """Subscribe to names. Each is due again, even if it was sent: the client may have dropped it.
 
-        Not so endpoints that we sent before it asked: Envoy asks once it has the cluster, and uses what came (observed).
+        Not so endpoints that we sent before it asked: Envoy asks once it has the cluster, and uses them (observed).
         """
         added = set(names)
         if WILDCARD in added:
