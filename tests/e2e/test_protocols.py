@@ -242,6 +242,7 @@ def test_app_exit_code_is_the_command_s(bed: Bed) -> None:
 
 def test_control_plane_restart_loses_no_request(bed: Bed) -> None:
     """Requests go on while the control plane is killed, away for long, and back; then config is live again."""
+    assert bed.client.get("http://web/").status == 200
     outage_over = threading.Event()
 
     def load(_: int) -> Counter[int]:
