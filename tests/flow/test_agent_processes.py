@@ -58,7 +58,7 @@ async def test_unknown_program_is_an_os_error() -> None:
 
 async def test_guard_clears_up_after_an_agent_that_is_gone(tmp_path: Path) -> None:
     """Processes of the group that no parent-death signal reaches, and the private folder."""
-    folder, ready = tmp_path / "private", tmp_path / "ready"
+    folder, ready, watched = tmp_path / "private", tmp_path / "ready", tmp_path / "watched"
     folder.mkdir()
     (folder / "file").touch()
     agent = await asyncio.create_subprocess_exec(
@@ -73,12 +73,13 @@ async def main():
     guard = Guard(Path({str(folder)!r}))
     command = ["sh", "-c", "sleep 1000 & echo $! > {ready}.new; mv {ready}.new {ready}; wait"]
     guard.watch(await start(command, env=dict(os.environ), quiet_stdout=True))
+    Path({str(watched)!r}).touch()
     await asyncio.Event().wait()
 
 asyncio.run(main())
 """,
     )
-    await until(ready.exists)
+    await until(lambda: ready.exists() and watched.exists())
     orphan = int(ready.read_text())
     agent.kill()
     await agent.wait()
