@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from lateen.config.networking import Destination
@@ -35,6 +36,11 @@ def exists(view: View, target: Target) -> bool:
     if port is None or port.protocol is Protocol.UDP:
         return False
     return not target.subset or subset_of(view.rule(target.host), target.subset) is not None
+
+
+def one_would_never_come(view: View, targets: Iterable[Target]) -> bool:
+    """Whether requests to one of these targets must not fetch their cluster: every one of them would wait in vain."""
+    return view.on_demand and not all(exists(view, target) for target in targets)
 
 
 def target_of(view: View, destination: Destination, namespace: str, listener_port: int) -> Target:

@@ -38,7 +38,7 @@ from lateen.generate.clusters import TargetClusters
 from lateen.generate.destinations import Target
 from lateen.generate.parts import NOTHING, HostRoutes, Made, MadeHost, Part
 from lateen.generate.routes import RouteContext, service_routes
-from lateen.generate.tcp_routes import Forward, asks_on_demand, direct, forward_filter, service_forwards
+from lateen.generate.tcp_routes import Forward, direct, fetches_nothing, forward_filter, service_forwards
 from lateen.generate.view import View
 from lateen.generate.virtual_hosts import (
     HTTP_PORT,
@@ -222,7 +222,7 @@ def _tunnel(context: RouteContext, service: Service, protocol: Protocol) -> Forw
 
 def _tunnel_route(view: View, forward: Forward) -> Fields:
     route = connect_route(names.DEFAULT_ROUTE, _route_target(forward), forward.metadata)
-    if view.on_demand and not asks_on_demand(view, forward):
+    if fetches_nothing(view, forward):
         route["typed_per_filter_config"] = {ON_DEMAND_FILTER: no_clusters_on_demand()}
     return route
 

@@ -37,7 +37,7 @@ from lateen.envoy.routes import (
     route_match,
     timeout_fields,
 )
-from lateen.generate.destinations import Target, exists, target_of
+from lateen.generate.destinations import Target, one_would_never_come, target_of
 from lateen.generate.traffic_policies import consistent_hash, effective_policy
 from lateen.generate.view import View
 from lateen.mesh.references import resolve_gateway
@@ -184,8 +184,7 @@ def _rule_fields(context: RouteContext, bound: BoundVirtualService, rule: HTTPRo
         filters[FAULT_FILTER] = fault
     if rule.cors_policy is not None:
         filters[CORS_FILTER] = cors_config(rule.cors_policy)
-    if context.view.on_demand and not all(exists(context.view, target) for target in targets):
-        # Asked for, it would come never, and every request would wait for it.
+    if one_would_never_come(context.view, targets):
         filters[ON_DEMAND_FILTER] = no_clusters_on_demand()
         found.unasked.update(dict.fromkeys(targets))
     if filters:

@@ -14,7 +14,7 @@ from lateen.config.networking import L4MatchAttributes, RouteDestination, TCPSet
 from lateen.envoy.filters import TcpSettings, tcp_proxy
 from lateen.envoy.messages import Fields
 from lateen.envoy.metadata import config_metadata, service_metadata
-from lateen.generate.destinations import Target, exists, target_of
+from lateen.generate.destinations import Target, one_would_never_come, target_of
 from lateen.generate.routes import RouteContext
 from lateen.generate.traffic_policies import consistent_hash, effective_policy
 from lateen.generate.view import View
@@ -102,16 +102,14 @@ def tls_forwards(context: RouteContext, bound: BoundVirtualService) -> list[Forw
     return found
 
 
-def asks_on_demand(view: View, forward: Forward) -> bool:
-    """Whether connections fetch their cluster: not if it, or another that may be chosen, would never come."""
-    return view.on_demand and all(exists(view, target) for target, _ in forward.targets)
+def fetches_nothing(view: View, forward: Forward) -> bool:
+    """Whether a proxy that asks on demand does not do so for these connections, see `one_would_never_come`."""
+    return one_would_never_come(view, (target for target, _ in forward.targets))
 
 
 def unasked_clusters(view: View, forward: Forward) -> tuple[str, ...]:
     """Return the clusters that a proxy which asks on demand must be told of, because connections do not fetch them."""
-    if not view.on_demand or asks_on_demand(view, forward):
-        return ()
-    return tuple(target.cluster for target, _ in forward.targets)
+    return tuple(cluster for cluster, _ in forward.clusters) if fetches_nothing(view, forward) else ()
 
 
 def forward_filter(view: View, forward: Forward) -> Fields:
@@ -129,7 +127,7 @@ def forward_filter(view: View, forward: Forward) -> Fields:
         if tcp is not None and tcp.max_connection_duration
         else None,
         hash_source_ip=consistent is not None and bool(consistent.use_source_ip),
-        on_demand=asks_on_demand(view, forward),
+        on_demand=view.on_demand and not fetches_nothing(view, forward),
     )
     return tcp_proxy(settings, view.defaults)
 
