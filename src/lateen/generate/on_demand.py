@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from lateen.envoy.messages import Fields
 from lateen.envoy.resources import Resource
@@ -95,14 +95,15 @@ class VirtualHosts:
         known = self._made.get(name)
         if known is not None:
             return known[1]
-        routes, _, asked = name.partition("/")
-        configuration = self._configurations.get(routes)
-        if configuration is None:
+        called = self._called(name)
+        if called is None:
             return None
-        domain = _without_port(asked) if configuration.ignore_port else asked
-        part, found = self._find(configuration, domain)
-        resource = on_demand_virtual_host(routes, asked, domain, _reachable(found.routes, asked), found.leads_to)
-        if asked in part.domains:
+        part, found = called.part, self._routes(called.part)
+        if not found.routes:
+            part, found = called.otherwise, self._routes(called.otherwise)
+        routes = _reachable(found.routes, called.host)
+        resource = on_demand_virtual_host(called.configuration, called.host, called.domain, routes, found.leads_to)
+        if called.host in part.domains:
             self._made[name] = (part, resource)
         return resource
 
@@ -119,26 +120,25 @@ class VirtualHosts:
         if same:
             fresh._domains = self._domains
         for name, (part, resource) in self._made.items():
-            if part.key not in stale and (same or fresh._means(name) == part):
+            if part.key not in stale and (same or fresh._means(name, part)):
                 fresh._made[name] = (part, resource)
         # Whoever still holds this one may ask it: it must not write into a memo that has moved on.
         self._view = self._view.unrecorded()
         return fresh
 
-    def _means(self, name: str) -> HostPart | None:
-        routes, _, asked = name.partition("/")
+    def _means(self, name: str, part: HostPart) -> bool:
+        called = self._called(name)
+        return called is not None and called.part == part
+
+    def _called(self, name: str) -> _Called | None:
+        """Return what a name calls; None for an unknown route configuration."""
+        routes, _, host = name.partition("/")
         configuration = self._configurations.get(routes)
         if configuration is None:
             return None
-        return self._in(configuration).find(_without_port(asked) if configuration.ignore_port else asked)
-
-    def _find(self, configuration: OnDemandRoutes, domain: str) -> tuple[HostPart, HostRoutes]:
-        part = self._in(configuration).find(domain)
-        found = self._routes(part)
-        if not found.routes:
-            part = self._in(configuration).catch_all
-            found = self._routes(part)
-        return part, found
+        domain = _without_port(host) if configuration.ignore_port else host
+        domains = self._in(configuration)
+        return _Called(routes, host, domain, domains.find(domain), domains.catch_all)
 
     def _routes(self, part: HostPart) -> HostRoutes:
         self._used.add(part.key)
@@ -149,6 +149,19 @@ class VirtualHosts:
         if known is None:
             known = self._domains[configuration.name] = _Domains(configuration.hosts)
         return known
+
+
+class _Called(NamedTuple):
+    """What the name of a virtual host calls."""
+
+    configuration: str
+    host: str
+    """The Host header."""
+    domain: str
+    """What of it counts."""
+    part: HostPart
+    otherwise: HostPart
+    """What it calls when that part has no routes after all."""
 
 
 class _Domains:
