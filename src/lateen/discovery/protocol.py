@@ -382,8 +382,9 @@ class Delta(Session[DeltaRequest]):
 
         A changed EDS cluster warms up anew, but delta Envoy does not ask again for endpoints it is subscribed to:
         without this the change would wait for the fetch timeout of 15 s (observed). And a request waits for a cluster
-        that is told on demand: with its endpoints behind it, it waits for one round trip (observed). The load
-        assignment has the cluster's name, as all Lateen generates.
+        that is told on demand: with its endpoints behind it, it waits for one round trip; Envoy asks for them once it
+        has the cluster, and uses what came (observed). The load assignment has the cluster's name, as all Lateen
+        generates.
         """
         on_demand = [cluster.name for cluster in sent if cluster.name in clusters.names]
         endpoints = self._subscriptions.get(ENDPOINT)
@@ -392,4 +393,4 @@ class Delta(Session[DeltaRequest]):
         if endpoints is not None:
             for cluster in sent:
                 endpoints.mark_due(cluster.name)
-            endpoints.imply(on_demand)
+            endpoints.imply(on_demand, asked_for_later=True)

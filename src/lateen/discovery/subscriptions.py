@@ -17,7 +17,7 @@ from collections.abc import Set as AbstractSet
 
 from lateen.discovery.sharing import Difference, Sharing
 from lateen.discovery.values import WILDCARD, PeerError
-from lateen.envoy.resources import CLUSTER, EMPTY_OFFER, ENDPOINT, NOTHING, Offer, Resource, Snapshot
+from lateen.envoy.resources import CLUSTER, EMPTY_OFFER, NOTHING, Offer, Resource, Snapshot
 
 MAX_NAMES = 100_000
 """Names that one client may subscribe to of one kind, so that a client that only ever adds stays bounded."""
@@ -42,7 +42,7 @@ class Subscription:
         """Snapshot of the newest response, or of the newest check that found nothing to send."""
         self._news: set[str] = set()
         self._foreseen: set[str] = set()
-        """Names that we subscribed to on the client's behalf, and it has not."""
+        """Names that it is expected to ask for, and that were sent before."""
         self._suspects: set[str] = set()
         """Names that are sent each in a response of its own."""
         self.base: Offer = EMPTY_OFFER
@@ -68,7 +68,7 @@ class Subscription:
     def add(self, names: Iterable[str]) -> None:
         """Subscribe to names. Each is due again, even if it was sent: the client may have dropped it.
 
-        Not so endpoints that we sent before it asked: Envoy asks once it has the cluster, and uses them (observed).
+        Not so what was sent to it because it would ask (`imply`).
         """
         added = set(names)
         if WILDCARD in added:
@@ -131,14 +131,17 @@ class Subscription:
         else:
             self.exceptions[name] = None
 
-    def imply(self, names: Iterable[str]) -> None:
-        """Subscribe on the client's behalf to names that it needs with something else; those it has are not due."""
+    def imply(self, names: Iterable[str], *, asked_for_later: bool = False) -> None:
+        """Subscribe on the client's behalf to names that it needs with something else; those it has are not due.
+
+        `asked_for_later`: it will subscribe to them too, and use what it was sent.
+        """
         for name in names:
             if name in self.names or (self.wildcard and name in self.base.told):
                 continue
             if not self._held(name):
                 self.exceptions.setdefault(name, ABSENT)
-            if self.kind == ENDPOINT:
+            if asked_for_later:
                 self._foreseen.add(name)
             self._want((name,))
 
