@@ -8,10 +8,9 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import structlog
 
@@ -29,7 +28,6 @@ from lateen.app.mesh_configs import MeshConfigs
 from lateen.app.settings import Listening, Settings, StartError
 from lateen.config.mesh_config import MeshConfig, parse_mesh_config
 from lateen.discovery.hub import Hub
-from lateen.discovery.scopes import Keep
 from lateen.discovery.server import serve as serve_grpc
 from lateen.generate.generator import Generator
 from lateen.model.findings import has_errors
@@ -64,8 +62,7 @@ async def run_control_plane(
     inputs = Inputs(read_only=[store.name for store in directories], writable=memory.name, registries=[agents.name])
     generator = Generator()
     learned = open_learned(settings.state)
-    rounds = Rounds(generator.keep)
-    hub = Hub(generator.generate, generator.scope_of, rounds.end, learned)
+    hub = Hub(generator.generate, generator.scope_of, generator.keep, learned)
     plane = RunningControlPlane(
         inputs=inputs,
         hub=hub,
@@ -75,7 +72,7 @@ async def run_control_plane(
         learned=learned,
     )
     debounce = Debounce(quiet=settings.debounce_quiet, maximum=settings.debounce_max)
-    publisher = Publisher(plane, inputs, debounce, rounds)
+    publisher = Publisher(plane, inputs, debounce, hub)
     with rare_collections(), ExitStack() as sockets:
         http = sockets.enter_context(bind(settings.http, "--http"))
         monitoring = sockets.enter_context(bind(settings.monitoring, "--monitoring"))
@@ -106,32 +103,12 @@ async def run_control_plane(
                     task.cancel()
 
 
-class Rounds:
-    """Tells when the hub has brought a state to every stream: it says then which scopes are in use."""
-
-    def __init__(self, keep: Keep) -> None:
-        """`keep`: who wants to know of the scopes."""
-        self._keep = keep
-        self._ended = asyncio.Event()
-
-    def end(self, scopes: Iterable[Any]) -> None:
-        """Pass the scopes in use on; a round is over."""
-        self._keep(scopes)
-        self._ended.set()
-        self._ended = asyncio.Event()
-
-    @property
-    def ended(self) -> asyncio.Event:
-        """Set when the next round is over."""
-        return self._ended
-
-
 class Publisher:
     """Keeps the published state current: takes what the sources hand over, and builds when the debounce says so."""
 
-    def __init__(self, plane: RunningControlPlane, inputs: Inputs, debounce: Debounce, rounds: Rounds) -> None:
+    def __init__(self, plane: RunningControlPlane, inputs: Inputs, debounce: Debounce, hub: Hub) -> None:
         self._plane = plane
-        self._rounds = rounds
+        self._hub = hub
         self._inputs = inputs
         self._debounce = debounce
         self._woken = asyncio.Event()
@@ -168,10 +145,10 @@ class Publisher:
                 pass
             self._woken.clear()
             if self._inputs.complete and self._debounce.take(clock()):
-                round_ended, worked = self._rounds.ended, time.thread_time()
+                distributed, worked = self._hub.distributed, time.thread_time()
                 if await self._plane.rebuild():
                     # To bring a state to all proxies is more work than to build it; all this thread does then counts.
-                    await round_ended.wait()
+                    await distributed.wait()
                 self._debounce.acted(clock(), time.thread_time() - worked)
 
 

@@ -178,6 +178,8 @@ class Hub:
         """Streams that wait for `settle`."""
         self._settled = False
         self._published = asyncio.Event()
+        self._distributed = asyncio.Event()
+        """Replaced by each distribution."""
         self._changed = asyncio.Event()
         """Replaced by each publication."""
 
@@ -185,6 +187,11 @@ class Hub:
     def state(self) -> MeshState | None:
         """The newest state; None before the first."""
         return self._state
+
+    @property
+    def distributed(self) -> asyncio.Event:
+        """Set when the next distribution is over: a state was brought to every stream."""
+        return self._distributed
 
     @property
     def streams(self) -> int:
@@ -350,6 +357,8 @@ class Hub:
                 await asyncio.sleep(0)
         if self._keep is not None:
             self._keep(scope.key for scope in self._scopes)
+        self._distributed.set()
+        self._distributed = asyncio.Event()
 
 
 def _as_held(snapshot: Snapshot, session: Session[Any]) -> Snapshot:
