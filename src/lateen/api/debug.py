@@ -13,16 +13,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from lateen.api.answers import (
-    TYPES,
     WORDS,
-    error_response,
     json_response,
     proxy_views,
-    resource_view,
     rfc3339,
 )
 from lateen.api.configuration import control_plane
 from lateen.api.figures import MemoryPart, Monitored
+from lateen.api.inspection import resource_views, served
 from lateen.api.schemas import ProxyList
 
 PAGES = {
@@ -91,21 +89,11 @@ async def show_proxies(request: Request) -> Response:
 async def show_resources(request: Request) -> Response:
     """Show what a proxy is served."""
     proxy_id, word = request.path_params["id"], request.query_params.get("type")
-    if word is not None and word not in TYPES:
-        return error_response(
-            404, "not_found", f"there is no resource type {word[:50]!r}", f"one of {', '.join(TYPES)}"
-        )
-    found = control_plane(request).snapshot_for(proxy_id)
-    if found is None:
-        return error_response(
-            404, "not_found", f"no proxy {proxy_id[:200]!r} is connected", "/debug/proxies lists them"
-        )
-    _, snapshot = found
+    snapshot = served(request, word, "/debug/proxies lists them")
+    if isinstance(snapshot, Response):
+        return snapshot
     if word is not None:
-        resources = snapshot.resources.get(TYPES[word], {})
-        return json_response(
-            {"proxy": proxy_id, "items": [resource_view(resources[name]) for name in sorted(resources)]}
-        )
+        return json_response({"proxy": proxy_id, "items": resource_views(snapshot, word)})
     types = {
         WORDS.get(kind, kind): [
             {"name": name, "version": resources[name].version, "bytes": len(resources[name].body)}

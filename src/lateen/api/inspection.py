@@ -25,10 +25,12 @@ from lateen.api.schemas import (
     HealthAnswer,
     ProxyList,
     ResourceList,
+    ResourceView,
     ServiceList,
     VersionAnswer,
     WorkloadList,
 )
+from lateen.envoy.resources import Snapshot
 
 
 async def healthz(request: Request) -> Response:
@@ -64,20 +66,32 @@ async def list_proxies(request: Request) -> Response:
 async def proxy_resources(request: Request) -> Response:
     """GET /v1/proxies/{id}/config/{type}: what the control plane serves this proxy, private keys hidden."""
     proxy_id, word = request.path_params["id"], request.path_params["type"]
-    kind = TYPES.get(word)
-    if kind is None:
+    snapshot = served(request, word, "`lateen proxy-status` lists them")
+    if isinstance(snapshot, Response):
+        return snapshot
+    return json_response(ResourceList(proxy=proxy_id, type=word, items=resource_views(snapshot, word)))
+
+
+def served(request: Request, word: str | None, hint: str) -> Snapshot | Response:
+    """Return what the proxy of the request's path is served; the 404 when it, or the type of this name, is unknown.
+
+    `hint` says where connected proxies are listed.
+    """
+    proxy_id = request.path_params["id"]
+    if word is not None and word not in TYPES:
         return error_response(
             404, "not_found", f"there is no resource type {word[:50]!r}", f"one of {', '.join(TYPES)}"
         )
     found = control_plane(request).snapshot_for(proxy_id)
     if found is None:
-        return error_response(
-            404, "not_found", f"no proxy {proxy_id[:200]!r} is connected", "`lateen proxy-status` lists them"
-        )
-    _, snapshot = found
-    resources = snapshot.resources.get(kind, {})
-    items = [resource_view(resources[name]) for name in sorted(resources)]
-    return json_response(ResourceList(proxy=proxy_id, type=word, items=items))
+        return error_response(404, "not_found", f"no proxy {proxy_id[:200]!r} is connected", hint)
+    return found[1]
+
+
+def resource_views(snapshot: Snapshot, word: str) -> list[ResourceView]:
+    """Return the resources of one type, by name, private keys hidden."""
+    resources = snapshot.resources.get(TYPES[word], {})
+    return [resource_view(resources[name]) for name in sorted(resources)]
 
 
 async def list_services(request: Request) -> Response:
