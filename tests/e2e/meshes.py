@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 T = TypeVar("T")
 APPS = Path(__file__).parent / "apps"
@@ -121,6 +121,19 @@ class Process:
 
     def tail(self, lines: int = 40) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+
+@contextmanager
+def tunnel(proxy: tuple[str, int], authority: str) -> Iterator[tuple[socket.socket, BinaryIO]]:
+    """A CONNECT through an HTTP proxy: the connection to `host:port` behind it, and its reading side."""
+    with socket.create_connection(proxy, 5) as connection:
+        connection.settimeout(10)
+        connection.sendall(f"CONNECT {authority} HTTP/1.1\r\nhost: {authority}\r\n\r\n".encode())
+        stream = connection.makefile("rb")
+        assert b"200" in stream.readline()
+        while stream.readline() not in (b"\r\n", b""):
+            pass
+        yield connection, stream
 
 
 class Mesh:

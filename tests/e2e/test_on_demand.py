@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 import sys
 import threading
 import time
@@ -13,7 +12,7 @@ from itertools import count
 
 import pytest
 
-from e2e.meshes import APPS, Answer, Mesh, Process, eventually, good, request, running_mesh
+from e2e.meshes import APPS, Answer, Mesh, Process, eventually, good, request, running_mesh, tunnel
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("on-demand")]
 
@@ -117,14 +116,7 @@ def test_many_first_requests_at_once(bed: Bed, fresh: Process) -> None:
 
 def test_first_connection_of_a_tunnel(bed: Bed, fresh: Process) -> None:
     """TCP through CONNECT, which is how explicit mode carries it."""
-    address, port = fresh.proxy
-    with socket.create_connection((address, port), 5) as connection:
-        connection.settimeout(10)
-        connection.sendall(b"CONNECT lines:7000 HTTP/1.1\r\nhost: lines:7000\r\n\r\n")
-        stream = connection.makefile("rb")
-        assert b"200" in stream.readline()
-        while stream.readline() not in (b"\r\n", b""):
-            pass
+    with tunnel(fresh.proxy, "lines:7000") as (connection, stream):
         connection.sendall(b"hi\n")
         assert stream.readline() == b"v1 hi\n"
     assert clusters(fresh) == {cluster("lines", 7000)}

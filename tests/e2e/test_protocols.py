@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import pytest
 
-from e2e.meshes import APPS, Mesh, eventually, free_port, good, request, running_mesh
+from e2e.meshes import APPS, Mesh, eventually, free_port, good, request, running_mesh, tunnel
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("protocols")]
 
@@ -112,14 +112,7 @@ def test_tcp_weights(bed: Bed) -> None:
 
 def test_tcp_by_connect(bed: Bed) -> None:
     """An application that knows HTTP proxies reaches a TCP service by CONNECT."""
-    address, port = bed.client.proxy
-    with socket.create_connection((address, port), 5) as connection:
-        connection.settimeout(5)
-        connection.sendall(b"CONNECT lines:7000 HTTP/1.1\r\nhost: lines:7000\r\n\r\n")
-        stream = connection.makefile("rb")
-        assert b"200" in stream.readline()
-        while stream.readline() not in (b"\r\n", b""):
-            pass
+    with tunnel(bed.client.proxy, "lines:7000") as (connection, stream):
         connection.sendall(b"hi\n")
         assert stream.readline() in (b"v1 hi\n", b"v2 hi\n")
 
