@@ -67,7 +67,8 @@ class Scope:
     def accept(self, snapshot: Snapshot, number: int, compare: Compare) -> None:
         """Take what was generated from a newer state, keeping the objects whose content is the same."""
         self.number = number
-        if snapshot.version != self.snapshot.version:
+        # What is on demand may be other than it was without another version: it is made when somebody asks.
+        if (snapshot.version, snapshot.on_demand) != (self.snapshot.version, self.snapshot.on_demand):
             known = self.snapshot.resources
             resources = {
                 kind: known[kind] if kind in known and _is_same(known[kind], made, compare) else made

@@ -206,7 +206,7 @@ class Generator:
             on_demand[VIRTUAL_HOST] = hosts
         digest = hosts.digest if hosts is not None else 0
         version = snapshot_version(shared.assembly.total + own.assembly.total + digest)
-        if known is None or known.version != version:
+        if known is None or known.version != version or known.on_demand != on_demand:
             known = Snapshot(version=version, resources=resources, on_demand=on_demand)
         own.parts, own.snapshot = parts, known
         return known

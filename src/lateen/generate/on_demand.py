@@ -74,9 +74,11 @@ class VirtualHosts:
     yet is made from the newest view.
     """
 
-    def __init__(self, view: View, configurations: Mapping[str, OnDemandRoutes]) -> None:
-        self.version = view.state.version
-        """Of the state in which its content was last different."""
+    def __init__(self, view: View, configurations: Mapping[str, OnDemandRoutes], before: bytes = b"") -> None:
+        """`before`: hash of those that these take the place of."""
+        self._hash = blake2b(before + view.state.version.encode(), digest_size=16).digest()
+        """Of all states in which something that was made was different. The state alone does not tell: it may be again
+        what it was once, while in between a host was made of another."""
         self._view = view
         self._configurations = configurations
         self._domains: dict[str, _Domains] = {}
@@ -88,7 +90,7 @@ class VirtualHosts:
     @property
     def digest(self) -> int:
         """What it adds to the version of a snapshot."""
-        return int.from_bytes(blake2b(self.version.encode(), digest_size=16).digest(), "big")
+        return int.from_bytes(self._hash, "big")
 
     def get(self, name: str, /) -> Resource | None:
         """Return the virtual host of `ROUTE CONFIGURATION/HOST HEADER`; None for an unknown route configuration."""
@@ -115,7 +117,7 @@ class VirtualHosts:
         if same and self._used.isdisjoint(stale):
             self._view = view
             return self
-        fresh = VirtualHosts(view, configurations)
+        fresh = VirtualHosts(view, configurations, before=self._hash)
         fresh._used = self._used - set(stale)
         if same:
             fresh._domains = self._domains

@@ -170,3 +170,19 @@ def test_change_of_what_nobody_called_changes_nothing() -> None:
     asked(first, "http_proxy.vhds/a.wild.example.com")
     after = state_of(SERVICES + "---\n" + RULE.replace("HOST", "reviews"), before)
     assert generator.generate(after, proxy()) is first
+
+
+def test_rules_that_come_and_go_leave_nothing() -> None:
+    """Also for a host first called while they were there: the mesh is as it was before, what was made is not."""
+    generator = Generator()
+    before = state_of()
+    versions = {generator.generate(before, proxy()).version}
+    during = state_of(SERVICES + "---\n" + RULE.replace("HOST", "nobody"), before)
+    called = generator.generate(during, proxy())
+    assert host(asked(called, "http_proxy.vhds/reviews"))[2] != REVIEWS
+    versions.add(called.version)
+    after = state_of(SERVICES, during)
+    assert after.version == before.version
+    found = generator.generate(after, proxy())
+    assert host(asked(found, "http_proxy.vhds/reviews"))[2] == REVIEWS
+    assert found.version not in versions
