@@ -40,7 +40,7 @@ def test_reads_what_it_writes(trust_domain: str, namespace: str, service_account
     ],
 )
 def test_anything_else_is_refused(uri: str) -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="is not"):
         Identity.parse(uri)
 
 
