@@ -16,6 +16,7 @@ from msgspec import inspect
 
 from lateen.config import kubernetes as k8s
 from lateen.config import networking as istio
+from lateen.config import security
 from lateen.config.decoding import fields_of
 from lateen.config.positions import Path
 
@@ -164,8 +165,38 @@ _KUBERNETES: dict[type[msgspec.Struct], Acting] = {
     k8s.ServiceSpec: Acting(values={"sessionAffinity": frozenset(("None", ""))}),
 }
 
+_PEER_AUTHENTICATION: dict[type[msgspec.Struct], Acting] = _every(security.PeerAuthentication, security.MutualTLS)
+
+_REQUEST_AUTHENTICATION: dict[type[msgspec.Struct], Acting] = _every(
+    security.RequestAuthentication,
+    security.PolicyTargetReference,
+    security.JWTRule,
+    security.JWTHeader,
+    security.ClaimToHeader,
+)
+
+_AUTHORIZATION_POLICY: dict[type[msgspec.Struct], Acting] = _every(
+    security.AuthorizationPolicy,
+    security.ExtensionProviderRef,
+    security.Rule,
+    security.RuleFrom,
+    security.Source,
+    security.RuleTo,
+    security.Operation,
+    security.Condition,
+)
+
 Table = dict[type[msgspec.Struct], Acting]
-ACTING: Table = _VIRTUAL_SERVICE | _DESTINATION_RULE | _GATEWAY | _SERVICES | _KUBERNETES
+ACTING: Table = (
+    _VIRTUAL_SERVICE
+    | _DESTINATION_RULE
+    | _GATEWAY
+    | _SERVICES
+    | _KUBERNETES
+    | _PEER_AUTHENTICATION
+    | _REQUEST_AUTHENTICATION
+    | _AUTHORIZATION_POLICY
+)
 """By struct. One that is not here acts in none of its fields."""
 
 _NONE = Acting(fields=frozenset())

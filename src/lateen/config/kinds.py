@@ -18,9 +18,11 @@ from lateen.config.networking import (
     VirtualService,
     WorkloadEntry,
 )
+from lateen.config.security import AuthorizationPolicy, PeerAuthentication, RequestAuthentication
 
 ISTIO_NETWORKING = "networking.istio.io"
-_ISTIO_VERSIONS = ("v1", "v1beta1", "v1alpha3")
+ISTIO_SECURITY = "security.istio.io"
+_ISTIO_VERSIONS = {ISTIO_NETWORKING: ("v1", "v1beta1", "v1alpha3"), ISTIO_SECURITY: ("v1", "v1beta1")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,18 +45,18 @@ class Kind:
     @property
     def is_istio(self) -> bool:
         """Whether protobuf's JSON rules apply: snake case names and numbers in quotes are admitted."""
-        return self.group == ISTIO_NETWORKING
+        return self.group in _ISTIO_VERSIONS
 
     def api_version(self, version: str = "") -> str:
         """Return `group/version`, or only the version for the core group."""
         return f"{self.group}/{version or self.versions[0]}".lstrip("/")
 
 
-def _istio(struct: type[Spec], plural: str, short_name: str) -> Kind:
+def _istio(struct: type[Spec], plural: str, short_name: str, group: str = ISTIO_NETWORKING) -> Kind:
     return Kind(
         name=struct.__name__,
-        group=ISTIO_NETWORKING,
-        versions=_ISTIO_VERSIONS,
+        group=group,
+        versions=_ISTIO_VERSIONS[group],
         struct=struct,
         plural=plural,
         short_names=(short_name,),
@@ -68,6 +70,9 @@ _ALL = (
     _istio(ServiceEntry, "serviceentries", "se"),
     _istio(WorkloadEntry, "workloadentries", "we"),
     _istio(Sidecar, "sidecars", "sc"),
+    _istio(PeerAuthentication, "peerauthentications", "pa", ISTIO_SECURITY),
+    _istio(RequestAuthentication, "requestauthentications", "ra", ISTIO_SECURITY),
+    _istio(AuthorizationPolicy, "authorizationpolicies", "ap", ISTIO_SECURITY),
     Kind(name="Service", group="", versions=("v1",), struct=ServiceSpec, plural="services", short_names=("svc",)),
     Kind(
         name="Endpoints",
@@ -112,7 +117,6 @@ KINDS: Mapping[str, Kind] = {kind.name: kind for kind in _ALL}
 
 NOT_YET: Mapping[str, frozenset[str]] = {
     "networking.istio.io": frozenset(("EnvoyFilter", "WorkloadGroup", "ProxyConfig")),
-    "security.istio.io": frozenset(("AuthorizationPolicy", "PeerAuthentication", "RequestAuthentication")),
     "telemetry.istio.io": frozenset(("Telemetry",)),
     "extensions.istio.io": frozenset(("WasmPlugin", "TrafficExtension")),
     "gateway.networking.k8s.io": frozenset(

@@ -59,6 +59,8 @@ class HttpSettings:
     """Resolve the hosts of requests that are routed to a dynamic forward proxy cluster."""
     on_demand: bool = False
     """Fetch virtual hosts and clusters that the proxy was not told of when a request needs them."""
+    security: tuple[Fields, ...] = ()
+    """HTTP filters that come before all others: who may call."""
 
 
 def http_connection_manager(settings: HttpSettings, defaults: FilterDefaults) -> Fields:
@@ -159,10 +161,10 @@ def passthrough(cluster: str, defaults: FilterDefaults) -> Fields:
 
 
 def _http_filters(settings: HttpSettings) -> list[Fields]:
-    # First, because those after it read the route that it waits for.
+    # Before the others, because those after it read the route that it waits for.
     ask = [_on_demand()] if settings.on_demand else []
     forward = [_dynamic_forward_proxy()] if settings.dynamic_forward_proxy else []
-    return [*ask, _grpc_stats(), _fault(), _cors(), *forward, _router()]
+    return [*settings.security, *ask, _grpc_stats(), _fault(), _cors(), *forward, _router()]
 
 
 @cache

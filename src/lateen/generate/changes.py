@@ -16,6 +16,7 @@ from lateen.generate.view import (
     ENDPOINTS,
     GATEWAY_RULES,
     GATEWAYS,
+    POLICIES,
     ROUTING,
     RULE,
     RULE_OF_GATEWAY,
@@ -23,6 +24,7 @@ from lateen.generate.view import (
     SERVICE,
     UNSERVED,
 )
+from lateen.mesh.changes import changed_policies
 from lateen.mesh.sharing import changed_keys, turnover
 from lateen.mesh.state import MESH_GATEWAY, MeshState
 from lateen.model.names import Hostname
@@ -41,6 +43,8 @@ class StateChanges:
     """Objects that may select workloads and are no more, or are others now."""
     fresh: list[ConfigObject[Any]] = field(default_factory=list)
     """Those that were not there before."""
+    policies: tuple[list[ConfigObject[Any]], list[ConfigObject[Any]]] = ([], [])
+    """Security policies that are no more or others now, and those that were not there before."""
 
     def reads_of(self, memo: Memo) -> Iterator[Read]:
         """Yield the reads, those that the patterns stand for as far as a memo knows them."""
@@ -65,6 +69,8 @@ def state_changes(old: MeshState, new: MeshState) -> StateChanges:
     sidecars = turnover(old.sidecars, new.sidecars)
     found.gone += sidecars[0]
     found.fresh += sidecars[1]
+    found.policies = changed_policies(old, new)
+    found.reads.update((POLICIES, (item.key.kind, item.key.namespace)) for side in found.policies for item in side)
     return found
 
 

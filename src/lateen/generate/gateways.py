@@ -30,6 +30,7 @@ from lateen.generate.gateway_servers import GatewayPort, GatewayServer, ServerKi
 from lateen.generate.parts import Made, Part
 from lateen.generate.routes import RouteContext
 from lateen.generate.secrets import GatewaySecret, secret_resource
+from lateen.generate.security_filters import http_security, network_security, security_parts
 from lateen.generate.tcp_routes import Forward, forward_filter, tcp_forwards, tls_forwards
 from lateen.generate.view import View
 
@@ -81,6 +82,8 @@ class GatewayListener:
         """Return the listener, and want its routes, clusters and secrets."""
         port = next(item for item in _ports(view) if (item.port, item.bind) == (self.port, self.bind))
         wanted = _Wanted()
+        for part in security_parts(view):
+            wanted.add(part)
         listener = _listener(view, port, wanted)
         return Made((listener,) if listener is not None else (), tuple(wanted.parts.values()))
 
@@ -90,7 +93,10 @@ def _listener(view: View, port: GatewayPort, wanted: _Wanted) -> Resource | None
     if port.kind is ServerKind.HTTP:
         chains = [_http_chain(view, name, port.servers[0].route_name)]
     elif port.kind is ServerKind.TCP:
-        chains = [filter_chain([item], metadata=source) for item, source in _tcp_filters(view, port.servers[0], wanted)]
+        chains = [
+            filter_chain([*network_security(view), item], metadata=source)
+            for item, source in _tcp_filters(view, port.servers[0], wanted)
+        ]
     else:
         chains = list(_tls_chains(view, name, port.servers, wanted))
     if not chains:
@@ -108,7 +114,9 @@ def _listener(view: View, port: GatewayPort, wanted: _Wanted) -> Resource | None
 def _http_chain(
     view: View, listener_name: str, route_name: str, *, match: Fields | None = None, socket: Fields | None = None
 ) -> Fields:
-    settings = HttpSettings(stat_prefix=outbound_stat_prefix(listener_name), rds=route_name, edge=True)
+    settings = HttpSettings(
+        stat_prefix=outbound_stat_prefix(listener_name), rds=route_name, edge=True, security=http_security(view)
+    )
     manager = http_connection_manager(settings, view.defaults)
     return filter_chain([manager], match=match, transport_socket=socket)
 
@@ -139,7 +147,9 @@ def _tls_chains(view: View, listener_name: str, servers: Sequence[GatewayServer]
         else:
             for tcp_filter, source in _tcp_filters(view, server, wanted):
                 taken.update(server.server_names)
-                yield filter_chain([tcp_filter], match=match, transport_socket=socket, metadata=source)
+                yield filter_chain(
+                    [*network_security(view), tcp_filter], match=match, transport_socket=socket, metadata=source
+                )
 
 
 def _terminating_socket(view: View, server: GatewayServer, wanted: _Wanted) -> Fields | None:
@@ -188,7 +198,7 @@ def _passthrough_chains(view: View, server: GatewayServer, taken: set[str], want
             taken.update(hosts)
             wanted.use(forward)
             yield filter_chain(
-                [forward_filter(view, forward)],
+                [*network_security(view), forward_filter(view, forward)],
                 match=sni_match(hosts if "*" not in hosts else ()),
                 metadata=forward.metadata,
             )

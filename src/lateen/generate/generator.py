@@ -21,7 +21,7 @@ from lateen.envoy.resources import VIRTUAL_HOST, OnDemand, Resource, Snapshot, s
 from lateen.generate.assembly import Assembly, union
 from lateen.generate.changes import StateChanges, state_changes
 from lateen.generate.memo import Memo, Read
-from lateen.generate.scopes import OutboundScope, Scope, Selectors, scope_of
+from lateen.generate.scopes import OutboundScope, Scope, Selectors, objects_that_select, policies_of, scope_of
 from lateen.generate.snapshot import ASKED_FOR, own_parts, shared_parts
 from lateen.generate.view import INSTANCES, View, next_view, view_of
 from lateen.mesh.queries import ServiceInstance, instances_of
@@ -66,6 +66,7 @@ class Generator:
         self._changes: dict[int, StateChanges] = {}
         """What became different with each of the last states."""
         self._selectors = Selectors()
+        self._policy_selectors = Selectors()
         self._instances: dict[int, tuple[Proxy, tuple[ServiceInstance, ...]]] = {}
         """By id of the proxy, in this state."""
         self._endpoint_entries = EndpointEntries()
@@ -86,7 +87,7 @@ class Generator:
     def scope_of(self, state: MeshState, proxy: Proxy) -> Scope:
         """Return the scope of a proxy: in one state, equal scopes have one snapshot."""
         self._advance(state)
-        return scope_of(state, proxy, self._selectors, self._instances_of(state, proxy))
+        return scope_of(state, proxy, self._selectors, self._policy_selectors, self._instances_of(state, proxy))
 
     def generate(self, state: MeshState, proxy: Proxy) -> Snapshot:
         """Return every resource of a proxy in this state."""
@@ -109,11 +110,13 @@ class Generator:
         self._number += 1
         self._instances.clear()
         if self._state is None:
-            self._selectors = Selectors(state)
+            self._selectors = Selectors(objects_that_select(state))
+            self._policy_selectors = Selectors(policies_of(state))
         else:
             changes = self._changes[self._number] = state_changes(self._state, state)
             self._changes.pop(self._number - _KEPT_STATES - 1, None)
             self._selectors.replace(changes.gone, changes.fresh)
+            self._policy_selectors.replace(*changes.policies)
         self._state = state
         oldest = self._number - _KEPT_STATES
         self._shared = {scope: shared for scope, shared in self._shared.items() if shared.number >= oldest}

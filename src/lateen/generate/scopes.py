@@ -18,6 +18,8 @@ from typing import Any, TypeAlias
 
 from lateen.config.networking import DestinationRule, Sidecar, VirtualService
 from lateen.config.objects import ConfigObject
+from lateen.config.security import AuthorizationPolicy, PeerAuthentication, RequestAuthentication
+from lateen.mesh.policies import selector_labels
 from lateen.mesh.queries import ServiceInstance, asks_on_demand, instances_of
 from lateen.mesh.state import MeshState
 from lateen.model.names import Hostname
@@ -81,17 +83,18 @@ class Scope:
     upstreams: tuple[Upstream, ...]
     learned: tuple[Hostname, ...] = ()
     """Hosts that are told before they are asked for, where others are not."""
+    policy_labels: Labels = ()
+    """Labels by which security policies select it: what is inbound depends on them, and nothing else."""
 
 
 class Selectors:
     """The label selectors of a state that tell proxies apart, counted, so that a changed object is a small change."""
 
-    def __init__(self, state: MeshState | None = None) -> None:
+    def __init__(self, objects: Iterable[ConfigObject[Any]] = ()) -> None:
         self._counts: Counter[tuple[str, Labels]] = Counter()
         self._known: dict[str, dict[Labels, None]] = {}
         self._relevant: dict[tuple[str, Labels], Labels] = {}
-        if state is not None:
-            self.replace((), objects_that_select(state))
+        self.replace((), objects)
 
     def replace(self, gone: Iterable[ConfigObject[Any]], fresh: Iterable[ConfigObject[Any]]) -> None:
         """Take other objects into account."""
@@ -129,6 +132,12 @@ def objects_that_select(state: MeshState) -> Iterator[ConfigObject[Any]]:
     yield from state.sidecars
 
 
+def policies_of(state: MeshState) -> Iterator[ConfigObject[Any]]:
+    """Yield the security policies of a state. One of the root namespace selects in all of them."""
+    for policies in state.policies.values():
+        yield from policies
+
+
 def _selectors(item: ConfigObject[Any]) -> Iterator[tuple[str, Labels]]:
     """Yield what an object selects proxies by, with the namespace in which that counts."""
     match item.spec:
@@ -141,6 +150,10 @@ def _selectors(item: ConfigObject[Any]) -> Iterator[tuple[str, Labels]]:
             yield (item.key.namespace, _pairs(selector.match_labels))
         case Sidecar(workload_selector=selector) if selector is not None and selector.labels:
             yield (item.key.namespace, _pairs(selector.labels))
+        case PeerAuthentication() | RequestAuthentication() | AuthorizationPolicy() as policy:
+            if labels := selector_labels(policy):
+                # Which namespace is the root is a setting: a policy of another one just counts in vain elsewhere.
+                yield (ANYWHERE, _pairs(labels))
 
 
 def _pairs(labels: Mapping[str, str]) -> Labels:
@@ -171,13 +184,14 @@ def scope_of(
     state: MeshState,
     proxy: Proxy,
     selectors: Selectors | None = None,
+    policy_selectors: Selectors | None = None,
     instances: tuple[ServiceInstance, ...] | None = None,
 ) -> Scope:
     """Return the scope of a proxy: in one state, equal scopes have equal snapshots.
 
-    `selectors` and `instances` are those of the state and the proxy, by someone who has them already.
+    `selectors`, `policy_selectors` and `instances` are those of the state and the proxy, by someone who has them.
     """
-    outbound = outbound_scope(state, proxy, selectors or Selectors(state))
+    outbound = outbound_scope(state, proxy, selectors or Selectors(objects_that_select(state)))
     if proxy.type is ProxyType.GATEWAY or proxy.capability is Capability.GRPC:
         return Scope(outbound=outbound, addresses=(), inbound=(), upstreams=())
     inbound = instances_of(state, proxy) if instances is None else instances
@@ -189,4 +203,5 @@ def scope_of(
         ),
         upstreams=proxy.upstreams,
         learned=proxy.learned if outbound.asks_on_demand else (),
+        policy_labels=(policy_selectors or Selectors(policies_of(state))).relevant(proxy),
     )

@@ -41,6 +41,7 @@ from lateen.envoy.metadata import cluster_metadata, service_metadata
 from lateen.envoy.resources import CLUSTER, LISTENER, Resource, make_resource
 from lateen.envoy.routes import cluster_route, route_configuration, virtual_host
 from lateen.generate.parts import Made
+from lateen.generate.security_filters import http_security, network_security, security_parts
 from lateen.generate.traffic_policies import effective_policy
 from lateen.generate.view import View
 from lateen.mesh.queries import ServiceInstance
@@ -59,7 +60,7 @@ class Inbound:
 
     def make(self, view: View) -> Made:
         """Return inbound listeners and clusters."""
-        return Made(tuple(_resources(view)))
+        return Made(tuple(_resources(view)), security_parts(view))
 
 
 def _resources(view: View) -> Iterator[Resource]:
@@ -148,9 +149,7 @@ def _virtual_inbound(view: View, instances: list[ServiceInstance]) -> Fields:
         chains += [*own, default] if default is not None else own
         if instance.port.protocol.is_sniffed:
             sniffed.append(instance.endpoint.port)
-    chains.append(
-        filter_chain([passthrough(names.INBOUND_PASSTHROUGH_CLUSTER, view.defaults)], name=names.VIRTUAL_INBOUND)
-    )
+    chains.append(filter_chain(_tcp_filters(view, names.INBOUND_PASSTHROUGH_CLUSTER), name=names.VIRTUAL_INBOUND))
     listener = bound_listener(names.VIRTUAL_INBOUND, names.WILDCARD_ADDRESS, port, direction=INBOUND, chains=chains)
     listener["listener_filters"] = [original_destination()]
     if sniffed:
@@ -168,15 +167,24 @@ def _chains(view: View, instance: ServiceInstance, name: str, match: Fields) -> 
     metadata = service_metadata(instance.service)
     cluster = names.inbound_cluster(instance.endpoint.port)
     if not protocol.is_http and not protocol.is_sniffed:
-        return [filter_chain([passthrough(cluster, view.defaults)], match=match, name=name, metadata=metadata)], None
+        return [filter_chain(_tcp_filters(view, cluster), match=match, name=name, metadata=metadata)], None
     http = http_connection_manager(
-        HttpSettings(stat_prefix=inbound_stat_prefix(name), routes=_routes(instance, cluster), inbound=True),
+        HttpSettings(
+            stat_prefix=inbound_stat_prefix(name),
+            routes=_routes(instance, cluster),
+            inbound=True,
+            security=http_security(view),
+        ),
         view.defaults,
     )
     if protocol.is_http:
         return [filter_chain([http], match=match, name=name, metadata=metadata)], None
-    rest = filter_chain([passthrough(cluster, view.defaults)], match=match, name=name, metadata=metadata)
+    rest = filter_chain(_tcp_filters(view, cluster), match=match, name=name, metadata=metadata)
     return [filter_chain([http], match=match | http_match(), name=f"{name}-http", metadata=metadata)], rest
+
+
+def _tcp_filters(view: View, cluster: str) -> list[Fields]:
+    return [*network_security(view), passthrough(cluster, view.defaults)]
 
 
 def _routes(instance: ServiceInstance, cluster: str) -> Fields:

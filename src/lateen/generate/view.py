@@ -10,7 +10,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from lateen.config.durations import to_fields
 from lateen.config.kubernetes import Secret
@@ -27,6 +27,7 @@ from lateen.mesh.queries import (
     destination_rule_for,
     endpoints_of,
     gateways_for,
+    policies_for,
     services_for,
     sidecar_for,
     virtual_service_for_host,
@@ -47,6 +48,8 @@ ENDPOINTS = "endpoints"
 """All endpoints of a host."""
 SECRET = "secret"  # noqa: S105  a word
 """A Secret by namespace and name."""
+POLICIES = "policies"
+"""The security policies of a kind and a namespace."""
 GATEWAY_RULES = "rules of a gateway"
 """The VirtualServices of a Gateway."""
 GATEWAY_HOSTS = "hosts of a gateway"
@@ -181,6 +184,12 @@ class View:
         """Return a Secret."""
         self.memo.note((SECRET, (namespace, name)))
         return self.state.secrets.get((namespace, name))
+
+    def policies(self, kind: str) -> tuple[ConfigObject[Any], ...]:
+        """Return the security policies of a kind that are about the proxy: of the root namespace, then of its own."""
+        for namespace in (self.mesh_config.root_namespace, self.proxy.namespace):
+            self.memo.note((POLICIES, (kind, namespace)))
+        return policies_for(self.state, kind, self.proxy)
 
     def instances(self) -> tuple[ServiceInstance, ...]:
         """Return what the proxy's workload serves."""

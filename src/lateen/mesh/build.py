@@ -25,6 +25,7 @@ from lateen.mesh.elections import Election, Place, Turn, TurnsByKind, age, place
 from lateen.mesh.index import MeshIndex, Selecting, StateTurns, updated_index
 from lateen.mesh.memberships import Memberships
 from lateen.mesh.memo import Memo
+from lateen.mesh.policies import POLICY_KINDS
 from lateen.mesh.rules import updated_destination_rules
 from lateen.mesh.services import Claims, Inputs, Settled, Turns, regrouped, settle, workload_turns
 from lateen.mesh.sharing import Order, Ordered, kept, lasting, patched_in_order, turnover
@@ -108,6 +109,7 @@ def build_state(
         virtual_services=virtual_service_turns,
         destination_rules=rule_turns,
         sidecars=turns.objects.get("Sidecar", {}).values(),
+        policies=[turn for kind in POLICY_KINDS for turn in turns.objects.get(kind, {}).values()],
         registrations=turns.registrations.values(),
     )
     secrets = patched_in_order(
@@ -141,6 +143,7 @@ def _assembled(
         destination_rules=destination_rules,
         gateways=memo.ordered["Gateway"],
         sidecars=memo.ordered["Sidecar"],
+        policies={kind: memo.ordered[kind] for kind in POLICY_KINDS},
         secrets=secrets,
         workloads=memo.workloads,
         made=(index, memo),

@@ -7,7 +7,10 @@ the one that it was built from is quick, and names only what really changed.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+from lateen.config.objects import ConfigObject
+from lateen.mesh.policies import POLICY_KINDS
 from lateen.mesh.sharing import changed_keys, turnover
 from lateen.mesh.state import MeshState
 from lateen.model.names import Hostname, ObjectKey
@@ -29,6 +32,7 @@ class Changes:
     """Hosts that rules are bound to, which may be wildcards."""
     gateways: frozenset[ObjectKey]
     sidecars: frozenset[ObjectKey]
+    policies: frozenset[ObjectKey]
     secrets: frozenset[tuple[str, str]]
     """Namespace and name."""
     workloads: frozenset[tuple[str, str]]
@@ -39,11 +43,18 @@ class Changes:
         return any(getattr(self, name) for name in self.__slots__)
 
 
+def changed_policies(old: MeshState, new: MeshState) -> tuple[list[ConfigObject[Any]], list[ConfigObject[Any]]]:
+    """Return the security policies that are no more, or are others now, and those that were not there before."""
+    sides = [turnover(old.policies.get(kind, ()), new.policies.get(kind, ())) for kind in POLICY_KINDS]
+    return [item for gone, _ in sides for item in gone], [item for _, fresh in sides for item in fresh]
+
+
 def changes(old: MeshState, new: MeshState) -> Changes:
     """Return what changed from one state to another."""
     bounds = [bound for side in turnover(old.virtual_services, new.virtual_services) for bound in side]
     gateways = [item.key for side in turnover(old.gateways, new.gateways) for item in side]
     sidecars = [item.key for side in turnover(old.sidecars, new.sidecars) for item in side]
+    policies = [item.key for side in changed_policies(old, new) for item in side]
     workloads = [(item.namespace, item.name) for side in turnover(old.workloads, new.workloads) for item in side]
     return Changes(
         mesh_config=old.mesh_config is not new.mesh_config,
@@ -56,6 +67,7 @@ def changes(old: MeshState, new: MeshState) -> Changes:
         destination_rules=changed_keys(old.destination_rules, new.destination_rules),
         gateways=frozenset(gateways),
         sidecars=frozenset(sidecars),
+        policies=frozenset(policies),
         secrets=changed_keys(old.secrets, new.secrets),
         workloads=frozenset(workloads),
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from lateen.config.networking import DestinationRule, Sidecar
 from lateen.config.objects import ConfigObject
@@ -17,6 +17,7 @@ from lateen.mesh.bindings import BoundDestinationRule, BoundVirtualService
 from lateen.mesh.elections import Turn, age
 from lateen.mesh.endpoint_table import EndpointTable, EndpointTurn
 from lateen.mesh.hosts import HostTable
+from lateen.mesh.policies import PolicyTable, patched_policies
 from lateen.mesh.sharing import Order, Ordered, patched
 from lateen.model.names import Hostname, ObjectKey
 from lateen.model.services import Service
@@ -173,6 +174,7 @@ class MeshIndex:
     with an empty selector are under two empty strings."""
     sidecars: Mapping[str, Ordered[ConfigObject[Sidecar]]] = field(default_factory=dict)
     """By namespace, oldest first."""
+    policies: PolicyTable = field(default_factory=dict)
     registered: Mapping[str, int] = field(default_factory=dict)
     """How many registered workloads are at an address."""
     merged: dict[Hostname, dict[tuple[ObjectKey, ...], ConfigObject[DestinationRule]]] = field(default_factory=dict)
@@ -257,6 +259,7 @@ class StateTurns:
     destination_rules: Mapping[Hostname, tuple[BoundDestinationRule, ...] | None]
     """By host, the new ones only."""
     sidecars: Iterable[Turn[ConfigObject[Sidecar]]]
+    policies: Iterable[Turn[ConfigObject[Any]]]
     registrations: Iterable[Turn[WorkloadRegistration]]
 
 
@@ -269,6 +272,7 @@ def updated_index(old: MeshIndex, turns: StateTurns) -> MeshIndex:
         endpoints=old.endpoints.patched(turns.endpoints) if turns.endpoints else old.endpoints,
         selected=patched_selected(old.selected, turns.selectors),
         sidecars=patched_sidecars(old.sidecars, turns.sidecars),
+        policies=patched_policies(old.policies, turns.policies),
         registered=patched_registered(old.registered, turns.registrations),
         merged=_but(old.merged, turns.destination_rules),
         trimmed=_but(old.trimmed, turns.services),

@@ -10,6 +10,7 @@ from lateen.config.mesh_config import MeshConfig
 from lateen.config.objects import ConfigObject
 from lateen.mesh.elections import Election, Place
 from lateen.mesh.memberships import Memberships
+from lateen.mesh.policies import POLICY_KINDS
 from lateen.mesh.rules import VirtualServices
 from lateen.mesh.services import Claims
 from lateen.mesh.sharing import Ordered
@@ -34,7 +35,7 @@ class Memo:
     memberships: Memberships = field(default_factory=Memberships)
     virtual_services: VirtualServices = field(default_factory=VirtualServices)
     ordered: Mapping[str, Ordered[ConfigObject[Any]]] = field(
-        default_factory=lambda: {kind: Ordered() for kind in ("Gateway", "Sidecar")}
+        default_factory=lambda: {kind: Ordered() for kind in ("Gateway", "Sidecar", *POLICY_KINDS)}
     )
     """By kind, oldest first."""
     workloads: Ordered[WorkloadRegistration] = field(default_factory=Ordered)

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from lateen.config.mesh_config import DiscoveryScope
 from lateen.config.networking import DestinationRule, Gateway, Sidecar
 from lateen.config.objects import ConfigObject
 from lateen.mesh.destination_rules import merged, select_for
 from lateen.mesh.egress import imported_services, names_hosts
+from lateen.mesh.policies import is_about
 from lateen.mesh.state import MESH_GATEWAY, BoundDestinationRule, BoundVirtualService, MeshState
 from lateen.model.names import Hostname
 from lateen.model.proxies import DISCOVERY_SCOPE, Capability, Proxy, ProxyType, labels_match
@@ -174,6 +176,20 @@ def _rules(
         if found:
             return found
     return []
+
+
+def policies_for(state: MeshState, kind: str, proxy: Proxy) -> tuple[ConfigObject[Any], ...]:
+    """Return the security policies of a kind that are about a proxy: of the root namespace, then of its own.
+
+    Oldest first in each. A proxy of the root namespace sees each once.
+    """
+    namespaces = dict.fromkeys((state.mesh_config.root_namespace, proxy.namespace))
+    return tuple(
+        policy
+        for namespace in namespaces
+        for policy in state.index.policies.get((kind, namespace), ())
+        if is_about(policy, proxy)
+    )
 
 
 def gateways_for(state: MeshState, proxy: Proxy) -> tuple[ConfigObject[Gateway], ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
+from typing import Any
 
 from lateen.config.kubernetes import Secret
 from lateen.config.mesh_config import MeshConfig
@@ -44,6 +45,8 @@ class MeshState:
     """Oldest first."""
     sidecars: Sequence[ConfigObject[Sidecar]]
     """Oldest first."""
+    policies: Mapping[str, Sequence[ConfigObject[Any]]] = field(default_factory=dict)
+    """Security policies by kind, oldest first."""
     secrets: Mapping[tuple[str, str], ConfigObject[Secret]]
     """By (namespace, name)."""
     workloads: Sequence[WorkloadRegistration]
@@ -74,6 +77,7 @@ def _index(state: MeshState) -> MeshIndex:
         virtual_services={rule_age(bound): (None, bound) for bound in state.virtual_services},
         destination_rules=state.destination_rules,
         sidecars=[(None, sidecar) for sidecar in state.sidecars],
+        policies=[(None, policy) for policies in state.policies.values() for policy in policies],
         registrations=[(None, registration) for registration in state.workloads],
     )
     return updated_index(MeshIndex(), turns)

@@ -8,9 +8,12 @@ from typing import Any
 from lateen.config.metadata import Metadata
 from lateen.config.networking import Spec
 from lateen.config.positions import Path
+from lateen.config.validation.authorization_policies import authorization_policy
 from lateen.config.validation.destination_rules import destination_rule
 from lateen.config.validation.gateways import gateway
 from lateen.config.validation.kubernetes_kinds import endpoint_slice, endpoints, secret, service
+from lateen.config.validation.peer_authentications import peer_authentication
+from lateen.config.validation.request_authentications import request_authentication
 from lateen.config.validation.service_entries import service_entry, standalone_workload_entry
 from lateen.config.validation.sidecars import sidecar
 from lateen.config.validation.virtual_services import virtual_service
@@ -25,6 +28,9 @@ RULES: Mapping[str, Rule] = {
     "ServiceEntry": service_entry,
     "WorkloadEntry": standalone_workload_entry,
     "Sidecar": sidecar,
+    "PeerAuthentication": peer_authentication,
+    "RequestAuthentication": request_authentication,
+    "AuthorizationPolicy": authorization_policy,
     "Service": service,
     "EndpointSlice": endpoint_slice,
     "Endpoints": endpoints,
