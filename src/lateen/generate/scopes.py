@@ -50,6 +50,7 @@ class OutboundScope:
     privileged: bool
     asks_on_demand: bool
     """Whether it can, and is meant to (see `mesh.queries.asks_on_demand`)."""
+    certificates: bool
     addresses: tuple[str, ...]
     """Of a gateway: it is small, and all its listeners are bound there."""
 
@@ -68,6 +69,7 @@ class OutboundScope:
             port_map=dict(self.port_map),
             privileged=self.privileged,
             asks_on_demand=self.asks_on_demand,
+            certificates=self.certificates,
         )
 
 
@@ -176,6 +178,7 @@ def outbound_scope(state: MeshState, proxy: Proxy, selectors: Selectors) -> Outb
         port_map=tuple(sorted(proxy.port_map.items())) if binds else (),
         privileged=proxy.privileged if binds else True,
         asks_on_demand=asks_on_demand(state, proxy),
+        certificates=proxy.certificates,
         addresses=proxy.addresses if gateway else (),
     )
 

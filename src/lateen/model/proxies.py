@@ -84,6 +84,8 @@ class Proxy:
     upstreams: tuple[Upstream, ...] = ()
     asks_on_demand: bool = False
     """Whether it fetches clusters and virtual hosts that it was not told of on the first request that needs them."""
+    certificates: bool = False
+    """Whether it has a certificate of its own to show: only then it takes part in mutual TLS."""
     learned: tuple[Hostname, ...] = ()
     """Hosts that its workload was seen calling, sorted: it is told of them before it asks."""
 
