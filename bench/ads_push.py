@@ -31,6 +31,7 @@ from fleet import load
 from flow.discovery_server import cluster, empty_state, endpoints, eventually
 from lateen.app.collecting import rare_collections
 from lateen.discovery.hub import Hub
+from lateen.discovery.ports import Port
 from lateen.discovery.server import OPTIONS, SERVICE, serve
 from lateen.envoy.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource, Snapshot, make_resource, make_snapshot
 from report import Figure, figure, write
@@ -186,7 +187,7 @@ async def pushes(streams: int, services: int) -> list[Figure]:
     made = Snapshots()
     made.hub.settle()
     wanted = {CLUSTER: ["*"], ENDPOINT: names, LISTENER: ["*"], ROUTE: ["80"]}
-    async with serve(made.hub, ["127.0.0.1:0"]) as bound, asyncio.TaskGroup() as tasks:
+    async with serve(made.hub, [Port(address="127.0.0.1:0")]) as bound, asyncio.TaskGroup() as tasks:
         running = tasks.create_task(made.hub.run())
         made.serve("0", make_snapshot([*clusters.values(), *hosts.values(), *ports, route]))
         before, began, cpu = {"cpu": 0.0}, time.perf_counter(), time.process_time()

@@ -11,6 +11,7 @@ from typing import Any
 from lateen.config.mesh_config import MeshConfig
 from lateen.discovery.hub import Hub, Stream
 from lateen.discovery.limits import DEFAULT_LIMITS, Limits
+from lateen.discovery.ports import Port
 from lateen.discovery.protocol import Session
 from lateen.discovery.server import serve
 from lateen.discovery.values import Response
@@ -94,7 +95,7 @@ async def serving(
     made = Handmade()
     if settled:
         made.hub.settle()
-    async with serve(made.hub, [address], limits=limits) as ports, asyncio.TaskGroup() as tasks:
+    async with serve(made.hub, [Port(address=address)], limits=limits) as ports, asyncio.TaskGroup() as tasks:
         made.address = f"127.0.0.1:{ports[0]}"
         run = tasks.create_task(made.hub.run())
         yield made

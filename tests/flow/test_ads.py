@@ -11,6 +11,7 @@ from flow.discovery_server import Handmade, cluster, endpoints, eventually, serv
 from flow.xds_client import NODE_ID, Variant, XdsClient
 from lateen.discovery.ledger import TypeStatus
 from lateen.discovery.limits import Limits
+from lateen.discovery.ports import Port
 from lateen.discovery.protocol import StateOfTheWorld
 from lateen.discovery.server import serve
 from lateen.discovery.wire import MAX_NAMES
@@ -284,7 +285,7 @@ async def test_listeners_do_not_wait_for_cold_clusters_for_ever() -> None:
 async def test_taken_port_is_an_os_error() -> None:
     async with serving() as made:
         with pytest.raises(OSError, match="cannot listen on"):
-            async with serve(made.hub, [made.address]):
+            async with serve(made.hub, [Port(address=made.address)]):
                 pass
 
 

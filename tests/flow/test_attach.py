@@ -13,7 +13,7 @@ import grpc.aio
 
 from lateen.model.workloads import ATTACH_METHOD, MAX_MESSAGE_BYTES, WorkloadRegistration
 from lateen.registries.agents import AgentRegistry
-from lateen.registries.attach import attach_handler
+from lateen.registries.attach import AttachOptions, attach_handler
 
 REGISTRATION = {"service": "reviews", "namespace": "default", "address": "127.0.0.5", "version": "v2"}
 
@@ -53,7 +53,7 @@ async def serving(
     registry: AgentRegistry, on_left: Callable[[str], Awaitable[bool]] = acknowledged, **options: Any
 ) -> AsyncIterator[Callable[[], Agent]]:
     server = grpc.aio.server()
-    server.add_generic_rpc_handlers([attach_handler(registry, on_left, **options)])
+    server.add_generic_rpc_handlers([attach_handler(registry, on_left, AttachOptions(**options))])
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:

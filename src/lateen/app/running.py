@@ -28,11 +28,12 @@ from lateen.app.mesh_configs import MeshConfigs
 from lateen.app.settings import Listening, Settings, StartError
 from lateen.config.mesh_config import MeshConfig, parse_mesh_config
 from lateen.discovery.hub import Hub
+from lateen.discovery.ports import Port
 from lateen.discovery.server import serve as serve_grpc
 from lateen.generate.generator import Generator
 from lateen.model.findings import has_errors
 from lateen.registries.agents import AgentRegistry
-from lateen.registries.attach import attach_handler
+from lateen.registries.attach import AttachOptions, attach_handler
 from lateen.registries.protocol import Registry
 from lateen.stores.directory import DirectoryStore
 from lateen.stores.memory import MemoryStore
@@ -77,8 +78,8 @@ async def run_control_plane(
         http = sockets.enter_context(bind(settings.http, "--http"))
         monitoring = sockets.enter_context(bind(settings.monitoring, "--monitoring"))
         grpc_address = free_port_checked(settings.grpc, "--grpc")
-        handlers = [attach_handler(agents, plane.workload_left, learned.note_calls)]
-        async with serve_grpc(hub, [grpc_address], handlers) as grpc_ports:
+        handlers = [attach_handler(agents, plane.workload_left, AttachOptions(on_calls=learned.note_calls))]
+        async with serve_grpc(hub, [Port(address=grpc_address)], handlers) as grpc_ports:
             grpc_host, _ = split_address(settings.grpc, "--grpc")
             plane.listening = Listening(
                 grpc=with_port(grpc_host, grpc_ports[0]), http=shown(http), monitoring=shown(monitoring)

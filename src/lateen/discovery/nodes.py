@@ -7,11 +7,13 @@ Called by `server` for the first request of a stream; pure. Source of the names:
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any
 
-from lateen.discovery.values import Node, PeerError
+from lateen.discovery.values import ForbiddenError, Node, PeerError
+from lateen.model.identities import Identity
 from lateen.model.proxies import Capability, Interception, Proxy, ProxyType, Upstream
 
 _FORM = "TYPE~IP~NAME.NAMESPACE~DOMAIN, for instance sidecar~10.0.0.7~reviews-v2-1.default~default.svc.cluster.local"
@@ -52,7 +54,29 @@ def proxy_from_node(node: Node, *, delta: bool = False) -> Proxy:
         privileged=ours.get("unprivileged") is not True,
         upstreams=_upstreams(ours.get("upstreams", [])),
         asks_on_demand=delta and _is_envoy_since(node.user_agent, _ON_DEMAND_SINCE),
+        certificates=ours.get("certificates") is True,
     )
+
+
+def proven_proxy(proxy: Proxy, identity: Identity | None, trust_domains: Collection[str]) -> Proxy:
+    """Return the proxy as far as its connection proves who it is. ForbiddenError when that is somebody else.
+
+    Namespace and service account are what policies and secrets go by; everything else a node may say of itself,
+    because it only decides about its own configuration. Without an identity (plain text, loopback) it is taken at its
+    word and gets no private keys.
+    """
+    if identity is None:
+        return replace(proxy, private_keys=False)
+    if identity.trust_domain not in trust_domains:
+        known = ", ".join(sorted(trust_domains))
+        raise ForbiddenError(f"{identity} is of another trust domain than this mesh ({known})")
+    said = (proxy.namespace, proxy.service_account)
+    if said != (identity.namespace, identity.service_account):
+        raise ForbiddenError(
+            f"node {proxy.id} says it is service account {said[1]!r} of namespace {said[0]!r}, but its certificate is "
+            f"that of {identity}"
+        )
+    return proxy
 
 
 def _is_envoy_since(user_agent: str, since: tuple[int, int]) -> bool:

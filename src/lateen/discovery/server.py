@@ -10,7 +10,7 @@ the writer's backlog is one response per type), floods, silence and slowness by 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -22,10 +22,11 @@ import structlog
 from lateen.discovery import wire
 from lateen.discovery.hub import Hub
 from lateen.discovery.limits import DEFAULT_LIMITS, Bucket, Limits, SlowPeerError
-from lateen.discovery.nodes import proxy_from_node
+from lateen.discovery.nodes import proven_proxy, proxy_from_node
+from lateen.discovery.ports import Certificates, Peer, Port, UnknownPeerError, bind, peer_of
 from lateen.discovery.protocol import Delta, Session, StateOfTheWorld
 from lateen.discovery.sharing import Encode
-from lateen.discovery.values import PeerError, Request
+from lateen.discovery.values import ForbiddenError, PeerError, Request
 from lateen.discovery.writing import Writer, WriterShared
 
 log = structlog.get_logger()
@@ -54,6 +55,20 @@ OPTIONS = (
 """Of the gRPC server."""
 
 
+TrustDomains = Callable[[], Collection[str]]
+"""Returns the trust domains whose proxies are served."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Serving:
+    """What all streams have in common."""
+
+    hub: Hub
+    limits: Limits
+    shared: WriterShared
+    trust_domains: TrustDomains
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Variant:
     session: Callable[..., Session[Any]]
@@ -72,56 +87,53 @@ _VARIANTS = {
 @asynccontextmanager
 async def serve(
     hub: Hub,
-    addresses: Sequence[str],
+    ports: Sequence[Port],
     handlers: Sequence[grpc.GenericRpcHandler] = (),
     limits: Limits = DEFAULT_LIMITS,
+    *,
+    certificates: Certificates | None = None,
+    trust_domains: TrustDomains = frozenset,
 ) -> AsyncIterator[tuple[int, ...]]:
-    """Listen on `HOST:PORT` addresses, in plain text; yield the ports bound (0 asks for a free one).
+    """Listen on these ports; yield their numbers.
 
-    OSError when an address cannot be bound. Leaving the context ends every stream.
+    `certificates` is needed by ports with TLS, `trust_domains` returns those whose proxies are served there. OSError
+    when an address cannot be bound. Leaving the context ends every stream.
     """
     server = grpc.aio.server(options=OPTIONS)
-    server.add_generic_rpc_handlers((discovery_handler(hub, limits), *handlers))
-    ports = tuple(_bind(server, address) for address in addresses)
+    server.add_generic_rpc_handlers((discovery_handler(hub, limits, trust_domains), *handlers))
+    bound = tuple(bind(server, port, certificates) for port in ports)
     await server.start()
     try:
-        yield ports
+        yield bound
     finally:
         await server.stop(None)
 
 
-def _bind(server: grpc.aio.Server, address: str) -> int:
-    try:
-        port: int = server.add_insecure_port(address)
-    except RuntimeError as error:
-        raise OSError(f"cannot listen on {address}: the port is taken, or the address is not of this host") from error
-    return port
-
-
-def discovery_handler(hub: Hub, limits: Limits = DEFAULT_LIMITS) -> grpc.GenericRpcHandler:
+def discovery_handler(
+    hub: Hub, limits: Limits = DEFAULT_LIMITS, trust_domains: TrustDomains = frozenset
+) -> grpc.GenericRpcHandler:
     """Return the handler of the aggregated discovery service."""
     shared = WriterShared(limits, hub.sharing.bodies, hub.figures)
+    serving = _Serving(hub=hub, limits=limits, shared=shared, trust_domains=trust_domains)
     methods = {
-        name: grpc.stream_stream_rpc_method_handler(partial(_serve_stream, hub, limits, shared, variant))
+        name: grpc.stream_stream_rpc_method_handler(partial(_serve_stream, serving, variant))
         for name, variant in _VARIANTS.items()
     }
     return grpc.method_handlers_generic_handler(SERVICE, methods)
 
 
 async def _serve_stream(
-    hub: Hub,
-    limits: Limits,
-    shared: WriterShared,
-    variant: _Variant,
-    _requests: object,
-    context: grpc.aio.ServicerContext,
+    serving: _Serving, variant: _Variant, _requests: object, context: grpc.aio.ServicerContext
 ) -> None:
     """Serve one stream to its end; a failure becomes its status."""
+    hub = serving.hub
     status: tuple[grpc.StatusCode, str] | None = None
     try:
         # Headers at once: a client that reconnects sees that it did, even if there is nothing to tell it.
         await context.send_initial_metadata(())
-        await _converse(hub, limits, shared, variant, context)
+        await _converse(serving, variant, context, _admitted(context))
+    except* ForbiddenError as group:
+        status = grpc.StatusCode.PERMISSION_DENIED, str(_first(group))
     except* PeerError as group:
         status = grpc.StatusCode.INVALID_ARGUMENT, str(_first(group))
     except* SlowPeerError as group:
@@ -145,9 +157,19 @@ def _first(group: BaseExceptionGroup[Any]) -> BaseException:
     return error
 
 
-async def _converse(
-    hub: Hub, limits: Limits, shared: WriterShared, variant: _Variant, context: grpc.aio.ServicerContext
-) -> None:
+def _admitted(context: grpc.aio.ServicerContext) -> Peer:
+    """Return the peer, if it may speak here at all."""
+    try:
+        peer = peer_of(context)
+    except UnknownPeerError as error:
+        raise ForbiddenError(str(error)) from None
+    if peer.secure and peer.identity is None:
+        raise ForbiddenError("this port is for joining the mesh: connect to the one for mutual TLS, with a certificate")
+    return peer
+
+
+async def _converse(serving: _Serving, variant: _Variant, context: grpc.aio.ServicerContext, peer: Peer) -> None:
+    hub, limits = serving.hub, serving.limits
     try:
         async with asyncio.timeout(limits.first_request):
             content = await context.read()
@@ -159,12 +181,13 @@ async def _converse(
     if request.node is None:
         raise PeerError("the first request of a stream must say who the client is (field node)")
     proxy = proxy_from_node(request.node, delta=variant.session is Delta)
+    proxy = proven_proxy(proxy, peer.identity, serving.trust_domains())
     session = variant.session(hub.sharing)
     loop = asyncio.get_running_loop()
     bucket = Bucket(limits.requests_per_second, limits.burst, loop.time())
     with hub.connected(proxy, request.node.user_agent, session, resumes=request.resumes) as stream:
         async with asyncio.TaskGroup() as tasks:
-            writer = Writer(stream, context.write, variant.encode, limits, shared)
+            writer = Writer(stream, context.write, variant.encode, limits, serving.shared)
             task = tasks.create_task(writer.run())
             while content is not grpc.aio.EOF:
                 hub.figures.requests += 1

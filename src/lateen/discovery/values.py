@@ -21,6 +21,10 @@ class PeerError(Exception):
     """The client sent something that the protocol or our limits forbid: its stream ends, with this message."""
 
 
+class ForbiddenError(Exception):
+    """The client is not who it says, or may not ask for that: its stream ends, with this message."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
     """Who connects, as it says itself (envoy.config.core.v3.Node)."""

@@ -86,6 +86,8 @@ class Proxy:
     """Whether it fetches clusters and virtual hosts that it was not told of on the first request that needs them."""
     certificates: bool = False
     """Whether it has a certificate of its own to show: only then it takes part in mutual TLS."""
+    private_keys: bool = True
+    """Whether private keys may be sent to it: not in plain text to somebody who has proven nothing."""
     learned: tuple[Hostname, ...] = ()
     """Hosts that its workload was seen calling, sorted: it is told of them before it asks."""
 

@@ -9,9 +9,15 @@ it. Both sides import this module; it needs only the standard library, because t
                              {"leave": true}                      before draining
                              {"calls": ["ratings.default.svc.cluster.local"]}
                                                                   hosts called since the last such message; no reply
+                             {"trusts": "DIGEST", "issuer": "NAME"}
+                                                                  roots that it trusts, who signed its certificate; no
+                                                                  reply
     control plane -> agent   {"registered": {"name": "reviews-v2-1", "takes": ["calls"]}}
                              {"left": {"acknowledged": true}}     every proxy dropped it (or the wait timed out)
                              {"refused": {"message": "..."}}      and the stream ends
+                             {"trust": {"roots": ["PEM"], "issuer": "NAME"}}
+                                                                  whom to trust from now on, and who signs: who has a
+                                                                  certificate of another issuer renews it
 
 Both sides may be older or newer than the other. Unknown fields are ignored, an unknown message ends the stream: so an
 agent sends what came later only to a control plane that says in `takes` that it takes it.
@@ -28,6 +34,8 @@ MAX_MESSAGE_BYTES = 64 * 1024
 """An attach message larger than this is refused."""
 CALLS = "calls"
 """In `takes`: hosts that the workload calls."""
+TRUSTS = "trusts"
+"""In `takes`: the digest of the roots that the workload trusts."""
 MAX_CALLS = 200
 """Hosts in one message: they fit, however long (253 characters each) they are."""
 
@@ -62,6 +70,8 @@ class WorkloadRegistration:
     locality: str = ""
     network: str = ""
     ports: tuple[WorkloadPort, ...] = ()
+    identity: str = ""
+    """SPIFFE ID that the stream's certificate proves; empty without one. Never as the workload itself says it."""
     ready: bool = False
     """Whether the application accepts connections; an unready workload gets its config but no traffic."""
 

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import grpc
 import structlog
 
-from lateen.model.workloads import ATTACH_METHOD, CALLS, WorkloadRegistration
+from lateen.model.identities import Identity
+from lateen.model.workloads import ATTACH_METHOD, CALLS, TRUSTS, WorkloadRegistration
 from lateen.registries.agents import AgentRegistry
-from lateen.registries.registrations import Calls, Leave, read_message
+from lateen.registries.registrations import Calls, Leave, Trusts, read_message
 from lateen.registries.sessions import Refusal, StreamId
+from lateen.registries.trust import Trust, TrustBoard, TrustReport
 
 log = structlog.get_logger()
 
@@ -33,27 +36,47 @@ cannot be said."""
 OnCalls = Callable[[str, str, tuple[str, ...]], None]
 """Called with a workload's name and namespace, and hosts that it says it calls."""
 
+Authenticate = Callable[[grpc.aio.ServicerContext], "Identity | Refusal | None"]
+"""Returns whom the stream's connection proves to be at its other end, or why it may not attach; None where nobody is
+asked to prove anything."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttachOptions:
+    """What an attach stream may do and is told, besides registering."""
+
+    on_calls: OnCalls | None = None
+    authenticate: Authenticate = lambda _context: None
+    trust: TrustBoard | None = None
+    leave_seconds: float = LEAVE_SECONDS
+    first_message_seconds: float = FIRST_MESSAGE_SECONDS
+
 
 def attach_handler(
-    registry: AgentRegistry,
-    on_left: OnLeft,
-    on_calls: OnCalls | None = None,
-    *,
-    leave_seconds: float = LEAVE_SECONDS,
-    first_message_seconds: float = FIRST_MESSAGE_SECONDS,
+    registry: AgentRegistry, on_left: OnLeft, options: AttachOptions = AttachOptions()
 ) -> grpc.GenericRpcHandler:
     """Return the handler of ATTACH_METHOD for a `grpc.aio` server. Messages are raw bytes, no protobuf."""
 
-    async def attach(requests: AsyncIterator[bytes], _context: Any) -> AsyncIterator[bytes]:
-        conversation = _Conversation(registry, on_left, on_calls, leave_seconds)
-        messages = aiter(requests)
+    async def attach(_requests: object, context: grpc.aio.ServicerContext) -> None:
+        who = options.authenticate(context)
+        if isinstance(who, Refusal):
+            log.warning("workload refused", peer=context.peer(), reason=who.message)
+            await context.write(_encode({"refused": {"message": who.message}}))
+            return
+        conversation = _Conversation(registry, on_left, who, options)
         try:
-            message = await _first(messages, first_message_seconds)
-            while message is not None:
-                reply, last = await conversation.answer(message)
-                if reply:
-                    yield reply
-                message = None if last else await anext(messages, None)
+            message = await _first(context, options.first_message_seconds)
+            async with asyncio.TaskGroup() as group:
+                telling = group.create_task(_tell_trust(conversation, context))
+                while message is not None:
+                    reply, last = await conversation.answer(message)
+                    if reply:
+                        await context.write(reply)
+                    message = None if last else await _next(context)
+                telling.cancel()
+        except* (grpc.aio.InternalError, grpc.aio.UsageError):
+            # The connection broke while we wrote: the lease goes on for its grace.
+            pass
         finally:
             conversation.close()
 
@@ -62,27 +85,47 @@ def attach_handler(
     return grpc.method_handlers_generic_handler(service, {method: handler})
 
 
-async def _first(messages: AsyncIterator[bytes], seconds: float) -> bytes | None:
+async def _next(context: grpc.aio.ServicerContext) -> bytes | None:
+    message = await context.read()
+    return None if message is grpc.aio.EOF else message
+
+
+async def _first(context: grpc.aio.ServicerContext, seconds: float) -> bytes | None:
     """Return the first message, None when the peer ends the stream or says nothing for so long."""
     try:
         async with asyncio.timeout(seconds):
-            return await anext(messages, None)
+            return await _next(context)
     except TimeoutError:
         return None
+
+
+async def _tell_trust(conversation: _Conversation, context: grpc.aio.ServicerContext) -> None:
+    """Bring each trust to an agent that has a certificate, the first once it is registered."""
+    board = conversation.board
+    if board is None:
+        return
+    await conversation.registered.wait()
+    told: Trust | None = None
+    while True:
+        told = await board.other_than(told)
+        await context.write(_encode({"trust": {"roots": list(told.roots), "issuer": told.issuer}}))
 
 
 class _Conversation:
     """One stream's side of the protocol."""
 
     def __init__(
-        self, registry: AgentRegistry, on_left: OnLeft, on_calls: OnCalls | None, leave_seconds: float
+        self, registry: AgentRegistry, on_left: OnLeft, identity: Identity | None, options: AttachOptions
     ) -> None:
         self._registry = registry
         self._on_left = on_left
-        self._on_calls = on_calls
-        self._leave_seconds = leave_seconds
+        self._identity = identity
+        self._options = options
         self._stream: StreamId = registry.open()
         self._workload = ""
+        self.board = options.trust if identity is not None else None
+        """Where this agent learns whom to trust; None for one without a certificate."""
+        self.registered = asyncio.Event()
 
     async def answer(self, data: bytes) -> tuple[bytes, bool]:
         """Return the reply to a message, if it has one, and whether it ends the stream."""
@@ -96,28 +139,39 @@ class _Conversation:
                 return self._register(message)
             case Calls(hosts=hosts):
                 return self._note_calls(hosts)
+            case Trusts(roots=roots, issuer=issuer):
+                return self._note_trust(roots, issuer)
 
     def close(self) -> None:
         """Note that the stream is over, whatever the reason."""
+        if self.board is not None:
+            self.board.forget(self._stream)
         if self._registry.disconnect(self._stream) is not None:
             log.info("workload disconnected", workload=self._workload)
 
     def _register(self, registration: WorkloadRegistration) -> tuple[bytes, bool]:
-        taken = self._registry.register(self._stream, registration)
+        proven = _proven(registration, self._identity)
+        taken = proven if isinstance(proven, Refusal) else self._registry.register(self._stream, proven)
         if isinstance(taken, Refusal):
             return self._refuse(taken), True
         if not self._workload:
             self._workload = f"{taken.name}.{taken.namespace}"
-            log.info("workload attached", workload=self._workload, address=taken.address)
-        takes = {"takes": [CALLS]} if self._on_calls is not None else {}
-        return _encode({"registered": {"name": taken.name, **takes}}), False
+            log.info("workload attached", workload=self._workload, address=taken.address, identity=taken.identity)
+        takes = [word for word, taken_here in ((CALLS, self._options.on_calls), (TRUSTS, self.board)) if taken_here]
+        self.registered.set()
+        return _encode({"registered": {"name": taken.name, **({"takes": takes} if takes else {})}}), False
 
     def _note_calls(self, hosts: tuple[str, ...]) -> tuple[bytes, bool]:
         name, _, namespace = self._workload.partition(".")
         if not name:
             return self._refuse(Refusal(message="a workload registers before it says whom it calls")), True
-        if self._on_calls is not None:
-            self._on_calls(name, namespace, hosts)
+        if self._options.on_calls is not None:
+            self._options.on_calls(name, namespace, hosts)
+        return b"", False
+
+    def _note_trust(self, roots: str, issuer: str) -> tuple[bytes, bool]:
+        if self.board is not None and self._workload:
+            self.board.report(self._stream, TrustReport(workload=self._workload, trusts=roots, issuer=issuer))
         return b"", False
 
     def _refuse(self, refusal: Refusal) -> bytes:
@@ -130,12 +184,25 @@ class _Conversation:
             return _encode({"left": {"acknowledged": True}})
         acknowledged = False
         try:
-            async with asyncio.timeout(self._leave_seconds):
+            async with asyncio.timeout(self._options.leave_seconds):
                 acknowledged = await self._on_left(self._workload)
         except TimeoutError:
             log.info("workload left before all proxies knew", workload=self._workload)
         log.info("workload left", workload=self._workload, acknowledged=acknowledged)
         return _encode({"left": {"acknowledged": acknowledged}})
+
+
+def _proven(registration: WorkloadRegistration, identity: Identity | None) -> WorkloadRegistration | Refusal:
+    """Return the registration with the identity that its connection proves; refused when it says another one."""
+    if identity is None:
+        return registration
+    said = (registration.namespace, registration.service_account)
+    if said != (identity.namespace, identity.service_account):
+        return Refusal(
+            message=f"the workload says it is service account {said[1]!r} of namespace {said[0]!r}, but its "
+            f"certificate is that of {identity}"
+        )
+    return replace(registration, identity=identity.uri)
 
 
 def _encode(message: dict[str, Any]) -> bytes:

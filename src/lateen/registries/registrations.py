@@ -15,10 +15,11 @@ from typing import Any
 import msgspec
 
 from lateen.model.protocols import protocol_named
-from lateen.model.workloads import CALLS, MAX_CALLS, MAX_MESSAGE_BYTES, WorkloadPort, WorkloadRegistration
+from lateen.model.workloads import CALLS, MAX_CALLS, MAX_MESSAGE_BYTES, TRUSTS, WorkloadPort, WorkloadRegistration
 from lateen.registries.sessions import Refusal
 
 MAX_LABELS = 64
+MAX_TRUST_NAME = 128
 MAX_PORTS = 64
 MAX_LABEL_KEY = 253 + 1 + 63
 
@@ -43,7 +44,15 @@ class Calls:
     hosts: tuple[str, ...]
 
 
-Message = WorkloadRegistration | Leave | Calls
+@dataclass(frozen=True, slots=True)
+class Trusts:
+    """What the workload's agent trusts, and who signed its certificate."""
+
+    roots: str
+    issuer: str
+
+
+Message = WorkloadRegistration | Leave | Calls | Trusts
 
 
 def read_message(data: bytes) -> Message | Refusal:
@@ -58,6 +67,8 @@ def read_message(data: bytes) -> Message | Refusal:
             return Leave()
         if CALLS in content:
             return _calls(content[CALLS])
+        if TRUSTS in content:
+            return _trusts(content[TRUSTS], content.get("issuer", ""))
         if "register" not in content:
             return Refusal(message="the message has neither `register` nor `leave`")
         registration = msgspec.convert(content["register"], WorkloadRegistration)
@@ -66,14 +77,20 @@ def read_message(data: bytes) -> Message | Refusal:
     problems = list(_problems(registration))
     if problems:
         return Refusal(message="the registration is invalid: " + "; ".join(problems))
-    # One address has many spellings in IPv6; conflicts and Envoy's listeners need one.
-    return replace(registration, address=str(ipaddress.ip_address(registration.address)))
+    # One address has many spellings in IPv6; conflicts and Envoy's listeners need one. Nobody says who he is himself.
+    return replace(registration, address=str(ipaddress.ip_address(registration.address)), identity="")
 
 
 def _calls(hosts: Any) -> Calls | Refusal:
     if not isinstance(hosts, list) or not all(isinstance(host, str) for host in hosts) or len(hosts) > MAX_CALLS:
         return Refusal(message=f"`calls` is not a list of at most {MAX_CALLS} host names")
     return Calls(tuple(hosts))
+
+
+def _trusts(roots: Any, issuer: Any) -> Trusts | Refusal:
+    if not all(isinstance(value, str) and len(value) <= MAX_TRUST_NAME for value in (roots, issuer)):
+        return Refusal(message="`trusts` and `issuer` are short texts")
+    return Trusts(roots, issuer)
 
 
 def _problems(item: WorkloadRegistration) -> Iterator[str]:
