@@ -27,8 +27,20 @@ class Settings:
     """Folder where what was learned is kept, made if there is none; None keeps it in memory only."""
     mesh_config: Path | None = None
     """File with Istio's MeshConfig; read at start."""
+    ca: Path | None = None
+    """Folder of the certificate authority, made if there is none; None keeps it in memory: after a restart it is
+    another one, and workloads join anew."""
+    ca_files: Path | None = None
+    """Folder with a certificate authority to use instead of our own, in files named as Istio names them."""
     grpc: str = "127.0.0.1:15010"
-    """Plaintext xDS and the agents' registrations."""
+    """Plaintext xDS, on loopback only."""
+    secure_grpc: str = ""
+    """xDS and registrations with mutual TLS; empty takes the host of `grpc` and its port + 2, or a free one."""
+    join: str = ""
+    """Where workloads get their first certificate; empty takes the host of `secure_grpc` and its port + 1, or a free
+    one."""
+    api_socket: Path | None = None
+    """Unix socket of the HTTP API; None for none."""
     http: str = "127.0.0.1:15080"
     monitoring: str = "127.0.0.1:15014"
     debounce_quiet: float = 0.1
@@ -44,3 +56,5 @@ class Listening:
     grpc: str
     http: str
     monitoring: str
+    secure_grpc: str = ""
+    join: str = ""

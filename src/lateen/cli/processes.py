@@ -51,21 +51,40 @@ def serve(
         typer.Option(
             "--state",
             metavar="DIR",
-            help="Where the control plane keeps what it learned; without it, in memory only and learned again from "
-            "proxies that come back.",
+            help="Where the control plane keeps what it learned, and its certificate authority; without it, the one in "
+            "memory only, the other in the user's own folder for state.",
+        ),
+    ] = None,
+    ca_files: Annotated[
+        Path | None,
+        typer.Option(
+            "--ca-files",
+            metavar="DIR",
+            help="Certificate authority to use instead of our own: ca-cert.pem, ca-key.pem, root-cert.pem, "
+            "cert-chain.pem.",
         ),
     ] = None,
     mesh_config: MeshConfigOption = None,
     grpc: Annotated[
-        str, typer.Option("--grpc", metavar="ADDR", help="Plaintext xDS; keep it on loopback.")
+        str, typer.Option("--grpc", metavar="ADDR", help="Plaintext xDS, on loopback only.")
     ] = "127.0.0.1:15010",
     secure_grpc: Annotated[
-        str | None,
-        typer.Option("--secure-grpc", metavar="ADDR", help="xDS with mTLS (15012): not available in this version."),
-    ] = None,
+        str,
+        typer.Option("--secure-grpc", metavar="ADDR", help="xDS with mutual TLS; default: port of --grpc + 2."),
+    ] = "",
+    join: Annotated[
+        str,
+        typer.Option(
+            "--join", metavar="ADDR", help="First certificates, for a token; default: port of --secure-grpc + 1."
+        ),
+    ] = "",
     http: Annotated[
-        str, typer.Option("--http", metavar="ADDR", help="HTTP API, no authentication yet.")
+        str, typer.Option("--http", metavar="ADDR", help="HTTP API; with TLS when not on loopback.")
     ] = "127.0.0.1:15080",
+    api_socket: Annotated[
+        Path | None,
+        typer.Option("--api-socket", metavar="PATH", help="Unix socket of the HTTP API, for the same user and root."),
+    ] = None,
     monitoring: Annotated[
         str, typer.Option("--monitoring", metavar="ADDR", help="Metrics and health.")
     ] = "127.0.0.1:15014",
@@ -80,14 +99,9 @@ def serve(
     log_level: Annotated[LogLevel, typer.Option("--log-level", help="Least severe message to log.")] = LogLevel.INFO,
 ) -> int:
     """Run the control plane until SIGTERM or SIGINT."""
-    if secure_grpc is not None:
-        raise Failure(
-            "--secure-grpc is not available in this version: mTLS needs the certificate authority, which is to come",
-            code=ExitCode.USAGE,
-        )
     from lateen.app.settings import Settings, StartError
     from lateen.cli.logs import configure_logs
-    from lateen.cli.serving import read_debounce, serve_until_signal
+    from lateen.cli.serving import ca_folder, read_debounce, serve_until_signal
 
     quiet, longest = read_debounce(debounce_quiet, debounce_max)
     configure_logs(log_level.value)
@@ -95,8 +109,13 @@ def serve(
         config_dirs=tuple(config or ()),
         store=store,
         state=state,
+        ca=ca_folder(state),
+        ca_files=ca_files,
         mesh_config=mesh_config,
         grpc=grpc,
+        secure_grpc=secure_grpc,
+        join=join,
+        api_socket=api_socket,
         http=http,
         monitoring=monitoring,
         debounce_quiet=quiet,

@@ -1,23 +1,20 @@
-"""The process around the control plane: event loop, signals, and warnings about addresses that others can reach.
+"""The process around the control plane: event loop, signals, and flags that need reading.
 
-Called by `lateen serve`, whose durations are read here too. Signals are handled here and nowhere else.
+Called by `lateen serve`. Signals are handled here and nowhere else.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
+from pathlib import Path
 
-import structlog
-
-from lateen.api.guards import host_name, is_loopback
 from lateen.app.running import run_control_plane
-from lateen.app.settings import Listening, Settings
+from lateen.app.settings import Settings
 from lateen.cli.exits import ExitCode, Failure
 from lateen.config.durations import seconds
-
-_LOG = structlog.get_logger(__name__)
 
 
 def read_debounce(quiet: str, longest: str) -> tuple[float, float]:
@@ -41,6 +38,15 @@ def _read_duration(flag: str, text: str) -> float:
     return read
 
 
+def ca_folder(state: Path | None) -> Path:
+    """Return where the certificate authority lives: in `--state`, else where the user's programs keep their state."""
+    if state is not None:
+        return state / "ca"
+    given = os.environ.get("XDG_STATE_HOME", "")
+    base = Path(given) if given.startswith("/") else Path.home() / ".local" / "state"
+    return base / "lateen" / "ca"
+
+
 def serve_until_signal(settings: Settings) -> None:
     """Run a control plane until SIGTERM or SIGINT. Raises StartError when it cannot start."""
     if sys.platform == "win32":
@@ -57,18 +63,4 @@ async def _serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await run_control_plane(settings, on_ready=_warn_of_foreign_addresses, stop=stop)
-
-
-def _warn_of_foreign_addresses(listening: Listening) -> None:
-    for flag, address in (
-        ("--grpc", listening.grpc),
-        ("--http", listening.http),
-        ("--monitoring", listening.monitoring),
-    ):
-        if not is_loopback(host_name(address)):
-            _LOG.warning(
-                "reachable from other machines without any authentication, put it behind one or bind loopback",
-                flag=flag,
-                address=address,
-            )
+    await run_control_plane(settings, stop=stop)
