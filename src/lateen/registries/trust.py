@@ -58,7 +58,7 @@ class TrustBoard:
 
     @property
     def reports(self) -> Mapping[StreamId, TrustReport]:
-        """The answers by stream; a stream that proved no identity gives none."""
+        """The answers by stream: empty at first, none of a stream that proved no identity."""
         return self._reports
 
     def publish(self, trust: Trust) -> None:
