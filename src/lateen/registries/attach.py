@@ -157,9 +157,9 @@ class _Conversation:
         if not self._workload:
             self._workload = f"{taken.name}.{taken.namespace}"
             log.info("workload attached", workload=self._workload, address=taken.address, identity=taken.identity)
-        takes = [word for word, taken_here in ((CALLS, self._options.on_calls), (TRUSTS, self.board)) if taken_here]
             if self.board is not None:
                 self.board.report(self._stream, TrustReport(workload=self._workload))
+        takes = [word for word, taken_here in ((CALLS, self._options.on_calls), (TRUSTS, self.board)) if taken_here]
         self.registered.set()
         return _encode({"registered": {"name": taken.name, **({"takes": takes} if takes else {})}}), False
 

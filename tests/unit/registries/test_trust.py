@@ -13,12 +13,13 @@ async def test_a_trust_is_told_once_and_the_newest_wins() -> None:
     board.publish(OLD)
     first = await board.other_than(None)
     assert first == OLD
-    waiting = asyncio.ensure_future(board.other_than(first))
-    board.publish(OLD)
-    await asyncio.sleep(0)
-    assert not waiting.done(), "the same trust is no news"
-    board.publish(BOTH)
-    assert await waiting == BOTH
+    async with asyncio.TaskGroup() as group:
+        waiting = group.create_task(board.other_than(first))
+        board.publish(OLD)
+        await asyncio.sleep(0)
+        assert not waiting.done(), "the same trust is no news"
+        board.publish(BOTH)
+    assert waiting.result() == BOTH
 
 
 async def test_answers_last_as_long_as_their_stream() -> None:
@@ -26,10 +27,10 @@ async def test_answers_last_as_long_as_their_stream() -> None:
     stream = StreamId(1)
     board.report(stream, TrustReport(workload="a.b", trusts=OLD.digest))
     assert [report.trusts for report in board.reports.values()] == [OLD.digest]
-    waiting = asyncio.ensure_future(board.next_report())
-    await asyncio.sleep(0)
-    board.forget(stream)
-    await waiting
+    async with asyncio.TaskGroup() as group:
+        group.create_task(board.next_report())
+        await asyncio.sleep(0)
+        board.forget(stream)
     assert not board.reports
 
 
