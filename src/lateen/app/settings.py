@@ -39,6 +39,8 @@ class Settings:
     join: str = ""
     """Where workloads get their first certificate; empty takes the host of `secure_grpc` and its port + 1, or a free
     one."""
+    rotation_pause: float = 30.0
+    """Shortest time, in seconds, of each phase in which a root is rotated: agents need to connect."""
     api_socket: Path | None = None
     """Unix socket of the HTTP API; None for none."""
     http: str = "127.0.0.1:15080"
