@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import msgspec
@@ -11,7 +11,21 @@ import pytest
 from starlette.types import ASGIApp, Message, Scope
 
 from lateen.api.application import api_application
-from lateen.api.control_plane import ProxyStatus, ReadOnlyObjectError
+from lateen.api.audit import AuditLog
+from lateen.api.control_plane import (
+    AuthorityStatus,
+    Caller,
+    CertificateStatus,
+    IssuedCertificate,
+    OperationError,
+    ProxyStatus,
+    ReadOnlyObjectError,
+    Refused,
+    Role,
+    Security,
+    TokenStatus,
+    WantedToken,
+)
 from lateen.config.mesh_config import MeshConfig
 from lateen.config.objects import ConfigObject
 from lateen.config.positions import Positions
@@ -136,6 +150,91 @@ class FakeControlPlane:
         self.snapshots[proxy.id] = (proxy, snapshot)
 
 
+class FakeAccess:
+    """Knows `h.ROLE.s` for each role, and what is added."""
+
+    def __init__(self) -> None:
+        self.token_file = "/state/local/admin-token"
+        self.bearers = {f"h.{role.value}.s": Caller(name=f"the-{role.value}", role=role, how="token") for role in Role}
+        self.asked: list[str] = []
+
+    def authenticate(self, token: str) -> Caller | Refused:
+        self.asked.append(token)
+        return self.bearers.get(token) or Refused(reason="this token is expired" if ".old." in token else "not ours")
+
+
+class FakeOperations:
+    """Makes tokens of the form `h.N.secret`; refuses to rotate while somebody is missing."""
+
+    def __init__(self) -> None:
+        self.wanted: list[WantedToken] = []
+        self.made: dict[str, TokenStatus] = {}
+        self.missing: tuple[str, ...] = ()
+
+    async def create_token(self, wanted: WantedToken) -> tuple[str, TokenStatus]:
+        if wanted.seconds > 1_000_000:
+            raise OperationError("invalid", "no token lives so long", "at most 1,000,000 s")
+        self.wanted.append(wanted)
+        status = TokenStatus(
+            id=f"id-{len(self.wanted)}",
+            audience="api" if wanted.role else "join",
+            subject=wanted.subject or wanted.name,
+            role=wanted.role,
+            created=0.0,
+            expires=float(wanted.seconds),
+            one_time=wanted.one_time,
+            used=False,
+            revoked=False,
+        )
+        self.made[status.id] = status
+        return f"h.{status.id}.secret", status
+
+    def tokens(self) -> Sequence[TokenStatus]:
+        return list(self.made.values())
+
+    async def revoke_token(self, token_id: str) -> TokenStatus:
+        if token_id not in self.made:
+            raise OperationError("not_found", f"there is no token {token_id}")
+        self.made[token_id] = replace(self.made[token_id], revoked=True)
+        return self.made[token_id]
+
+    def ca(self) -> AuthorityStatus:
+        root = CertificateStatus(sha256="ab" * 32, subject="CN=root", not_before=0.0, not_after=1e9, active=True)
+        return AuthorityStatus(
+            trust_domain="cluster.local",
+            roots=(root,),
+            rotating=bool(self.missing),
+            phase="waiting for workloads" if self.missing else "",
+            missing=self.missing,
+        )
+
+    async def rotate(self, what: str, *, force: bool) -> AuthorityStatus:
+        if self.missing and not force:
+            raise OperationError("conflict", "a rotation is under way", "--force goes on")
+        self.missing = () if force else ("reviews-v1-1.default",)
+        return self.ca()
+
+    async def issue(self, subject: str, csr: str, seconds: int) -> IssuedCertificate:
+        identity = f"spiffe://cluster.local/ns/{subject.replace('/', '/sa/')}"
+        return IssuedCertificate(chain=f"chain of {len(csr)}", roots="roots", identity=identity, not_after=seconds)
+
+
+@dataclass
+class FakeSecurity:
+    """All three fakes, and the lines that the audit log wrote."""
+
+    access: FakeAccess = field(default_factory=FakeAccess)
+    operations: FakeOperations = field(default_factory=FakeOperations)
+    lines: list[bytes] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.audit = AuditLog(self.lines.append)
+
+    @property
+    def real(self) -> Security:
+        return Security(access=self.access, audit=self.audit, operations=self.operations)
+
+
 @dataclass(frozen=True)
 class Response:
     status: int
@@ -153,7 +252,15 @@ class Call(Protocol):
 
 
 async def asgi_call(
-    application: ASGIApp, method: str, target: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+    application: ASGIApp,
+    method: str,
+    target: str,
+    body: bytes = b"",
+    headers: Mapping[str, str] | None = None,
+    *,
+    client: tuple[str, int] | None = ("127.0.0.1", 40000),
+    state: Mapping[str, Any] | None = None,
+    more: Sequence[tuple[str, str]] = (),
 ) -> Response:
     path, _, query = target.partition("?")
     given = {"host": "127.0.0.1:15080", "content-length": str(len(body))} | dict(headers or {})
@@ -166,9 +273,10 @@ async def asgi_call(
         "path": path,
         "raw_path": path.encode(),
         "query_string": query.encode(),
-        "headers": [(name.encode(), value.encode()) for name, value in given.items()],
+        "headers": [(name.encode(), value.encode()) for name, value in (*given.items(), *more) if value],
         "server": ("127.0.0.1", 15080),
-        "client": ("127.0.0.1", 40000),
+        "client": client,
+        "state": dict(state or {}),
     }
     sent: list[Message] = []
     received = iter([{"type": "http.request", "body": body, "more_body": False}])
@@ -191,13 +299,19 @@ def plane() -> FakeControlPlane:
 
 
 @pytest.fixture
-def call(plane: FakeControlPlane) -> Call:
-    application = api_application(plane, loopback=True)
+def security() -> FakeSecurity:
+    return FakeSecurity()
+
+
+@pytest.fixture
+def call(plane: FakeControlPlane, security: FakeSecurity) -> Call:
+    """Call the API as an admin; another, or an empty, `authorization` header is another caller or none."""
+    application = api_application(plane, loopback=True, security=security.real)
 
     def made(
         method: str, target: str, *, body: bytes = b"", headers: Mapping[str, str] | None = None
     ) -> Awaitable[Response]:
-        return asgi_call(application, method, target, body, headers)
+        return asgi_call(application, method, target, body, {"authorization": "Bearer h.admin.s"} | dict(headers or {}))
 
     return made
 
