@@ -232,4 +232,5 @@ def _certificate(status: CertificateStatus) -> CertificateView:
         not_before=rfc3339(status.not_before),
         not_after=rfc3339(status.not_after),
         active=status.active,
+        pem=status.pem,
     )

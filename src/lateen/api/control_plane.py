@@ -265,6 +265,7 @@ class CertificateStatus:
     not_after: float
     active: bool
     """Whether new certificates are issued under it."""
+    pem: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -319,6 +319,7 @@ class CertificateView(Answer, frozen=True, kw_only=True):
     not_after: str
     active: bool
     """Whether new certificates are issued under it."""
+    pem: str
 
 
 class AuthorityAnswer(Answer, frozen=True, kw_only=True):

@@ -13,7 +13,7 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
 import typer
@@ -154,6 +154,10 @@ def _field_meanings(schema: type[schemas.Answer]) -> dict[str, str]:
 
 
 def _type_text(found: Any) -> str:
+    if get_origin(found) is Literal:
+        return ", ".join(f"`{word}`" for word in get_args(found) if word)
+    if get_origin(found) is Annotated:
+        found = get_args(found)[0]
     text = found if isinstance(found, str) else getattr(found, "__name__", None)
     if not isinstance(text, str) or text in ("list", "dict"):
         text = str(found)
