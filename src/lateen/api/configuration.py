@@ -24,6 +24,7 @@ from lateen.api.answers import (
     whole_document,
 )
 from lateen.api.control_plane import ControlPlane, ReadOnlyObjectError
+from lateen.api.gate import note_objects
 from lateen.api.guards import BodyTooLargeError, bounded_body
 from lateen.api.schemas import (
     AppliedObject,
@@ -77,6 +78,7 @@ async def apply(request: Request) -> Response:
         return error_response(
             422, "invalid", "the configuration has errors, nothing was applied", findings=parsed.findings
         )
+    note_objects(request, [found.key for found in parsed.objects], changes=not options.dry_run)
     return await _apply_parsed(plane, parsed, options)
 
 
@@ -208,6 +210,7 @@ async def delete_config(request: Request) -> Response:
     key = _key(request)
     if key is None:
         return _unknown_kind(request.path_params["kind"])
+    note_objects(request, [key])
     try:
         wait = wait_seconds(request.query_params)
     except RequestError as error:

@@ -1,9 +1,9 @@
 """Guards in front of every endpoint: who may ask from where, and how much they may send.
 
-The API has no authentication yet and binds loopback, so its one exposure is the user's own browser. A page from
-anywhere can make the browser send requests to 127.0.0.1, and with DNS rebinding even read the answers. Two checks
-stop that: on a loopback bind the Host header must name loopback (a rebound name cannot), and a request that changes
-something must not carry a foreign Origin (a browser always sends one across origins). No CORS header is ever sent.
+A page from anywhere can make the user's browser send requests to 127.0.0.1, and with DNS rebinding even read the
+answers. It has no token to send (`api/gate.py`), and two checks stop it before that: on a loopback bind the Host header
+must name loopback (a rebound name cannot), and a request that changes something must not carry a foreign Origin (a
+browser always sends one across origins). No CORS header is ever sent.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from lateen.api.answers import error_response
 MAX_BODY_BYTES = 8 * 1024 * 1024
 BODY_SECONDS = 10.0
 """Longest wait for a whole body: a slow sender does not hold a request open."""
-_READING = frozenset({"GET", "HEAD", "OPTIONS"})
+READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class BodyTooLargeError(Exception):
-    """The body is larger than `MAX_BODY_BYTES`."""
+    """The body is larger than the endpoint takes."""
 
 
 class Guards:
@@ -53,7 +53,7 @@ def refused(method: str, host: str, origin: str | None, *, loopback: bool) -> st
     """
     if loopback and not is_loopback(host_name(host)):
         return f"the Host header {host[:100]!r} does not name this machine's loopback"
-    if method not in _READING and origin is not None and origin.partition("://")[2] != host:
+    if method not in READING and origin is not None and origin.partition("://")[2] != host:
         return f"a page of {origin[:100]!r} may not change configuration"
     return ""
 
@@ -75,17 +75,17 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-async def bounded_body(request: Request) -> bytes:
+async def bounded_body(request: Request, most: int = MAX_BODY_BYTES) -> bytes:
     """Return the whole body. Raises BodyTooLargeError, or TimeoutError when the sender is too slow."""
     declared = request.headers.get("content-length", "0")
-    if declared.isdigit() and int(declared) > MAX_BODY_BYTES:
+    if declared.isdigit() and int(declared) > most:
         raise BodyTooLargeError
     parts: list[bytes] = []
     size = 0
     async with asyncio.timeout(BODY_SECONDS):
         async for part in request.stream():
             size += len(part)
-            if size > MAX_BODY_BYTES:
+            if size > most:
                 raise BodyTooLargeError
             parts.append(part)
     return b"".join(parts)

@@ -6,7 +6,7 @@ or how the control plane holds what it shows.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -19,7 +19,7 @@ class ErrorBody(Answer, frozen=True, kw_only=True):
     """What went wrong, and what to do about it."""
 
     code: str
-    """A constant word: `not_found`, `invalid`, `read_only`, `too_large`, `forbidden`, `timeout`, `not_ready` ..."""
+    """A constant word: `not_found`, `invalid`, `read_only`, `too_large`, `unauthenticated`, `forbidden` ..."""
     message: str
     hint: str = ""
 
@@ -261,3 +261,141 @@ class HealthAnswer(Answer, frozen=True, kw_only=True):
     """`ok`, or what readiness waits for."""
 
     status: str
+
+
+class CreateToken(Answer, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of a request for a token: to join the mesh (`service_account`) or to use this API (`role` and `name`)."""
+
+    service_account: str = ""
+    """`NAMESPACE/SERVICE_ACCOUNT`; each part may be `*`."""
+    one_time: bool = False
+    """Lets one workload join, once."""
+    role: Literal["viewer", "editor", "admin", ""] = ""
+    name: str = ""
+    """Who will use it: the audit log says this name."""
+    seconds: Annotated[int, msgspec.Meta(ge=1)] = 3600
+    """How long it is valid."""
+
+
+class TokenView(Answer, frozen=True, kw_only=True):
+    """What is kept of a token; never the token."""
+
+    id: str
+    audience: str
+    """`join` or `api`."""
+    subject: str
+    """`NAMESPACE/SERVICE_ACCOUNT`, or the name of the API's caller."""
+    role: str
+    """Empty for `join`."""
+    created: str
+    expires: str
+    """RFC 3339, UTC, like the other times."""
+    one_time: bool
+    used: bool
+    revoked: bool
+
+
+class TokenList(Answer, frozen=True, kw_only=True):
+    """Tokens that were made, the newest first."""
+
+    items: list[TokenView]
+
+
+class CreatedToken(Answer, frozen=True, kw_only=True):
+    """A new token."""
+
+    token: str
+    """The secret. It is not kept and cannot be shown again."""
+    view: TokenView
+
+
+class CertificateView(Answer, frozen=True, kw_only=True):
+    """A certificate of the certificate authority."""
+
+    sha256: str
+    """Fingerprint of its DER."""
+    subject: str
+    not_before: str
+    not_after: str
+    active: bool
+    """Whether new certificates are issued under it."""
+    pem: str
+
+
+class AuthorityAnswer(Answer, frozen=True, kw_only=True):
+    """The certificate authority, and where its rotation stands."""
+
+    trust_domain: str
+    roots: list[CertificateView]
+    """All that are trusted; several while a root is rotated."""
+    intermediates: list[CertificateView]
+    rotating: bool
+    phase: str
+    """What the rotation waits for; empty when none is under way."""
+    missing: list[str]
+    """Workloads that have not done what the phase waits for."""
+
+
+class Rotate(Answer, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of a request to rotate a key of the certificate authority."""
+
+    what: Literal["root", "intermediate"] = "root"
+    force: bool = False
+    """Go on although workloads are missing: they lose their connections until they have the new root."""
+
+
+class IssueCertificate(Answer, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of a request for a certificate."""
+
+    service_account: str
+    """`NAMESPACE/SERVICE_ACCOUNT`."""
+    csr: str
+    """PEM. If it asks for an identity, then for this one."""
+    seconds: Annotated[int, msgspec.Meta(ge=1)] = 86400
+    """How long it is valid."""
+
+
+class IssuedAnswer(Answer, frozen=True, kw_only=True):
+    """A certificate."""
+
+    chain: str
+    """PEM: the leaf, then intermediates."""
+    roots: str
+    """PEM: every root to trust."""
+    identity: str
+    """SPIFFE ID."""
+    not_after: str
+
+
+class AuditView(Answer, frozen=True, kw_only=True):
+    """One change, or one attempt that was refused."""
+
+    time: str
+    """RFC 3339, UTC."""
+    caller: str
+    """Empty when nobody proved who they are."""
+    how: str
+    """`token`, `socket` or empty."""
+    role: str
+    peer: str
+    """IP address, or `uid 1000` on the Unix socket."""
+    action: str
+    """`apply`, `delete`, `token create`, `token revoke`, `ca rotate`, `ca issue`; of a read METHOD and path."""
+    objects: list[str]
+    """Keys of what it was about."""
+    outcome: str
+    """`done`, `refused` or `failed`."""
+    status: int
+    """HTTP status of the answer, 0 when none was sent."""
+    reason: str
+    """Why it was refused."""
+    request_id: str
+    """The answer had it in its header `x-request-id`."""
+    omitted: int
+    """Refusals before this one that were too many to record."""
+
+
+class AuditList(Answer, frozen=True, kw_only=True):
+    """Records of the audit log that are still in memory, the newest first."""
+
+    items: list[AuditView]

@@ -95,9 +95,13 @@ async def run_control_plane(
                     group.create_task(_settle(plane, hub)),
                     group.create_task(learned.run()),
                 ]
-                group.create_task(serve_http(api_application(plane, loopback=_is_local(http)), http, stop))
+                group.create_task(
+                    serve_http(api_application(plane, loopback=_is_local(http), security=None), http, stop)
+                )
                 local = _is_local(monitoring)
-                group.create_task(serve_http(monitoring_application(plane, loopback=local), monitoring, stop))
+                group.create_task(
+                    serve_http(monitoring_application(plane, loopback=local, security=None), monitoring, stop)
+                )
                 await stop.wait()
                 _LOG.info("stopping")
                 for task in watching:

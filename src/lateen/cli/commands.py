@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from lateen.cli import offline, online, processes
+from lateen.cli import offline, online, processes, security
 
 _HELP = "A service mesh: Istio's API on stock Envoy, with or without Kubernetes."
 
@@ -41,9 +41,7 @@ def application() -> typer.Typer:
     app.command()(processes.serve)
     # Options of the app's own command must not be taken for ours, with or without `--` before it.
     app.command(context_settings={"allow_interspersed_args": False})(processes.run)
-    proxy = typer.Typer(
-        help="Run the agent and Envoy alone.", add_completion=False, rich_markup_mode=None, no_args_is_help=True
-    )
+    proxy = _group("Run the agent and Envoy alone.")
     proxy.command()(processes.sidecar)
     proxy.command()(processes.gateway)
     app.add_typer(proxy, name="proxy")
@@ -53,5 +51,20 @@ def application() -> typer.Typer:
     app.command()(online.delete)
     app.command("proxy-status")(online.proxy_status)
     app.command("proxy-config")(online.proxy_config)
+    token = _group("Make and revoke tokens: to join the mesh, and for the HTTP API.")
+    token.command("create")(security.token_create)
+    token.command("list")(security.token_list)
+    token.command("revoke")(security.token_revoke)
+    app.add_typer(token, name="token")
+    ca = _group("The certificate authority: show it, rotate its keys, issue a certificate.")
+    ca.command("show")(security.ca_show)
+    ca.command("rotate")(security.ca_rotate)
+    ca.command("issue")(security.ca_issue)
+    app.add_typer(ca, name="ca")
+    app.command()(security.audit)
     app.command()(online.version)
     return app
+
+
+def _group(about: str) -> typer.Typer:
+    return typer.Typer(help=about, add_completion=False, rich_markup_mode=None, no_args_is_help=True)

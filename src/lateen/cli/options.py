@@ -29,6 +29,30 @@ MeshConfigOption = Annotated[
     Path | None, typer.Option("--mesh-config", metavar="FILE", help="File with Istio's MeshConfig.")
 ]
 ServerOption = Annotated[
-    str, typer.Option("--server", envvar="LATEEN_SERVER", metavar="URL", help="HTTP API of the control plane.")
+    str,
+    typer.Option(
+        "--server",
+        envvar="LATEEN_SERVER",
+        metavar="URL",
+        help="HTTP API of the control plane: http, https or unix URL.",
+    ),
+]
+TokenFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--token-file",
+        metavar="FILE",
+        help="Token for the API; else of LATEEN_TOKEN, of the file LATEEN_TOKEN_FILE, or of the control plane's own "
+        "user on its machine.",
+    ),
+]
+CaFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--ca-file",
+        envvar="LATEEN_CA_FILE",
+        metavar="FILE",
+        help="Roots (PEM) to know the control plane by, for https.",
+    ),
 ]
 NamespaceOption = Annotated[str, typer.Option("--namespace", "-n", metavar="NS", help="Namespace.")]

@@ -13,7 +13,7 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
 import typer
@@ -26,9 +26,12 @@ from lateen.cli.exits import ExitCode
 FOLDER = Path("docs/reference")
 _NOTICE = "<!-- Made by `python -m lateen.cli.reference`; do not edit. -->"
 _API_NOTES = (
-    "JSON on the control plane's HTTP port (15080). There is no authentication yet, so it binds loopback: a Host "
-    "header that names anything else, and a change with a foreign Origin, get 403. Bodies are limited to 8 MiB. "
-    "Errors have one shape, [ErrorAnswer](#erroranswer)."
+    "JSON on the control plane's HTTP port (15080) and its Unix socket. Callers show a token, `Authorization: Bearer "
+    "TOKEN`, or come through the Unix socket as the control plane's own user or root "
+    "([how](../guide/api-access.md)); `viewer` < `editor` < `admin`. Without: 401, with too small a role: 403, after "
+    "many wrong tokens: 429. On a loopback bind a Host header that names anything else gets 403, and so does a change "
+    "with a foreign Origin. Bodies are limited to 8 MiB (64 KiB for tokens and certificates). Errors have one shape, "
+    "[ErrorAnswer](#erroranswer)."
 )
 
 
@@ -113,8 +116,8 @@ def api_reference() -> str:
         "",
         _API_NOTES,
         "",
-        "| Method | Path | Does | Query | Answer |",
-        "|---|---|---|---|---|",
+        "| Method | Path | Needs | Does | Query | Answer |",
+        "|---|---|---|---|---|---|",
     ]
     lines += [_endpoint_row(endpoint) for endpoint in ENDPOINTS]
     lines += ["", "## Schemas"]
@@ -134,7 +137,8 @@ def _endpoint_row(endpoint: Endpoint) -> str:
     query = ", ".join(f"`{name}`" for name in endpoint.query)
     name = endpoint.answer.__name__
     does = _cell(summary[:1].upper() + summary[1:])
-    return f"| {endpoint.method} | `{endpoint.path}` | {does} | {query} | [{name}](#{name.lower()}) |"
+    needs = endpoint.needs.value if endpoint.needs else ""
+    return f"| {endpoint.method} | `{endpoint.path}` | {needs} | {does} | {query} | [{name}](#{name.lower()}) |"
 
 
 def _schemas() -> Iterator[type[schemas.Answer]]:
@@ -150,6 +154,10 @@ def _field_meanings(schema: type[schemas.Answer]) -> dict[str, str]:
 
 
 def _type_text(found: Any) -> str:
+    if get_origin(found) is Literal:
+        return ", ".join(f"`{word}`" for word in get_args(found) if word)
+    if get_origin(found) is Annotated:
+        found = get_args(found)[0]
     text = found if isinstance(found, str) else getattr(found, "__name__", None)
     if not isinstance(text, str) or text in ("list", "dict"):
         text = str(found)

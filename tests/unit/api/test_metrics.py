@@ -53,7 +53,7 @@ def test_versions_and_rejections_of_proxies_are_counted(plane: Any, type_status:
 
 async def test_debug_pages_answer_json(plane: Any, call_application: Any) -> None:
     plane.serve("web-1", make_resource(LISTENER, "here", {"name": "here"}))
-    application = monitoring_application(plane, loopback=True)
+    application = monitoring_application(plane, loopback=True, security=None)
     for path in ("/debug", *PAGES, "/debug/syncz"):
         answer = await call_application(application, "GET", path.replace("{id}", "web-1.default"))
         assert (answer.status, bool(answer.json())) == (200, True), path
@@ -66,7 +66,7 @@ async def test_debug_pages_answer_json(plane: Any, call_application: Any) -> Non
 async def test_learned_hosts_are_shown_with_how_they_stand_and_bounded(plane: Any, call_application: Any) -> None:
     plane.learned.table.note("web.default", ["old"], 0)
     plane.learned.table.note("web.default", ["new"], 60)
-    application = monitoring_application(plane, loopback=True)
+    application = monitoring_application(plane, loopback=True, security=None)
     one = (await call_application(application, "GET", "/debug/learned?workload=web.default")).json()
 
     assert one == {
@@ -86,7 +86,7 @@ async def test_learned_hosts_are_shown_with_how_they_stand_and_bounded(plane: An
 async def test_debug_pages_show_no_secret(plane: Any, call_application: Any) -> None:
     key = {"tls_certificate": {"private_key": {"inline_string": "hush-hush"}}}
     plane.serve("web-1", make_resource(SECRET, "cert", {"name": "cert", **key}))
-    application = monitoring_application(plane, loopback=True)
+    application = monitoring_application(plane, loopback=True, security=None)
     for query in ("", "?type=secrets"):
         answer = await call_application(application, "GET", f"/debug/proxies/web-1.default/resources{query}")
         assert b"cert" in answer.body
