@@ -152,6 +152,8 @@ class Mesh:
         self.folder = folder
         self.grpc, self.http, self.monitoring = free_port(), free_port(), free_port()
         self.processes: list[Process] = []
+        self.environment = {**os.environ, "XDG_STATE_HOME": str(folder / "state")}
+        """A certificate authority of its own."""
         self.arguments = [
             "serve", "--grpc", f"{grpc_address}:{self.grpc}", "--http", f"127.0.0.1:{self.http}",
             "--monitoring", f"127.0.0.1:{self.monitoring}",
@@ -180,7 +182,7 @@ class Mesh:
                 [*LATEEN, *arguments],
                 stdout=subprocess.PIPE,
                 stderr=stderr,
-                env={**os.environ, **(environment or {})},
+                env={**self.environment, **(environment or {})},
                 cwd=self.folder,
             )
         process = Process(popen, log)
@@ -253,7 +255,13 @@ class Mesh:
         return process
 
     def api(self, path: str, *, method: str = "GET", body: bytes | None = None, timeout: float = 30) -> Answer:
-        return request(self.http, path, method=method, body=body, timeout=timeout)
+        headers = {"authorization": f"Bearer {self.token()}"}
+        return request(self.http, path, method=method, body=body, timeout=timeout, headers=headers)
+
+    def token(self) -> str:
+        """An administrator's token, from the file that the API names to this machine's user."""
+        file = request(self.http, "/v1/version").headers["lateen-token-file"]
+        return Path(file).read_text()
 
     def apply(self, yaml: str) -> Any:
         """Apply documents and wait until every proxy has acknowledged them."""
@@ -280,7 +288,7 @@ class Mesh:
             text=True,
             check=False,
             timeout=60,
-            env={**os.environ, "LATEEN_SERVER": f"http://127.0.0.1:{self.http}"},
+            env={**self.environment, "LATEEN_SERVER": f"http://127.0.0.1:{self.http}"},
             cwd=self.folder,
         )
 

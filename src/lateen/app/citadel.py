@@ -1,8 +1,8 @@
-"""Citadel: the certificate authority at work. Keeps certificates, tokens and trust current while the control plane runs.
+"""Citadel: the certificate authority at work. It keeps certificates, tokens and trust current.
 
 Made by `app.running` from the `ca` room; the gRPC server asks it for its own certificate, the attach stream tells agents
-what it publishes, `security_operations` is what administrators do with it. Signing happens on the event loop, files are
-touched in a thread. Must not know: HTTP, xDS.
+what it publishes, `security_operations` is what administrators do with it. Signing happens on the event loop, files
+are touched in a thread. Must not know: HTTP, xDS.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import socket
+import ssl
 import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
@@ -21,10 +22,12 @@ import grpc
 import structlog
 
 from lateen.app.settings import Listening, Settings, StartError
+from lateen.ca.authenticators import JoinTokens
 from lateen.ca.authority import Authority, Serving
 from lateen.ca.files import CaFileError
 from lateen.ca.local import LocalProofs
 from lateen.ca.rotation import Facts, Phase, Times
+from lateen.ca.service import CertificateService, Seams
 from lateen.ca.tokens import Tokens
 from lateen.discovery.ports import ServerCertificate, UnknownPeerError, peer_of
 from lateen.model.identities import Identity
@@ -54,10 +57,11 @@ class Citadel:
         self.proofs = proofs
         self.board = board
         self.listening = Listening(grpc="", http="", monitoring="")
-        """Set by the composition root once ports are bound: tokens and agents are told of them."""
+        """Tokens and agents are told of it."""
         self.waived = False
         """Whether the rotation under way does not wait for workloads that are not connected."""
         self._began = now()
+        self._contexts: list[ssl.SSLContext] = []
         self._served = self._serving()
 
     # --- what others ask ---------------------------------------------------------------------------------
@@ -65,6 +69,13 @@ class Citadel:
     def server_certificate(self) -> ServerCertificate:
         """Return what the control plane shows. Called from gRPC's threads."""
         return self._served.certificate
+
+    def http_context(self) -> ssl.SSLContext:
+        """Return the TLS context of an HTTP server that others can reach; it is kept current."""
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        _load(context, self._served.certificate)
+        self._contexts.append(context)
+        return context
 
     def locate(self) -> Mapping[str, Any]:
         """Return where agents of this machine find everything."""
@@ -108,6 +119,18 @@ class Citadel:
         self.board.publish(self._trust())
         if self._served.is_old(now(), self.authority.bundle()):
             self._served = self._serving()
+            for context in self._contexts:
+                _load(context, self._served.certificate)
+
+    async def open_for(self, listening: Listening) -> None:
+        """Take note of where the control plane listens, before anybody is told. StartError."""
+        self.listening = listening
+        self._served = self._serving()
+        self.board.publish(self._trust())
+        try:
+            await asyncio.to_thread(self.refresh_proofs)
+        except CaFileError as error:
+            raise StartError(str(error)) from error
 
     def refresh_proofs(self) -> None:
         """Write the files by which this machine's user proves who they are. Blocking. CaFileError."""
@@ -137,6 +160,14 @@ class Citadel:
         hosts = dict.fromkeys((*_NAMES, socket.gethostname(), *(host for host in bound if host)))
         time, bundle = now(), self.authority.bundle()
         return _Served(time, self.authority.serving(_usable(hosts), now=time), bundle)
+
+
+def _load(context: ssl.SSLContext, certificate: ServerCertificate) -> None:
+    """Give a context a certificate. It reads files only: a private one, for a moment."""
+    with tempfile.NamedTemporaryFile(prefix="lateen-") as file:
+        file.write(certificate.chain + certificate.key)
+        file.flush()
+        context.load_cert_chain(file.name)
 
 
 class _Served:
@@ -171,7 +202,7 @@ def _usable(hosts: Collection[str]) -> list[str]:
     return [host for host in hosts if host.isascii() and len(host) < 250 and host not in ("0.0.0.0", "::")]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class WhoAttaches:
     """Who may register workloads: whoever shows a certificate of the mesh."""
 
@@ -193,6 +224,27 @@ class WhoAttaches:
         if peer.identity.trust_domain not in self.trust_domains():
             return Refusal(message=f"{peer.identity} is of another trust domain than this mesh")
         return peer.identity
+
+
+def certificate_handlers(citadel: Citadel) -> tuple[grpc.GenericRpcHandler, ...]:
+    """Return the gRPC handlers that give out certificates, and tell agents of this machine where."""
+    seams = Seams(peer_identity=_identity, is_plain=_is_plain, locate=citadel.locate)
+    return CertificateService(citadel.authority, (JoinTokens(citadel.tokens),), seams).handlers()
+
+
+def _identity(context: grpc.aio.ServicerContext) -> Identity | None:
+    try:
+        return peer_of(context).identity
+    except UnknownPeerError:
+        # A certificate of our CA that is no SVID proves nothing; a token may.
+        return None
+
+
+def _is_plain(context: grpc.aio.ServicerContext) -> bool:
+    try:
+        return not peer_of(context).secure
+    except UnknownPeerError:
+        return False
 
 
 def open_citadel(settings: Settings, trust_domain: str, folders: ExitStack) -> Citadel:

@@ -6,7 +6,6 @@ See the package's docstring for the flow. The only module that names concrete st
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -14,21 +13,24 @@ from pathlib import Path
 
 import structlog
 
-from lateen.api.application import api_application, monitoring_application
-from lateen.api.guards import is_loopback
-from lateen.api.serving import serve as serve_http
-from lateen.app.addresses import bind, free_port_checked, shown, split_address, with_port
+from lateen.api.audit import AuditLog
+from lateen.api.control_plane import Security
+from lateen.app.addresses import shown, split_address, with_port
+from lateen.app.audit_file import NAME, AuditFile
+from lateen.app.citadel import Citadel, WhoAttaches, certificate_handlers, open_citadel
 from lateen.app.collecting import rare_collections
 from lateen.app.control_plane import RunningControlPlane
 from lateen.app.debounce import Debounce
 from lateen.app.finding_log import FindingLog
+from lateen.app.grpc_ports import grpc_ports
+from lateen.app.http_servers import open_http_servers
 from lateen.app.inputs import Inputs
 from lateen.app.learned import open_learned
 from lateen.app.mesh_configs import MeshConfigs
+from lateen.app.security_operations import SecurityOperations, TokenAccess
 from lateen.app.settings import Listening, Settings, StartError
 from lateen.config.mesh_config import MeshConfig, parse_mesh_config
 from lateen.discovery.hub import Hub
-from lateen.discovery.ports import Port
 from lateen.discovery.server import serve as serve_grpc
 from lateen.generate.generator import Generator
 from lateen.model.findings import has_errors
@@ -74,16 +76,23 @@ async def run_control_plane(
     )
     debounce = Debounce(quiet=settings.debounce_quiet, maximum=settings.debounce_max)
     publisher = Publisher(plane, inputs, debounce, hub)
-    with rare_collections(), ExitStack() as sockets:
-        http = sockets.enter_context(bind(settings.http, "--http"))
-        monitoring = sockets.enter_context(bind(settings.monitoring, "--monitoring"))
-        grpc_address = free_port_checked(settings.grpc, "--grpc")
-        handlers = [attach_handler(agents, plane.workload_left, AttachOptions(on_calls=learned.note_calls))]
-        async with serve_grpc(hub, [Port(address=grpc_address)], handlers) as grpc_ports:
-            grpc_host, _ = split_address(settings.grpc, "--grpc")
-            plane.listening = Listening(
-                grpc=with_port(grpc_host, grpc_ports[0]), http=shown(http), monitoring=shown(monitoring)
+    with rare_collections(), ExitStack() as opened:
+        servers = open_http_servers(settings, opened)
+        ports = grpc_ports(settings)
+        citadel = open_citadel(settings, mesh_configs.in_force({}).trust_domain, opened)
+        who = WhoAttaches(lambda: _trust_domains(plane, citadel), lambda: plane.listening.secure_grpc)
+        options = AttachOptions(on_calls=learned.note_calls, authenticate=who, trust=citadel.board)
+        handlers = [attach_handler(agents, plane.workload_left, options), *certificate_handlers(citadel)]
+        async with serve_grpc(
+            hub, ports, handlers, certificates=citadel.server_certificate, trust_domains=who.trust_domains
+        ) as numbers:
+            grpc, secure, join = (
+                with_port(split_address(port.address, "")[0], number)
+                for port, number in zip(ports, numbers, strict=True)
             )
+            http, monitoring = shown(servers.api), shown(servers.monitoring)
+            plane.listening = Listening(grpc=grpc, secure_grpc=secure, join=join, http=http, monitoring=monitoring)
+            await citadel.open_for(plane.listening)
             plane.accepting = True
             async with asyncio.TaskGroup() as group:
                 watching = [
@@ -94,18 +103,29 @@ async def run_control_plane(
                     group.create_task(_announce(plane, on_ready)),
                     group.create_task(_settle(plane, hub)),
                     group.create_task(learned.run()),
+                    group.create_task(citadel.run()),
                 ]
-                group.create_task(
-                    serve_http(api_application(plane, loopback=_is_local(http), security=None), http, stop)
-                )
-                local = _is_local(monitoring)
-                group.create_task(
-                    serve_http(monitoring_application(plane, loopback=local, security=None), monitoring, stop)
-                )
+                servers.serve(group, plane, _security(settings, citadel), citadel, stop)
                 await stop.wait()
                 _LOG.info("stopping")
                 for task in watching:
                     task.cancel()
+
+
+def _trust_domains(plane: RunningControlPlane, citadel: Citadel) -> frozenset[str]:
+    """Return the trust domains whose certificates count: the mesh's, and what it was called before."""
+    aliases = plane.state.mesh_config.trust_domain_aliases if plane.state is not None else ()
+    return frozenset((citadel.authority.trust_domain, *aliases))
+
+
+def _security(settings: Settings, citadel: Citadel) -> Security:
+    """Return what protects the API. The audit log is kept beside the certificate authority, if that is kept."""
+    file = AuditFile(settings.ca.parent / NAME) if settings.ca is not None else None
+    return Security(
+        access=TokenAccess(citadel),
+        audit=AuditLog(file.write if file is not None else None),
+        operations=SecurityOperations(citadel),
+    )
 
 
 class Publisher:
@@ -193,7 +213,3 @@ def _open_stores(settings: Settings) -> tuple[MemoryStore, list[DirectoryStore]]
         return MemoryStore(), [DirectoryStore(folder) for folder in dict.fromkeys(settings.config_dirs)]
     except (FileNotFoundError, NotADirectoryError) as error:
         raise StartError(f"--config: {error}", exit_code=2) from error
-
-
-def _is_local(bound: socket.socket) -> bool:
-    return is_loopback(str(bound.getsockname()[0]))

@@ -32,6 +32,7 @@ from lateen.model.identities import Identity
 
 ResultT = TypeVar("ResultT")
 
+
 class TokenAccess:
     """Who callers are: what their token says."""
 
@@ -169,6 +170,7 @@ def _token_status(record: TokenRecord) -> TokenStatus:
 def _certificate_status(shown: CertificateInfo) -> CertificateStatus:
     return CertificateStatus(
         sha256=shown.fingerprint,
+        pem=shown.pem,
         subject=shown.subject,
         not_before=shown.not_before.timestamp(),
         not_after=shown.not_after.timestamp(),

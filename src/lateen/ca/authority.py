@@ -23,7 +23,17 @@ from lateen.ca import keeping, rotation
 from lateen.ca.csr import BadCsr, Csr, read_csr
 from lateen.ca.files import CaFileError, locked, open_private_folder
 from lateen.ca.generations import CaState, new_generation, renewed_state
-from lateen.ca.issue import DEFAULT_LIFETIMES, ExpiredCaError, Issued, Lifetimes, fingerprint, issue, leaf_ttl, serving
+from lateen.ca.issue import (
+    DEFAULT_LIFETIMES,
+    ExpiredCaError,
+    Issued,
+    Lifetimes,
+    fingerprint,
+    issue,
+    leaf_ttl,
+    pem_of,
+    serving,
+)
 from lateen.ca.keys import PrivateKey
 from lateen.ca.plugged import load_plugged, plugged_content
 from lateen.ca.rotation import DEFAULT_TIMES, Facts, Phase, Rotation, Times
@@ -38,6 +48,7 @@ class CertificateInfo:
     subject: str
     fingerprint: str
     """SHA-256, hexadecimal."""
+    pem: str
     not_before: dt.datetime
     not_after: dt.datetime
     signs: bool
@@ -305,6 +316,7 @@ def _info(certificate: x509.Certificate, *, signs: bool) -> CertificateInfo:
     return CertificateInfo(
         subject=certificate.subject.rfc4514_string(),
         fingerprint=fingerprint(certificate),
+        pem=pem_of(certificate),
         not_before=certificate.not_valid_before_utc,
         not_after=certificate.not_valid_after_utc,
         signs=signs,
