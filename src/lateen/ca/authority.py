@@ -30,6 +30,7 @@ from lateen.ca.issue import (
     Lifetimes,
     fingerprint,
     issue,
+    key_id,
     leaf_ttl,
     pem_of,
     serving,
@@ -155,9 +156,10 @@ class Authority:
         """Return the roots to trust now, PEM, in an order that does not change without them."""
         return tuple(pem for generation in self._state.generations for pem in generation.pems)
 
-    def issuing_root(self) -> str:
-        """Return the fingerprint of the root under which leaves are issued now: a leaf of another one is old."""
-        return fingerprint(_root_of(self._state))
+    def issuer_id(self) -> str:
+        """Return the key identifier of who signs leaves now. While a rotation is under way, a leaf with another one
+        (`peers.Peer.issuer_id`) is old."""
+        return key_id(self._state.signer.certificate)
 
     def issue(
         self, csr: bytes | Csr, identity: Identity, *, now: dt.datetime, ttl: dt.timedelta | None = None

@@ -139,6 +139,20 @@ def fingerprint(certificate: x509.Certificate) -> str:
     return certificate.fingerprint(hashes.SHA256()).hex()
 
 
+def key_id(certificate: x509.Certificate) -> str:
+    """Return how a certificate's leaves name it (their authority key identifier), hexadecimal."""
+    return _key_identifier(certificate).digest.hex()
+
+
+def issuer_id(leaf: x509.Certificate) -> str:
+    """Return the `key_id` of who signed a certificate, empty when it does not say."""
+    try:
+        named = leaf.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
+    except x509.ExtensionNotFound:
+        return ""
+    return (named.key_identifier or b"").hex()
+
+
 def _leaf(
     public: LeafKey,
     identity: Identity,
@@ -197,12 +211,19 @@ def _as_ca(builder: x509.CertificateBuilder, public: PublicKey, path_length: int
 
 
 def _with_authority(builder: x509.CertificateBuilder, signer: Signer) -> x509.CertificateBuilder:
-    try:
-        named = signer.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
-        identifier = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(named)
-    except x509.ExtensionNotFound:
-        identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.key.public)
+    named = _key_identifier(signer.certificate)
+    identifier = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(named)
     return builder.add_extension(identifier, critical=False)
+
+
+def _key_identifier(certificate: x509.Certificate) -> x509.SubjectKeyIdentifier:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    except x509.ExtensionNotFound:
+        # A plugged-in CA's: RFC 5280, 4.2.1.2 has it, older tools left it out.
+        key = certificate.public_key()
+        assert isinstance(key, PublicKey)
+        return x509.SubjectKeyIdentifier.from_public_key(key)
 
 
 def _usage(*, signs_certificates: bool = False, enciphers: bool = False) -> x509.KeyUsage:

@@ -263,7 +263,7 @@ def test_a_restart_goes_on_with_a_rotation_where_it_was(tmp_path: Path) -> None:
     assert again.rotation == authority.rotation
     assert again.rotation.phase is Phase.SWITCHING
     assert again.bundle() == authority.bundle()
-    assert again.issuing_root() == authority.issuing_root()
+    assert again.issuer_id() == authority.issuer_id()
 
 
 def test_another_control_plane_on_the_folder_follows(tmp_path: Path) -> None:
