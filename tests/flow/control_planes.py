@@ -7,7 +7,7 @@ import http.client
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,6 @@ class InProcess:
     listening: Listening
     threads: ThreadPoolExecutor
     """For the asking: in the loop's own executor it would wait for work of the control plane that comes behind it."""
-    _token: list[str] = field(default_factory=list)
 
     async def ask(self, method: str, target: str, body: str | None = None) -> Answer:
         """Send one request to the HTTP API."""
@@ -49,25 +48,13 @@ class InProcess:
     def _ask(self, address: str, method: str, target: str, body: str | None) -> Answer:
         connection = http.client.HTTPConnection(address, timeout=DEADLINE)
         try:
-            connection.request(method, target, body=body, headers={"Authorization": f"Bearer {self.token()}"})
+            connection.request(method, target, body=body)
             response = connection.getresponse()
             content = response.read()
             json = response.headers.get_content_type() == "application/json"
             return Answer(response.status, msgspec.json.decode(content) if json else content.decode())
         finally:
             connection.close()
-
-    def token(self) -> str:
-        """An administrator's token, from the file that the API names to this machine's user."""
-        if not self._token:
-            connection = http.client.HTTPConnection(self.listening.http, timeout=DEADLINE)
-            try:
-                connection.request("GET", "/v1/version")
-                file = connection.getresponse().headers["Lateen-Token-File"]
-            finally:
-                connection.close()
-            self._token.append(Path(file).read_text())
-        return self._token[0]
 
     async def until(self, target: str, holds: Callable[[Any], object]) -> Any:
         """Ask until the answer's body holds; AssertionError with the last one after the deadline."""
