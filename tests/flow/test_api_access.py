@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import http.client
 import io
 import json
 import os
+import select
 import shutil
 import socket
 import ssl
@@ -27,6 +29,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from flow.served_api import Served, served_api
+from lateen.api import serving
 from lateen.cli import security as commands
 from lateen.cli.main import run
 
@@ -298,6 +301,30 @@ def test_headers_are_bounded(api: Served, shape: str) -> None:
             pass
 
     assert sent < 16 * 1024 * 1024
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET /healthz HTTP/1.1\r\nhost: loc"])
+def test_a_client_that_is_too_slow_is_hung_up_on(api: Served, monkeypatch: pytest.MonkeyPatch, begun: bytes) -> None:
+    monkeypatch.setattr(serving, "HEADER_SECONDS", 0.05)
+    with socket.create_connection(("127.0.0.1", int(api.http.rpartition(":")[2])), timeout=10) as client:
+        client.sendall(begun)
+        try:
+            answer = client.recv(100)
+        except ConnectionResetError:
+            answer = b""
+
+    assert answer == b""
+
+
+def test_a_client_between_two_requests_is_not(api: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "HEADER_SECONDS", 0.05)
+    host, _, port = api.http.removeprefix("http://").partition(":")
+    client = http.client.HTTPConnection(host, int(port), timeout=10)
+    for pause in (0.2, 0.0):
+        client.request("GET", "/healthz")
+        assert client.getresponse().read() == b'{"status":"ok"}'
+        select.select([client.sock], [], [], pause)  # returns at once if the server hangs up
+    client.close()
 
 
 @dataclass(frozen=True)
