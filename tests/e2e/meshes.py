@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
+from local_tokens import proof
+
 T = TypeVar("T")
 APPS = Path(__file__).parent / "apps"
 LATEEN = [sys.executable, "-m", "lateen.cli.main"]
@@ -152,6 +154,7 @@ class Mesh:
         self.folder = folder
         self.grpc, self.http, self.monitoring = free_port(), free_port(), free_port()
         self.processes: list[Process] = []
+        self._proof: dict[str, str] = {}
         self.arguments = [
             "serve", "--grpc", f"{grpc_address}:{self.grpc}", "--http", f"127.0.0.1:{self.http}",
             "--monitoring", f"127.0.0.1:{self.monitoring}",
@@ -253,7 +256,12 @@ class Mesh:
         return process
 
     def api(self, path: str, *, method: str = "GET", body: bytes | None = None, timeout: float = 30) -> Answer:
-        return request(self.http, path, method=method, body=body, timeout=timeout)
+        """Ask the API, as the control plane's own user."""
+        answer = request(self.http, path, method=method, body=body, timeout=timeout, headers=self._proof)
+        if answer.status == 401:  # the first time, and when the control plane was started again
+            self._proof = proof(answer.headers.get("lateen-token-file"))
+            answer = request(self.http, path, method=method, body=body, timeout=timeout, headers=self._proof)
+        return answer
 
     def apply(self, yaml: str) -> Any:
         """Apply documents and wait until every proxy has acknowledged them."""

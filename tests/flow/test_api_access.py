@@ -31,6 +31,7 @@ from cryptography.x509.oid import NameOID
 from flow.served_api import Served, served_api
 from lateen.api import serving
 from lateen.cli import security as commands
+from lateen.cli.demo.control_plane import ControlPlane
 from lateen.cli.main import run
 
 SERVICE = "{apiVersion: v1, kind: Service, metadata: {name: web}, spec: {ports: [{port: 80}]}}"
@@ -91,6 +92,15 @@ def test_the_servers_own_user_needs_no_token(api: Served, tmp_path: Path) -> Non
     assert [(line["action"], line["caller"], line["outcome"]) for line in lines(api)] == [
         ("apply", "the-admin", "done")
     ]
+
+
+async def test_the_demo_is_the_servers_own_user_too(api: Served) -> None:
+    plane = ControlPlane(api.http)
+    await plane.workloads_ready(0)
+    await plane.apply({"web.yaml": SERVICE}, wait=False)
+
+    assert [(line["action"], line["outcome"]) for line in lines(api)] == [("apply", "done")]
+    assert "h.admin.s" not in repr(plane)
 
 
 def test_the_unix_socket_needs_none_either(api: Served) -> None:
