@@ -15,6 +15,7 @@ import msgspec
 
 from lateen.app.running import run_control_plane
 from lateen.app.settings import Listening, Settings
+from local_tokens import proof
 
 DEADLINE = 10.0
 
@@ -51,6 +52,10 @@ class InProcess:
             connection.request(method, target, body=body)
             response = connection.getresponse()
             content = response.read()
+            if response.status == 401:
+                connection.request(method, target, body=body, headers=proof(response.headers.get("Lateen-Token-File")))
+                response = connection.getresponse()
+                content = response.read()
             json = response.headers.get_content_type() == "application/json"
             return Answer(response.status, msgspec.json.decode(content) if json else content.decode())
         finally:

@@ -24,6 +24,8 @@ CLOSE_SECONDS = 0.5
 """Longest wait for requests in flight when the server closes."""
 MAX_HEADER_BYTES = 64 * 1024
 """Request line and headers; the parser itself knows no limit."""
+HEADER_SECONDS = 10.0
+"""Longest wait for the first byte of a connection, and from the first byte of a header to its last."""
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
@@ -36,10 +38,11 @@ class _QuietServer(uvicorn.Server):
 
 
 class _Protocol(HttpToolsProtocol):
-    """uvicorn's protocol that bounds headers and says who is at the other end of a Unix socket."""
+    """uvicorn's protocol that bounds headers in size and time, and says who is at the other end of a Unix socket."""
 
     _header_bytes = 0
     _in_headers = True
+    _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -47,14 +50,30 @@ class _Protocol(HttpToolsProtocol):
         if connection is not None and connection.family == socket.AF_UNIX:
             # Each request's scope gets a copy of this state; nothing of the request itself can reach it.
             self.app_state: dict[str, Any] = {**self.app_state, PEER_UID: uid_of(connection)}
+        self._expect_headers()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
-        self._in_headers, self._header_bytes = True, 0
+        self._expect_headers()
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         self._in_headers = False
+        self._stop_waiting()
         super().on_headers_complete()
+
+    def _expect_headers(self) -> None:
+        self._stop_waiting()
+        self._in_headers, self._header_bytes = True, 0
+        self._deadline = self.loop.call_later(HEADER_SECONDS, self.transport.abort)
+
+    def _stop_waiting(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)

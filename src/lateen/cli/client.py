@@ -132,7 +132,7 @@ class Client:
             ) from error
         except ssl.SSLCertVerificationError as error:
             raise Failure(
-                f"the control plane at {self.server} is not trusted ({error.verify_message or error})",
+                f"the control plane at {self.server} is not trusted ({getattr(error, 'verify_message', '') or error})",
                 code=ExitCode.UNREACHABLE,
                 hint="--ca-file FILE names the roots to trust: there, `lateen ca show --pem` prints them",
             ) from error

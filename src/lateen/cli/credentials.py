@@ -68,14 +68,16 @@ def local_token(header: str, host: str, port: int) -> str:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise _not_taken(f"{path}: {error.strerror}") from error
-    with os.fdopen(descriptor, "rb") as stream:
+    try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             raise _not_taken(f"{path} is no regular file")
         listeners = listening_users(host, port)
         if listeners is not None and not listeners <= {found.st_uid, 0}:
             raise _not_taken(f"{path} belongs to another user than who listens on port {port}")
-        content = stream.read(MAX_FILE + 1)
+        content = os.read(descriptor, MAX_FILE + 1)
+    finally:
+        os.close(descriptor)
     text = content.decode("latin-1").strip()
     if len(content) > MAX_FILE or not _JWT.fullmatch(text):
         raise _not_taken(f"{path} holds no token")

@@ -1,16 +1,18 @@
-"""Talking to the demo's control plane over its HTTP API, as `lateen apply` does."""
+"""Talking to the demo's control plane over its HTTP API, as `lateen apply` does: with the token of its own user."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 import msgspec
 
 from lateen.api.schemas import ApplyAnswer, ApplyFiles, ErrorAnswer, SourceFile, WorkloadList
 from lateen.cli.client import FILES_TYPE
-from lateen.cli.demo.exchange import ExchangeError, exchange
+from lateen.cli.credentials import local_token
+from lateen.cli.demo.exchange import ExchangeError, Response, exchange
 
 DEFAULT_URL = "http://127.0.0.1:15080"
 WAIT_SECONDS = 10.0
@@ -21,11 +23,13 @@ class ApplyError(Exception):
     """The control plane refused the files, or a proxy rejected what was made of them."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ControlPlane:
     """A client of one control plane."""
 
     url: str
+    _token: str = field(default="", repr=False, init=False)
+    """Read from the file that the first 401 names."""
 
     @property
     def is_default(self) -> bool:
@@ -48,7 +52,7 @@ class ControlPlane:
         A program that announced its addresses has a proxy; that its application listens too is known a moment later.
         """
         while True:
-            listed = msgspec.json.decode((await exchange("GET", f"{self.url}/v1/workloads")).body, type=WorkloadList)
+            listed = msgspec.json.decode((await self._ask("GET", "/v1/workloads")).body, type=WorkloadList)
             if sum(bool(one.service) and one.ready for one in listed.items) >= number:
                 return
             await asyncio.sleep(0.05)
@@ -61,9 +65,9 @@ class ControlPlane:
         query = f"?wait={WAIT_SECONDS}" if wait else ""
         body = ApplyFiles(files=[SourceFile(name=name, content=content) for name, content in files.items()])
         try:
-            response = await exchange(
+            response = await self._ask(
                 "POST",
-                f"{self.url}/v1/config{query}",
+                f"/v1/config{query}",
                 headers={"content-type": FILES_TYPE},
                 body=msgspec.json.encode(body),
                 seconds=WAIT_SECONDS + 5,
@@ -78,6 +82,26 @@ class ControlPlane:
         if wait and not answer.synced:
             raise ApplyError(f"not every proxy has acknowledged {', '.join(files)} after {WAIT_SECONDS:.0f} s")
         return len(answer.proxies)
+
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+        seconds: float = 5.0,
+    ) -> Response:
+        """Send a request with the token that the control plane's own user has. Raises ExchangeError, Failure."""
+        if not self._token:
+            told = await exchange("GET", f"{self.url}/v1/version")
+            if told.status == 401 and (file := told.headers.get("lateen-token-file")):
+                parts = urlsplit(self.url)
+                self._token = local_token(file, parts.hostname or "", parts.port or 80)
+        proof = {"authorization": f"Bearer {self._token}"} if self._token else {}
+        return await exchange(
+            method, f"{self.url}{path}", headers={**(headers or {}), **proof}, body=body, seconds=seconds
+        )
 
 
 def refusal(answer: ErrorAnswer) -> str:

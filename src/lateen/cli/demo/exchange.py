@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
@@ -25,6 +25,8 @@ class Response:
 
     status: int
     body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Names in lower case, one value each."""
 
 
 async def exchange(
@@ -52,14 +54,19 @@ async def exchange(
 
 
 async def _response(reader: asyncio.StreamReader) -> Response:
-    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
+    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     status = int(head.split(maxsplit=2)[1])
-    fields = dict(line.split(":", 1) for line in head.split("\r\n")[1:] if ":" in line)
-    if "chunked" not in fields.get("transfer-encoding", ""):
+    pairs = (line.partition(":") for line in head.split("\r\n")[1:] if ":" in line)
+    fields = {name.strip().lower(): value.strip() for name, _, value in pairs}
+    return Response(status, await _body(reader, fields), fields)
+
+
+async def _body(reader: asyncio.StreamReader, fields: Mapping[str, str]) -> bytes:
+    if "chunked" not in fields.get("transfer-encoding", "").lower():
         length = fields.get("content-length")
-        return Response(status, await (reader.read() if length is None else reader.readexactly(int(length))))
+        return await (reader.read() if length is None else reader.readexactly(int(length)))
     body = b""
     while size := int((await reader.readline()).split(b";")[0], 16):
         body += await reader.readexactly(size)
         await reader.readexactly(2)
-    return Response(status, body)
+    return body
