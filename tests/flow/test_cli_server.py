@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import io
 import json
 import os
@@ -20,6 +21,7 @@ import yaml
 
 from lateen.cli import client
 from lateen.cli.main import run
+from local_tokens import proof
 
 LATEEN = [sys.executable, "-m", "lateen.cli.main"]
 SERVICE = """
@@ -288,13 +290,25 @@ def test_processes_end_with_the_codes_too(server: Server) -> None:
     assert json.loads(asked.stdout)["kind"] == "List"
 
 
+def own_proof(address: str) -> dict[str, str]:
+    """Return the headers of the control plane's own user, none where it asks for none."""
+    connection = http.client.HTTPConnection(address, timeout=10)
+    connection.request("GET", "/v1/version")
+    answer = connection.getresponse()
+    answer.read()
+    connection.close()
+    return proof(answer.headers.get("Lateen-Token-File"))
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_serve_at_once_and_in_silence(tmp_path: Path, number: signal.Signals) -> None:
     """Even while somebody waits for an answer of the API."""
     started = start(tmp_path)
     host, _, port = started.http.partition(":")
+    head = "POST /v1/config HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n"
+    head += "".join(f"{name}: {value}\r\n" for name, value in own_proof(started.http).items())
     with socket.create_connection((host, int(port))) as waiting:
-        waiting.sendall(b"POST /v1/config HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n")
+        waiting.sendall(f"{head}\r\n".encode())
         code, seconds = stop(started, number)
 
     assert code == 0

@@ -65,6 +65,7 @@ async def apply(request: Request) -> Response:
     plane = control_plane(request)
     try:
         options = apply_options(request.query_params)
+        note_objects(request, [], changes=not options.dry_run)
         files = _files(await bounded_body(request), request)
     except RequestError as error:
         return error_response(400, "bad_request", str(error))
@@ -78,7 +79,7 @@ async def apply(request: Request) -> Response:
         return error_response(
             422, "invalid", "the configuration has errors, nothing was applied", findings=parsed.findings
         )
-    note_objects(request, [found.key for found in parsed.objects], changes=not options.dry_run)
+    note_objects(request, [found.key for found in parsed.objects])
     return await _apply_parsed(plane, parsed, options)
 
 

@@ -67,7 +67,7 @@ class Note:
 
     objects: list[str] = field(default_factory=list)
     changes: bool = True
-    """False when the request was understood and asks for no change: a dry run."""
+    """False when the request asks for no change: a dry run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,7 +247,7 @@ class Gate:
         answered = False
 
         def keep(status: int) -> None:
-            if need.action and (note.changes or status >= 400):
+            if need.action and note.changes:
                 record = replace(_record(scope, need, caller, request_id), objects=bounded_objects(note.objects))
                 outcome = Outcome.DONE if 0 < status < 400 else Outcome.FAILED
                 self._audit.record(replace(record, outcome=outcome, status=status))
@@ -311,8 +311,8 @@ def peer_name(scope: Scope) -> str:
 
 
 def note_objects(request: Request, keys: Sequence[ObjectKey | str], *, changes: bool = True) -> None:
-    """Tell the audit log what a request is about; `changes` False: it was only asked what would happen."""
+    """Tell the audit log what a request is about; once `changes` is False, it only asks what would happen."""
     note: Note | None = getattr(request.state, "note", None)
     if note is not None:
         note.objects.extend(map(str, keys))
-        note.changes = changes
+        note.changes = note.changes and changes

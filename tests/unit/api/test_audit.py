@@ -125,6 +125,11 @@ async def test_what_changes_nothing_is_none(
     assert security.lines == []
 
 
+async def test_a_dry_run_that_fails_is_none_either(call: Any, security: Any) -> None:
+    assert (await call("POST", "/v1/config?dry_run=true", body=BROKEN)).status == 422
+    assert security.lines == []
+
+
 async def test_a_change_that_breaks_is_recorded_as_failed(call: Any, plane: Any, security: Any) -> None:
     async def broken(objects: object) -> str:
         raise RuntimeError("a bug")
