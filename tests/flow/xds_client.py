@@ -39,6 +39,8 @@ class XdsClient:
 
     address: str
     variant: Variant = "delta"
+    credentials: grpc.ChannelCredentials | None = None
+    """Of TLS; None speaks plain text."""
     node_id: str = NODE_ID
     metadata: Mapping[str, Any] = field(default_factory=dict)
     user_agent: str = "fake"
@@ -62,9 +64,11 @@ class XdsClient:
             "metadata": dict(self.metadata),
             "user_agent_name": self.user_agent,
         }
-        self._channel = grpc.aio.insecure_channel(
-            self.address, options=[("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1)]
-        )
+        options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1)]
+        if self.credentials is None:
+            self._channel = grpc.aio.insecure_channel(self.address, options=options)
+        else:
+            self._channel = grpc.aio.secure_channel(self.address, self.credentials, options=options)
         self._call = self._channel.stream_stream(SERVICE + METHODS[self.variant])()
         self._tasks = asyncio.TaskGroup()
         await self._tasks.__aenter__()

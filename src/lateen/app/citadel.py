@@ -1,8 +1,8 @@
 """Citadel: the certificate authority at work. It keeps certificates, tokens and trust current.
 
-Made by `app.running` from the `ca` room; the gRPC server asks it for its own certificate, the attach stream tells agents
-what it publishes, `security_operations` is what administrators do with it. Signing happens on the event loop, files
-are touched in a thread. Must not know: HTTP, xDS.
+Made by `app.running` from the `ca` room; the gRPC server asks it for its own certificate, the attach stream tells
+agents what it publishes, `security_operations` is what administrators do with it. Signing happens on the event loop,
+files are touched in a thread. Must not know: HTTP, xDS.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 
 import structlog
@@ -77,8 +78,8 @@ async def run_control_plane(
     debounce = Debounce(quiet=settings.debounce_quiet, maximum=settings.debounce_max)
     publisher = Publisher(plane, inputs, debounce, hub)
     with rare_collections(), ExitStack() as opened:
-        servers = open_http_servers(settings, opened)
         ports = grpc_ports(settings)
+        servers = open_http_servers(settings, opened)
         citadel = open_citadel(settings, mesh_configs.in_force({}).trust_domain, opened)
         who = WhoAttaches(lambda: _trust_domains(plane, citadel), lambda: plane.listening.secure_grpc)
         options = AttachOptions(on_calls=learned.note_calls, authenticate=who, trust=citadel.board)
@@ -180,7 +181,7 @@ class Publisher:
 async def _announce(plane: RunningControlPlane, on_ready: Callable[[Listening], None] | None) -> None:
     await plane.first_state()
     listening = plane.listening
-    _LOG.info("control plane ready", grpc=listening.grpc, http=listening.http, monitoring=listening.monitoring)
+    _LOG.info("control plane ready", **asdict(listening))
     if on_ready is not None:
         on_ready(listening)
 

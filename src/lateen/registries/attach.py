@@ -64,14 +64,15 @@ def attach_handler(
             await context.write(_encode({"refused": {"message": who.message}}))
             return
         conversation = _Conversation(registry, on_left, who, options)
+        say = _Voice(context).say
         try:
             message = await _first(context, options.first_message_seconds)
             async with asyncio.TaskGroup() as group:
-                telling = group.create_task(_tell_trust(conversation, context))
+                telling = group.create_task(_tell_trust(conversation, say))
                 while message is not None:
                     reply, last = await conversation.answer(message)
                     if reply:
-                        await context.write(reply)
+                        await say(reply)
                     message = None if last else await _next(context)
                 telling.cancel()
         except* (grpc.aio.InternalError, grpc.aio.UsageError):
@@ -99,7 +100,20 @@ async def _first(context: grpc.aio.ServicerContext, seconds: float) -> bytes | N
         return None
 
 
-async def _tell_trust(conversation: _Conversation, context: grpc.aio.ServicerContext) -> None:
+class _Voice:
+    """The writing side of a stream: gRPC takes one message at a time."""
+
+    def __init__(self, context: grpc.aio.ServicerContext) -> None:
+        self._context = context
+        self._lock = asyncio.Lock()
+
+    async def say(self, message: bytes) -> None:
+        """Send a message."""
+        async with self._lock:
+            await self._context.write(message)
+
+
+async def _tell_trust(conversation: _Conversation, say: Callable[[bytes], Awaitable[None]]) -> None:
     """Bring each trust to an agent that has a certificate, the first once it is registered."""
     board = conversation.board
     if board is None:
@@ -108,7 +122,7 @@ async def _tell_trust(conversation: _Conversation, context: grpc.aio.ServicerCon
     told: Trust | None = None
     while True:
         told = await board.other_than(told)
-        await context.write(_encode({"trust": {"roots": list(told.roots), "issuer": told.issuer}}))
+        await say(_encode({"trust": {"roots": list(told.roots), "issuer": told.issuer}}))
 
 
 class _Conversation:
