@@ -34,6 +34,7 @@ class EnvoyOptions:
 
     binary: str
     config: Path
+    """Its folder becomes Envoy's working directory: paths in its configuration are relative to it."""
     log_level: str = "warning"
     concurrency: int = 1
     drain_seconds: float = 5.0
@@ -65,7 +66,8 @@ def find_envoy(path: str = "") -> str:
         path = str(wheel.locate_file("envoy/_bin/envoy"))
     if not os.access(path, os.X_OK) or Path(path).is_dir():
         raise StartError(f"Envoy is missing: {path} is not an executable file; {_INSTALL}")
-    return path
+    # Envoy is started in another folder.
+    return str(Path(path).absolute())
 
 
 async def check_envoy(binary: str) -> str:
@@ -134,7 +136,9 @@ class EnvoySupervisor:
     async def _run_once(self) -> int:
         try:
             # Envoy writes to our stderr: stdout is the app's.
-            child = await start(self._options.command(), env=dict(os.environ), quiet_stdout=True)
+            child = await start(
+                self._options.command(), env=dict(os.environ), quiet_stdout=True, folder=self._options.config.parent
+            )
         except OSError as error:
             raise StartError(f"cannot start {self._options.binary}: {error.strerror}; {_INSTALL}") from error
         self.child = child
