@@ -56,6 +56,8 @@ class FakeControlPlane:
     trust: dict[str, Any] | None = None
     """What is said about roots after `registered`."""
     nodes: list[Any] = field(default_factory=list)
+    node_peers: list[str] = field(default_factory=list)
+    """Who each xDS stream was from."""
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
     _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
     _epoch: int = 0
@@ -152,6 +154,7 @@ class FakeControlPlane:
         node = first.node
         async with self.changed:
             self.nodes.append(node)
+            self.node_peers.append(_peer(context))
             self.changed.notify_all()
         sent: dict[str, str] = {}
         while True:

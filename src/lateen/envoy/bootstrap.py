@@ -184,7 +184,8 @@ def _xds_cluster(settings: BootstrapSettings) -> dict[str, Any]:
     secured = {"transport_socket": _mutual_tls(settings.control_plane_identity)} if settings.proxy.certificates else {}
     return {
         "name": XDS_CLUSTER,
-        "type": "STATIC" if _is_ip(host) else "STRICT_DNS",
+        # Both families: left alone, Envoy takes `localhost` for ::1 only.
+        **({"type": "STATIC"} if _is_ip(host) else {"type": "STRICT_DNS", "dns_lookup_family": "ALL"}),
         "connect_timeout": "5s",
         "load_assignment": _load_assignment(XDS_CLUSTER, _socket(host, port)),
         **secured,
