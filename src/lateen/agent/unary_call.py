@@ -65,6 +65,9 @@ class UnaryCall:
                     if status is None and not _is_settings(self._first):
                         raise SpeaksNoHttp2Error(reason)
                     raise CallError(reason, status)
+        if len(self._first) == _FRAME_HEAD and not _is_settings(self._first):
+            # It need not close the connection, and HTTP/2 would wait for the rest of its first frame.
+            raise SpeaksNoHttp2Error("the peer does not speak HTTP/2")
         return None
 
 
