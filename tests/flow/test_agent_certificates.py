@@ -150,6 +150,33 @@ async def test_control_plane_without_certificates_is_used_without_them(tmp_path:
         assert list(tmp_path.iterdir()) == []
 
 
+async def test_join_token_goes_to_nobody_in_plaintext(tmp_path: Path, token_file: Path) -> None:
+    """Whoever took the control plane's port would only have to say that it gives no certificates."""
+    token_file.write_text(FakeAuthority().token())
+    plane = FakeControlPlane()
+    async with running(plane) as port:
+        said = await failing(tmp_path, port, token_file=str(token_file))
+        assert "gives no certificates, and --token or --ca-file ask for one" in said["event"]
+        token_file.write_text("of another control plane")
+        certificates = Certificates(f"127.0.0.1:{port}", wish(token_file=str(token_file)), tmp_path, times=QUICK)
+        assert isinstance(await certificates.first(), Plaintext)
+
+
+async def test_what_is_waited_for_is_told(tmp_path: Path, token_file: Path) -> None:
+    security = FakeSecurity(token_file=str(token_file))
+    told: list[str] = []
+    async with running_securely(FakeControlPlane(), security) as port:
+        pass
+    certificates = Certificates(f"127.0.0.1:{port}", wish(), tmp_path, times=QUICK)
+    async with asyncio.TaskGroup() as group, asyncio.timeout(20):
+        first = group.create_task(certificates.first(told.append))
+        await until(lambda: "the control plane" in told)
+        async with running_securely(FakeControlPlane(), security, port):
+            await until(lambda: "a certificate" in told)
+            token_file.write_text(security.authority.token())
+            assert await first is None
+
+
 async def test_another_machines_control_plane_asks_for_a_token_at_once(tmp_path: Path) -> None:
     """Nothing that the network does could replace it, so nothing is waited for."""
     certificates = Certificates("mesh.example.com:15012", wish(), tmp_path, times=QUICK)
@@ -338,6 +365,33 @@ async def test_certificate_is_renewed_by_itself_with_a_new_key(tmp_path: Path, t
         assert kept.expires > time.time() + 2
 
 
+async def test_expired_certificate_is_replaced_by_the_token(tmp_path: Path, token_file: Path) -> None:
+    """What kept it from being renewed is said, with the end of the certificate."""
+    security = announcing(token_file, seconds=2)
+    async with running_securely(FakeControlPlane(), security) as port, joined(tmp_path, security, port) as kept:
+        with structlog.testing.capture_logs() as logs:
+            security.refuse = (grpc.StatusCode.UNAVAILABLE, "later")
+            await until(lambda: time.time() > kept.expires)
+            assert kept.renewals == 0
+            security.refuse = None
+            await until(lambda: kept.renewals == 1)
+    assert security.asked[1][1:] == (NAME, NAME)
+    assert security.asked[-1] == (token_file.read_text().strip(), "", NAME)
+    assert logs[0]["event"] == "the control plane gives no certificate: later"
+    assert logs[0]["expires"]
+
+
+async def test_refused_renewal_is_made_by_the_token(tmp_path: Path, token_file: Path) -> None:
+    security = announcing(token_file, seconds=3600)
+    async with running_securely(FakeControlPlane(), security) as port, joined(tmp_path, security, port) as kept:
+        security.refuse = (grpc.StatusCode.PERMISSION_DENIED, "no")
+        kept.trust((security.authority.root_pem,), renew=True)
+        await until(lambda: len(security.asked) >= 3)
+        security.refuse = None
+        await until(lambda: kept.renewals == 1)
+    assert [token != "" for token, _, _ in security.asked[:3]] == [True, False, True]
+
+
 async def test_certificate_that_is_not_taken_is_replaced_by_the_token(tmp_path: Path, token_file: Path) -> None:
     """A control plane that was set up anew knows nobody; its new token opens it again."""
     before = announcing(token_file)
@@ -495,5 +549,6 @@ def test_contexts_are_tls_1_2_or_newer() -> None:
     context = client_context(FakeAuthority().root_pem)
     assert context.minimum_version is ssl.TLSVersion.TLSv1_2
     assert context.verify_mode is ssl.CERT_REQUIRED
+    client_context(f"Wurzel für alle\n{FakeAuthority().root_pem}")
     with pytest.raises(ValueError, match="no certificates"):
         client_context("nothing")

@@ -16,6 +16,7 @@ import random
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -29,7 +30,7 @@ from lateen.agent.certificate_times import Validity, read_validity
 from lateen.agent.complaints import Complaints
 from lateen.agent.errors import JoinError, RefusedError, StartError
 from lateen.agent.grpc_call import CallHead
-from lateen.agent.join_tokens import JoinToken, read_token_file
+from lateen.agent.join_tokens import JoinToken, is_join_token, read_token_file
 from lateen.agent.joining import (
     Address,
     JoinPlan,
@@ -83,6 +84,10 @@ class _Held:
     validity: Validity
     plan: JoinPlan
     tls: Tls
+
+
+def _nobody(what: str) -> None:
+    """Told what is waited for, does nothing."""
 
 
 class Certificates:
@@ -152,10 +157,10 @@ class Certificates:
         self._join_wanted = True
         self._changed.set()
 
-    async def first(self) -> Plaintext | None:
+    async def first(self, waiting: Callable[[str], None] = _nobody) -> Plaintext | None:
         """Wait for the first certificate. Where the control plane gives none: return where it is.
 
-        Raises StartError when there can never be one.
+        `waiting` is told what for. Raises StartError when there can never be one.
         """
         if not self._wish.token_file and not is_loopback(self._given[0]):
             raise StartError(
@@ -169,6 +174,7 @@ class Certificates:
                 found = await self._join()
             except (JoinError, ConnectError) as error:
                 self._complain(error)
+                waiting("the control plane" if isinstance(error, ConnectError) else "a certificate")
                 await asyncio.sleep(_jittered(next(waits)))
                 continue
             self._complaints.forget()
@@ -233,6 +239,7 @@ class Certificates:
         if is_loopback(address[0]):
             match await locate(address, self._times.connect):
                 case Plaintext() as found:
+                    self._check_plaintext(found)
                     return found
                 case SecureOnly(address=address):
                     pass
@@ -242,6 +249,15 @@ class Certificates:
         planned = plan(self._wish, token, address, located, _read_ca_file(self._wish.ca_file), time.time())
         await self._obtain(planned, planned.join, _context(planned), token)
         return None
+
+    def _check_plaintext(self, found: Plaintext) -> None:
+        """Raise JoinError when plaintext is not what the user wants: whoever listens there must not get the token."""
+        wish = self._wish
+        if wish.ca_file or (wish.token_file and is_join_token(wish.token_file)):
+            raise JoinError(
+                f"{host_port(*found.address)} gives no certificates, and --token or --ca-file ask for one",
+                "is that the control plane that they are for? without them it is used in plaintext",
+            )
 
     def _token(self, located: Located | None) -> JoinToken:
         if self._wish.token_file:

@@ -78,6 +78,14 @@ def read_token_file(path: str, *, announced: bool = False) -> JoinToken:
     return read_token(content, path)
 
 
+def is_join_token(path: str) -> bool:
+    """Whether the file holds a token of Lateen's, and not what another control plane may take."""
+    try:
+        return read_token_file(path).issuer == OUR_ISSUER
+    except JoinError:
+        return False
+
+
 def read_token(content: bytes, file: str) -> JoinToken:
     """Read a token and its claims (JSON Web Token, RFC 7519). JoinError names the file, and quotes nothing of it."""
     secret = content.decode("ascii", "replace").strip()

@@ -178,12 +178,16 @@ class Agent:
     async def _join(self, group: asyncio.TaskGroup) -> workload.ControlPlane:
         """Get a certificate, if the control plane gives any, and register."""
         certificates = self._certificates
-        plain = await certificates.first()
+
+        def waiting(what: str) -> None:
+            self._unready = f"waiting for {what}"
+
+        plain = await certificates.first(waiting)
         if plain is None:
             self._spawn(group, certificates.run())
             self._attachment.secure(certificates)
         self._spawn(group, self._attachment.run())
-        self._unready = "waiting to be registered with the control plane"
+        self._unready = "waiting for the control plane"
         await self._attachment.named()
         identity = "" if plain else certificates.server
         return workload.ControlPlane(address=self._attachment.control_plane, identity=identity)

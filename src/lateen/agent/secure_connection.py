@@ -54,7 +54,8 @@ def client_context(roots: str, certificate: Path | None = None) -> ssl.SSLContex
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["h2"])
     try:
-        context.load_verify_locations(cadata=roots)
+        # What stands between certificates is for people, and may be of any alphabet; `ssl` takes ASCII only.
+        context.load_verify_locations(cadata=roots.encode("ascii", "replace").decode())
     except ssl.SSLError as error:
         raise ValueError("the roots are no certificates") from error
     if certificate is not None:
@@ -97,7 +98,7 @@ async def _open(
     except ssl.SSLError as error:
         if is_alert(error):
             raise DistrustError(f"{host_port(host, port)} refuses the TLS connection: {error.reason}") from error
-        raise ConnectError(f"{host_port(host, port)} does not speak TLS: {error.reason}") from error
+        raise ConnectError(f"{host_port(host, port)} is no TLS port of a control plane: {error.reason}") from error
     except OSError as error:
         # asyncio's own text repeats the address; the system's says what happened.
         said = os.strerror(error.errno) if error.errno and error.errno > 0 else error
