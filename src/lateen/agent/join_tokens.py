@@ -15,7 +15,6 @@ import stat
 from base64 import urlsafe_b64decode
 from dataclasses import dataclass
 from pathlib import PurePath
-from textwrap import wrap
 from typing import Any
 
 from lateen.agent.errors import JoinError
@@ -29,6 +28,7 @@ OUR_ISSUER = "lateen"
 CREATE = "lateen token create --service-account {} > FILE"
 _JWT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 _MAX_ROOTS = 32
+_PEM_LINE = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,9 +128,9 @@ def _decoded(part: str) -> bytes:
 
 
 def _pem(encoded: str) -> str:
-    der = binascii.a2b_base64(encoded, strict_mode=True)
-    body = "\n".join(wrap(binascii.b2a_base64(der, newline=False).decode(), 64))
-    return f"-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n"
+    binascii.a2b_base64(encoded, strict_mode=True)
+    lines = "".join(f"{encoded[at : at + _PEM_LINE]}\n" for at in range(0, len(encoded), _PEM_LINE))
+    return f"-----BEGIN CERTIFICATE-----\n{lines}-----END CERTIFICATE-----\n"
 
 
 def _may_be_read(path: str) -> bool:

@@ -13,7 +13,6 @@ import json
 import os
 import signal
 import sys
-import tempfile
 from collections.abc import Coroutine, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +36,7 @@ from lateen.agent.envoy_admin import EnvoyAdmin, RoutesState, gateway_ports
 from lateen.agent.envoy_process import EnvoyOptions, EnvoySupervisor, check_envoy, find_envoy
 from lateen.agent.errors import StartError
 from lateen.agent.listening import ListeningPorts
+from lateen.agent.private_files import private_folder
 from lateen.agent.processes import Child, Guard, start
 from lateen.agent.settings import GATEWAY, RUN, SIDECAR, AgentSettings
 from lateen.agent.shutdown import Cause, Stage
@@ -72,9 +72,9 @@ async def run(settings: AgentSettings) -> int:
         await check_envoy(binary)
         address = own_address(settings)
         try:
-            with tempfile.TemporaryDirectory(prefix="lateen-") as folder:
-                guard = Guard(Path(folder))
-                agent = Agent(settings, address, guard, signals, Path(folder))
+            with private_folder() as folder:
+                guard = Guard(folder)
+                agent = Agent(settings, address, guard, signals, folder)
                 try:
                     return await agent.live(binary)
                 finally:
