@@ -12,7 +12,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from hashlib import blake2b
 from pathlib import Path
@@ -40,6 +40,14 @@ QUICK = CertificateTimes(
 ATTACH = AttachTimes(connect=5, ping=0.5, first_pause=0.02, longest_pause=0.1)
 WORKLOAD = WorkloadRegistration(service="reviews", version="v2", namespace="shop", address="127.64.0.1")
 NAME = "spiffe://cluster.local/ns/shop/sa/reviews"
+
+
+@pytest.fixture(autouse=True)
+def _private() -> Iterator[None]:
+    """A control plane's token file is its user's alone."""
+    before = os.umask(0o077)
+    yield
+    os.umask(before)
 
 
 def wish(**given: str) -> Wish:
@@ -304,6 +312,22 @@ async def test_announced_file_that_is_a_link_is_not_read(tmp_path: Path, token_f
     token_file.symlink_to(tmp_path / "other")
     async with running_securely(FakeControlPlane(), security) as port:
         assert "cannot read the token file" in (await failing(tmp_path, port))["event"]
+    assert security.asked == []
+
+
+@pytest.mark.parametrize(("mode", "owner"), [(0o644, -1), (0o660, -1), (0o600, 12345)])
+async def test_announced_file_that_others_could_write_or_read_is_not_believed(
+    tmp_path: Path, token_file: Path, mode: int, owner: int
+) -> None:
+    """Another user's token would name another user's roots: his control plane would be ours."""
+    if owner > 0 and os.geteuid() != 0:
+        pytest.skip("only root gives files away")
+    security = announcing(token_file)
+    token_file.chmod(mode)
+    os.chown(token_file, owner, -1)
+    async with running_securely(FakeControlPlane(), security) as port:
+        said = await failing(tmp_path, port)
+    assert said["event"].endswith("belongs to another user" if owner > 0 else "is open to other users")
     assert security.asked == []
 
 

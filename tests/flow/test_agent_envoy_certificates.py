@@ -7,7 +7,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,14 @@ from lateen.model.proxies import Interception, Proxy, ProxyType
 pytestmark = [pytest.mark.e2e, pytest.mark.skipif(sys.platform != "linux", reason="own loopback addresses")]
 NAME = "spiffe://cluster.local/ns/shop/sa/reviews"
 ADDRESS = "127.64.77.3"
+
+
+@pytest.fixture(autouse=True)
+def _private() -> Iterator[None]:
+    """A control plane's token file is its user's alone."""
+    before = os.umask(0o077)
+    yield
+    os.umask(before)
 
 
 async def until(condition: Callable[[], Awaitable[Any]]) -> Any:

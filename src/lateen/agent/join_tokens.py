@@ -57,7 +57,8 @@ def read_token_file(path: str, *, announced: bool = False) -> JoinToken:
     """Read a token from a file. JoinError says what is wrong with it.
 
     An `announced` file was named by whoever answered on the loopback, which may be anybody: it is read only when it
-    looks in every respect as a token file does.
+    looks in every respect as a token file does. Above all it must be our own user's: another user could make one that
+    names his own roots, and so become our control plane.
     """
     if announced and not _may_be_read(path):
         raise JoinError(f"the control plane names {path[:200]!r} as its token file, which is no {ANNOUNCED_NAME}")
@@ -67,8 +68,10 @@ def read_token_file(path: str, *, announced: bool = False) -> JoinToken:
     except OSError as error:
         raise JoinError(f"cannot read the token file {path}: {error.strerror}", _todo_unreadable(announced)) from error
     with os.fdopen(opened, "rb") as file:
-        if announced and not stat.S_ISREG(os.fstat(opened).st_mode):
-            raise JoinError(f"the token file {path} is not a regular file")
+        if announced and (problem := _stranger(os.fstat(opened))):
+            raise JoinError(
+                f"the token file {path}, which the control plane names, {problem}", _todo_unreadable(announced)
+            )
         try:
             content = file.read(MAX_TOKEN_BYTES + 1)
         except OSError as error:
@@ -136,6 +139,15 @@ def _pem(encoded: str) -> str:
 def _may_be_read(path: str) -> bool:
     named = PurePath(path)
     return named.is_absolute() and named.name == ANNOUNCED_NAME and "\0" not in path
+
+
+def _stranger(found: os.stat_result) -> str:
+    """Return why a file is not one that the control plane of our own user wrote; empty when it may be."""
+    if not stat.S_ISREG(found.st_mode):
+        return "is not a regular file"
+    if found.st_uid != os.geteuid():
+        return "belongs to another user"
+    return "is open to other users" if found.st_mode & 0o077 else ""
 
 
 def _todo_create() -> str:
