@@ -13,7 +13,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
-from lateen.agent.attach_protocol import AttachEvent, AttachStream, Ended, Refused
+from lateen.agent.attach_protocol import AttachEvent, AttachStream, Refused
+from lateen.agent.grpc_call import Ended
 from lateen.model.workloads import WorkloadPort, WorkloadRegistration
 from xds_wire import CHURNING
 

@@ -1,5 +1,7 @@
 """A control plane in a few lines, for the agent's tests: Attach by hand, and just enough delta ADS for a real Envoy.
 
+`running` serves in plaintext; `running_securely` also says where it is, gives certificates, and serves over mTLS.
+
 Independent of `discovery` and `registries` on purpose: the agent is tested against the protocols, not against the
 other half of the same program.
 """
@@ -7,6 +9,7 @@ other half of the same program.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -16,6 +19,8 @@ from typing import Any
 
 import grpc
 
+from flow.fake_authority import SERVER, FakeAuthority
+from lateen.agent.certificate_messages import CREATE_CERTIFICATE
 from lateen.envoy.messages import Fields, Message, message_class, packed, typed_extension
 from lateen.envoy.resources import CLUSTER, LISTENER, ROUTE, TYPE_PREFIX, Resource, make_resource
 from lateen.model.workloads import ATTACH_METHOD
@@ -45,7 +50,14 @@ class FakeControlPlane:
     said: list[tuple[str, Any]] = field(default_factory=list)
     """(workload name, message) in order."""
     tokens: list[str] = field(default_factory=list)
+    """What each attach stream had for authorization."""
+    peers: list[str] = field(default_factory=list)
+    """Who each attach stream was from: the URI in its certificate."""
+    trust: dict[str, Any] | None = None
+    """What is said about roots after `registered`."""
     nodes: list[Any] = field(default_factory=list)
+    node_peers: list[str] = field(default_factory=list)
+    """Who each xDS stream was from."""
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
     _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
     _epoch: int = 0
@@ -67,6 +79,12 @@ class FakeControlPlane:
             cut.reschedule(0)
         self._cuts.clear()
 
+    async def say_trust(self, trust: dict[str, Any]) -> None:
+        """Say this to every agent that is attached, and to those that come."""
+        async with self.changed:
+            self.trust = trust
+            self.changed.notify_all()
+
     async def _note(self, name: str, message: Any) -> None:
         async with self.changed:
             self.said.append((name, message))
@@ -75,11 +93,21 @@ class FakeControlPlane:
     async def attach(self, requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
         """The Attach method."""
         self.tokens.append(dict(context.invocation_metadata()).get("authorization", ""))
-        name = ""
+        self.peers.append(_peer(context))
+        name, trust = "", None
         messages, epoch = aiter(requests), self._epoch
+        reading = None
         while epoch == self._epoch:
             try:
-                raw = await self._unless_cut(anext(messages, None))
+                if name and self.trust and trust is not self.trust:
+                    trust = self.trust
+                    yield json.dumps({"trust": trust}).encode()
+                # A read that is cancelled would lose its message, so it outlives the look at what there is to say.
+                reading = reading or asyncio.get_running_loop().create_task(_next(messages))
+                await self._unless_cut(asyncio.wait([reading], timeout=0.05))
+                if not reading.done():
+                    continue
+                raw, reading = reading.result(), None
                 if raw is None:
                     return
                 message = json.loads(raw)
@@ -89,7 +117,7 @@ class FakeControlPlane:
                 if "register" in message:
                     name = await self._register(message)
                     yield json.dumps({"registered": {"name": name} | self.registered_more}).encode()
-                elif "calls" in message:
+                elif "calls" in message or "trusts" in message:
                     await self._note(name, message)
                 elif message.get("leave"):
                     self.workloads.pop(name, None)
@@ -126,6 +154,7 @@ class FakeControlPlane:
         node = first.node
         async with self.changed:
             self.nodes.append(node)
+            self.node_peers.append(_peer(context))
             self.changed.notify_all()
         sent: dict[str, str] = {}
         while True:
@@ -224,25 +253,126 @@ def _listener(name: str, address: str, port: int, direction: str, action: Fields
     return make_resource(LISTENER, name, fields)
 
 
+async def _next(messages: AsyncIterator[bytes]) -> bytes | None:
+    return await anext(messages, None)
+
+
+def _peer(context: Any) -> str:
+    return b" ".join(context.auth_context().get("peer_spiffe_id", [])).decode()
+
+
+@dataclass
+class FakeSecurity:
+    """The side of a control plane that gives certificates."""
+
+    authority: FakeAuthority = field(default_factory=FakeAuthority)
+    server: str = SERVER
+    """The SPIFFE ID that the servers show."""
+    token_file: str = ""
+    seconds: float = 3600
+    """Validity of the certificates."""
+    refuse: tuple[grpc.StatusCode, str] | None = None
+    answer: bytes | None = None
+    """What a request for a certificate gets, instead of one."""
+    located: dict[str, Any] = field(default_factory=dict)
+    """What `Locate` says besides, or instead of, the truth."""
+    asked: list[tuple[str, str, str]] = field(default_factory=list)
+    """(token, peer, name) of each request for a certificate."""
+    secure: int = 0
+    join: int = 0
+
+    async def locate(self, request: bytes, context: Any) -> bytes:
+        """The Locate method."""
+        assert json.loads(request) == {}
+        truth = {
+            "secure": f"127.0.0.1:{self.secure}",
+            "join": f"127.0.0.1:{self.join}",
+            "roots": [self.authority.root_pem],
+            "trust_domain": "cluster.local",
+            "token_file": self.token_file,
+        }
+        return json.dumps(truth | self.located).encode()
+
+    async def create_certificate(self, request: bytes, context: Any) -> bytes:
+        """The CreateCertificate method."""
+        token = dict(context.invocation_metadata()).get("authorization", "").removeprefix("Bearer ")
+        csr = _csr(request)
+        name, leaf = self.authority.certify(csr, self.seconds)
+        self.asked.append((token, _peer(context), name))
+        if self.refuse:
+            await context.abort(*self.refuse)
+        if self.answer is not None:
+            return self.answer
+        return b"".join(_string_field(1, text) for text in (leaf, self.authority.root_pem))
+
+
+def _csr(request: bytes) -> str:
+    """The first field of the request, which is small: two bytes of length."""
+    assert request[0] == 0x0A
+    length = request[1] & 0x7F | request[2] << 7
+    assert len(request) == 3 + length
+    return request[3:].decode()
+
+
+def _string_field(number: int, text: str) -> bytes:
+    body = text.encode()
+    assert 128 <= len(body) < 1 << 14
+    return bytes([number << 3 | 2, len(body) & 0x7F | 0x80, len(body) >> 7]) + body
+
+
 @asynccontextmanager
 async def running(plane: FakeControlPlane, port: int = 0) -> AsyncIterator[int]:
-    """Serve inside the block; yield the port."""
+    """Serve in plaintext inside the block; yield the port."""
+    server = _server(_attach_and_ads(plane))
+    bound = server.add_insecure_port(f"127.0.0.1:{port}")
+    async with _serving(server):
+        yield bound
+
+
+@asynccontextmanager
+async def running_securely(plane: FakeControlPlane, security: FakeSecurity, port: int = 0) -> AsyncIterator[int]:
+    """Serve inside the block: plaintext (the port is yielded) with `Locate`, mTLS, and joining."""
+    create = grpc.unary_unary_rpc_method_handler(security.create_certificate)
+    service, _, method = CREATE_CERTIFICATE.strip("/").rpartition("/")
+    creating = grpc.method_handlers_generic_handler(service, {method: create})
+    locate = grpc.unary_unary_rpc_method_handler(security.locate)
+    locating = grpc.method_handlers_generic_handler("lateen.agent.v1.Join", {"Locate": locate})
+    key, chain = security.authority.pair(security.server)
+    root = security.authority.root_pem.encode()
+    async with contextlib.AsyncExitStack() as stack:
+        plaintext = _server([*_attach_and_ads(plane), locating])
+        bound = plaintext.add_insecure_port(f"127.0.0.1:{port}")
+        secure = _server([*_attach_and_ads(plane), creating])
+        mutual = grpc.ssl_server_credentials([(key, chain)], root, require_client_auth=True)
+        security.secure = secure.add_secure_port(f"127.0.0.1:{security.secure}", mutual)
+        join = _server([creating])
+        security.join = join.add_secure_port(f"127.0.0.1:{security.join}", grpc.ssl_server_credentials([(key, chain)]))
+        for server in (join, secure, plaintext):
+            await stack.enter_async_context(_serving(server))
+        yield bound
+
+
+def _attach_and_ads(plane: FakeControlPlane) -> list[grpc.GenericRpcHandler]:
     service, _, method = ATTACH_METHOD.strip("/").rpartition("/")
+    attach = grpc.stream_stream_rpc_method_handler(plane.attach)
+    ads = grpc.stream_stream_rpc_method_handler(plane.stream)
+    return [
+        grpc.method_handlers_generic_handler(service, {method: attach}),
+        grpc.method_handlers_generic_handler(_ADS, {"DeltaAggregatedResources": ads}),
+    ]
+
+
+def _server(handlers: list[grpc.GenericRpcHandler]) -> Any:
     # A gRPC server sends clients away that ping more often than every five minutes, unless told not to.
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0), ("grpc.http2.max_ping_strikes", 0)])
-    server.add_generic_rpc_handlers(
-        (
-            grpc.method_handlers_generic_handler(
-                service, {method: grpc.stream_stream_rpc_method_handler(plane.attach)}
-            ),
-            grpc.method_handlers_generic_handler(
-                _ADS, {"DeltaAggregatedResources": grpc.stream_stream_rpc_method_handler(plane.stream)}
-            ),
-        )
-    )
-    bound = server.add_insecure_port(f"127.0.0.1:{port}")
+    server.add_generic_rpc_handlers(handlers)
+    return server
+
+
+@asynccontextmanager
+async def _serving(server: Any) -> AsyncIterator[None]:
     await server.start()
     try:
-        yield bound
+        yield
     finally:
         await server.stop(0)

@@ -91,6 +91,11 @@ async def test_metrics_without_envoy_are_the_agents_own() -> None:
     assert answer.body == exposition({"lateen_agent_x_total": 2.0})
 
 
+def test_times_keep_their_seconds() -> None:
+    """A certificate's end has ten digits."""
+    assert exposition({"x_seconds": 1795374567.0}) == b"# TYPE x_seconds gauge\nx_seconds 1795374567\n"
+
+
 async def test_half_a_page_is_not_taken_for_a_whole_one() -> None:
     async with served(FakeEnvoy(breaks_off=True)) as port:
         with pytest.raises((OSError, Http1Error, asyncio.IncompleteReadError)):

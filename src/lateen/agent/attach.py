@@ -10,26 +10,26 @@ Used by `lifecycle`. Must not know: Envoy, or the app.
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
 from lateen.agent.addresses import host_port, split_host_port
-from lateen.agent.attach_protocol import Alive, AttachStream, Ended, Left, Refused, Registered, SpeaksHttp1
+from lateen.agent.attach_protocol import TRUSTS, AttachStream, Left, Refused, Registered, Trust
 from lateen.agent.backoff import pauses
-from lateen.agent.http1 import Http1Error, fetch
-from lateen.model.workloads import WorkloadRegistration
+from lateen.agent.complaints import Complaints
+from lateen.agent.grpc_call import Alive, Ended, SpeaksHttp1
+from lateen.agent.locating import grpc_address, no_grpc
+from lateen.agent.secure_connection import ConnectError, DistrustError, Tls, broke, connection, is_alert
+from lateen.model.workloads import CALLS, WorkloadRegistration
 
 MAX_HOSTS = 1000
 """Called hosts that wait to be told; what a control plane remembers of a workload."""
 _BLOCK = 16 * 1024
-_UNREACHABLE = "cannot reach the control plane"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +44,23 @@ class AttachTimes:
     """Short, because a control plane that restarts waits so long for its workloads (`SETTLE_SECONDS` of the app)."""
     remind: float = 60.0
     """Between log lines about one lasting failure; several may take turns."""
+
+
+class Credentials(Protocol):
+    """How this workload proves who it is (`agent.certificates.Certificates`)."""
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """The control plane's secure address."""
+
+    def tls(self) -> Tls:
+        """How to connect to it now."""
+
+    def trust(self, roots: tuple[str, ...], *, renew: bool) -> str:
+        """Trust these roots from now on; return what to say about them, empty for nothing."""
+
+    def distrusted(self) -> None:
+        """The control plane and this workload do not take each other's certificates."""
 
 
 class Attachment:
@@ -61,6 +78,7 @@ class Attachment:
         self._wanted = registration
         self._read_token = read_token
         self._times = times
+        self._credentials: Credentials | None = None
         self._log = structlog.get_logger().bind(control_plane=control_plane)
         self._changed = asyncio.Event()
         """Whether there is something to say."""
@@ -68,15 +86,15 @@ class Attachment:
         """Whether it is the registration."""
         self._calls: dict[str, None] = {}
         """Hosts to be told, at most MAX_HOSTS."""
-        self.takes_calls = False
-        """Whether the control plane wants to know whom the workload calls; known once it is registered."""
+        self._trusts = ""
+        """What to say about the roots; empty when it is said."""
+        self._takes: frozenset[str] = frozenset()
         self._named = asyncio.Event()
         self._leaving = False
         self._unanswered = False
         self._left: asyncio.Future[bool] | None = None
         self._pauses = pauses(times.first_pause, times.longest_pause)
-        self._told: dict[str, float] = {}
-        """When each failure was logged last."""
+        self._complaints = Complaints(times.remind)
         self.connected = False
         """Whether the control plane holds this registration now."""
         self.reconnects = 0
@@ -85,7 +103,12 @@ class Attachment:
     @property
     def control_plane(self) -> tuple[str, int]:
         """Host and port of the gRPC server in use (the HTTP port may have pointed us to another)."""
-        return self._address
+        return self._credentials.address if self._credentials else self._address
+
+    @property
+    def takes_calls(self) -> bool:
+        """Whether the control plane wants to know whom the workload calls; known once it is registered."""
+        return CALLS in self._takes
 
     @property
     def registration(self) -> WorkloadRegistration:
@@ -96,6 +119,10 @@ class Attachment:
     def was_registered(self) -> bool:
         """Whether the control plane ever took this workload: only then anybody can send to it."""
         return self._named.is_set()
+
+    def secure(self, credentials: Credentials) -> None:
+        """Connect by mTLS, without the token: the certificate says who this is. Called before `run`."""
+        self._credentials = credentials
 
     def update(self, registration: WorkloadRegistration) -> None:
         """Register this from now on. The name stays."""
@@ -136,31 +163,27 @@ class Attachment:
             if self._left and not self._left.done():
                 self._left.set_result(False)
             if reason:
-                self._report(reason)
+                self._complaints.say(self._log, reason)
             self.reconnects += 1
             # Jitter keeps a thousand agents from coming back in one instant.
             await asyncio.sleep(next(self._pauses) * random.uniform(0.8, 1.2))  # noqa: S311  not a secret
 
     async def _one_connection(self) -> str:
         """Return why it ended; empty when it is worth no word."""
-        host, port = self._address
+        address, credentials = self.control_plane, self._credentials
         try:
-            token = self._read_token()
+            token = "" if credentials else self._read_token()
         except OSError as error:
             return f"cannot read the token file {error.filename}: {error.strerror}"
+        tls = credentials.tls() if credentials else None
         try:
-            async with asyncio.timeout(self._times.connect):
-                reader, writer = await asyncio.open_connection(host, port)
-        except TimeoutError:
-            return f"{_UNREACHABLE}: no answer in {self._times.connect:g} s"
-        except OSError as error:
-            # asyncio's own text repeats the address; the system's says what happened.
-            return f"{_UNREACHABLE}: {os.strerror(error.errno) if error.errno and error.errno > 0 else error}"
-        try:
-            stream = AttachStream(host_port(host, port), token)
-            ended = await _first(self._listen(stream, reader, writer), self._talk(stream, writer))
-        finally:
-            writer.close()
+            async with connection(address, tls, self._times.connect) as (reader, writer):
+                stream = AttachStream(host_port(*address), token, scheme="https" if tls else "http")
+                ended = await _first(self._listen(stream, reader, writer), self._talk(stream, writer))
+        except ConnectError as error:
+            if credentials and isinstance(error, DistrustError):
+                credentials.distrusted()
+            return str(error)
         if isinstance(ended, SpeaksHttp1):
             return await self._ask_for_grpc_port()
         return ended.reason
@@ -172,14 +195,16 @@ class Attachment:
             try:
                 data = await reader.read(_BLOCK)
             except OSError as error:
-                return Ended(f"the connection broke: {error.strerror or error}")
+                return self._broke(error)
             for event in stream.receive(data):
                 match event:
                     case Ended() | SpeaksHttp1():
                         return event
-                    case Registered(name=name, takes_calls=takes_calls):
-                        self.takes_calls = takes_calls
+                    case Registered(name=name, takes=takes):
+                        self._takes = takes
                         self._on_registered(name)
+                    case Trust(roots=roots, renew=renew):
+                        self._on_trust(roots, renew)
                     case Refused(message=message):
                         return Ended(f"the control plane refused this workload: {message}")
                     case Left(acknowledged=acknowledged):
@@ -193,7 +218,9 @@ class Attachment:
 
     async def _talk(self, stream: AttachStream, writer: asyncio.StreamWriter) -> Ended:
         self._changed.clear()
-        self._unanswered = self._outdated = self.takes_calls = False
+        self._unanswered = self._outdated = False
+        self._takes = frozenset()
+        self._trusts = ""
         stream.register(self._wanted)
         while True:
             writer.write(stream.data_to_send())
@@ -208,16 +235,30 @@ class Attachment:
                 stream.ping()
                 continue
             except OSError as error:
-                return Ended(f"the connection broke: {error.strerror or error}")
+                return self._broke(error)
             self._changed.clear()
             if self._leaving:
                 stream.leave()
             elif self._outdated:
                 self._outdated = False
                 stream.register(self._wanted)
+            if self._trusts and TRUSTS in self._takes:
+                stream.trusts(self._trusts)
+                self._trusts = ""
             if self._calls and self.takes_calls and not self._leaving and not stream.blocked:
                 stream.calls(tuple(self._calls))
                 self._calls.clear()
+
+    def _broke(self, error: OSError) -> Ended:
+        if self._credentials and is_alert(error):
+            self._credentials.distrusted()
+        return Ended(broke(error))
+
+    def _on_trust(self, roots: tuple[str, ...], renew: bool) -> None:
+        """Without a certificate of our own, roots mean nothing to us."""
+        if self._credentials:
+            self._trusts = self._credentials.trust(roots, renew=renew)
+            self._changed.set()
 
     def _on_registered(self, name: str) -> None:
         if self._wanted.name and self._wanted.name != name:
@@ -227,42 +268,19 @@ class Attachment:
         self._wanted = replace(self._wanted, name=self._wanted.name or name)
         self.connected = True
         self._pauses = pauses(self._times.first_pause, self._times.longest_pause)
-        self._told = {}
+        self._complaints.forget()
         self._named.set()
         if self._calls:
             self._changed.set()
 
     async def _ask_for_grpc_port(self) -> str:
-        """The address is an HTTP server's: if it is our control plane's, it says where gRPC is."""
-        host, port = self._address
-        try:
-            async with asyncio.timeout(self._times.connect):
-                answer = await fetch(host, port, "/v1/control-plane", limit=64 * 1024)
-            said: dict[str, Any] = json.loads(answer.body) if answer.status == 200 else {}
-            grpc_host, grpc_port = split_host_port(str(said["grpc"]))
-        except (OSError, TimeoutError, Http1Error, ValueError, KeyError, TypeError, AttributeError):
-            return (
-                f"{host_port(host, port)} is a plain HTTP server, not a control plane's gRPC port: "
-                "pass --control-plane HOST:PORT with the gRPC port (15010 by default)"
-            )
-        if grpc_host in ("0.0.0.0", "::", ""):
-            grpc_host = host
-        self._address = (grpc_host, grpc_port)
-        self._log = self._log.bind(control_plane=host_port(grpc_host, grpc_port))
+        found = await grpc_address(self._address, self._times.connect)
+        if found is None:
+            return no_grpc(self._address)
+        self._address = found
+        self._log = self._log.bind(control_plane=host_port(*found))
         self._log.info("that was the control plane's HTTP port, this is its gRPC port")
         return ""
-
-    def _report(self, reason: str) -> None:
-        """Log each distinct failure when it is new, then rarely."""
-        now = asyncio.get_running_loop().time()
-        self._told = {told: at for told, at in self._told.items() if now - at < self._times.remind}
-        if reason not in self._told:
-            self._told[reason] = now
-            if reason.startswith(_UNREACHABLE):
-                todo = "start it with `lateen serve`, or pass --control-plane HOST:PORT; trying again until then"
-                self._log.warning(reason, todo=todo)
-            else:
-                self._log.warning(reason, todo="trying again")
 
 
 async def _first(*jobs: Any) -> Ended | SpeaksHttp1:

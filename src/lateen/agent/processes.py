@@ -86,8 +86,10 @@ class Child:
                 await self.group_gone()
 
 
-async def start(command: Sequence[str], *, env: Mapping[str, str], quiet_stdout: bool = False) -> Child:
-    """Start a command in its own session; it inherits stdin, stdout and stderr.
+async def start(
+    command: Sequence[str], *, env: Mapping[str, str], quiet_stdout: bool = False, folder: Path | None = None
+) -> Child:
+    """Start a command in its own session; it inherits stdin, stdout and stderr, and the working directory if no folder.
 
     `quiet_stdout` sends its stdout to our stderr and its stdin to nothing. Raises OSError when it cannot be started.
     """
@@ -95,6 +97,7 @@ async def start(command: Sequence[str], *, env: Mapping[str, str], quiet_stdout:
         await asyncio.create_subprocess_exec(
             *command,
             env=env,
+            cwd=folder,
             stdin=subprocess.DEVNULL if quiet_stdout else None,
             stdout=sys.stderr.fileno() if quiet_stdout else None,
             start_new_session=True,

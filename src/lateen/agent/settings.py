@@ -62,7 +62,9 @@ class AgentSettings:
     network: str = ""
     control_plane: str = "127.0.0.1:15010"
     token_file: str = ""
-    """File with the bearer token for the control plane; read at each connect, never logged."""
+    """File with the token for the control plane; read whenever it is needed, never logged."""
+    ca_file: str = ""
+    """PEM file with the root certificates of the control plane; empty takes those in the token."""
     interception: str = PROXY
     upstreams: tuple[Upstream, ...] = ()
     address: str = ""

@@ -146,7 +146,8 @@ def exposition(metrics: Mapping[str, float]) -> bytes:
     lines = []
     for name, value in metrics.items():
         lines.append(f"# TYPE {name} {'counter' if name.endswith('_total') else 'gauge'}\n")
-        lines.append(f"{name} {value:g}\n")
+        # As many digits as a time has.
+        lines.append(f"{name} {value:.15g}\n")
     return "".join(lines).encode()
 
 

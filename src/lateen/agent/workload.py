@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lateen.agent.addresses import OwnAddress, host_port
+from lateen.agent.joining import Wish
 from lateen.agent.settings import GATEWAY, PROXY, AgentSettings
 from lateen.agent.status import METRICS_PATH, READY_PATH
 from lateen.envoy.bootstrap import BootstrapSettings
@@ -52,8 +53,27 @@ def port_map(settings: AgentSettings, address: OwnAddress) -> dict[int, int]:
     return dict(settings.port_map) if settings.mode == GATEWAY else address.ports.moved()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlPlane:
+    """The control plane as Envoy must know it."""
+
+    address: tuple[str, int]
+    identity: str = ""
+    """SPIFFE ID that it must show; empty where it gives no certificates."""
+
+
+def wish(settings: AgentSettings) -> Wish:
+    """Return whom the certificate is for, and by what right."""
+    return Wish(
+        namespace=settings.namespace,
+        service_account=settings.service_account,
+        token_file=settings.token_file,
+        ca_file=settings.ca_file,
+    )
+
+
 def bootstrap_settings(
-    settings: AgentSettings, name: str, address: OwnAddress, control_plane: tuple[str, int], *, privileged: bool
+    settings: AgentSettings, name: str, address: OwnAddress, control_plane: ControlPlane, *, privileged: bool
 ) -> BootstrapSettings:
     """Return what Envoy's bootstrap is made of. Labels are those that the workload's endpoints carry."""
     labels = dict(settings.labels)
@@ -75,9 +95,11 @@ def bootstrap_settings(
             port_map=port_map(settings, address),
             privileged=privileged,
             upstreams=settings.upstreams,
+            certificates=bool(control_plane.identity),
         ),
         service=settings.service or settings.name,
-        control_plane=control_plane,
+        control_plane=control_plane.address,
+        control_plane_identity=control_plane.identity,
         admin_address=address.private_ip,
         admin_port=address.ports.admin,
         prometheus_port=address.ports.prometheus,

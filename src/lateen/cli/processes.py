@@ -149,7 +149,16 @@ ControlPlaneOption = Annotated[
     typer.Option("--control-plane", envvar="LATEEN_CONTROL_PLANE", metavar="HOST:PORT", help="xDS address."),
 ]
 TokenOption = Annotated[
-    Path | None, typer.Option("--token", metavar="FILE", help="Bearer token for the control plane.")
+    Path | None,
+    typer.Option(
+        "--token", metavar="FILE", help="Token to join the mesh with; not needed beside the control plane as its user."
+    ),
+]
+CaFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--ca-file", metavar="FILE", help="Root certificates (PEM) of the control plane; default: those in the token."
+    ),
 ]
 InterceptOption = Annotated[
     Intercept, typer.Option("--intercept", help="How traffic reaches the sidecar; netns and host are to come.")
@@ -194,6 +203,7 @@ def run(
     network: NetworkOption = "",
     control_plane: ControlPlaneOption = DEFAULT_CONTROL_PLANE,
     token: TokenOption = None,
+    ca_file: CaFileOption = None,
     intercept: InterceptOption = Intercept.PROXY,
     address: AddressOption = "",
     print_addresses: PrintAddressesOption = False,
@@ -203,7 +213,7 @@ def run(
 ) -> int:
     """Run an app with its sidecar beside it. Everything after `--` is the app's command."""
     from lateen.agent.settings import RUN
-    from lateen.cli.workload_flags import split_name, stats_inclusion, token_file, workload_flags
+    from lateen.cli.workload_flags import given_file, split_name, stats_inclusion, workload_flags
 
     name, namespace = split_name(service, "--service")
     exec_agent(
@@ -215,7 +225,8 @@ def run(
         locality=locality,
         network=network,
         control_plane=control_plane,
-        token_file=token_file(token),
+        token_file=given_file(token, "--token"),
+        ca_file=given_file(ca_file, "--ca-file"),
         interception=intercept.value,
         address=address,
         print_addresses=print_addresses,
@@ -236,6 +247,7 @@ def sidecar(
     network: NetworkOption = "",
     control_plane: ControlPlaneOption = DEFAULT_CONTROL_PLANE,
     token: TokenOption = None,
+    ca_file: CaFileOption = None,
     intercept: InterceptOption = Intercept.PROXY,
     address: AddressOption = "",
     print_addresses: PrintAddressesOption = False,
@@ -245,7 +257,7 @@ def sidecar(
 ) -> int:
     """Run a sidecar alone, for an app that something else starts."""
     from lateen.agent.settings import SIDECAR
-    from lateen.cli.workload_flags import split_name, stats_inclusion, token_file, workload_flags
+    from lateen.cli.workload_flags import given_file, split_name, stats_inclusion, workload_flags
 
     name, namespace = split_name(service, "--service")
     exec_agent(
@@ -257,7 +269,8 @@ def sidecar(
         locality=locality,
         network=network,
         control_plane=control_plane,
-        token_file=token_file(token),
+        token_file=given_file(token, "--token"),
+        ca_file=given_file(ca_file, "--ca-file"),
         interception=intercept.value,
         address=address,
         print_addresses=print_addresses,
@@ -279,6 +292,7 @@ def gateway(
     network: NetworkOption = "",
     control_plane: ControlPlaneOption = DEFAULT_CONTROL_PLANE,
     token: TokenOption = None,
+    ca_file: CaFileOption = None,
     address: AddressOption = "",
     print_addresses: PrintAddressesOption = False,
     stats_inclusion_prefix: StatsPrefixesOption = None,
@@ -287,7 +301,7 @@ def gateway(
 ) -> int:
     """Run an ingress or egress gateway. Gateways are selected by its labels."""
     from lateen.agent.settings import GATEWAY
-    from lateen.cli.workload_flags import read_labels, read_port_map, stats_inclusion, token_file
+    from lateen.cli.workload_flags import given_file, read_labels, read_port_map, stats_inclusion
 
     exec_agent(
         mode=GATEWAY,
@@ -299,7 +313,8 @@ def gateway(
         locality=locality,
         network=network,
         control_plane=control_plane,
-        token_file=token_file(token),
+        token_file=given_file(token, "--token"),
+        ca_file=given_file(ca_file, "--ca-file"),
         address=address,
         print_addresses=print_addresses,
         stats_inclusion=stats_inclusion(stats_inclusion_prefix, stats_inclusion_suffix, stats_inclusion_regexp),

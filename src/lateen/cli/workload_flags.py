@@ -109,13 +109,14 @@ def check_control_plane(text: str) -> None:
     _number(port, f"--control-plane {text!r}", "as in 127.0.0.1:15010")
 
 
-def token_file(token: Path | None) -> str:
-    """Return the absolute path of the token file, empty for none. Raises Failure when there is no such file."""
-    if token is None:
+def given_file(path: Path | None, flag: str) -> str:
+    """Return the absolute path of a file, empty for none. Raises Failure when there is no such file."""
+    if path is None:
         return ""
-    if not token.is_file():
-        raise _usage(f"--token {token} is not a file")
-    return str(token.resolve())
+    if not path.is_file():
+        raise _usage(f"{flag} {path} is not a file")
+    # Not resolved: where the file is a link, it is replaced by another link.
+    return str(path.absolute())
 
 
 def _number(text: str, what: str, hint: str) -> int:

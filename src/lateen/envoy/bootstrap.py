@@ -23,12 +23,18 @@ ADMIN_PORT = 15000
 OUTBOUND_PORT = 15001
 PROMETHEUS_PORT = 15090
 PROMETHEUS_PATH = "/stats/prometheus"
+CERTIFICATES_FOLDER = "certificates"
+"""In Envoy's working directory: the path is relative, so that what refers to it is the same for every proxy."""
+CERTIFICATE_FILE, ROOTS_FILE = "default.json", "ROOTCA.json"
+CERTIFICATE_SECRET, ROOTS_SECRET = "default", "ROOTCA"
+"""Istio's names of the workload's own certificate and of the roots."""
 
 _TYPE = "type.googleapis.com/"
 _HCM = f"{_TYPE}envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _ROUTER = f"{_TYPE}envoy.extensions.filters.http.router.v3.Router"
 _CONNECTION_LIMIT = f"{_TYPE}envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
 _HTTP_OPTIONS = f"{_TYPE}envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_TLS = f"{_TYPE}envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +47,8 @@ class BootstrapSettings:
     """Short service name, or the gateway's name; with the namespace it becomes `node.cluster`."""
     control_plane: tuple[str, int]
     """Host (IP or DNS name) and port of the control plane's gRPC server."""
+    control_plane_identity: str = ""
+    """SPIFFE ID that the server must show. Wanted by proxies with certificates, which speak mTLS with it."""
     admin_address: str = ""
     """Where the admin page binds; empty means the proxy's own address."""
     admin_port: int = ADMIN_PORT
@@ -72,7 +80,7 @@ def bootstrap(settings: BootstrapSettings) -> dict[str, Any]:
             "cds_config": _ads(),
         },
         "static_resources": {
-            "clusters": [_xds_cluster(*settings.control_plane), _admin_cluster(admin)],
+            "clusters": [_xds_cluster(settings), _admin_cluster(admin)],
             "listeners": [_prometheus_listener(address, settings.prometheus_port)],
         },
         "stats_config": stats_config(address, settings.stats_inclusion),
@@ -135,6 +143,7 @@ def _node(settings: BootstrapSettings) -> dict[str, Any]:
                     for upstream in proxy.upstreams
                 ],
                 "locality": str(proxy.locality),
+                **({"certificates": True} if proxy.certificates else {}),
             },
         },
     }
@@ -168,14 +177,18 @@ def _load_assignment(name: str, socket: dict[str, Any]) -> dict[str, Any]:
     return {"cluster_name": name, "endpoints": [{"lb_endpoints": [{"endpoint": {"address": socket}}]}]}
 
 
-def _xds_cluster(host: str, port: int) -> dict[str, Any]:
+def _xds_cluster(settings: BootstrapSettings) -> dict[str, Any]:
     """The way to the control plane: HTTP/2, with pings so that a silently dead connection is noticed in 30 s."""
+    host, port = settings.control_plane
     keepalive = {"interval": "20s", "timeout": "10s"}
+    secured = {"transport_socket": _mutual_tls(settings.control_plane_identity)} if settings.proxy.certificates else {}
     return {
         "name": XDS_CLUSTER,
-        "type": "STATIC" if _is_ip(host) else "STRICT_DNS",
+        # Both families: left alone, Envoy takes `localhost` for ::1 only.
+        **({"type": "STATIC"} if _is_ip(host) else {"type": "STRICT_DNS", "dns_lookup_family": "ALL"}),
         "connect_timeout": "5s",
         "load_assignment": _load_assignment(XDS_CLUSTER, _socket(host, port)),
+        **secured,
         "typed_extension_protocol_options": {
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
                 "@type": _HTTP_OPTIONS,
@@ -184,6 +197,36 @@ def _xds_cluster(host: str, port: int) -> dict[str, Any]:
         },
         "upstream_connection_options": {"tcp_keepalive": {"keepalive_time": 60}},
     }
+
+
+def _mutual_tls(server: str) -> dict[str, Any]:
+    """Show our certificate, and take the server for the control plane only if its SPIFFE ID is the control plane's.
+
+    The secrets come from files, and not over the stream that this socket carries: a static cluster whose secrets come
+    by ADS crashes Envoy.
+    """
+    names = [{"san_type": "URI", "matcher": {"exact": server}}]
+    return {
+        "name": "envoy.transport_sockets.tls",
+        "typed_config": {
+            "@type": _TLS,
+            "common_tls_context": {
+                # Left alone, Envoy's clients stop at TLS 1.2.
+                "tls_params": {"tls_minimum_protocol_version": "TLSv1_2", "tls_maximum_protocol_version": "TLSv1_3"},
+                "alpn_protocols": ["h2"],
+                "tls_certificate_sds_secret_configs": [_secret(CERTIFICATE_SECRET, CERTIFICATE_FILE)],
+                "combined_validation_context": {
+                    "default_validation_context": {"match_typed_subject_alt_names": names},
+                    "validation_context_sds_secret_config": _secret(ROOTS_SECRET, ROOTS_FILE),
+                },
+            },
+        },
+    }
+
+
+def _secret(name: str, file: str) -> dict[str, Any]:
+    path = {"path": f"{CERTIFICATES_FOLDER}/{file}", "watched_directory": {"path": CERTIFICATES_FOLDER}}
+    return {"name": name, "sds_config": {"path_config_source": path, "resource_api_version": "V3"}}
 
 
 def _admin_cluster(admin: dict[str, Any]) -> dict[str, Any]:

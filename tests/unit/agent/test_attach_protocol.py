@@ -13,16 +13,8 @@ from h2.settings import SettingCodes, Settings
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lateen.agent.attach_protocol import (
-    Alive,
-    AttachEvent,
-    AttachStream,
-    Ended,
-    Left,
-    Refused,
-    Registered,
-    SpeaksHttp1,
-)
+from lateen.agent.attach_protocol import AttachEvent, AttachStream, Left, Refused, Registered, Trust
+from lateen.agent.grpc_call import Alive, Ended, GrpcStatus, SpeaksHttp1
 from lateen.model.workloads import ATTACH_METHOD, MAX_CALLS, MAX_MESSAGE_BYTES, WorkloadRegistration
 
 WORKLOAD = WorkloadRegistration(service="reviews", namespace="default", address="127.64.0.1")
@@ -102,22 +94,35 @@ def test_answers_become_events() -> None:
     client = connected(server)
     server.accept()
     server.say({"registered": {"name": "reviews-1"}})
+    server.say({"trust": {"roots": ["a", "b"]}})
+    server.say({"trust": {"roots": ["b"], "renew": True}})
     server.say({"left": {"acknowledged": False}})
     server.say({"refused": {"message": "no"}})
-    assert answer(client, server) == [Registered("reviews-1"), Left(acknowledged=False), Refused("no")]
+    assert answer(client, server) == [
+        Registered("reviews-1"),
+        Trust(("a", "b")),
+        Trust(("b",), renew=True),
+        Left(acknowledged=False),
+        Refused("no"),
+    ]
 
 
 @pytest.mark.parametrize(
     ("more", "takes"),
-    [({}, False), ({"takes": ["calls", "later"]}, True), ({"takes": ["later"]}, False), ({"takes": 1}, False)],
+    [
+        ({}, set()),
+        ({"takes": ["calls", "later"]}, {"calls"}),
+        ({"takes": ["later", "trusts", 1, []]}, {"trusts"}),
+        ({"takes": 1}, set()),
+    ],
 )
-def test_control_plane_says_whether_it_takes_calls(more: dict[str, Any], takes: bool) -> None:
+def test_control_plane_says_what_it_takes(more: dict[str, Any], takes: set[str]) -> None:
     """One that says nothing is older: it would end the stream."""
     server = Server()
     client = connected(server)
     server.accept()
     server.say({"registered": {"name": "reviews-1", **more}})
-    assert answer(client, server) == [Registered("reviews-1", takes_calls=takes)]
+    assert answer(client, server) == [Registered("reviews-1", frozenset(takes))]
 
 
 def test_many_calls_are_several_messages() -> None:
@@ -236,7 +241,8 @@ def test_trailers_after_messages_end_the_stream_with_the_status() -> None:
     server.accept()
     server.say({"registered": {"name": "a"}})
     server.h2.send_headers(1, [("grpc-status", "14"), ("grpc-message", "going")], end_stream=True)
-    assert answer(client, server) == [Registered("a"), Ended("the control plane ended the stream: UNAVAILABLE: going")]
+    reason = "the control plane ended the stream: UNAVAILABLE: going"
+    assert answer(client, server) == [Registered("a"), Ended(reason, GrpcStatus("UNAVAILABLE", "going"))]
 
 
 @pytest.mark.parametrize(
@@ -254,7 +260,19 @@ def test_bad_prefix_ends_the_stream(flag: int, length: int | None, reason: str) 
 
 
 @pytest.mark.parametrize(
-    "message", [[], 1, {}, {"registered": {}}, {"registered": {"name": ""}}, {"left": {"acknowledged": "yes"}}]
+    "message",
+    [
+        [],
+        1,
+        {},
+        {"registered": {}},
+        {"registered": {"name": ""}},
+        {"left": {"acknowledged": "yes"}},
+        {"trust": {"roots": []}},
+        {"trust": {"roots": "a"}},
+        {"trust": {"roots": [1]}},
+        {"trust": {"roots": ["a"] * 33}},
+    ],
 )
 def test_message_of_another_shape_ends_the_stream(message: object) -> None:
     server = Server()

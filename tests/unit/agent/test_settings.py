@@ -19,6 +19,8 @@ FULL = AgentSettings(
     ports=((9080, "http"), (7070, "")),
     upstreams=(Upstream(host="ratings", port=9080, local_port=19080),),
     port_map={80: 8080},
+    token_file="/run/join-token",
+    ca_file="/run/roots.pem",
     command=("python", "app.py"),
     stats_inclusion=StatsInclusion(prefixes=("runtime",), suffixes=("_open",), regexps=(r"http\..*",)),
 )

@@ -26,6 +26,8 @@ RUN = AgentSettings(
 )
 GATEWAY = AgentSettings(mode="gateway", name="ingress", namespace="edge", labels={"istio": "ingressgateway"})
 
+CONTROL_PLANE = workload.ControlPlane(address=("127.0.0.1", 15010))
+
 
 @pytest.fixture
 def address() -> Iterator[OwnAddress]:
@@ -86,7 +88,7 @@ def test_app_waits_for_its_own_listeners_and_not_for_the_services_it_calls(addre
 
 
 def test_node_labels_are_those_of_the_endpoints(address: OwnAddress) -> None:
-    made = workload.bootstrap_settings(RUN, "reviews-v2-1", address, ("127.0.0.1", 15010), privileged=True)
+    made = workload.bootstrap_settings(RUN, "reviews-v2-1", address, CONTROL_PLANE, privileged=True)
     assert made.proxy.labels == {"app": "reviews", "version": "v2"}
     assert made.proxy.type is ProxyType.SIDECAR
     assert made.service == "reviews"
@@ -95,18 +97,18 @@ def test_node_labels_are_those_of_the_endpoints(address: OwnAddress) -> None:
 def test_added_statistics_reach_the_bootstrap(address: OwnAddress) -> None:
     added = StatsInclusion(prefixes=("tcp.",))
     settings = replace(RUN, stats_inclusion=added)
-    made = workload.bootstrap_settings(settings, "reviews-v2-1", address, ("127.0.0.1", 15010), privileged=True)
+    made = workload.bootstrap_settings(settings, "reviews-v2-1", address, CONTROL_PLANE, privileged=True)
     assert made.stats_inclusion == added
 
 
 def test_own_labels_win_over_implied_ones(address: OwnAddress) -> None:
     settings = AgentSettings(mode="sidecar", service="a", version="v1", labels={"app": "b", "version": "x"})
-    made = workload.bootstrap_settings(settings, "a-v1-1", address, ("127.0.0.1", 15010), privileged=True)
+    made = workload.bootstrap_settings(settings, "a-v1-1", address, CONTROL_PLANE, privileged=True)
     assert made.proxy.labels == {"app": "b", "version": "x"}
 
 
 def test_gateway_has_only_its_own_labels(address: OwnAddress) -> None:
-    made = workload.bootstrap_settings(GATEWAY, "ingress", address, ("127.0.0.1", 15010), privileged=True)
+    made = workload.bootstrap_settings(GATEWAY, "ingress", address, CONTROL_PLANE, privileged=True)
     assert made.proxy.labels == {"istio": "ingressgateway"}
     assert made.proxy.type is ProxyType.GATEWAY
 
@@ -125,6 +127,15 @@ def test_bound_ports_of_a_gateway_read_back(
 ) -> None:
     """Ports move only where they must, and the user's map stands."""
     settings = AgentSettings(mode="gateway", name="ingress", port_map=given)
-    made = workload.bootstrap_settings(settings, "ingress", address, ("127.0.0.1", 15010), privileged=privileged)
+    made = workload.bootstrap_settings(settings, "ingress", address, CONTROL_PLANE, privileged=privileged)
     read = workload.gateway_port_map(made.proxy)
     assert {port: read[port] for port in expected} == expected
+
+
+def test_proxy_has_certificates_where_the_control_plane_has_an_identity(address: OwnAddress) -> None:
+    plain = workload.bootstrap_settings(RUN, "a-1", address, CONTROL_PLANE, privileged=True)
+    assert not plain.proxy.certificates
+    server = workload.ControlPlane(address=("127.0.0.1", 15012), identity="spiffe://td/ns/istio-system/sa/istiod")
+    secure = workload.bootstrap_settings(RUN, "a-1", address, server, privileged=True)
+    assert secure.proxy.certificates
+    assert (secure.control_plane, secure.control_plane_identity) == (server.address, server.identity)

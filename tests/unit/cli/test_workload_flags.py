@@ -80,15 +80,18 @@ def agents(monkeypatch: pytest.MonkeyPatch) -> list[AgentSettings]:
 def test_run_execs_the_agent_with_everything_it_was_told(agents: list[AgentSettings], tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("secret")
+    roots = tmp_path / "roots.pem"
+    roots.touch()
     words = "run --service reviews.shop --version v2 --label team=a --port 9080/http --upstream ratings:1=2"
     words += f" --service-account sa --locality r/z/s --control-plane cp:1 --token {token} --intercept none"
+    words += f" --ca-file {roots}"
     run([*words.split(), "--address", "127.9.9.9", "--print-addresses", "--", "python", "app.py", "--port", "1"])
 
     [settings] = agents
     assert (settings.mode, settings.service, settings.namespace, settings.version) == ("run", "reviews", "shop", "v2")
     assert settings.command == ("python", "app.py", "--port", "1")
     assert (settings.ports, settings.labels, settings.interception) == (((9080, "http"),), {"team": "a"}, "none")
-    assert settings.token_file == str(token)
+    assert (settings.token_file, settings.ca_file) == (str(token), str(roots))
     assert settings.print_addresses
 
 
@@ -148,6 +151,7 @@ def test_a_gateway_is_told_its_port_map(agents: list[AgentSettings]) -> None:
         "run --service web --intercept magic -- python",
         "run --service web --intercept netns -- python",
         "run --service web --token /no/such/file -- python",
+        "run --service web --ca-file /no/such/file -- python",
         "proxy sidecar",
         "proxy gateway",
         "proxy",

@@ -7,6 +7,7 @@ import json
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -76,6 +77,43 @@ def test_control_plane_by_name_is_resolved_and_by_ip_is_not(host: str, kind: str
     resources = made(control_plane=(host, 15010))["static_resources"]
     assert isinstance(resources, dict)
     assert resources["clusters"][0]["type"] == kind
+
+
+SERVER = "spiffe://cluster.local/ns/istio-system/sa/istiod"
+
+
+def secure(control_plane: tuple[str, int] = ("127.0.0.1", 15012)) -> dict[str, Any]:
+    proxy = replace(SIDECAR, certificates=True)
+    return bootstrap(
+        BootstrapSettings(proxy=proxy, service="reviews", control_plane=control_plane, control_plane_identity=SERVER)
+    )
+
+
+def test_proxy_with_certificates_says_so_and_shows_them_to_the_control_plane_alone() -> None:
+    """By its SPIFFE ID: another workload of the mesh has a certificate of the same root."""
+    made = secure()
+    assert made["node"]["metadata"]["LATEEN"]["certificates"] is True
+    socket = made["static_resources"]["clusters"][0]["transport_socket"]
+    context = socket["typed_config"]["common_tls_context"]
+    validation = context["combined_validation_context"]["default_validation_context"]
+    assert validation["match_typed_subject_alt_names"] == [{"san_type": "URI", "matcher": {"exact": SERVER}}]
+    assert context["alpn_protocols"] == ["h2"]
+    assert context["tls_params"] == {
+        "tls_minimum_protocol_version": "TLSv1_2",
+        "tls_maximum_protocol_version": "TLSv1_3",
+    }
+
+
+def test_secrets_are_files_in_envoys_own_folder() -> None:
+    """Relative paths are equal for all proxies; and a static cluster whose secrets come by ADS crashes Envoy."""
+    made = json.dumps(secure()["static_resources"]["clusters"][0])
+    assert '"path": "certificates/default.json", "watched_directory": {"path": "certificates"}' in made
+    assert '"path": "certificates/ROOTCA.json", "watched_directory": {"path": "certificates"}' in made
+    assert '"ads"' not in made
+
+
+def test_proxy_without_certificates_speaks_plaintext() -> None:
+    assert "transport_socket" not in json.dumps(made())
 
 
 def test_equal_settings_make_equal_json() -> None:
