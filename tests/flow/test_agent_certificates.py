@@ -409,7 +409,7 @@ async def test_refused_renewal_is_made_by_the_token(tmp_path: Path, token_file: 
     security = announcing(token_file, seconds=3600)
     async with running_securely(FakeControlPlane(), security) as port, joined(tmp_path, security, port) as kept:
         security.refuse = (grpc.StatusCode.PERMISSION_DENIED, "no")
-        kept.trust((security.authority.root_pem,), renew=True)
+        kept.trust((security.authority.root_pem,), issuer="another")
         await until(lambda: len(security.asked) >= 3)
         security.refuse = None
         await until(lambda: kept.renewals == 1)

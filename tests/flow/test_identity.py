@@ -150,7 +150,7 @@ async def test_a_certificate_renews_itself_and_nobody_else(mesh: Mesh) -> None:
 async def test_a_node_that_is_somebody_else_is_refused(mesh: Mesh, metadata: dict[str, str], node_id: str) -> None:
     held = await mesh.member()
     options = {"credentials": held.credentials, "metadata": metadata, "node_id": node_id}
-    async with XdsClient(mesh.listening.secure_grpc, **options) as client:  # type: ignore[arg-type]
+    async with XdsClient(mesh.listening.secure_grpc, **options) as client:
         await client.subscribe(CLUSTER, "*")
         await client.until(lambda: client.ended)
     assert client.ended == "PERMISSION_DENIED"

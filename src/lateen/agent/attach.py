@@ -19,13 +19,13 @@ from typing import Any, Protocol
 import structlog
 
 from lateen.agent.addresses import host_port, split_host_port
-from lateen.agent.attach_protocol import TRUSTS, AttachStream, Left, Refused, Registered, Trust
+from lateen.agent.attach_protocol import AttachStream, Left, Refused, Registered, Trust
 from lateen.agent.backoff import pauses
 from lateen.agent.complaints import Complaints
 from lateen.agent.grpc_call import Alive, Ended, SpeaksHttp1
 from lateen.agent.locating import grpc_address, no_grpc
 from lateen.agent.secure_connection import ConnectError, DistrustError, Tls, broke, connection, is_alert
-from lateen.model.workloads import CALLS, WorkloadRegistration
+from lateen.model.workloads import CALLS, TRUSTS, WorkloadRegistration
 
 MAX_HOSTS = 1000
 """Called hosts that wait to be told; what a control plane remembers of a workload."""
@@ -56,7 +56,11 @@ class Credentials(Protocol):
     def tls(self) -> Tls:
         """How to connect to it now."""
 
-    def trust(self, roots: tuple[str, ...], *, renew: bool) -> str:
+    @property
+    def issuer(self) -> str:
+        """Who signed our certificate."""
+
+    def trust(self, roots: tuple[str, ...], *, issuer: str) -> str:
         """Trust these roots from now on; return what to say about them, empty for nothing."""
 
     def distrusted(self) -> None:
@@ -87,7 +91,9 @@ class Attachment:
         self._calls: dict[str, None] = {}
         """Hosts to be told, at most MAX_HOSTS."""
         self._trusts = ""
-        """What to say about the roots; empty when it is said."""
+        """Digest of the roots that we were told; empty when they are none."""
+        self._trusts_news = False
+        """Whether it is to be said."""
         self._takes: frozenset[str] = frozenset()
         self._named = asyncio.Event()
         self._leaving = False
@@ -203,8 +209,8 @@ class Attachment:
                     case Registered(name=name, takes=takes):
                         self._takes = takes
                         self._on_registered(name)
-                    case Trust(roots=roots, renew=renew):
-                        self._on_trust(roots, renew)
+                    case Trust(roots=roots, issuer=issuer):
+                        self._on_trust(roots, issuer)
                     case Refused(message=message):
                         return Ended(f"the control plane refused this workload: {message}")
                     case Left(acknowledged=acknowledged):
@@ -220,7 +226,7 @@ class Attachment:
         self._changed.clear()
         self._unanswered = self._outdated = False
         self._takes = frozenset()
-        self._trusts = ""
+        self._trusts_news = False
         stream.register(self._wanted)
         while True:
             writer.write(stream.data_to_send())
@@ -242,9 +248,9 @@ class Attachment:
             elif self._outdated:
                 self._outdated = False
                 stream.register(self._wanted)
-            if self._trusts and TRUSTS in self._takes:
-                stream.trusts(self._trusts)
-                self._trusts = ""
+            if self._trusts_news and self._credentials and TRUSTS in self._takes:
+                stream.trusts(self._trusts, self._credentials.issuer)
+                self._trusts_news = False
             if self._calls and self.takes_calls and not self._leaving and not stream.blocked:
                 stream.calls(tuple(self._calls))
                 self._calls.clear()
@@ -254,11 +260,16 @@ class Attachment:
             self._credentials.distrusted()
         return Ended(broke(error))
 
-    def _on_trust(self, roots: tuple[str, ...], renew: bool) -> None:
+    def _on_trust(self, roots: tuple[str, ...], issuer: str) -> None:
         """Without a certificate of our own, roots mean nothing to us."""
         if self._credentials:
-            self._trusts = self._credentials.trust(roots, renew=renew)
-            self._changed.set()
+            self._trusts = self._credentials.trust(roots, issuer=issuer)
+            self.tell_trust()
+
+    def tell_trust(self) -> None:
+        """Tell the control plane what the workload trusts, and who signed its certificate: one of them is different."""
+        self._trusts_news = bool(self._trusts)
+        self._changed.set()
 
     def _on_registered(self, name: str) -> None:
         if self._wanted.name and self._wanted.name != name:

@@ -12,10 +12,8 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from lateen.agent.grpc_call import Alive, CallHead, Ended, GrpcCall, Message, SpeaksHttp1
-from lateen.model.workloads import ATTACH_METHOD, CALLS, MAX_CALLS, MAX_MESSAGE_BYTES, WorkloadRegistration
+from lateen.model.workloads import ATTACH_METHOD, CALLS, MAX_CALLS, MAX_MESSAGE_BYTES, TRUSTS, WorkloadRegistration
 
-TRUSTS = "trusts"
-"""In `takes`: which roots the workload trusts now."""
 _MAX_ROOTS = 32
 _TAKEN = {CALLS, TRUSTS}
 
@@ -35,8 +33,8 @@ class Trust:
 
     roots: tuple[str, ...]
     """PEM."""
-    renew: bool = False
-    """Whether a new certificate is wanted now."""
+    issuer: str = ""
+    """Who signs now: a certificate of another one is to be renewed. Empty when nobody says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +78,9 @@ class AttachStream:
         for first in range(0, len(hosts), MAX_CALLS):
             self._send({CALLS: hosts[first : first + MAX_CALLS]})
 
-    def trusts(self, digest: str) -> None:
-        """Say which roots the workload trusts now. Only to one that takes it."""
-        self._send({TRUSTS: digest})
+    def trusts(self, digest: str, issuer: str) -> None:
+        """Say which roots the workload trusts now, and who signed its certificate. Only to one that takes it."""
+        self._send({TRUSTS: digest, "issuer": issuer})
 
     @property
     def blocked(self) -> bool:
@@ -115,7 +113,8 @@ class AttachStream:
                     known = _TAKEN & {word for word in takes if isinstance(word, str)} if type(takes) is list else ()
                     return Registered(name, frozenset(known))
                 case {"trust": {"roots": [*roots], **more}} if _are_texts(roots):
-                    return Trust(tuple(roots), more.get("renew") is True)
+                    issuer = more.get("issuer")
+                    return Trust(tuple(roots), issuer if isinstance(issuer, str) else "")
                 case {"left": {"acknowledged": bool(acknowledged)}}:
                     return Left(acknowledged)
                 case {"refused": {"message": str(text)}}:

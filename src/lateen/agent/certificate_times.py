@@ -9,6 +9,7 @@ from __future__ import annotations
 import binascii
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 
 _SEQUENCE, _UTC_TIME, _GENERALIZED_TIME, _VERSION = 0x30, 0x17, 0x18, 0xA0
 _BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
@@ -36,6 +37,12 @@ def read_validity(pem: str) -> Validity:
         return Validity(begins=_time(*begins), ends=_time(*ends))
     except (IndexError, binascii.Error) as error:
         raise ValueError("this is no certificate") from error
+
+
+def issuer_of(chain: str) -> str:
+    """Return the SHA-256 of the certificate that signed the first of a chain, the second one; empty without one."""
+    second = chain.partition(_END)[2].partition(_BEGIN)[2].partition(_END)[0]
+    return sha256(binascii.a2b_base64(second)).hexdigest() if second.strip() else ""
 
 
 def _children(body: bytes) -> list[tuple[int, bytes]]:

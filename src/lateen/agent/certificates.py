@@ -26,7 +26,7 @@ import structlog
 from lateen.agent.addresses import host_port, split_host_port
 from lateen.agent.backoff import pauses
 from lateen.agent.certificate_messages import CREATE_CERTIFICATE, IssuedCertificates, decode_answer, encode_request
-from lateen.agent.certificate_times import Validity, read_validity
+from lateen.agent.certificate_times import Validity, issuer_of, read_validity
 from lateen.agent.complaints import Complaints
 from lateen.agent.errors import JoinError, RefusedError, StartError
 from lateen.agent.grpc_call import CallHead
@@ -108,6 +108,8 @@ class Certificates:
         self._renew_at = 0.0
         self._join_wanted = False
         self._changed = asyncio.Event()
+        self.on_renewal: Callable[[], None] = lambda: None
+        """Called after each renewal."""
         self.renewals = 0
         """How often the certificate was replaced by another."""
 
@@ -130,10 +132,15 @@ class Certificates:
         """Return how to connect to the control plane, with the newest certificate."""
         return self._holding.tls
 
-    def trust(self, roots: tuple[str, ...], *, renew: bool) -> str:
-        """Trust these roots (PEM) from now on, and renew if asked; return the roots' digest, empty when they are none.
+    @property
+    def issuer(self) -> str:
+        """Who signed the certificate: the SHA-256 of that one's own certificate, the second of the chain."""
+        return issuer_of(self._holding.issued.chain)
 
-        The control plane asks everybody at once: the renewals are spread.
+    def trust(self, roots: tuple[str, ...], *, issuer: str) -> str:
+        """Trust these roots (PEM) from now on; return their digest, empty when they are none.
+
+        `issuer` signs now: a certificate of another one is renewed. Everybody is told at once, so this is spread.
         """
         held = self._holding
         joined = "".join(f"{root.rstrip()}\n" for root in roots)
@@ -147,7 +154,7 @@ class Certificates:
             write_private(self._files / ROOTS_FILE, roots_file(joined))
             self._held = _Held(issued, held.validity, held.plan, tls)
             self._log.info("trusts other roots now", roots=len(roots))
-        if renew:
+        if issuer and issuer != self.issuer:
             self._renew_at = time.time() + random.uniform(0, self._times.spread)  # noqa: S311  not a secret
             self._changed.set()
         return blake2b("\n".join(roots).encode(), digest_size=16).hexdigest()
@@ -201,6 +208,7 @@ class Certificates:
                 await asyncio.sleep(_jittered(next(waits)))
                 continue
             self.renewals += 1
+            self.on_renewal()
             waits = pauses(self._times.pause, self._times.longest_pause)
             self._complaints.forget()
             self._log.info("has a new certificate", expires=shown(self.expires))

@@ -82,8 +82,6 @@ class Proxy:
     privileged: bool = True
     """Whether it may bind ports below 1024; if not, those that `port_map` lacks are bound 8000 higher."""
     upstreams: tuple[Upstream, ...] = ()
-    certificates: bool = False
-    """Whether it has workload certificates to show."""
     asks_on_demand: bool = False
     """Whether it fetches clusters and virtual hosts that it was not told of on the first request that needs them."""
     certificates: bool = False

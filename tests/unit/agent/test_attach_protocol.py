@@ -95,13 +95,13 @@ def test_answers_become_events() -> None:
     server.accept()
     server.say({"registered": {"name": "reviews-1"}})
     server.say({"trust": {"roots": ["a", "b"]}})
-    server.say({"trust": {"roots": ["b"], "renew": True}})
+    server.say({"trust": {"roots": ["b"], "issuer": "c"}})
     server.say({"left": {"acknowledged": False}})
     server.say({"refused": {"message": "no"}})
     assert answer(client, server) == [
         Registered("reviews-1"),
         Trust(("a", "b")),
-        Trust(("b",), renew=True),
+        Trust(("b",), issuer="c"),
         Left(acknowledged=False),
         Refused("no"),
     ]
