@@ -24,7 +24,6 @@ from lateen.ca.service import LOCATE_METHOD, CertificateService, Issuance, Seams
 from lateen.ca.tokens import Tokens
 from lateen.ca.values import Grant, Reason, Refused
 from lateen.ca.wire import METHOD
-from lateen.model.identities import Identity
 
 REVIEWS = "spiffe://cluster.local/ns/default/sa/reviews"
 ADMIN = "spiffe://cluster.local/ns/default/sa/admin"
@@ -54,12 +53,8 @@ class Plane:
     ports: dict[str, int] = field(default_factory=dict)
 
     def service(self, failures: Failures | None) -> CertificateService:
-        def peer_identity(context: grpc.aio.ServicerContext) -> Identity | None:
-            peer = peer_of(context, self.now)
-            return None if peer is None else peer.identity
-
         seams = Seams(
-            peer_identity=peer_identity,
+            peer=lambda context: peer_of(context, self.now),
             is_plain=is_plain,
             locate=lambda: {"join": "here"},
             clock=lambda: self.now,
@@ -111,7 +106,8 @@ async def serving(plane: Plane | None = None, failures: Failures | None = None) 
     own = plane.authority.serving(["localhost"], now=plane.now)
     pair = [(own.key.pem(), own.chain.encode())]
     roots = "".join(plane.authority.bundle()).encode()
-    server = grpc.aio.server()
+    # Above its default of 8 KiB, gRPC refuses some headers and others not.
+    server = grpc.aio.server(options=[("grpc.max_metadata_size", 32 * 1024)])
     server.add_generic_rpc_handlers(plane.service(failures).handlers())
     plane.ports = {
         "plain": server.add_insecure_port("localhost:0"),
@@ -173,6 +169,8 @@ async def test_a_token_gets_a_certificate_and_that_one_renews_itself() -> None:
         (REVIEWS, "join"),
         (REVIEWS, "certificate"),
     ]
+    assert [each.renews for each in plane.issued] == [None, plane.issued[0].serial]
+    assert {each.issuer_id for each in plane.issued} == {plane.authority.issuer_id()}
 
 
 async def test_the_validity_that_is_asked_for_is_given() -> None:

@@ -129,6 +129,7 @@ def test_a_folder_keeps_the_authority(tmp_path: Path) -> None:
     before, after = opened(folder), opened(folder, NOW + DAY)
 
     assert before.bundle() == after.bundle()
+    assert (before.is_new, after.is_new) == (True, False)
     assert verifies(issued(before).chain, after.bundle(), NOW)
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert {stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()} == {0o600}
