@@ -64,6 +64,12 @@ class Plane:
         kinds: Sequence[Authenticator] = (Bug(), JoinTokens(self.tokens))
         return CertificateService(self.authority, kinds, seams, failures)
 
+    def serving_configuration(self) -> grpc.ServerCertificateConfiguration:
+        """What gRPC asks for at each handshake."""
+        own = self.authority.serving(["localhost"], now=self.now)
+        pair = (own.key.pem(), own.chain.encode())
+        return grpc.ssl_server_certificate_configuration([pair], "".join(self.authority.bundle()).encode())
+
     def token(self, namespace: str = "default", account: str = "reviews", *, once: bool = False) -> str:
         return self.tokens.create_join(namespace, account, now=self.now, ttl=HOUR, once=once)[0]
 
@@ -77,7 +83,9 @@ class Plane:
             return answer
 
     @asynccontextmanager
-    async def channel(self, port: str, chain: bytes = b"") -> AsyncIterator[grpc.aio.Channel]:
+    async def channel(
+        self, port: str, chain: bytes = b"", roots: Sequence[str] = ()
+    ) -> AsyncIterator[grpc.aio.Channel]:
         address = f"localhost:{self.ports[port]}"
         if port == "plain":
             opened = grpc.aio.insecure_channel(address)
@@ -85,9 +93,9 @@ class Plane:
             key = new_key().private_bytes(
                 serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
             )
-            roots = "".join(self.authority.bundle()).encode()
+            trusted = "".join(roots or self.authority.bundle()).encode()
             proof = (key, chain) if chain else (None, None)
-            opened = grpc.aio.secure_channel(address, grpc.ssl_channel_credentials(roots, *proof))
+            opened = grpc.aio.secure_channel(address, grpc.ssl_channel_credentials(trusted, *proof))
         async with opened:
             yield opened
 
@@ -103,16 +111,18 @@ class Plane:
 async def serving(plane: Plane | None = None, failures: Failures | None = None) -> AsyncIterator[Plane]:
     """A CA on a plaintext, an mTLS and a join port."""
     plane = plane or Plane()
-    own = plane.authority.serving(["localhost"], now=plane.now)
-    pair = [(own.key.pem(), own.chain.encode())]
-    roots = "".join(plane.authority.bundle()).encode()
+    own = [plane.serving_configuration() for _ in range(2)]
     # Above its default of 8 KiB, gRPC refuses some headers and others not.
     server = grpc.aio.server(options=[("grpc.max_metadata_size", 32 * 1024)])
     server.add_generic_rpc_handlers(plane.service(failures).handlers())
     plane.ports = {
         "plain": server.add_insecure_port("localhost:0"),
-        "mtls": server.add_secure_port("localhost:0", grpc.ssl_server_credentials(pair, roots, True)),
-        "join": server.add_secure_port("localhost:0", grpc.ssl_server_credentials(pair)),
+        "mtls": server.add_secure_port(
+            "localhost:0", grpc.dynamic_ssl_server_credentials(own[0], plane.serving_configuration, True)
+        ),
+        "join": server.add_secure_port(
+            "localhost:0", grpc.dynamic_ssl_server_credentials(own[1], plane.serving_configuration)
+        ),
     }
     await server.start()
     try:
@@ -348,3 +358,39 @@ async def test_during_a_rotation_both_roots_are_told_and_then_both_understood() 
     assert told[-1] == new[-1] == "".join(plane.authority.bundle())
     assert len(x509.load_pem_x509_certificates(told[-1].encode())) == 2
     assert told[1] != new[1]
+
+
+async def test_handshakes_succeed_in_every_phase_of_a_rotation_and_fail_for_the_old_root_after_it() -> None:
+    """With the TLS library that Envoy uses too: each leaf with each bundle that an agent may have then."""
+    async with serving() as plane:
+
+        async def handshake(chain: list[str], roots: Sequence[str]) -> str:
+            async with plane.channel("mtls", "".join(chain).encode(), roots) as channel:
+                try:
+                    await channel.unary_unary(METHOD)(request(), timeout=10)
+                except grpc.aio.AioRpcError as error:
+                    return str(error.code().name)
+            return "OK"
+
+        def step() -> None:
+            plane.authority.step_rotation(Facts(watching_since=plane.now), plane.now, force=True)
+
+        async def join() -> list[str]:
+            return chain_in(await plane.ask("join", request(), token=plane.token()))[:-1]
+
+        old_leaf, old_roots = await join(), plane.authority.bundle()
+        plane.authority.start_rotation(plane.now)
+        both = plane.authority.bundle()
+        while_distributing = [await handshake(old_leaf, roots) for roots in (old_roots, both)]
+        step()
+        new_leaf = await join()
+        while_switching = [
+            await handshake(old_leaf, old_roots), await handshake(old_leaf, both), await handshake(new_leaf, both)
+        ]  # fmt: skip
+        step()
+        step()
+        after = [await handshake(new_leaf, roots) for roots in (both, plane.authority.bundle())]
+        forgotten = [await handshake(old_leaf, both), await handshake(new_leaf, old_roots)]
+
+    assert [*while_distributing, *while_switching, *after] == ["OK"] * 7
+    assert forgotten == ["UNAVAILABLE"] * 2

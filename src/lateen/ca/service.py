@@ -146,7 +146,7 @@ class CertificateService:
             return Refused(Reason.TOO_MANY, "too many failed proofs from this address: try again in a second")
         token = _bearer(context)
         grant = token if isinstance(token, Refused) else await self._authenticate(token)
-        if isinstance(grant, Grant):
+        if isinstance(grant, Grant) or grant.reason is Reason.UNAVAILABLE:  # the latter is our failure
             self._failures.give_back(place)
         return grant
 
