@@ -1,6 +1,6 @@
 """`make bench`: run the benchmarks, write bench/results/TIME.json and .md, print the table.
 
-    python bench/run.py [--quick] [--only state,generation,ads_push,serving,envoy,on_demand,latency,agent]
+    python bench/run.py [--quick] [--only state,generation,ads_push,serving,envoy,on_demand,latency,agent,ca]
 
 Parts of `serving` may be chosen as `serving:storm`. Nothing is asserted: figures of a busy machine are not a verdict.
 """
@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import ads_push
 import agent_rss
+import ca
 import config_latency
 import envoy_memory
 import generation
@@ -28,7 +29,7 @@ import serving
 import state
 from report import Figure, figure, write
 
-PARTS = ("state", "generation", "ads_push", "serving", "envoy", "on_demand", "latency", "agent")
+PARTS = ("state", "generation", "ads_push", "serving", "envoy", "on_demand", "latency", "agent", "ca")
 
 
 def measure(part: str, details: Sequence[str], *, quick: bool) -> list[Figure]:
@@ -48,6 +49,8 @@ def measure(part: str, details: Sequence[str], *, quick: bool) -> list[Figure]:
             return envoy_memory.measure(quick=quick)
         case "on_demand":
             return on_demand.measure(quick=quick)
+        case "ca":
+            return ca.measure(quick=quick)
         case "latency":
             return config_latency.measure(proxies=2 if quick else 5, rounds=5 if quick else 20)
         case _:

@@ -106,6 +106,8 @@ class Authority:
         self._plugged_content: tuple[bytes | None, ...] = ()
         self._waits: tuple[str, ...] = ()
         self._issued = 0
+        self.is_new = False
+        """Whether its root was made by this process: then no leaf of it is older than the process."""
         self._changing = threading.Lock()
 
     @classmethod
@@ -129,17 +131,20 @@ class Authority:
             return made
         if folder is None:
             fresh = CaState(current=new_generation(trust_domain, now, lifetimes))
-            return cls(fresh, trust_domain, lifetimes=lifetimes, times=times)
+            made = cls(fresh, trust_domain, lifetimes=lifetimes, times=times)
+            made.is_new = True
+            return made
         open_private_folder(folder)
         with locked(folder), _words_for(folder):
             content = keeping.stored(folder)
+            is_new = content is None
             if content is None:
                 state = CaState(current=new_generation(trust_domain, now, lifetimes))
                 content = keeping.save(folder, state, trust_domain, before=None)
             else:
                 state = keeping.load(folder, content, trust_domain)
         made = cls(state, trust_domain, lifetimes=lifetimes, times=times)
-        made._folder, made._stored = folder, content
+        made._folder, made._stored, made.is_new = folder, content, is_new
         return made
 
     @property

@@ -22,6 +22,7 @@ class Peer:
 
     identity: Identity
     not_after: dt.datetime
+    serial: int
     issuer_id: str
     """Compare with `Authority.issuer_id`."""
 
@@ -38,6 +39,7 @@ def read_peer(leaf: bytes, now: dt.datetime) -> Peer | None:
         peer = Peer(
             identity=Identity.parse(uri),
             not_after=certificate.not_valid_after_utc,
+            serial=certificate.serial_number,
             issuer_id=issuer_id(certificate),
         )
     except (ValueError, UnsupportedAlgorithm, x509.ExtensionNotFound, x509.DuplicateExtension):

@@ -51,6 +51,8 @@ class Records:
     def __init__(self, folder: Path | None) -> None:
         self._path = None if folder is None else folder / FILE
         self._known: dict[str, TokenRecord] = {}
+        self._lines: dict[TokenRecord, str] = {}
+        """What stands in the file for each."""
         self._version: tuple[int, int, int] | None = None
         """Of the file that was read or written last."""
 
@@ -60,19 +62,25 @@ class Records:
 
     def all(self, now: dt.datetime) -> tuple[TokenRecord, ...]:
         """Return those that are not to be forgotten, oldest first."""
-        kept = (record for record in self._known.values() if now < record.expires + FORGOTTEN_AFTER)
-        return tuple(sorted(kept, key=lambda record: (record.created, record.id)))
+        return tuple(sorted(self._kept(now), key=lambda record: (record.created, record.id)))
+
+    def count(self, now: dt.datetime) -> int:
+        """Return how many those are."""
+        return len(self._kept(now))
 
     def put(self, record: TokenRecord, now: dt.datetime) -> None:
         """Add or replace one, and write all that are not to be forgotten. CaFileError: then nothing has changed."""
-        known = {each.id: each for each in self.all(now)} | {record.id: record}
+        known = {each.id: each for each in self._kept(now)} | {record.id: record}
         if self._path is not None:
-            document = {"version": VERSION, "tokens": [_written(each) for each in known.values()]}
+            # Each record is written out once: with thousands of them, that is what a change would cost.
+            lines = {each: self._lines.get(each) or _written(each) for each in known.values()}
+            body = ",\n".join(lines.values())
+            content = f'{{"version": {VERSION}, "tokens": [\n{body}\n]}}\n'
             try:
-                write_private(self._path, json.dumps(document, indent=1).encode() + b"\n")
-                self._version = _version(self._path)
+                write_private(self._path, content.encode())
             except OSError as error:
                 raise CaFileError(f"{self._path} cannot be written: {error.strerror or error}") from error
+            self._version, self._lines = _version(self._path), lines
         self._known = known
 
     def refresh(self) -> None:
@@ -86,6 +94,9 @@ class Records:
         self._known = {} if content is None else _read(self._path, content)
         self._version = version
 
+    def _kept(self, now: dt.datetime) -> list[TokenRecord]:
+        return [record for record in self._known.values() if now < record.expires + FORGOTTEN_AFTER]
+
 
 def _version(path: Path) -> tuple[int, int, int] | None:
     """Return what changes when the file is replaced."""
@@ -96,10 +107,11 @@ def _version(path: Path) -> tuple[int, int, int] | None:
     return status.st_ino, status.st_mtime_ns, status.st_size
 
 
-def _written(record: TokenRecord) -> dict[str, object]:
-    return {
+def _written(record: TokenRecord) -> str:
+    document = {
         name: value.isoformat() if isinstance(value, dt.datetime) else value for name, value in asdict(record).items()
     }
+    return json.dumps(document)
 
 
 def _read(path: Path, content: bytes) -> dict[str, TokenRecord]:

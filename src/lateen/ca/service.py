@@ -25,6 +25,7 @@ from lateen.ca.csr import BadCsr, Csr, read_csr
 from lateen.ca.failures import Failures
 from lateen.ca.issue import Issued
 from lateen.ca.jwts import MAX_JWT_BYTES
+from lateen.ca.peers import Peer
 from lateen.ca.values import Grant, Reason, Refused
 from lateen.ca.wire import METHOD, CertificateRequest, MalformedError, decode_request, encode_response
 from lateen.model.identities import Identity, control_plane_identity
@@ -55,14 +56,18 @@ class Issuance:
     peer: str
     proof: str
     """What proved it, in words: `certificate`, or whose token."""
+    issuer_id: str
+    """The `Authority.issuer_id` of then."""
+    renews: int | None
+    """The serial number of the certificate that proved it: its holder now has this one instead."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seams:
     """What the service asks of the rest of the control plane."""
 
-    peer_identity: Callable[[grpc.aio.ServicerContext], Identity | None]
-    """Who the peer is by mTLS; None when it showed no certificate."""
+    peer: Callable[[grpc.aio.ServicerContext], Peer | None]
+    """Who the peer is by mTLS (`connections.peer_of`); None when it showed no certificate that is valid now."""
     is_plain: Callable[[grpc.aio.ServicerContext], bool]
     """Whether the connection is not encrypted."""
     locate: Callable[[], Mapping[str, object]]
@@ -106,7 +111,8 @@ class CertificateService:
         return answer
 
     async def _answer(self, message: bytes, context: grpc.aio.ServicerContext) -> bytes | Refused:
-        grant = await self._proof(context)
+        peer = self._seams.peer(context)
+        grant = await self._by_token(context) if peer is None else self._by_certificate(peer)
         if isinstance(grant, Refused):
             return grant
         try:
@@ -122,31 +128,29 @@ class CertificateService:
         issued = self._authority.issue(csr, identity, now=self._seams.clock(), ttl=_ttl(request))
         if isinstance(issued, Refused):
             return issued
-        self._note(issued, grant, context)
+        self._note(issued, grant, peer, context)
         return encode_response((*issued.chain, "".join(self._authority.bundle())))
 
-    async def _proof(self, context: grpc.aio.ServicerContext) -> Grant | Refused:
-        """Return what the peer may become: by its certificate, else by its token."""
-        peer = self._seams.peer_identity(context)
-        if peer is not None:
-            if peer.trust_domain != self._authority.trust_domain:
-                return Refused(Reason.DENIED, f"{peer} is not of the trust domain {self._authority.trust_domain}")
-            return Grant(who="certificate", namespace=peer.namespace, service_account=peer.service_account)
+    def _by_certificate(self, peer: Peer) -> Grant | Refused:
+        own = peer.identity
+        if own.trust_domain != self._authority.trust_domain:
+            return Refused(Reason.DENIED, f"{own} is not of the trust domain {self._authority.trust_domain}")
+        return Grant(who="certificate", namespace=own.namespace, service_account=own.service_account)
+
+    async def _by_token(self, context: grpc.aio.ServicerContext) -> Grant | Refused:
         address = peer_address(context.peer())
         if self._seams.is_plain(context) and not _is_loopback(address):
             return Refused(Reason.UNPROVEN, "not in plaintext: a token would be read on the way. Use the join port")
         place = _place(address)
         if not self._failures.take(place, asyncio.get_running_loop().time()):
             return Refused(Reason.TOO_MANY, "too many failed proofs from this address: try again in a second")
-        grant = await self._by_token(context)
-        if isinstance(grant, Grant):
+        token = _bearer(context)
+        grant = token if isinstance(token, Refused) else await self._authenticate(token)
+        if isinstance(grant, Grant) or grant.reason is Reason.UNAVAILABLE:  # the latter is our failure
             self._failures.give_back(place)
         return grant
 
-    async def _by_token(self, context: grpc.aio.ServicerContext) -> Grant | Refused:
-        token = _bearer(context)
-        if isinstance(token, Refused):
-            return token
+    async def _authenticate(self, token: str) -> Grant | Refused:
         now = self._seams.clock()
         for authenticator in self._authenticators:
             grant = await authenticator.authenticate(token, now)
@@ -175,7 +179,7 @@ class CertificateService:
             return Refused(Reason.DENIED, f"the CSR asks for {asked}, but the proof ({grant.who}) is for {allowed}")
         return asked
 
-    def _note(self, issued: Issued, grant: Grant, context: grpc.aio.ServicerContext) -> None:
+    def _note(self, issued: Issued, grant: Grant, peer: Peer | None, context: grpc.aio.ServicerContext) -> None:
         log.info(
             "certificate issued",
             identity=issued.identity.uri,
@@ -191,6 +195,8 @@ class CertificateService:
                 not_after=issued.not_after,
                 peer=context.peer(),
                 proof=grant.who,
+                issuer_id=self._authority.issuer_id(),
+                renews=None if peer is None else peer.serial,
             )
         )
 

@@ -200,7 +200,7 @@ class Tokens:
             once=once,
         )
         with self._change():
-            if len(self._records.all(now)) >= MAX_RECORDS:
+            if self._records.count(now) >= MAX_RECORDS:
                 raise ValueError(f"there are {MAX_RECORDS} tokens already: let some expire")
             self._records.put(record, now)
         return token, record

@@ -13,7 +13,7 @@ from cryptography.x509.verification import PolicyBuilder, Store
 
 from ca_requests import NOW, csr_for, new_key
 from lateen.ca.authority import Authority
-from lateen.ca.files import CaFileError
+from lateen.ca.files import CaFileError, write_private
 from lateen.ca.generations import root_signer
 from lateen.ca.issue import Issued, Lifetimes, make_intermediate, make_root, pem_of
 from lateen.ca.keys import PrivateKey
@@ -129,6 +129,7 @@ def test_a_folder_keeps_the_authority(tmp_path: Path) -> None:
     before, after = opened(folder), opened(folder, NOW + DAY)
 
     assert before.bundle() == after.bundle()
+    assert (before.is_new, after.is_new) == (True, False)
     assert verifies(issued(before).chain, after.bundle(), NOW)
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert {stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()} == {0o600}
@@ -264,6 +265,31 @@ def test_a_restart_goes_on_with_a_rotation_where_it_was(tmp_path: Path) -> None:
     assert again.rotation.phase is Phase.SWITCHING
     assert again.bundle() == authority.bundle()
     assert again.issuer_id() == authority.issuer_id()
+
+
+@pytest.mark.parametrize("survives", range(5))
+def test_a_crash_while_a_rotation_starts_leaves_the_state_of_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, survives: int
+) -> None:
+    """Whichever of the files is the last that is written."""
+    authority = opened(tmp_path / "ca")
+    before, written = authority.bundle(), 0
+
+    def write(path: Path, content: bytes) -> None:
+        nonlocal written
+        if written == survives:
+            raise OSError("No space left on device")
+        written += 1
+        write_private(path, content)
+
+    monkeypatch.setattr("lateen.ca.keeping.write_private", write)
+    with pytest.raises(CaFileError, match="No space left"):
+        authority.start_rotation(NOW)
+    monkeypatch.undo()
+
+    assert authority.rotation.phase is Phase.STEADY
+    assert authority.bundle() == before == opened(tmp_path / "ca").bundle()
+    assert not isinstance(authority.start_rotation(NOW), Refused), "and it can be tried again"
 
 
 def test_another_control_plane_on_the_folder_follows(tmp_path: Path) -> None:
