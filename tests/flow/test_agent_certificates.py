@@ -475,7 +475,7 @@ async def test_other_roots_are_trusted_and_confirmed(tmp_path: Path, token_file:
 async def test_renewal_is_made_when_the_control_plane_wants_it(tmp_path: Path, token_file: Path) -> None:
     security, plane = announcing(token_file), FakeControlPlane()
     async with attached(tmp_path, security, plane) as (kept, _):
-        await plane.say_trust({"roots": [security.authority.root_pem], "renew": True})
+        await plane.say_trust({"roots": [security.authority.root_pem], "issuer": "another"})
         await until(lambda: kept.renewals == 1)
         # An older control plane would not understand it.
         assert not any("trusts" in message for _, message in plane.said)

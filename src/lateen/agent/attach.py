@@ -56,12 +56,8 @@ class Credentials(Protocol):
     def tls(self) -> Tls:
         """How to connect to it now."""
 
-    @property
-    def issuer(self) -> str:
-        """Who signed our certificate."""
-
     def trust(self, roots: tuple[str, ...], *, issuer: str) -> str:
-        """Trust these roots from now on; return what to say about them, empty for nothing."""
+        """Trust these roots from now on, and get a certificate of that issuer; return what to say, if anything."""
 
     def distrusted(self) -> None:
         """The control plane and this workload do not take each other's certificates."""
@@ -91,9 +87,7 @@ class Attachment:
         self._calls: dict[str, None] = {}
         """Hosts to be told, at most MAX_HOSTS."""
         self._trusts = ""
-        """Digest of the roots that we were told; empty when they are none."""
-        self._trusts_news = False
-        """Whether it is to be said."""
+        """What to say about the roots; empty when it is said."""
         self._takes: frozenset[str] = frozenset()
         self._named = asyncio.Event()
         self._leaving = False
@@ -226,7 +220,7 @@ class Attachment:
         self._changed.clear()
         self._unanswered = self._outdated = False
         self._takes = frozenset()
-        self._trusts_news = False
+        self._trusts = ""
         stream.register(self._wanted)
         while True:
             writer.write(stream.data_to_send())
@@ -248,9 +242,9 @@ class Attachment:
             elif self._outdated:
                 self._outdated = False
                 stream.register(self._wanted)
-            if self._trusts_news and self._credentials and TRUSTS in self._takes:
-                stream.trusts(self._trusts, self._credentials.issuer)
-                self._trusts_news = False
+            if self._trusts and TRUSTS in self._takes:
+                stream.trusts(self._trusts)
+                self._trusts = ""
             if self._calls and self.takes_calls and not self._leaving and not stream.blocked:
                 stream.calls(tuple(self._calls))
                 self._calls.clear()
@@ -264,12 +258,7 @@ class Attachment:
         """Without a certificate of our own, roots mean nothing to us."""
         if self._credentials:
             self._trusts = self._credentials.trust(roots, issuer=issuer)
-            self.tell_trust()
-
-    def tell_trust(self) -> None:
-        """Tell the control plane what the workload trusts, and who signed its certificate: one of them is different."""
-        self._trusts_news = bool(self._trusts)
-        self._changed.set()
+            self._changed.set()
 
     def _on_registered(self, name: str) -> None:
         if self._wanted.name and self._wanted.name != name:

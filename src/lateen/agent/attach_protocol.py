@@ -78,9 +78,9 @@ class AttachStream:
         for first in range(0, len(hosts), MAX_CALLS):
             self._send({CALLS: hosts[first : first + MAX_CALLS]})
 
-    def trusts(self, digest: str, issuer: str) -> None:
-        """Say which roots the workload trusts now, and who signed its certificate. Only to one that takes it."""
-        self._send({TRUSTS: digest, "issuer": issuer})
+    def trusts(self, digest: str) -> None:
+        """Say which roots the workload trusts now. Only to one that takes it."""
+        self._send({TRUSTS: digest})
 
     @property
     def blocked(self) -> bool:

@@ -108,8 +108,6 @@ class Certificates:
         self._renew_at = 0.0
         self._join_wanted = False
         self._changed = asyncio.Event()
-        self.on_renewal: Callable[[], None] = lambda: None
-        """Called after each renewal."""
         self.renewals = 0
         """How often the certificate was replaced by another."""
 
@@ -208,7 +206,6 @@ class Certificates:
                 await asyncio.sleep(_jittered(next(waits)))
                 continue
             self.renewals += 1
-            self.on_renewal()
             waits = pauses(self._times.pause, self._times.longest_pause)
             self._complaints.forget()
             self._log.info("has a new certificate", expires=shown(self.expires))

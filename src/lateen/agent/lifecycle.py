@@ -184,7 +184,6 @@ class Agent:
 
         plain = await certificates.first(waiting)
         if plain is None:
-            certificates.on_renewal = self._attachment.tell_trust
             self._spawn(group, certificates.run())
             self._attachment.secure(certificates)
         self._spawn(group, self._attachment.run())

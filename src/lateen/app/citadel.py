@@ -12,9 +12,9 @@ import datetime as dt
 import socket
 import ssl
 import tempfile
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +24,20 @@ import structlog
 from lateen.app.settings import Listening, Settings, StartError
 from lateen.ca.authenticators import JoinTokens
 from lateen.ca.authority import Authority, Serving
+from lateen.ca.connections import is_plain, peer_of
 from lateen.ca.files import CaFileError
+from lateen.ca.holders import Holder, Holders, bundle_digest
+from lateen.ca.issue import Lifetimes
 from lateen.ca.local import LocalProofs
+from lateen.ca.peers import Peer
 from lateen.ca.rotation import Facts, Phase, Times
-from lateen.ca.service import CertificateService, Seams
+from lateen.ca.service import CertificateService, Issuance, Seams
 from lateen.ca.tokens import Tokens
-from lateen.discovery.ports import ServerCertificate, UnknownPeerError, peer_of
+from lateen.discovery.ports import ServerCertificate
+from lateen.discovery.values import ForbiddenError
 from lateen.model.identities import Identity
-from lateen.registries.sessions import Refusal
-from lateen.registries.trust import Trust, TrustBoard, TrustReport
+from lateen.registries.sessions import Refusal, StreamId
+from lateen.registries.trust import Proof, Trust, TrustBoard
 
 _LOG = structlog.get_logger(__name__)
 
@@ -51,16 +56,18 @@ def now() -> dt.datetime:
 class Citadel:
     """Authority, tokens and trust of one control plane. `open_citadel` makes one."""
 
-    def __init__(self, authority: Authority, tokens: Tokens, proofs: LocalProofs, board: TrustBoard) -> None:
+    def __init__(self, authority: Authority, tokens: Tokens, proofs: LocalProofs) -> None:
         self.authority = authority
         self.tokens = tokens
         self.proofs = proofs
-        self.board = board
+        began = now()
+        known_from = began if authority.is_new else began + Lifetimes().longest_leaf
+        self._holders = Holders(began, known_from)
+        self.board = TrustBoard(LeafHolders(self._holders))
         self.listening = Listening(grpc="", http="", monitoring="")
         """Tokens and agents are told of it."""
         self.waived = False
         """Whether the rotation under way does not wait for workloads that are not connected."""
-        self._began = now()
         self._contexts: list[ssl.SSLContext] = []
         self._served = self._serving()
 
@@ -94,8 +101,25 @@ class Citadel:
 
     def facts(self) -> Facts:
         """Return what a rotation has to know of the agents."""
-        trust, reports = self.board.trust, list(self.board.reports.values())
-        return rotation_facts(trust, reports, self._began, absent=() if self.waived else None)
+        found = self._holders.facts(
+            now(),
+            trusts=bundle_digest(self.authority.bundle()),
+            issuer_id=self.authority.issuer_id(),
+            issues_new=self.authority.rotation.issues_new,
+        )
+        return replace(found, absent=()) if self.waived else found
+
+    def issued(self, issuance: Issuance) -> None:
+        """Note a certificate that was given out."""
+        identity = issuance.identity
+        self._holders.issued(
+            f"a workload of {identity.namespace}/{identity.service_account}",
+            serial=issuance.serial,
+            not_after=issuance.not_after,
+            issuer_id=issuance.issuer_id,
+            renews=issuance.renews,
+            trusts=bundle_digest(self.authority.bundle()),
+        )
 
     # --- what happens by itself --------------------------------------------------------------------------
 
@@ -152,7 +176,8 @@ class Citadel:
 
     def _trust(self) -> Trust:
         signers = [each.fingerprint for each in self.authority.describe().intermediates if each.signs]
-        return Trust(roots=self.authority.bundle(), issuer=signers[0] if signers else "")
+        issuer = signers[0] if signers and self.authority.rotation.renews else ""
+        return Trust(roots=self.authority.bundle(), issuer=issuer)
 
     def _serving(self) -> _Served:
         addresses = (self.listening.secure_grpc, self.listening.join, self.listening.http)
@@ -185,66 +210,82 @@ class _Served:
         return time >= self._renew or bundle != self._bundle
 
 
-def rotation_facts(
-    trust: Trust, reports: Sequence[TrustReport], since: dt.datetime, *, absent: tuple[str, ...] | None
-) -> Facts:
-    """Return what agents have said, as the rotation asks for it. Pure."""
-    return Facts(
-        watching_since=since,
-        distrusting=tuple(sorted(report.workload for report in reports if report.trusts != trust.digest)),
-        holding_old=tuple(sorted(report.workload for report in reports if report.issuer != trust.issuer)),
-        absent=absent,
-    )
-
-
 def _usable(hosts: Collection[str]) -> list[str]:
     """Return the hosts that a certificate may name."""
     return [host for host in hosts if host.isascii() and len(host) < 250 and host not in ("0.0.0.0", "::")]
 
 
+class LeafHolders:
+    """What agents answer, told to the authority's book of who holds what (`ca.holders`)."""
+
+    def __init__(self, holders: Holders) -> None:
+        self._holders = holders
+        self._by_stream: dict[StreamId, Holder] = {}
+
+    def attached(self, stream: StreamId, workload: str, certificate: object) -> None:
+        """Note that a workload is connected and shows this certificate."""
+        if isinstance(certificate, Peer):
+            self._by_stream[stream] = self._holders.attached(
+                workload,
+                serial=certificate.serial,
+                not_after=certificate.not_after,
+                issuer_id=certificate.issuer_id,
+            )
+
+    def confirmed(self, stream: StreamId, digest: str) -> None:
+        """Note which roots it says that it trusts."""
+        if (holder := self._by_stream.get(stream)) is not None:
+            self._holders.confirmed(holder, digest)
+
+    def detached(self, stream: StreamId, *, for_good: bool) -> None:
+        """Note that its stream ended."""
+        if (holder := self._by_stream.pop(stream, None)) is not None:
+            self._holders.detached(holder, for_good=for_good)
+
+
 @dataclass(frozen=True, slots=True)
-class WhoAttaches:
-    """Who may register workloads: whoever shows a certificate of the mesh."""
+class Doorkeeper:
+    """Who is at the other end of a connection, as far as it has proven it."""
 
     trust_domains: Callable[[], Collection[str]]
+    """Those whose certificates count."""
     secure: Callable[[], str]
     """Address of the port for mutual TLS."""
 
-    def __call__(self, context: grpc.aio.ServicerContext) -> Identity | Refusal:
-        """Return the identity that the connection proves, or why it may not register."""
-        try:
-            peer = peer_of(context)
-        except UnknownPeerError as error:
-            return Refusal(message=str(error))
-        if peer.identity is None:
+    def identify(self, context: grpc.aio.ServicerContext) -> Identity | None:
+        """Return who asks to be served discovery; None in plain text. ForbiddenError."""
+        if is_plain(context):
+            return None
+        peer = self._peer(context)
+        if isinstance(peer, str):
+            raise ForbiddenError(peer)
+        return peer.identity
+
+    def authenticate(self, context: grpc.aio.ServicerContext) -> Proof | Refusal:
+        """Return who asks to register a workload, or why they may not."""
+        if is_plain(context):
             return Refusal(
                 message=f"workloads register over mutual TLS, at {self.secure()}: this one has no certificate. "
                 "`lateen token create --service-account NAMESPACE/NAME > FILE` makes a token for --token FILE"
             )
+        peer = self._peer(context)
+        return Refusal(message=peer) if isinstance(peer, str) else Proof(identity=peer.identity, certificate=peer)
+
+    def _peer(self, context: grpc.aio.ServicerContext) -> Peer | str:
+        peer = peer_of(context, now())
+        if peer is None:
+            return "no certificate of this mesh that is valid now: the join port gives out first ones, for a token"
         if peer.identity.trust_domain not in self.trust_domains():
-            return Refusal(message=f"{peer.identity} is of another trust domain than this mesh")
-        return peer.identity
+            return f"{peer.identity} is of another trust domain than this mesh"
+        return peer
 
 
 def certificate_handlers(citadel: Citadel) -> tuple[grpc.GenericRpcHandler, ...]:
     """Return the gRPC handlers that give out certificates, and tell agents of this machine where."""
-    seams = Seams(peer_identity=_identity, is_plain=_is_plain, locate=citadel.locate)
+    seams = Seams(
+        peer=lambda context: peer_of(context, now()), is_plain=is_plain, locate=citadel.locate, issued=citadel.issued
+    )
     return CertificateService(citadel.authority, (JoinTokens(citadel.tokens),), seams).handlers()
-
-
-def _identity(context: grpc.aio.ServicerContext) -> Identity | None:
-    try:
-        return peer_of(context).identity
-    except UnknownPeerError:
-        # A certificate of our CA that is no SVID proves nothing; a token may.
-        return None
-
-
-def _is_plain(context: grpc.aio.ServicerContext) -> bool:
-    try:
-        return not peer_of(context).secure
-    except UnknownPeerError:
-        return False
 
 
 def open_citadel(settings: Settings, trust_domain: str, folders: ExitStack) -> Citadel:
@@ -261,4 +302,4 @@ def open_citadel(settings: Settings, trust_domain: str, folders: ExitStack) -> C
     folder = settings.ca
     if folder is None:
         folder = Path(folders.enter_context(tempfile.TemporaryDirectory(prefix="lateen-ca-")))
-    return Citadel(authority, tokens, LocalProofs(tokens, folder), TrustBoard())
+    return Citadel(authority, tokens, LocalProofs(tokens, folder))

@@ -18,7 +18,7 @@ from lateen.api.audit import AuditLog
 from lateen.api.control_plane import Security
 from lateen.app.addresses import shown, split_address, with_port
 from lateen.app.audit_file import NAME, AuditFile
-from lateen.app.citadel import Citadel, WhoAttaches, certificate_handlers, open_citadel
+from lateen.app.citadel import Citadel, Doorkeeper, certificate_handlers, open_citadel
 from lateen.app.collecting import rare_collections
 from lateen.app.control_plane import RunningControlPlane
 from lateen.app.debounce import Debounce
@@ -81,11 +81,11 @@ async def run_control_plane(
         ports = grpc_ports(settings)
         servers = open_http_servers(settings, opened)
         citadel = open_citadel(settings, mesh_configs.in_force({}).trust_domain, opened)
-        who = WhoAttaches(lambda: _trust_domains(plane, citadel), lambda: plane.listening.secure_grpc)
-        options = AttachOptions(on_calls=learned.note_calls, authenticate=who, trust=citadel.board)
+        door = Doorkeeper(lambda: _trust_domains(plane, citadel), lambda: plane.listening.secure_grpc)
+        options = AttachOptions(on_calls=learned.note_calls, authenticate=door.authenticate, trust=citadel.board)
         handlers = [attach_handler(agents, plane.workload_left, options), *certificate_handlers(citadel)]
         async with serve_grpc(
-            hub, ports, handlers, certificates=citadel.server_certificate, trust_domains=who.trust_domains
+            hub, ports, handlers, certificates=citadel.server_certificate, identify=door.identify
         ) as numbers:
             grpc, secure, join = (
                 with_port(split_address(port.address, "")[0], number)

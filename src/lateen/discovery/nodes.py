@@ -7,7 +7,7 @@ Called by `server` for the first request of a stream; pure. Source of the names:
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any
@@ -58,7 +58,7 @@ def proxy_from_node(node: Node, *, delta: bool = False) -> Proxy:
     )
 
 
-def proven_proxy(proxy: Proxy, identity: Identity | None, trust_domains: Collection[str]) -> Proxy:
+def proven_proxy(proxy: Proxy, identity: Identity | None) -> Proxy:
     """Return the proxy as far as its connection proves who it is. ForbiddenError when that is somebody else.
 
     Namespace and service account are what policies and secrets go by; everything else a node may say of itself,
@@ -67,9 +67,6 @@ def proven_proxy(proxy: Proxy, identity: Identity | None, trust_domains: Collect
     """
     if identity is None:
         return replace(proxy, private_keys=False)
-    if identity.trust_domain not in trust_domains:
-        known = ", ".join(sorted(trust_domains))
-        raise ForbiddenError(f"{identity} is of another trust domain than this mesh ({known})")
     said = (proxy.namespace, proxy.service_account)
     if said != (identity.namespace, identity.service_account):
         raise ForbiddenError(

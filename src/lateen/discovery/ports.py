@@ -16,8 +16,6 @@ from typing import Any
 import grpc
 import structlog
 
-from lateen.model.identities import Identity
-
 log = structlog.get_logger()
 
 
@@ -94,33 +92,3 @@ def _credentials(certificates: Certificates, *, mutual: bool) -> grpc.ServerCred
 def _configuration(served: ServerCertificate, *, mutual: bool) -> Any:
     roots = served.roots if mutual else None
     return grpc.ssl_server_certificate_configuration([(served.key, served.chain)], roots)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Peer:
-    """Who is at the other end of a connection, as far as it has proven it."""
-
-    secure: bool
-    """Whether nobody else can listen in."""
-    identity: Identity | None = None
-    """From its certificate, which the handshake verified; None without one."""
-
-
-class UnknownPeerError(Exception):
-    """The peer's certificate is of our CA, but says nobody that we know."""
-
-
-def peer_of(context: grpc.aio.ServicerContext) -> Peer:
-    """Return who is at the other end. UnknownPeerError for a certificate that is no SVID of ours."""
-    proven = context.auth_context()
-    secure = proven.get("transport_security_type") == [b"ssl"]
-    if not secure or "x509_pem_cert" not in proven:
-        return Peer(secure=secure)
-    uris = [value.decode("ascii", "replace") for value in proven.get("peer_uri", ())]
-    if len(uris) != 1:
-        # SPIFFE X.509-SVID, 2: exactly one URI SAN, or it is none.
-        raise UnknownPeerError(f"the client's certificate has {len(uris)} URIs, an SVID has one")
-    try:
-        return Peer(secure=True, identity=Identity.parse(uris[0]))
-    except ValueError as error:
-        raise UnknownPeerError(f"the client's certificate is no SVID: {error}") from None

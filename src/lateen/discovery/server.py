@@ -10,7 +10,7 @@ the writer's backlog is one response per type), floods, silence and slowness by 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -23,11 +23,12 @@ from lateen.discovery import wire
 from lateen.discovery.hub import Hub
 from lateen.discovery.limits import DEFAULT_LIMITS, Bucket, Limits, SlowPeerError
 from lateen.discovery.nodes import proven_proxy, proxy_from_node
-from lateen.discovery.ports import Certificates, Peer, Port, UnknownPeerError, bind, peer_of
+from lateen.discovery.ports import Certificates, Port, bind
 from lateen.discovery.protocol import Delta, Session, StateOfTheWorld
 from lateen.discovery.sharing import Encode
 from lateen.discovery.values import ForbiddenError, PeerError, Request
 from lateen.discovery.writing import Writer, WriterShared
+from lateen.model.identities import Identity
 
 log = structlog.get_logger()
 
@@ -55,8 +56,9 @@ OPTIONS = (
 """Of the gRPC server."""
 
 
-TrustDomains = Callable[[], Collection[str]]
-"""Returns the trust domains whose proxies are served."""
+Identify = Callable[[grpc.aio.ServicerContext], Identity | None]
+"""Returns who a connection proves to be at its other end; None in plain text, where nothing is proven. Raises
+ForbiddenError when that is nobody to be served."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +68,7 @@ class _Serving:
     hub: Hub
     limits: Limits
     shared: WriterShared
-    trust_domains: TrustDomains
+    identify: Identify
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,15 +94,15 @@ async def serve(
     limits: Limits = DEFAULT_LIMITS,
     *,
     certificates: Certificates | None = None,
-    trust_domains: TrustDomains = frozenset,
+    identify: Identify = lambda _context: None,
 ) -> AsyncIterator[tuple[int, ...]]:
     """Listen on these ports; yield their numbers.
 
-    `certificates` is needed by ports with TLS, `trust_domains` returns those whose proxies are served there. OSError
-    when an address cannot be bound. Leaving the context ends every stream.
+    `certificates` is needed by ports with TLS. OSError when an address cannot be bound. Leaving the context ends every
+    stream.
     """
     server = grpc.aio.server(options=OPTIONS)
-    server.add_generic_rpc_handlers((discovery_handler(hub, limits, trust_domains), *handlers))
+    server.add_generic_rpc_handlers((discovery_handler(hub, limits, identify), *handlers))
     bound = tuple(bind(server, port, certificates) for port in ports)
     await server.start()
     try:
@@ -110,11 +112,11 @@ async def serve(
 
 
 def discovery_handler(
-    hub: Hub, limits: Limits = DEFAULT_LIMITS, trust_domains: TrustDomains = frozenset
+    hub: Hub, limits: Limits = DEFAULT_LIMITS, identify: Identify = lambda _context: None
 ) -> grpc.GenericRpcHandler:
     """Return the handler of the aggregated discovery service."""
     shared = WriterShared(limits, hub.sharing.bodies, hub.figures)
-    serving = _Serving(hub=hub, limits=limits, shared=shared, trust_domains=trust_domains)
+    serving = _Serving(hub=hub, limits=limits, shared=shared, identify=identify)
     methods = {
         name: grpc.stream_stream_rpc_method_handler(partial(_serve_stream, serving, variant))
         for name, variant in _VARIANTS.items()
@@ -131,7 +133,7 @@ async def _serve_stream(
     try:
         # Headers at once: a client that reconnects sees that it did, even if there is nothing to tell it.
         await context.send_initial_metadata(())
-        await _converse(serving, variant, context, _admitted(context))
+        await _converse(serving, variant, context, serving.identify(context))
     except* ForbiddenError as group:
         status = grpc.StatusCode.PERMISSION_DENIED, str(_first(group))
     except* PeerError as group:
@@ -157,18 +159,9 @@ def _first(group: BaseExceptionGroup[Any]) -> BaseException:
     return error
 
 
-def _admitted(context: grpc.aio.ServicerContext) -> Peer:
-    """Return the peer, if it may speak here at all."""
-    try:
-        peer = peer_of(context)
-    except UnknownPeerError as error:
-        raise ForbiddenError(str(error)) from None
-    if peer.secure and peer.identity is None:
-        raise ForbiddenError("this port is for joining the mesh: connect to the one for mutual TLS, with a certificate")
-    return peer
-
-
-async def _converse(serving: _Serving, variant: _Variant, context: grpc.aio.ServicerContext, peer: Peer) -> None:
+async def _converse(
+    serving: _Serving, variant: _Variant, context: grpc.aio.ServicerContext, identity: Identity | None
+) -> None:
     hub, limits = serving.hub, serving.limits
     try:
         async with asyncio.timeout(limits.first_request):
@@ -180,8 +173,7 @@ async def _converse(serving: _Serving, variant: _Variant, context: grpc.aio.Serv
     request = variant.decode(content)
     if request.node is None:
         raise PeerError("the first request of a stream must say who the client is (field node)")
-    proxy = proxy_from_node(request.node, delta=variant.session is Delta)
-    proxy = proven_proxy(proxy, peer.identity, serving.trust_domains())
+    proxy = proven_proxy(proxy_from_node(request.node, delta=variant.session is Delta), identity)
     session = variant.session(hub.sharing)
     loop = asyncio.get_running_loop()
     bucket = Bucket(limits.requests_per_second, limits.burst, loop.time())

@@ -9,15 +9,13 @@ it. Both sides import this module; it needs only the standard library, because t
                              {"leave": true}                      before draining
                              {"calls": ["ratings.default.svc.cluster.local"]}
                                                                   hosts called since the last such message; no reply
-                             {"trusts": "DIGEST", "issuer": "NAME"}
-                                                                  roots that it trusts, who signed its certificate; no
-                                                                  reply
+                             {"trusts": "DIGEST"}                 the roots that it trusts now; no reply
     control plane -> agent   {"registered": {"name": "reviews-v2-1", "takes": ["calls"]}}
                              {"left": {"acknowledged": true}}     every proxy dropped it (or the wait timed out)
                              {"refused": {"message": "..."}}      and the stream ends
                              {"trust": {"roots": ["PEM"], "issuer": "NAME"}}
-                                                                  whom to trust from now on, and who signs: who has a
-                                                                  certificate of another issuer renews it
+                                                                  whom to trust from now on; who has a certificate of
+                                                                  another issuer (SHA-256 of its certificate) renews it
 
 Both sides may be older or newer than the other. Unknown fields are ignored, an unknown message ends the stream: so an
 agent sends what came later only to a control plane that says in `takes` that it takes it.

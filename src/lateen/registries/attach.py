@@ -20,7 +20,7 @@ from lateen.model.workloads import ATTACH_METHOD, CALLS, TRUSTS, WorkloadRegistr
 from lateen.registries.agents import AgentRegistry
 from lateen.registries.registrations import Calls, Leave, Trusts, read_message
 from lateen.registries.sessions import Refusal, StreamId
-from lateen.registries.trust import Trust, TrustBoard, TrustReport
+from lateen.registries.trust import Proof, Trust, TrustBoard
 
 log = structlog.get_logger()
 
@@ -36,9 +36,9 @@ cannot be said."""
 OnCalls = Callable[[str, str, tuple[str, ...]], None]
 """Called with a workload's name and namespace, and hosts that it says it calls."""
 
-Authenticate = Callable[[grpc.aio.ServicerContext], "Identity | Refusal | None"]
-"""Returns whom the stream's connection proves to be at its other end, or why it may not attach; None where nobody is
-asked to prove anything."""
+Authenticate = Callable[[grpc.aio.ServicerContext], "Proof | Refusal | None"]
+"""Returns what the stream's connection proves of its other end, or why it may not attach; None where nobody is asked to
+prove anything."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,16 +128,15 @@ async def _tell_trust(conversation: _Conversation, say: Callable[[bytes], Awaita
 class _Conversation:
     """One stream's side of the protocol."""
 
-    def __init__(
-        self, registry: AgentRegistry, on_left: OnLeft, identity: Identity | None, options: AttachOptions
-    ) -> None:
+    def __init__(self, registry: AgentRegistry, on_left: OnLeft, proof: Proof | None, options: AttachOptions) -> None:
         self._registry = registry
         self._on_left = on_left
-        self._identity = identity
+        self._proof = proof
         self._options = options
         self._stream: StreamId = registry.open()
         self._workload = ""
-        self.board = options.trust if identity is not None else None
+        self._left_for_good = False
+        self.board = options.trust if proof is not None else None
         """Where this agent learns whom to trust; None for one without a certificate."""
         self.registered = asyncio.Event()
 
@@ -153,26 +152,26 @@ class _Conversation:
                 return self._register(message)
             case Calls(hosts=hosts):
                 return self._note_calls(hosts)
-            case Trusts(roots=roots, issuer=issuer):
-                return self._note_trust(roots, issuer)
+            case Trusts(roots=roots):
+                return self._note_trust(roots)
 
     def close(self) -> None:
         """Note that the stream is over, whatever the reason."""
-        if self.board is not None:
-            self.board.forget(self._stream)
+        if self.board is not None and self._workload:
+            self.board.answers.detached(self._stream, for_good=self._left_for_good)
         if self._registry.disconnect(self._stream) is not None:
             log.info("workload disconnected", workload=self._workload)
 
     def _register(self, registration: WorkloadRegistration) -> tuple[bytes, bool]:
-        proven = _proven(registration, self._identity)
+        proven = _proven(registration, self._proof.identity if self._proof else None)
         taken = proven if isinstance(proven, Refusal) else self._registry.register(self._stream, proven)
         if isinstance(taken, Refusal):
             return self._refuse(taken), True
         if not self._workload:
             self._workload = f"{taken.name}.{taken.namespace}"
             log.info("workload attached", workload=self._workload, address=taken.address, identity=taken.identity)
-            if self.board is not None:
-                self.board.report(self._stream, TrustReport(workload=self._workload))
+            if self.board is not None and self._proof is not None:
+                self.board.answers.attached(self._stream, self._workload, self._proof.certificate)
         takes = [word for word, taken_here in ((CALLS, self._options.on_calls), (TRUSTS, self.board)) if taken_here]
         self.registered.set()
         return _encode({"registered": {"name": taken.name, **({"takes": takes} if takes else {})}}), False
@@ -185,9 +184,9 @@ class _Conversation:
             self._options.on_calls(name, namespace, hosts)
         return b"", False
 
-    def _note_trust(self, roots: str, issuer: str) -> tuple[bytes, bool]:
+    def _note_trust(self, digest: str) -> tuple[bytes, bool]:
         if self.board is not None and self._workload:
-            self.board.report(self._stream, TrustReport(workload=self._workload, trusts=roots, issuer=issuer))
+            self.board.answers.confirmed(self._stream, digest)
         return b"", False
 
     def _refuse(self, refusal: Refusal) -> bytes:
@@ -195,6 +194,7 @@ class _Conversation:
         return _encode({"refused": {"message": refusal.message}})
 
     async def _leave(self) -> bytes:
+        self._left_for_good = True
         left = self._registry.leave(self._stream)
         if left is None:
             return _encode({"left": {"acknowledged": True}})

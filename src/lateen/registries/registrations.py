@@ -19,7 +19,7 @@ from lateen.model.workloads import CALLS, MAX_CALLS, MAX_MESSAGE_BYTES, TRUSTS, 
 from lateen.registries.sessions import Refusal
 
 MAX_LABELS = 64
-MAX_TRUST_NAME = 128
+MAX_DIGEST = 128
 MAX_PORTS = 64
 MAX_LABEL_KEY = 253 + 1 + 63
 
@@ -46,10 +46,9 @@ class Calls:
 
 @dataclass(frozen=True, slots=True)
 class Trusts:
-    """What the workload's agent trusts, and who signed its certificate."""
+    """The digest of the roots that the workload trusts."""
 
     roots: str
-    issuer: str
 
 
 Message = WorkloadRegistration | Leave | Calls | Trusts
@@ -68,7 +67,7 @@ def read_message(data: bytes) -> Message | Refusal:
         if CALLS in content:
             return _calls(content[CALLS])
         if TRUSTS in content:
-            return _trusts(content[TRUSTS], content.get("issuer", ""))
+            return _trusts(content[TRUSTS])
         if "register" not in content:
             return Refusal(message="the message has neither `register` nor `leave`")
         registration = msgspec.convert(content["register"], WorkloadRegistration)
@@ -87,10 +86,10 @@ def _calls(hosts: Any) -> Calls | Refusal:
     return Calls(tuple(hosts))
 
 
-def _trusts(roots: Any, issuer: Any) -> Trusts | Refusal:
-    if not all(isinstance(value, str) and len(value) <= MAX_TRUST_NAME for value in (roots, issuer)):
-        return Refusal(message="`trusts` and `issuer` are short texts")
-    return Trusts(roots, issuer)
+def _trusts(roots: Any) -> Trusts | Refusal:
+    if not isinstance(roots, str) or len(roots) > MAX_DIGEST:
+        return Refusal(message="`trusts` is the digest of some roots")
+    return Trusts(roots)
 
 
 def _problems(item: WorkloadRegistration) -> Iterator[str]:

@@ -1,17 +1,17 @@
-"""Whom the mesh trusts, told to agents over the attach stream, and what they say of it.
+"""Whom the mesh trusts, told to agents over the attach stream, and who wants to know what they answer.
 
-Made by `app`, which publishes a trust whenever a root comes or goes; `attach` brings it to each agent and notes its
-answer; the rotation of roots waits for these answers. One event loop, no lock. Must not know: how certificates are
+Made by `app`, which publishes a trust whenever a root comes or goes; `attach` brings it to each agent and passes its
+answer on; the rotation of roots waits for these answers. One event loop, no lock. Must not know: how certificates are
 made.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import dataclass
-from hashlib import blake2b
+from typing import Protocol
 
+from lateen.model.identities import Identity
 from lateen.registries.sessions import StreamId
 
 
@@ -22,44 +22,43 @@ class Trust:
     roots: tuple[str, ...] = ()
     """PEM of each certificate authority whose certificates count."""
     issuer: str = ""
-    """Name of the one that signs now: who has a certificate of another one is told to renew it."""
-
-    @property
-    def digest(self) -> str:
-        """What an agent says once it trusts these roots."""
-        return blake2b("\n".join(self.roots).encode(), digest_size=16).hexdigest()
+    """SHA-256 of the certificate of who signs now: who has a leaf of another one renews it. Empty: any will do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrustReport:
-    """What an agent last said."""
+class Proof:
+    """What a connection proves."""
 
-    workload: str
-    """`name.namespace`."""
-    trusts: str = ""
-    """Digest of the roots that it trusts."""
-    issuer: str = ""
-    """Who signed the certificate that it shows."""
+    identity: Identity
+    certificate: object = None
+    """For `Answers`: the certificate that proves it."""
+
+
+class Answers(Protocol):
+    """Who wants to know what agents with a certificate do."""
+
+    def attached(self, stream: StreamId, workload: str, certificate: object) -> None:
+        """Note that a workload, `name.namespace`, is connected and shows this certificate."""
+
+    def confirmed(self, stream: StreamId, digest: str) -> None:
+        """Note which roots it says that it trusts."""
+
+    def detached(self, stream: StreamId, *, for_good: bool) -> None:
+        """Note that its stream ended, `for_good` when it will not come back."""
 
 
 class TrustBoard:
-    """The trust in force, and the answers of the agents that are attached."""
+    """The trust in force."""
 
-    def __init__(self) -> None:
+    def __init__(self, answers: Answers) -> None:
+        self.answers = answers
         self._trust = Trust()
         self._changed = asyncio.Event()
-        self._reports: dict[StreamId, TrustReport] = {}
-        self._reported = asyncio.Event()
 
     @property
     def trust(self) -> Trust:
         """The newest."""
         return self._trust
-
-    @property
-    def reports(self) -> Mapping[StreamId, TrustReport]:
-        """The answers by stream: empty at first, none of a stream that proved no identity."""
-        return self._reports
 
     def publish(self, trust: Trust) -> None:
         """Tell every agent, if it is another trust than before."""
@@ -73,22 +72,3 @@ class TrustBoard:
         while self._trust == known:
             await self._changed.wait()
         return self._trust
-
-    def report(self, stream: StreamId, report: TrustReport) -> None:
-        """Note what an agent says."""
-        if self._reports.get(stream) != report:
-            self._reports[stream] = report
-            self._note()
-
-    def forget(self, stream: StreamId) -> None:
-        """Note that an agent is gone."""
-        if self._reports.pop(stream, None) is not None:
-            self._note()
-
-    async def next_report(self) -> None:
-        """Wait until an agent says something else than before, or goes."""
-        await self._reported.wait()
-
-    def _note(self) -> None:
-        self._reported.set()
-        self._reported = asyncio.Event()
