@@ -272,6 +272,10 @@ class FakeSecurity:
     seconds: float = 3600
     """Validity of the certificates."""
     refuse: tuple[grpc.StatusCode, str] | None = None
+    hold_after: int = 1 << 30
+    """After so many requests for a certificate, each is answered only when `hold` is set."""
+    hold: asyncio.Event = field(default_factory=asyncio.Event)
+    held: bool = False
     answer: bytes | None = None
     """What a request for a certificate gets, instead of one."""
     located: dict[str, Any] = field(default_factory=dict)
@@ -299,6 +303,9 @@ class FakeSecurity:
         csr = _csr(request)
         name, leaf = self.authority.certify(csr, self.seconds)
         self.asked.append((token, _peer(context), name))
+        if len(self.asked) > self.hold_after:
+            self.held = True
+            await self.hold.wait()
         if self.refuse:
             await context.abort(*self.refuse)
         if self.answer is not None:

@@ -481,6 +481,33 @@ async def test_renewal_is_made_when_the_control_plane_wants_it(tmp_path: Path, t
         assert not any("trusts" in message for _, message in plane.said)
 
 
+async def test_answer_that_is_older_than_what_was_confirmed_does_not_undo_it(tmp_path: Path, token_file: Path) -> None:
+    """The control plane acts on what was confirmed: to forget a root again would cut the workload off."""
+    security = announcing(token_file)
+    other = FakeAuthority(name="other").root_pem
+    security.hold_after = 1
+    async with running_securely(FakeControlPlane(), security) as port, joined(tmp_path, security, port) as kept:
+        kept.trust((security.authority.root_pem,), renew=True)
+        await until(lambda: len(security.asked) == 2 and security.held)
+        kept.trust((security.authority.root_pem, other), renew=False)
+        security.hold.set()
+        await until(lambda: kept.renewals == 1)
+    assert roots(tmp_path / "agent") == security.authority.root_pem + other
+
+
+async def test_full_disk_is_said_and_tried_again(tmp_path: Path, token_file: Path) -> None:
+    security = announcing(token_file)
+    async with running_securely(FakeControlPlane(), security) as port, joined(tmp_path, security, port) as kept:
+        # A folder in the way, as a file system that takes no more files would be.
+        (tmp_path / "agent" / "certificates" / "default.json.new").mkdir()
+        with structlog.testing.capture_logs() as logs:
+            kept.trust((security.authority.root_pem,), renew=True)
+            await until(lambda: logs)
+            (tmp_path / "agent" / "certificates" / "default.json.new").rmdir()
+            await until(lambda: kept.renewals == 1)
+    assert "cannot be used" in logs[0]["event"]
+
+
 async def test_roots_that_are_none_are_not_trusted(tmp_path: Path, token_file: Path) -> None:
     """They would cut the workload off from everybody."""
     security, plane = announcing(token_file), FakeControlPlane(registered_more={"takes": ["trusts"]})

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 
@@ -100,7 +100,6 @@ class Certificates:
         self._wish = wish
         self._files = folder / CERTIFICATES_FOLDER
         self._private = folder / "identity"
-        self._folder = folder
         self._times = times
         self._log = structlog.get_logger().bind(control_plane=control_plane)
         self._complaints = Complaints(times.remind)
@@ -146,10 +145,10 @@ class Certificates:
             issued = IssuedCertificates(chain=held.issued.chain, roots=joined)
             try:
                 tls = Tls(client_context(joined, self._pair), held.tls.server)
-            except ValueError as error:
+                write_private(self._files / ROOTS_FILE, roots_file(joined))
+            except (ValueError, OSError) as error:
                 self._log.error("the control plane sent roots that cannot be used", reason=str(error))
                 return ""
-            write_private(self._files / ROOTS_FILE, roots_file(joined))
             self._held = _Held(issued, held.validity, held.plan, tls)
             self._log.info("trusts other roots now", roots=len(roots))
         if issuer and issuer != self.issuer:
@@ -280,9 +279,12 @@ class Certificates:
         await self._obtain(held.plan, held.plan.secure, held.tls, None)
 
     async def _obtain(self, planned: JoinPlan, address: Address, tls: Tls, token: JoinToken | None) -> None:
-        self._private.mkdir(mode=0o700, exist_ok=True)
-        key_file = self._private / "key.pem"
-        csr = await certificate_request(planned.identity.uri, key_file, self._times.key)
+        key_file, before = self._private / "key.pem", self._held
+        try:
+            self._private.mkdir(mode=0o700, exist_ok=True)
+            csr = await certificate_request(planned.identity.uri, key_file, self._times.key)
+        except OSError as error:
+            raise JoinError(f"cannot make a key: {error.strerror}") from error
         head = CallHead(
             method=CREATE_CERTIFICATE,
             authority=host_port(*address),
@@ -301,8 +303,12 @@ class Certificates:
         except OSError as error:
             raise (DistrustError if is_alert(error) else ConnectError)(broke(error)) from error
         try:
-            self._install(planned, decode_answer(answer), key_file)
-        except ValueError as error:
+            issued = decode_answer(answer)
+            if before and self._held and self._held.issued.roots != before.issued.roots:
+                # Told to trust others meanwhile, and said so: this answer may be older.
+                issued = replace(issued, roots=self._held.issued.roots)
+            self._install(planned, issued, key_file)
+        except (ValueError, OSError) as error:
             raise JoinError(f"the control plane's answer cannot be used: {error}") from error
 
     def _install(self, planned: JoinPlan, issued: IssuedCertificates, key_file: Path) -> None:
