@@ -487,9 +487,9 @@ async def test_answer_that_is_older_than_what_was_confirmed_does_not_undo_it(tmp
     other = FakeAuthority(name="other").root_pem
     security.hold_after = 1
     async with running_securely(FakeControlPlane(), security) as port, joined(tmp_path, security, port) as kept:
-        kept.trust((security.authority.root_pem,), renew=True)
+        kept.trust((security.authority.root_pem,), issuer="another")
         await until(lambda: len(security.asked) == 2 and security.held)
-        kept.trust((security.authority.root_pem, other), renew=False)
+        kept.trust((security.authority.root_pem, other), issuer="")
         security.hold.set()
         await until(lambda: kept.renewals == 1)
     assert roots(tmp_path / "agent") == security.authority.root_pem + other
@@ -501,7 +501,7 @@ async def test_full_disk_is_said_and_tried_again(tmp_path: Path, token_file: Pat
         # A folder in the way, as a file system that takes no more files would be.
         (tmp_path / "agent" / "certificates" / "default.json.new").mkdir()
         with structlog.testing.capture_logs() as logs:
-            kept.trust((security.authority.root_pem,), renew=True)
+            kept.trust((security.authority.root_pem,), issuer="another")
             await until(lambda: logs)
             (tmp_path / "agent" / "certificates" / "default.json.new").rmdir()
             await until(lambda: kept.renewals == 1)
