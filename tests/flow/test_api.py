@@ -11,11 +11,13 @@ import grpc
 import pytest
 
 from flow.control_planes import control_plane
+from flow.members import Mesh
 from flow.xds_client import XdsClient
 from lateen.app.addresses import bind, shown
 from lateen.app.running import run_control_plane
 from lateen.app.settings import Settings, StartError
 from lateen.envoy.resources import CLUSTER
+from lateen.model.identities import Identity
 from lateen.model.workloads import ATTACH_METHOD
 
 # gRPC's poller does not like a new event loop for each test.
@@ -157,7 +159,8 @@ async def test_workload_that_registers_is_served_without_waiting_for_quiet() -> 
     """However long the debounce is: it is for edited files, of which the next may come any moment."""
     async with control_plane(debounce=3600) as plane, XdsClient(plane.listening.grpc) as proxy:
         await proxy.subscribe(CLUSTER, "*")
-        async with grpc.aio.insecure_channel(plane.listening.grpc) as channel:
+        held = await Mesh(plane).member(Identity("cluster.local", "default", "default"))
+        async with grpc.aio.secure_channel(plane.listening.secure_grpc, held.credentials) as channel:
             agent = channel.stream_stream(ATTACH_METHOD)()
             ports = [{"port": 80, "protocol": "http"}]
             fields = {"service": "web", "namespace": "default", "address": "127.0.0.9", "ports": ports, "ready": True}

@@ -315,10 +315,3 @@ def test_a_signal_stops_serve_at_once_and_in_silence(tmp_path: Path, number: sig
     assert seconds < 4, "0.7 s on an idle machine"
     assert "Traceback" not in started.log.read_text()
     assert '"level": "error"' not in started.log.read_text()
-
-
-def test_a_foreign_address_is_warned_about(tmp_path: Path) -> None:
-    started = start(tmp_path, "--grpc", "0.0.0.0:0")
-    stop(started)
-
-    assert "without any authentication" in started.log.read_text()

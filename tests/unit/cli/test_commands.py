@@ -116,6 +116,8 @@ def lateen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
         ("serve --store sqlite:x", 2),
         ("serve --http nonsense", 2),
         ("serve --grpc nonsense", 2),
+        ("serve --grpc 0.0.0.0:0", 2),
+        ("serve --grpc 127.0.0.1:0 --secure-grpc nonsense", 2),
         ("serve --grpc 127.0.0.1:99999", 2),
         ("serve --mesh-config nope", 2),
         ("serve --debounce-quiet soon", 2),
