@@ -22,6 +22,8 @@ from lateen.envoy.filters import FilterDefaults, filter_defaults
 from lateen.envoy.messages import Fields
 from lateen.envoy.metadata import config_metadata, setting_metadata
 from lateen.generate.memo import Memo, Read
+from lateen.mesh.mutual_tls import MutualTLSModes, modes_of
+from lateen.mesh.policies import PEER_AUTHENTICATION
 from lateen.mesh.queries import (
     ServiceInstance,
     destination_rule_for,
@@ -190,6 +192,13 @@ class View:
         for namespace in (self.mesh_config.root_namespace, self.proxy.namespace):
             self.memo.note((POLICIES, (kind, namespace)))
         return policies_for(self.state, kind, self.proxy)
+
+    def mutual_tls_modes(self) -> MutualTLSModes:
+        """Return in which modes of mutual TLS the ports of the proxy's own workload are."""
+        return self.piece(
+            ("mutual TLS modes",),
+            lambda: modes_of(self.policies(PEER_AUTHENTICATION), self.mesh_config.root_namespace),
+        )
 
     def instances(self) -> tuple[ServiceInstance, ...]:
         """Return what the proxy's workload serves."""

@@ -1,0 +1,131 @@
+"""Mutual TLS of a proxy: by which chains a port takes connections, and how clusters offer it to others.
+
+Called by `sidecars_inbound`, `clusters`, `tcp_routes` and `explicit_proxy`. Source of the chains: Istio's inbound
+listeners by mode and protocol. A proxy takes part only when it has a certificate (`Proxy.certificates`); without one
+it serves and calls in plain text, and what must not be plain text it refuses.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from lateen.config.mesh_config import MeshConfig, MeshTLSProtocol, TLSConfig
+from lateen.config.security import MutualTLSMode
+from lateen.config.validation.gateways import CIPHER_SUITES
+from lateen.envoy.listeners import HTTP_PROTOCOLS, tls_server_socket
+from lateen.envoy.messages import Fields
+from lateen.envoy.mutual_tls import CIPHERS, MESH_ALPN, MESH_HTTP_ALPN, TCP_ALPN, server_context
+from lateen.generate.view import View
+from lateen.model.protocols import Protocol
+from lateen.model.proxies import Capability
+
+# --- inbound -------------------------------------------------------------------------------------------------
+
+
+class Accepts(Enum):
+    """Which connections a port takes."""
+
+    PLAINTEXT = "plain text"
+    """And whatever TLS the application itself speaks."""
+    BOTH = "both"
+    MUTUAL_TLS = "mutual TLS"
+    NOTHING = "nothing"
+    """Mutual TLS is required, and the proxy has no certificate to take it with."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InboundChain:
+    """A filter chain of an inbound port; of all whose match holds, Envoy takes the most specific."""
+
+    transport: str = ""
+    """`tls` or `raw_buffer` as the inspectors found; empty for any."""
+    offered: tuple[str, ...] = ()
+    """ALPN, or what the HTTP inspector found; empty for any."""
+    http: bool
+    """Whether requests are looked at, or bytes passed on."""
+    mutual_tls: bool = False
+    """Whether TLS ends here."""
+
+    @property
+    def match(self) -> Fields:
+        """The FilterChainMatch, empty when it takes the rest."""
+        fields: Fields = {"transport_protocol": self.transport} if self.transport else {}
+        return fields | ({"application_protocols": list(self.offered)} if self.offered else {})
+
+
+_TLS, _PLAIN = "tls", "raw_buffer"
+_CURVES = frozenset(("P-256", "P-384", "P-521", "X25519"))
+"""Those that Istio takes."""
+
+
+def accepts(mode: MutualTLSMode, *, certificates: bool) -> Accepts:
+    """Return which connections a port in this mode takes, behind a proxy with or without a certificate."""
+    match mode:
+        case MutualTLSMode.STRICT:
+            return Accepts.MUTUAL_TLS if certificates else Accepts.NOTHING
+        case MutualTLSMode.DISABLE:
+            return Accepts.PLAINTEXT
+        case MutualTLSMode.PERMISSIVE | MutualTLSMode.UNSET:
+            return Accepts.BOTH if certificates else Accepts.PLAINTEXT
+
+
+def inbound_chains(accepted: Accepts, protocol: Protocol) -> tuple[InboundChain, ...]:
+    """Return the chains of a port that carries this protocol; none when nothing is taken.
+
+    Where chains tell TLS from plain text, each says which it is for: a connection for which Envoy knows chains by its
+    transport protocol never falls back to one that names none.
+    """
+    match accepted:
+        case Accepts.NOTHING:
+            return ()
+        case Accepts.PLAINTEXT:
+            return _plaintext_chains(protocol, "")
+        case Accepts.MUTUAL_TLS:
+            return _mutual_chains(protocol, MESH_HTTP_ALPN, ())
+        case Accepts.BOTH:
+            own = _plaintext_chains(protocol, _PLAIN)
+            # A port that is said to be plain HTTP has no TLS of its own.
+            foreign = () if protocol.is_http else (InboundChain(transport=_TLS, http=False),)
+            everything = TCP_ALPN if protocol.is_sniffed else MESH_ALPN
+            return (*_mutual_chains(protocol, MESH_HTTP_ALPN, everything), *foreign, *own)
+
+
+def _plaintext_chains(protocol: Protocol, transport: str) -> tuple[InboundChain, ...]:
+    rest = InboundChain(transport=transport, http=protocol.is_http)
+    if not protocol.is_sniffed:
+        return (rest,)
+    return InboundChain(transport=_PLAIN, offered=HTTP_PROTOCOLS, http=True), rest
+
+
+def _mutual_chains(
+    protocol: Protocol, http_alpn: tuple[str, ...], rest_alpn: tuple[str, ...]
+) -> tuple[InboundChain, ...]:
+    rest = InboundChain(transport=_TLS, offered=rest_alpn, http=protocol.is_http, mutual_tls=True)
+    if not protocol.is_sniffed:
+        return (rest,)
+    return InboundChain(transport=_TLS, offered=http_alpn, http=True, mutual_tls=True), rest
+
+
+def accepted_at(view: View, port: int, app_port: int = 0) -> Accepts:
+    """Return which connections a port of the proxy's own workload takes."""
+    return accepts(view.mutual_tls_modes().at(port, app_port), certificates=has_part(view))
+
+
+def server_socket(view: View) -> Fields:
+    """Return the transport socket of the proxy's inbound chains that end mutual TLS."""
+    return view.piece(("mutual TLS server",), lambda: tls_server_socket(_server_context(view.mesh_config)))
+
+
+def _server_context(mesh_config: MeshConfig) -> Fields:
+    settings = mesh_config.mesh_mtls or TLSConfig()
+    oldest = "TLSv1_2" if settings.min_protocol_version is MeshTLSProtocol.TLSV1_2 else "TLSv1_3"
+    # One unknown name makes Envoy refuse the listener.
+    suites = tuple(suite for suite in settings.cipher_suites if suite in CIPHER_SUITES)
+    curves = tuple(curve for curve in settings.ecdh_curves if curve in _CURVES)
+    return server_context(minimum=oldest, ciphers=suites or CIPHERS, curves=curves)
+
+
+def has_part(view: View) -> bool:
+    """Whether the proxy can speak mutual TLS: it has a certificate, and is an Envoy."""
+    return view.proxy.certificates and view.proxy.capability is Capability.ENVOY
