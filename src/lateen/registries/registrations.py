@@ -66,8 +66,8 @@ def read_message(data: bytes) -> Message | Refusal:
     problems = list(_problems(registration))
     if problems:
         return Refusal(message="the registration is invalid: " + "; ".join(problems))
-    # One address has many spellings in IPv6; conflicts and Envoy's listeners need one.
-    return replace(registration, address=str(ipaddress.ip_address(registration.address)))
+    # One address has many spellings in IPv6; conflicts and Envoy's listeners need one. Who it is, nobody says himself.
+    return replace(registration, address=str(ipaddress.ip_address(registration.address)), identity="")
 
 
 def _calls(hosts: Any) -> Calls | Refusal:
