@@ -7,18 +7,24 @@ it serves and calls in plain text, and what must not be plain text it refuses.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
 from lateen.config.mesh_config import MeshConfig, MeshTLSProtocol, TLSConfig
+from lateen.config.networking import ClientTLSMode, ClientTLSSettings, SimpleLB, TrafficPolicy
 from lateen.config.security import MutualTLSMode
 from lateen.config.validation.gateways import CIPHER_SUITES
+from lateen.envoy.cluster_policies import MutualTLS
 from lateen.envoy.listeners import HTTP_PROTOCOLS, tls_server_socket
 from lateen.envoy.messages import Fields
 from lateen.envoy.mutual_tls import CIPHERS, MESH_ALPN, MESH_HTTP_ALPN, TCP_ALPN, server_context
+from lateen.generate.destinations import Target
+from lateen.generate.traffic_policies import effective_policy
 from lateen.generate.view import View
 from lateen.model.protocols import Protocol
 from lateen.model.proxies import Capability
+from lateen.model.services import Resolution, Service
 
 # --- inbound -------------------------------------------------------------------------------------------------
 
@@ -129,3 +135,91 @@ def _server_context(mesh_config: MeshConfig) -> Fields:
 def has_part(view: View) -> bool:
     """Whether the proxy can speak mutual TLS: it has a certificate, and is an Envoy."""
     return view.proxy.certificates and view.proxy.capability is Capability.ENVOY
+
+
+# --- towards others ------------------------------------------------------------------------------------------
+
+
+def client_side(view: View, service: Service, target: Target, policy: TrafficPolicy | None) -> MutualTLS | None:
+    """Return how a cluster calls workloads of the mesh; None when it calls in plain text, or with TLS to others.
+
+    What a DestinationRule says counts for all endpoints. When it says nothing each endpoint gets what it takes, but for
+    clusters that connect where the client dialled: Envoy knows no endpoints there, so all must take it.
+    """
+    if not calls_mesh(view, service, policy):
+        return None
+    tls = policy.tls if policy is not None else None
+    named = tls or ClientTLSSettings()
+    by_endpoint = tls is None and not connects_as_dialled(service, policy)
+    if tls is None and not by_endpoint and not _all_take_it(view, target):
+        return None
+    return MutualTLS(
+        sni=named.sni or server_name(target),
+        subject_alt_names=tuple(named.subject_alt_names) or _server_identities(view, service),
+        by_endpoint=by_endpoint,
+    )
+
+
+def calls_mesh(view: View, service: Service, policy: TrafficPolicy | None) -> bool:
+    """Whether a cluster may use mutual TLS: because a rule says so, or of itself to services of the mesh."""
+    if not has_part(view):
+        return False
+    if policy is not None and policy.tls is not None:
+        return policy.tls.mode is ClientTLSMode.ISTIO_MUTUAL
+    return view.mesh_config.enable_auto_mtls and not service.external
+
+
+def is_unreachable(view: View, policy: TrafficPolicy | None) -> bool:
+    """Whether a rule demands mutual TLS of a proxy that has no certificate: it must not call in plain text instead."""
+    demanded = policy is not None and policy.tls is not None and policy.tls.mode is ClientTLSMode.ISTIO_MUTUAL
+    return demanded and not has_part(view)
+
+
+def connects_as_dialled(service: Service, policy: TrafficPolicy | None) -> bool:
+    """Whether a cluster connects where the client wanted to, and not to endpoints that Envoy knows."""
+    if service.resolution in (Resolution.NONE, Resolution.DYNAMIC_DNS):
+        return True
+    balancer = policy.load_balancer if policy is not None else None
+    return balancer is not None and balancer.simple is SimpleLB.PASSTHROUGH
+
+
+def server_name(target: Target) -> str:
+    """Return the SNI of a call inside the mesh, Istio's: `outbound_.9080_.v1_.reviews.default.svc.cluster.local`."""
+    return f"outbound_.{target.port}_.{target.subset}_.{target.host}"
+
+
+def offers_tcp(view: View, targets: Iterable[Target]) -> bool:
+    """Whether what goes to these targets through a TCP proxy must offer `TCP_ALPN` though a cluster would not.
+
+    A sniffed port's cluster carries both and offers HTTP. Where one of the targets is called with TLS to others, that
+    is left alone: it would be offered the mesh's ALPN.
+    """
+    found = False
+    for target in targets:
+        service = view.service(target.host)
+        port = service.port(target.port) if service is not None else None
+        if service is None or port is None:
+            continue
+        policy = effective_policy(view.rule(target.host), target.port, target.subset, view.mesh_config)
+        if calls_mesh(view, service, policy):
+            found = found or port.protocol.is_sniffed
+        elif policy is not None and policy.tls is not None and policy.tls.mode is not ClientTLSMode.DISABLE:
+            return False
+    return found
+
+
+def _all_take_it(view: View, target: Target) -> bool:
+    endpoints = view.endpoints(target.host, target.port)
+    return bool(endpoints) and all(map(view.takes_mutual_tls, endpoints))
+
+
+def _server_identities(view: View, service: Service) -> tuple[str, ...]:
+    """Return the names of which a server's certificate must have one; none are checked when nobody is known (Istio)."""
+    mesh_config = view.mesh_config
+    domains = dict.fromkeys((mesh_config.trust_domain, *mesh_config.trust_domain_aliases))
+    own = (
+        f"spiffe://{domain}/ns/{namespace}/sa/{account}"
+        for namespace, account in view.service_accounts(service.host)
+        for domain in domains
+    )
+    return tuple(sorted({*own, *service.subject_alt_names}))

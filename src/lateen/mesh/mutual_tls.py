@@ -15,6 +15,7 @@ from typing import Any
 from lateen.config.objects import ConfigObject
 from lateen.config.security import MutualTLS, MutualTLSMode, PeerAuthentication
 from lateen.mesh.policies import selector_labels
+from lateen.model.services import Endpoint
 
 ISTIO_TLS_MODE = "istio"
 """`Endpoint.tls_mode` of a workload that takes mutual TLS."""
@@ -76,6 +77,16 @@ def can_disable(policies: Iterable[ConfigObject[Any]]) -> bool:
         for setting in (policy.spec.mtls, *policy.spec.port_level_mtls.values())
         if setting is not None
     )
+
+
+def service_accounts(endpoints: Iterable[Endpoint]) -> tuple[tuple[str, str], ...]:
+    """Return namespace and service account of the workloads behind a service, sorted.
+
+    Only of those that take mutual TLS if there are any: what others say of themselves nobody has proven.
+    """
+    known = [item for item in endpoints if item.service_account]
+    proven = [item for item in known if item.tls_mode == ISTIO_TLS_MODE]
+    return tuple(sorted({(item.namespace, item.service_account) for item in proven or known}))
 
 
 _WORKLOAD, _NAMESPACE, _MESH = range(3)
