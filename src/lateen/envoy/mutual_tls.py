@@ -110,7 +110,7 @@ def matched_sockets(mutual_tls: Fields, plaintext: Fields) -> list[Fields]:
     return [
         {
             "name": "tlsMode-istio",
-            "match": {"fields": {TLS_MODE: {"string_value": MUTUAL_TLS}}},
+            "match": {TLS_MODE: MUTUAL_TLS},
             "transport_socket": mutual_tls,
         },
         {"name": "tlsMode-disabled", "match": {}, "transport_socket": plaintext},

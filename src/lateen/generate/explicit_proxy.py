@@ -293,6 +293,7 @@ def _upstream_listener(view: View, upstream: Upstream, service: Service, port: S
     address = view.proxy.private_address
     name = names.listener(address, upstream.local_port)
     chains: list[Fields] = []
+    default: Fields | None = None
     protocol = port.protocol
     if protocol.is_http or protocol.is_sniffed:
         settings = HttpSettings(stat_prefix=outbound_stat_prefix(name), rds=route)
@@ -301,8 +302,16 @@ def _upstream_listener(view: View, upstream: Upstream, service: Service, port: S
     if not protocol.is_http:
         context = RouteContext(view=view, port=port.number)
         forward = _forward(context, service, protocol)
-        chains.append(filter_chain(forward_filters(view, forward), metadata=forward.metadata))
+        chain = filter_chain(forward_filters(view, forward), metadata=forward.metadata)
+        if chains:
+            # What is not HTTP would not fall back to a chain without a match: Envoy looks no further than at those
+            # that name its transport protocol.
+            default = chain
+        else:
+            chains.append(chain)
     listener = bound_listener(name, address, upstream.local_port, direction=OUTBOUND, chains=chains)
+    if default is not None:
+        listener["default_filter_chain"] = default
     if address != names.LOOPBACK_ADDRESS:
         local = socket_address(names.LOOPBACK_ADDRESS, upstream.local_port)
         listener["additional_addresses"] = [{"address": local}]

@@ -86,7 +86,8 @@ def inbound_chains(accepted: Accepts, protocol: Protocol) -> tuple[InboundChain,
         case Accepts.NOTHING:
             return ()
         case Accepts.PLAINTEXT:
-            return _plaintext_chains(protocol, "")
+            # Without a TLS inspector whatever comes counts as plain text.
+            return _plaintext_chains(protocol, _PLAIN if protocol.is_sniffed else "")
         case Accepts.MUTUAL_TLS:
             return _mutual_chains(protocol, MESH_HTTP_ALPN, ())
         case Accepts.BOTH:

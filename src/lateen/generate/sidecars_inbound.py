@@ -126,11 +126,7 @@ def _explicit_listeners(view: View, instances: list[ServiceInstance]) -> Iterato
         name = names.listener(address, port)
         accepted = accepted_at(view, port, instance.endpoint.app_port)
         chains = _chains(view, instance, name, accepted)
-        # What takes the rest stands apart, but a listener must have a chain.
-        default = chains.pop() if len(chains) > 1 and "filter_chain_match" not in chains[-1] else None
         listener = bound_listener(name, address, port, direction=INBOUND, chains=chains)
-        if default is not None:
-            listener["default_filter_chain"] = default
         tls, http = _inspects_tls(accepted), _inspects_http(instance, accepted)
         add_inspectors(listener, tls=tls, http=http, detection_timeout=view.detection_timeout)
         if tls:
@@ -202,7 +198,7 @@ def _at_port(port: int, chains: list[Fields]) -> list[Fields]:
 
 
 def _chains(view: View, instance: ServiceInstance, name: str, accepted: Accepts) -> list[Fields]:
-    """Return the chains of a port; one without a match is the last and takes the rest."""
+    """Return the chains of a port."""
     protocol = instance.port.protocol
     metadata = service_metadata(instance.service)
     cluster = names.inbound_cluster(instance.endpoint.port)
