@@ -65,7 +65,7 @@ def http2(stream: Stream, received: bytes, said: str) -> None:
     while True:
         for event in connection.receive_data(received):
             if isinstance(event, RequestReceived):
-                found = dict(event.headers).get(XFCC, "")
+                found = {str(name): str(value) for name, value in event.headers}.get(XFCC, "")
                 body = f"{said}http2 {found}".encode()
                 connection.send_headers(event.stream_id, [(":status", "200"), ("content-length", str(len(body)))])
                 connection.send_data(event.stream_id, body, end_stream=True)
