@@ -70,12 +70,11 @@ def server_context(
     alpn: Sequence[str] = (),
     minimum: str = "TLSv1_3",
     ciphers: Sequence[str] = CIPHERS,
-    curves: Sequence[str] = (),
     subject_alt_names: Sequence[str] = (),
 ) -> Fields:
     """Return the DownstreamTlsContext of a workload that asks its callers for a certificate of the mesh.
 
-    `ciphers` are those of TLS 1.2, `curves` those of all versions; no curves takes Envoy's own.
+    `ciphers` are those of TLS 1.2.
     """
     common = _common(subject_alt_names)
     if alpn:
@@ -83,8 +82,6 @@ def server_context(
     common["tls_params"] = {"tls_minimum_protocol_version": minimum, "tls_maximum_protocol_version": "TLSv1_3"}
     if minimum == "TLSv1_2":
         common["tls_params"]["cipher_suites"] = list(ciphers)
-    if curves:
-        common["tls_params"]["ecdh_curves"] = list(curves)
     return {"common_tls_context": common, "require_client_certificate": {"value": True}}
 
 

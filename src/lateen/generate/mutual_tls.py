@@ -61,8 +61,6 @@ class InboundChain:
 
 
 _TLS, _PLAIN = "tls", "raw_buffer"
-_CURVES = frozenset(("P-256", "P-384", "P-521", "X25519"))
-"""Those that Istio takes."""
 
 
 def accepts(mode: MutualTLSMode, *, certificates: bool) -> Accepts:
@@ -129,8 +127,7 @@ def _server_context(mesh_config: MeshConfig) -> Fields:
     oldest = "TLSv1_2" if settings.min_protocol_version is MeshTLSProtocol.TLSV1_2 else "TLSv1_3"
     # One unknown name makes Envoy refuse the listener.
     suites = tuple(suite for suite in settings.cipher_suites if suite in CIPHER_SUITES)
-    curves = tuple(curve for curve in settings.ecdh_curves if curve in _CURVES)
-    return server_context(minimum=oldest, ciphers=suites or CIPHERS, curves=curves)
+    return server_context(minimum=oldest, ciphers=suites or CIPHERS)
 
 
 def has_part(view: View) -> bool:
