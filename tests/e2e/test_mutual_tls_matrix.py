@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pytest
 
@@ -67,10 +67,14 @@ ME, THEM = "spiffe://cluster.local/ns/default/sa/client", "spiffe://cluster.loca
 class Sidecar:
     """A real Envoy with the static bootstrap of a proxy, in a folder with certificates."""
 
-    def __init__(self, folder: Path, state: MeshState, proxy: Proxy) -> None:
+    def __init__(
+        self, folder: Path, state: MeshState, proxy: Proxy, *, adapt: Callable[[Any], None] = lambda _: None
+    ) -> None:
         self.folder, self.address = folder, proxy.addresses[0]
         bootstrap = folder / "bootstrap.json"
-        bootstrap.write_text(json.dumps(static_bootstrap(generate(state, proxy), proxy)))
+        content = static_bootstrap(generate(state, proxy), proxy)
+        adapt(content)
+        bootstrap.write_text(json.dumps(content))
         self._log = (folder / "envoy.log").open("wb")
         command = [find_envoy(), "-c", str(bootstrap), "--disable-hot-restart", "--concurrency", "1"]
         self.process = subprocess.Popen(
@@ -203,19 +207,25 @@ class Bed:
 
     def tls(self, port: int, sent: bytes, leaf: Leaf | None, alpn: tuple[str, ...], newest: str = "") -> str:
         """The same over TLS, straight to the server's sidecar."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        if alpn:
-            context.set_alpn_protocols(list(alpn))
+        context = client_context(self.folder, leaf, alpn)
         if newest:
             context.maximum_version = ssl.TLSVersion.TLSv1_2
-        if leaf is not None:
-            context.load_cert_chain(*leaf.files(self.folder, "client-of-the-test"))
         try:
             with socket.create_connection((self.server_ip, port), 5) as bare, context.wrap_socket(bare) as connection:
                 return exchange(connection, sent)
         except OSError:
             return ""
+
+
+def client_context(folder: Path, leaf: Leaf | None, alpn: tuple[str, ...]) -> ssl.SSLContext:
+    """A client that trusts everybody, with this certificate if any."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    if alpn:
+        context.set_alpn_protocols(list(alpn))
+    if leaf is not None:
+        context.load_cert_chain(*leaf.files(folder, "client-of-the-test"))
+    return context
 
 
 def exchange(connection: socket.socket, sent: bytes) -> str:
@@ -436,3 +446,103 @@ def test_roots_are_replaced_under_load(strict: Bed) -> None:
     assert set(load.answers) == {"good"}, load.answers
     assert strict.tls(8001, GET, old.leaf(ME), HTTP_ALPN) == ""
     assert strict.tls(8001, GET, new.leaf(ME), HTTP_ALPN) != ""
+
+
+# --- intercepted ---------------------------------------------------------------------------------------------
+
+UNSERVED, EXEMPT, OUTLAW = 7001, 7002, 7003
+"""Ports that no service has: of the workload's mode, exempt from it by a policy, and STRICT by a policy."""
+
+
+class Intercepted:
+    """The `virtualInbound` of a sidecar of the same workload, without the firewall rules that would lead to it.
+
+    The PROXY protocol says where a connection was meant to go, in the place of the kernel.
+    """
+
+    def __init__(self, bed: Bed, stack: ExitStack) -> None:
+        self.bed = bed
+        folder = bed.folder / "intercepted"
+        folder.mkdir()
+        write_leaf(folder, bed.root.leaf(THEM))
+        write_roots(folder, [bed.root])
+        self.address = f"{bed.server_ip}0"
+        workload = replace(bed.registrations()[0], address=self.address)
+        ports = f"{{{EXEMPT}: {{mode: DISABLE}}, {OUTLAW}: {{mode: STRICT}}}}"
+        policy = (
+            "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: mode}\nspec:\n"
+            f"  selector: {{matchLabels: {{app: server}}}}\n  mtls: {{mode: {bed.mode}}}\n  portLevelMtls: {ports}\n"
+        )
+        parsed = parse(policy.encode(), "policy.yaml")
+        state = build_state(parsed.objects, (Catalogue(name="agents", workloads=(workload,)),), MeshConfig())
+        proxy = Proxy(
+            type=ProxyType.SIDECAR,
+            name="server",
+            namespace="default",
+            addresses=(self.address,),
+            labels={"app": "server"},
+            certificates=True,
+        )
+        self.sidecar = Sidecar(folder, state, proxy, adapt=self._adapted)
+        stack.callback(self.sidecar.close)
+        eventually(self.sidecar.ready, what="Envoy")
+
+    def _adapted(self, bootstrap: Any) -> None:
+        bootstrap["admin"]["address"]["socket_address"]["address"] = self.address
+        resources = bootstrap["static_resources"]
+        [listener] = [one for one in resources["listeners"] if one["name"] == "virtualInbound"]
+        listener["address"]["socket_address"]["address"] = self.address
+        type_url = "type.googleapis.com/envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol"
+        listener["listener_filters"][0] = {"name": "proxy_protocol", "typed_config": {"@type": type_url}}
+        resources["listeners"] = [listener]
+        for cluster in resources["clusters"]:
+            if cluster["name"] == "InboundPassthroughCluster":
+                # What was meant for a port of no service reaches the application all the same.
+                socket_address = {"address": "127.0.0.1", "port_value": self.bed.app_port}
+                endpoint = {"endpoint": {"address": {"socket_address": socket_address}}}
+                cluster |= {"type": "STATIC", "lb_policy": "ROUND_ROBIN"}
+                cluster["load_assignment"] = {
+                    "cluster_name": cluster["name"],
+                    "endpoints": [{"lb_endpoints": [endpoint]}],
+                }
+
+    def call(self, port: int, sent: bytes, leaf: Leaf | None, alpn: tuple[str, ...], *, tls: bool) -> str:
+        head = f"PROXY TCP4 {self.bed.client_ip} {self.address} 1000 {port}\r\n".encode()
+        try:
+            with socket.create_connection((self.address, 15006), 5) as bare:
+                if not tls:
+                    return exchange(bare, head + sent)
+                bare.sendall(head)
+                with client_context(self.bed.folder, leaf, alpn).wrap_socket(bare) as connection:
+                    return exchange(connection, sent)
+        except OSError:
+            return ""
+
+
+@pytest.fixture(scope="module")
+def intercepted(bed: Bed) -> Iterator[Intercepted]:
+    with ExitStack() as stack:
+        yield Intercepted(bed, stack)
+
+
+@pytest.mark.parametrize("client", ["mesh", "plain text", "foreign TLS"])
+@pytest.mark.parametrize("protocol", TALKS)
+def test_who_gets_through_an_intercepted_port(intercepted: Intercepted, client: str, protocol: str) -> None:
+    """All ports share one listener, and each has the chains that it would have alone."""
+    port, sent, alpn = TALKS[protocol]
+    leaf = intercepted.bed.root.leaf(ME) if client == "mesh" else None
+    offered = alpn if client == "mesh" else ("http/1.1",)
+    answer = intercepted.call(port, sent, leaf, offered, tls=client != "plain text")
+
+    assert re.sub("Hash=[0-9a-f]{64};", "", answer) == expected(intercepted.bed.mode, client, protocol)
+
+
+@pytest.mark.parametrize("client", ["mesh", "plain text", "foreign TLS"])
+@pytest.mark.parametrize("port", [UNSERVED, EXEMPT, OUTLAW])
+def test_ports_of_no_service(intercepted: Intercepted, client: str, port: int) -> None:
+    """They follow the workload, unless the policy names them."""
+    mode = {UNSERVED: intercepted.bed.mode, EXEMPT: "DISABLE", OUTLAW: "STRICT"}[port]
+    leaf = intercepted.bed.root.leaf(ME) if client == "mesh" else None
+    offered = TCP_ALPN if client == "mesh" else ("http/1.1",)
+
+    assert intercepted.call(port, LINE, leaf, offered, tls=client != "plain text") == expected(mode, client, "tcp")

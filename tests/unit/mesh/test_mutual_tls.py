@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -147,8 +148,8 @@ def test_what_cannot_disable_disables_nothing(found: list[ConfigObject[Any]], po
 
 
 def endpoint(**changes: Any) -> Endpoint:
-    fields = {"address": "10.0.0.1", "port": 80, "service_port": 80, "labels": {"app": "a"}, "tls_mode": "istio"}
-    return Endpoint(**(fields | changes))
+    known = Endpoint(address="10.0.0.1", port=80, service_port=80, labels={"app": "a"}, tls_mode="istio")
+    return replace(known, **changes)
 
 
 @pytest.mark.parametrize(
