@@ -6,6 +6,7 @@ per mode; each case is one connection. Besides: certificates and roots that are 
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import http.client
 import itertools
@@ -31,7 +32,11 @@ from key_pairs import key_pair
 from lateen.agent.envoy_process import find_envoy
 from lateen.config.mesh_config import MeshConfig
 from lateen.config.parsing import parse
+from lateen.discovery.hub import Hub
+from lateen.discovery.server import serve
+from lateen.envoy.bootstrap import BootstrapSettings, bootstrap
 from lateen.envoy.mutual_tls import HTTP_ALPN, TCP_ALPN
+from lateen.generate.generator import Generator
 from lateen.generate.snapshot import generate
 from lateen.generate.static import static_bootstrap
 from lateen.mesh.build import build_state
@@ -70,13 +75,23 @@ class Sidecar:
     def __init__(
         self, folder: Path, state: MeshState, proxy: Proxy, *, adapt: Callable[[Any], None] = lambda _: None
     ) -> None:
-        self.folder, self.address = folder, proxy.addresses[0]
-        bootstrap = folder / "bootstrap.json"
         content = static_bootstrap(generate(state, proxy), proxy)
         adapt(content)
-        bootstrap.write_text(json.dumps(content))
+        self._start(folder, proxy.addresses[0], content)
+
+    @classmethod
+    def of_control_plane(cls, folder: Path, address: str, content: Any) -> Self:
+        """One whose bootstrap leads to a control plane."""
+        made = cls.__new__(cls)
+        made._start(folder, address, content)
+        return made
+
+    def _start(self, folder: Path, address: str, content: Any) -> None:
+        self.folder, self.address = folder, address
+        file = folder / "bootstrap.json"
+        file.write_text(json.dumps(content))
         self._log = (folder / "envoy.log").open("wb")
-        command = [find_envoy(), "-c", str(bootstrap), "--disable-hot-restart", "--concurrency", "1"]
+        command = [find_envoy(), "-c", str(file), "--disable-hot-restart", "--concurrency", "1"]
         self.process = subprocess.Popen(
             [*command, "-l", "warning"], cwd=folder, stdout=self._log, stderr=subprocess.STDOUT
         )
@@ -119,6 +134,7 @@ class Bed:
         assert not parsed.findings
         workloads = Catalogue(name="agents", workloads=self.registrations())
         state = build_state(parsed.objects, (workloads,), MeshConfig())
+        self.state = state
         self.server = self._sidecar(stack, state, "server", self.server_ip, THEM)
         self.client = self._sidecar(stack, state, "client", self.client_ip, ME)
         for sidecar in (self.server, self.client):
@@ -487,9 +503,9 @@ class Intercepted:
         stack.callback(self.sidecar.close)
         eventually(self.sidecar.ready, what="Envoy")
 
-    def _adapted(self, bootstrap: Any) -> None:
-        bootstrap["admin"]["address"]["socket_address"]["address"] = self.address
-        resources = bootstrap["static_resources"]
+    def _adapted(self, content: Any) -> None:
+        content["admin"]["address"]["socket_address"]["address"] = self.address
+        resources = content["static_resources"]
         [listener] = [one for one in resources["listeners"] if one["name"] == "virtualInbound"]
         listener["address"]["socket_address"]["address"] = self.address
         type_url = "type.googleapis.com/envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol"
@@ -546,3 +562,70 @@ def test_ports_of_no_service(intercepted: Intercepted, client: str, port: int) -
     offered = TCP_ALPN if client == "mesh" else ("http/1.1",)
 
     assert intercepted.call(port, LINE, leaf, offered, tls=client != "plain text") == expected(mode, client, "tcp")
+
+
+# --- on demand -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.asyncio
+async def test_what_is_fetched_on_demand_speaks_mutual_tls(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """The first request, the first tunnel of bytes to a sniffed port, the first to a TCP port: all fetch what they
+    need from a control plane, and all get through to a STRICT server; and a policy that switches the server's mutual
+    TLS off reaches the client.
+    """
+    with ExitStack() as stack:
+        bed = await asyncio.to_thread(Bed, tmp_path_factory.mktemp("on-demand"), "STRICT", stack)
+        generator = Generator()
+        hub = Hub(
+            lambda state, proxy: generator.generate(state, replace(proxy, certificates=True)),
+            lambda state, proxy: generator.scope_of(state, replace(proxy, certificates=True)),
+        )
+        hub.settle()
+        hub.publish(bed.state)
+        async with serve(hub, ["127.0.0.1:0"]) as ports, asyncio.TaskGroup() as tasks:
+            run = tasks.create_task(hub.run())
+            await asyncio.to_thread(_calls_on_demand, bed, stack, ports[0])
+            off = parse(DOCUMENTS.replace("MODE", "DISABLE").encode(), "mesh.yaml")
+            workloads = Catalogue(name="agents", workloads=bed.registrations())
+            hub.publish(build_state(off.objects, (workloads,), MeshConfig(), bed.state))
+            await asyncio.to_thread(eventually, lambda: not _through(bed, 8003, LINE), what="plain text")
+            run.cancel()
+
+
+def _calls_on_demand(bed: Bed, stack: ExitStack, control_plane: int) -> None:
+    folder = bed.folder / "on-demand"
+    folder.mkdir()
+    write_leaf(folder, bed.root.leaf(ME))
+    write_roots(folder, [bed.root])
+    proxy = Proxy(
+        type=ProxyType.SIDECAR,
+        name="asking",
+        namespace="default",
+        addresses=(f"{bed.client_ip}0",),
+        interception=Interception.NONE,
+    )
+    settings = BootstrapSettings(proxy=proxy, service="asking", control_plane=("127.0.0.1", control_plane))
+    sidecar = Sidecar.of_control_plane(folder, proxy.addresses[0], bootstrap(settings))
+    stack.callback(sidecar.close)
+    eventually(sidecar.ready, what="Envoy")
+    assert "outbound|" not in sidecar.admin("/clusters"), "it was told before it asked"
+
+    assert _through(bed, 8004, LINE) == "bytes hello\n"
+    assert _through(bed, 8003, LINE) == "bytes hello\n"
+    request = b"GET http://server:8004/ HTTP/1.1\r\nhost: server:8004\r\n\r\n"
+    assert ME in bed.plain(15001, request, proxy.addresses[0])
+    assert _through(bed, 8004, LINE) == "bytes hello\n"
+    assert bed.server.stat(".ssl.handshake") >= 4
+
+
+def _through(bed: Bed, port: int, sent: bytes) -> str:
+    """What comes back through a tunnel of the sidecar that asks."""
+    with socket.create_connection((f"{bed.client_ip}0", 15001), 5) as connection:
+        connection.sendall(b"CONNECT server:%d HTTP/1.1\r\nhost: server:%d\r\n\r\n" % (port, port))
+        connection.settimeout(5)
+        try:
+            return exchange(connection, sent) if connection.recv(4096).startswith(b"HTTP/1.1 200") else ""
+        except OSError:
+            return ""

@@ -144,9 +144,11 @@ TUNNEL_ALPN_FILTER = "lateen.tunnel_alpn"
 
 @cache
 def tunnel_alpn_filter() -> Fields:
-    """Return the HTTP filter that does the same for CONNECT; only for routes that have `offers_tcp_alpn`. Shared."""
-    made = typed_extension(TUNNEL_ALPN_FILTER, _HTTP_FILTER_STATE, {})
-    return made | {"disabled": True}
+    """Return the HTTP filter that does the same for CONNECT, on routes that have `offers_tcp_alpn`. Shared.
+
+    Not `disabled` elsewhere, though it does nothing there: Envoy decides that before a route is fetched on demand.
+    """
+    return typed_extension(TUNNEL_ALPN_FILTER, _HTTP_FILTER_STATE, {})
 
 
 @cache
