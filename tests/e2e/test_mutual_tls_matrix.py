@@ -30,7 +30,7 @@ from e2e.mesh_certificates import Leaf, Root, write_leaf, write_roots
 from e2e.meshes import APPS, eventually, free_port
 from key_pairs import key_pair
 from lateen.agent.envoy_process import find_envoy
-from lateen.config.mesh_config import MeshConfig
+from lateen.config.mesh_config import MeshConfig, MeshTLSProtocol, TLSConfig
 from lateen.config.parsing import parse
 from lateen.discovery.hub import Hub
 from lateen.discovery.server import serve
@@ -116,13 +116,16 @@ class Sidecar:
         self._log.close()
 
 
+_DEFAULTS = MeshConfig()
+
+
 class Bed:
     """A mesh with a server of every protocol, a client, and an impostor with another's certificate."""
 
     NUMBERS = itertools.count()
     """Beds of one run have addresses of their own: Envoys of one user would share a port in silence."""
 
-    def __init__(self, folder: Path, mode: str, stack: ExitStack) -> None:
+    def __init__(self, folder: Path, mode: str, stack: ExitStack, settings: MeshConfig = _DEFAULTS) -> None:
         number = next(self.NUMBERS)
         self.server_ip, self.impostor_ip, self.client_ip = (f"127.77.{number}.{last}" for last in (1, 2, 3))
         self.mode = mode
@@ -133,7 +136,7 @@ class Bed:
         parsed = parse(DOCUMENTS.replace("MODE", mode).encode(), "mesh.yaml")
         assert not parsed.findings
         workloads = Catalogue(name="agents", workloads=self.registrations())
-        state = build_state(parsed.objects, (workloads,), MeshConfig())
+        state = build_state(parsed.objects, (workloads,), settings)
         self.state = state
         self.server = self._sidecar(stack, state, "server", self.server_ip, THEM)
         self.client = self._sidecar(stack, state, "client", self.client_ip, ME)
@@ -393,6 +396,16 @@ def test_tunnels_offer_what_they_carry(strict: Bed, port: int, sent: bytes, seen
     assert (ME in answer) == (port in (8001, 8002))
 
 
+def test_an_older_tls_is_taken_where_the_mesh_says_so(tmp_path: Path) -> None:
+    """Its sidecars speak TLS 1.3 among each other all the same."""
+    settings = MeshConfig(mesh_mtls=TLSConfig(min_protocol_version=MeshTLSProtocol.TLSV1_2))
+    with ExitStack() as stack:
+        bed = Bed(tmp_path, "STRICT", stack, settings)
+
+        assert [call(bed, client, "tcp") for client in ("TLS 1.2", "sidecar")] == ["bytes hello\n"] * 2
+        assert bed.client.stat("ssl.versions.TLSv1.3") == 1
+
+
 class Load:
     """Requests through both sidecars, one connection of the application each, until it ends."""
 
@@ -573,7 +586,7 @@ async def test_what_is_fetched_on_demand_speaks_mutual_tls(
 ) -> None:
     """The first request, the first tunnel of bytes to a sniffed port, the first to a TCP port: all fetch what they
     need from a control plane, and all get through to a STRICT server; and a policy that switches the server's mutual
-    TLS off reaches the client.
+    TLS off, or on again, reaches the client.
     """
     with ExitStack() as stack:
         bed = await asyncio.to_thread(Bed, tmp_path_factory.mktemp("on-demand"), "STRICT", stack)
@@ -591,6 +604,8 @@ async def test_what_is_fetched_on_demand_speaks_mutual_tls(
             workloads = Catalogue(name="agents", workloads=bed.registrations())
             hub.publish(build_state(off.objects, (workloads,), MeshConfig(), bed.state))
             await asyncio.to_thread(eventually, lambda: not _through(bed, 8003, LINE), what="plain text")
+            hub.publish(bed.state)
+            await asyncio.to_thread(eventually, lambda: _through(bed, 8003, LINE), what="mutual TLS again")
             run.cancel()
 
 

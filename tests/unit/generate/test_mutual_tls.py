@@ -13,6 +13,8 @@ from lateen.config.parsing import parse
 from lateen.config.security import MutualTLSMode
 from lateen.envoy.listeners import HTTP_PROTOCOLS
 from lateen.envoy.mutual_tls import MESH_ALPN, MESH_HTTP_ALPN, TCP_ALPN
+from lateen.envoy.resources import CLUSTER
+from lateen.generate.generator import Generator
 from lateen.generate.mutual_tls import Accepts, accepts, inbound_chains
 from lateen.generate.snapshot import generate
 from lateen.mesh.build import build_state
@@ -460,3 +462,43 @@ def test_the_oldest_tls_is_a_setting_of_the_mesh() -> None:
     older = parameters(mesh_mtls=older_tls)
     assert older["tls_minimum_protocol_version"] == "TLSv1_2"
     assert older["cipher_suites"] == ["ECDHE-ECDSA-AES128-GCM-SHA256"]
+
+
+# --- what a change costs -------------------------------------------------------------------------------------
+
+
+def test_an_endpoint_that_comes_and_goes_leaves_clusters_alone() -> None:
+    """They name the accounts behind a service, healthy or not; only another account is another cluster.
+
+    A cluster that changes warms anew, and an endpoint comes and goes a thousand times as often.
+    """
+    replica = replace(REGISTRATION, name="server-2", address="10.0.0.2")
+    other = replace(replica, name="server-3", address="10.0.0.3", identity=f"{SA}other")
+    generator, state, kept = Generator(), None, []
+    for registrations in (
+        (REGISTRATION,),
+        (REGISTRATION, replica),
+        (REGISTRATION, replace(replica, ready=False)),
+        (REGISTRATION, other),
+    ):
+        state = build_state((), (Catalogue(name="agents", workloads=registrations),), MeshConfig(), state)
+        before = generator.rebuilt
+        kept.append((generator.generate(state, CLIENT).resources[CLUSTER], generator.rebuilt - before))
+
+    assert kept[0][0] is kept[1][0] is kept[2][0] is not kept[3][0]
+    assert [rebuilt for _, rebuilt in kept[1:]] == [1, 1, 2]
+
+
+def test_only_what_a_policy_is_about_is_made_again() -> None:
+    """One of another namespace touches nothing here."""
+    catalogue = Catalogue(name="agents", workloads=(REGISTRATION,))
+    generator = Generator()
+    state = build_state((), (catalogue,), MeshConfig())
+    first = generator.generate(state, CLIENT)
+    parsed = parse(peer_authentication("{mtls: {mode: DISABLE}}", "other").encode(), "f")
+    state = build_state(parsed.objects, (catalogue,), MeshConfig(), state)
+
+    assert generator.generate(state, CLIENT) is first
+    parsed = parse(peer_authentication("{mtls: {mode: DISABLE}}").encode(), "f")
+    state = build_state(parsed.objects, (catalogue,), MeshConfig(), state)
+    assert marked(shown(generator.generate(state, CLIENT))) == [False]
