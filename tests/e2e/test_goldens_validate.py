@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from e2e.mesh_certificates import Root, write_leaf, write_roots
 from lateen.config.mesh_config import parse_mesh_config
 from lateen.config.parsing import parse
 from lateen.generate.snapshot import generate
@@ -45,6 +46,7 @@ def proxy_of(case: Path) -> Proxy:
         labels=fields.get("labels", {}),
         interception=Interception(fields.get("interception", "REDIRECT")),
         port_map=fields.get("portMap", {}),
+        certificates=fields.get("certificates", True),
         upstreams=tuple(
             Upstream(host=item["host"], port=item["port"], local_port=item["localPort"])
             for item in fields.get("upstreams", ())
@@ -65,11 +67,14 @@ def test_envoy_accepts_it(case: Path, tmp_path: Path) -> None:
     mesh_file = case / "mesh-config.yaml"
     mesh_config, _ = parse_mesh_config(mesh_file.read_bytes() if mesh_file.exists() else b"{}", mesh_file.name)
     snapshot = generate(build_state(parsed.objects, (), mesh_config), proxy)
+    root = Root()
+    write_leaf(tmp_path, root.leaf("spiffe://cluster.local/ns/default/sa/default"))
+    write_roots(tmp_path, [root])
     bootstrap = tmp_path / "bootstrap.json"
     bootstrap.write_text(json.dumps(static_bootstrap(snapshot, proxy)))
     command = [str(envoy()), "--mode", "validate", "-c", str(bootstrap), "--base-id", str(BASE_ID)]
 
-    run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path)
 
     assert run.returncode == 0, run.stderr
     assert set(re.findall(r"deprecated option '([^']+)'", run.stderr)) <= KNOWN_DEPRECATED

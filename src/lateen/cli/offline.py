@@ -82,7 +82,8 @@ def generate(
 ) -> int:
     """Print the Envoy resources that a proxy would get.
 
-    Without `interception` in PROXY.yaml a sidecar on a loopback address gets NONE, any other REDIRECT.
+    Without `interception` in PROXY.yaml a sidecar on a loopback address gets NONE, any other REDIRECT. Without
+    `certificates` it has a certificate of the mesh, but with --static it has none.
     """
     from lateen.cli.output import note, print_json
     from lateen.model.findings import Severity, has_errors
@@ -115,7 +116,7 @@ def _generate(state: MeshState, proxy_file: Path, *, static: bool, output: Outpu
     from lateen.generate.snapshot import generate as generate_snapshot
 
     [file] = read_inputs([str(proxy_file)])
-    proxy = read_proxy(file.content, file.name)
+    proxy = read_proxy(file.content, file.name, bare=static)
     snapshot = generate_snapshot(state, proxy)
     if static:
         from lateen.generate.static import static_bootstrap

@@ -55,10 +55,15 @@ class ProxyDocument(Spec, frozen=True, kw_only=True):
     """Without it NONE for a sidecar on a loopback address, where nothing can be intercepted, else REDIRECT."""
     port_map: dict[str, Port] = msgspec.field(default_factory=dict)
     """Gateways: declared port -> port to bind."""
+    certificates: bool | None = None
+    """Whether it has a certificate of the mesh. Without it yes, as beside an agent; no for a bare Envoy."""
 
 
-def read_proxy(content: bytes, file: str) -> Proxy:
-    """Return the proxy that a PROXY.yaml describes. Raises Failure with every error, file:line:column each."""
+def read_proxy(content: bytes, file: str, *, bare: bool = False) -> Proxy:
+    """Return the proxy that a PROXY.yaml describes. Raises Failure with every error, file:line:column each.
+
+    `bare`: no agent is beside it that would get it a certificate.
+    """
     documents = read_documents(content, file)
     found = [str(finding) for finding in documents.findings]
     if not found and len(documents.documents) != 1:
@@ -69,7 +74,7 @@ def read_proxy(content: bytes, file: str) -> Proxy:
     if found:
         raise Failure("\n".join(found), hint=_EXAMPLE)
     value = documents.documents[0].value
-    return _proxy(decode(check(value, ProxyDocument, protobuf=False), ProxyDocument))
+    return _proxy(decode(check(value, ProxyDocument, protobuf=False), ProxyDocument), bare=bare)
 
 
 def _violations(document: Document, file: str) -> list[str]:
@@ -86,7 +91,7 @@ def _violations(document: Document, file: str) -> list[str]:
     return lines
 
 
-def _proxy(document: ProxyDocument) -> Proxy:
+def _proxy(document: ProxyDocument, *, bare: bool) -> Proxy:
     return Proxy(
         type=ProxyType.GATEWAY if document.type is ProxyKind.GATEWAY else ProxyType.SIDECAR,
         name=document.name,
@@ -98,6 +103,7 @@ def _proxy(document: ProxyDocument) -> Proxy:
         locality=Locality.parse(document.locality),
         interception=_interception(document),
         port_map={int(port): bound for port, bound in document.port_map.items()},
+        certificates=not bare if document.certificates is None else document.certificates,
     )
 
 

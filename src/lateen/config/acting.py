@@ -115,7 +115,7 @@ _DESTINATION_RULE: dict[type[msgspec.Struct], Acting] = {
     istio.ClientTLSSettings: all_but(
         istio.ClientTLSSettings,
         "credentialName",
-        values={"mode": frozenset(("DISABLE", "SIMPLE", "MUTUAL"))},
+        values={"mode": frozenset(("DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL"))},
     ),
 }
 
@@ -135,7 +135,6 @@ _GATEWAY: dict[type[msgspec.Struct], Acting] = {
 _SERVICES: dict[type[msgspec.Struct], Acting] = {
     istio.ServiceEntry: all_but(
         istio.ServiceEntry,
-        "subjectAltNames",
         values={"resolution": frozenset(("NONE", "STATIC", "DNS", "DNS_ROUND_ROBIN"))},
     ),
     istio.WorkloadEntry: all_but(istio.WorkloadEntry, "network"),

@@ -31,8 +31,10 @@ from lateen.config.networking import (
 from lateen.config.positions import Path, render_path
 from lateen.config.proxy_config import ProxyConfig
 from lateen.config.validation.fields import duration, http_retry, locality_setting, port_number
-from lateen.config.violations import Violation
+from lateen.config.validation.gateways import CIPHER_SUITES
+from lateen.config.violations import Violation, warning
 from lateen.model.findings import Finding, has_errors
+from lateen.model.identities import is_trust_domain
 
 
 class ConfigSourceResource(Enum):
@@ -332,7 +334,12 @@ ACTING_MESH: dict[type[msgspec.Struct], Acting] = {
         "proxyListenPort",
         "proxyInboundListenPort",
         "discoveryScope",
+        "trustDomain",
+        "trustDomainAliases",
+        "enableAutoMtls",
+        "meshMTLS",
     ),
+    TLSConfig: ALL,
     MeshOutboundTrafficPolicy: only("mode", values={"mode": frozenset(("REGISTRY_ONLY", "ALLOW_ANY"))}),
     ProxyPathNormalization: ALL,
     DefaultTrafficPolicy: ALL,
@@ -405,4 +412,22 @@ def _violations(config: MeshConfig, normal: dict[str, Any]) -> Iterator[Violatio
     if path[0] in normal:
         yield from duration(path, config.protocol_detection_timeout, minimum=0)
     yield from http_retry(("defaultHttpRetryPolicy",), config.default_http_retry_policy)
+    yield from _mutual_tls(config)
     yield from locality_setting(("localityLbSetting",), config.locality_lb_setting, has_outlier_detection=True)
+
+
+def _mutual_tls(config: MeshConfig) -> Iterator[Violation]:
+    named: list[tuple[Path, str]] = [(("trustDomain",), config.trust_domain)]
+    named += [(("trustDomainAliases", index), alias) for index, alias in enumerate(config.trust_domain_aliases)]
+    for path, name in named:
+        if not is_trust_domain(name):
+            hint = "use lower-case letters, digits, `-`, `_` and `.`"
+            yield Violation(path, f"{name[:80]!r} is not a trust domain", hint)
+    settings = config.mesh_mtls or TLSConfig()
+    if settings.ecdh_curves:
+        # Istio refuses it too.
+        yield Violation(("meshMTLS", "ecdhCurves"), "curves of the mesh's own TLS cannot be chosen", "remove it")
+    for index, suite in enumerate(settings.cipher_suites):
+        if suite not in CIPHER_SUITES:
+            path = ("meshMTLS", "cipherSuites", index)
+            yield warning(path, f"{suite!r} is not a cipher suite and is ignored", "use OpenSSL's names")

@@ -6,6 +6,7 @@ Source of each mapping: Istio's DestinationRule reference, Envoy's cluster.proto
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 from lateen.config import durations
@@ -31,6 +32,14 @@ from lateen.envoy.clusters import (
     use_http2,
 )
 from lateen.envoy.messages import Fields, Message
+from lateen.envoy.mutual_tls import (
+    HTTP2_ALPN,
+    HTTP_ALPN,
+    TCP_ALPN,
+    client_socket,
+    matched_sockets,
+    plaintext_socket,
+)
 from lateen.envoy.transport_sockets import tls_client_socket, with_proxy_protocol
 from lateen.model.protocols import Protocol
 
@@ -43,10 +52,29 @@ def _duration(text: str) -> Fields:
     return durations.to_fields(text)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MutualTLS:
+    """How a cluster calls workloads of the mesh."""
+
+    sni: str
+    subject_alt_names: tuple[str, ...]
+    """Of which the server must have one; none takes any of the mesh's."""
+    by_endpoint: bool
+    """Whether only those endpoints are called so that say that they take it, and the others in plain text."""
+
+
 def apply_traffic_policy(
-    draft: ClusterDraft, policy: TrafficPolicy | None, *, protocol: Protocol, mesh_config: MeshConfig
+    draft: ClusterDraft,
+    policy: TrafficPolicy | None,
+    *,
+    protocol: Protocol,
+    mesh_config: MeshConfig,
+    mutual_tls: MutualTLS | None = None,
 ) -> None:
-    """Apply everything of a policy to an outbound cluster; None applies the mesh's defaults."""
+    """Apply everything of a policy to an outbound cluster; None applies the mesh's defaults.
+
+    `mutual_tls` comes from outside, because more than the policy decides it.
+    """
     policy = policy or TrafficPolicy()
     pool = policy.connection_pool or ConnectionPoolSettings()
     http = pool.http or HTTPSettings()
@@ -56,10 +84,29 @@ def apply_traffic_policy(
     apply_load_balancer(draft.fields, policy.load_balancer)
     if policy.outlier_detection is not None:
         apply_outlier_detection(draft, policy.outlier_detection)
+    if mutual_tls is not None:
+        apply_mutual_tls(draft, mutual_tls, protocol, policy)
+        return
     socket = tls_client_socket(policy.tls, http2="http2_protocol_options" in _explicit(draft)) if policy.tls else None
     if policy.proxy_protocol is not None:
         socket = with_proxy_protocol(socket, policy.proxy_protocol.version)
     if socket is not None:
+        draft.fields["transport_socket"] = socket
+
+
+def apply_mutual_tls(draft: ClusterDraft, mutual_tls: MutualTLS, protocol: Protocol, policy: TrafficPolicy) -> None:
+    """Call workloads with the proxy's own certificate. What is offered says what is spoken: the server cannot know."""
+    alpn: tuple[str, ...] = TCP_ALPN
+    if protocol.is_http or protocol.is_sniffed:
+        alpn = HTTP2_ALPN if "http2_protocol_options" in _explicit(draft) else HTTP_ALPN
+    socket = client_socket(alpn, sni=mutual_tls.sni, subject_alt_names=mutual_tls.subject_alt_names)
+    plaintext = plaintext_socket()
+    if policy.proxy_protocol is not None:
+        socket = with_proxy_protocol(socket, policy.proxy_protocol.version)
+        plaintext = with_proxy_protocol(None, policy.proxy_protocol.version)
+    if mutual_tls.by_endpoint:
+        draft.fields["transport_socket_matches"] = matched_sockets(socket, plaintext)
+    else:
         draft.fields["transport_socket"] = socket
 
 

@@ -6,10 +6,12 @@ assignment is the same as before when it changes, so its endpoints are serialise
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeAlias
 
 from lateen.envoy.listeners import is_ip, socket_address
 from lateen.envoy.messages import Fields, entry, serialise
+from lateen.envoy.mutual_tls import TAKES_MUTUAL_TLS
 from lateen.envoy.resources import ENDPOINT, Resource, content_hash
 from lateen.model.services import Endpoint, Locality
 
@@ -21,6 +23,10 @@ _LB_ENDPOINTS = 2
 """Number of LocalityLbEndpoints.lb_endpoints; the only field before it is the locality."""
 
 
+Takes: TypeAlias = Callable[[Endpoint], bool]
+"""Whether an endpoint is called with mutual TLS."""
+
+
 class EndpointEntries:
     """Endpoints in their serialised form, remembered by what stands in it."""
 
@@ -28,24 +34,26 @@ class EndpointEntries:
     """Entries; at about 150 bytes each they stay below 50 MB. When there are more, all are forgotten."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, int, int], bytes] = {}
+        self._known: dict[tuple[str, int, int, bool], bytes] = {}
 
-    def of(self, endpoint: Endpoint) -> bytes:
+    def of(self, endpoint: Endpoint, *, mutual_tls: bool) -> bytes:
         """Return an endpoint as a part of its locality; nothing for a name, which Envoy refuses over EDS."""
-        key = (endpoint.address, endpoint.port, endpoint.weight)
+        key = (endpoint.address, endpoint.port, endpoint.weight, mutual_tls)
         found = self._known.get(key)
         if found is None:
             if len(self._known) >= self.LIMIT:
                 self._known.clear()
             usable = is_ip(endpoint.address) or endpoint.address.startswith("unix://")
-            found = entry(_LB_ENDPOINTS, serialise(_LB_ENDPOINT, _lb_endpoint(endpoint))) if usable else b""
+            found = entry(_LB_ENDPOINTS, serialise(_LB_ENDPOINT, _lb_endpoint(endpoint, mutual_tls))) if usable else b""
             self._known[key] = found
         return found
 
 
-def assignment_resource(cluster: str, endpoints: Sequence[Endpoint], entries: EndpointEntries) -> Resource:
+def assignment_resource(
+    cluster: str, endpoints: Sequence[Endpoint], entries: EndpointEntries, takes_mutual_tls: Takes
+) -> Resource:
     """Return the assignment of an EDS cluster, byte for byte what `load_assignment` says, but without names."""
-    known = {id(endpoint): entries.of(endpoint) for endpoint in endpoints}
+    known = {id(item): entries.of(item, mutual_tls=takes_mutual_tls(item)) for item in endpoints}
     parts = [serialise(ENDPOINT, {"cluster_name": cluster})]
     for locality, found in _by_locality([endpoint for endpoint in endpoints if known[id(endpoint)]]):
         fields = _locality(locality, found)
@@ -57,14 +65,14 @@ def assignment_resource(cluster: str, endpoints: Sequence[Endpoint], entries: En
     return Resource(kind=ENDPOINT, name=cluster, version=content_hash(body), body=body)
 
 
-def load_assignment(cluster: str, endpoints: Iterable[Endpoint]) -> Fields:
+def load_assignment(cluster: str, endpoints: Iterable[Endpoint], takes_mutual_tls: Takes) -> Fields:
     """Return the assignment of a cluster.
 
     A locality weighs as much as its endpoints together: gRPC needs the weight, Envoy ignores it unless locality
     weighting is switched on.
     """
     groups = [
-        {"lb_endpoints": [_lb_endpoint(item) for item in found], **_locality(locality, found)}
+        {"lb_endpoints": [_lb_endpoint(item, takes_mutual_tls(item)) for item in found], **_locality(locality, found)}
         for locality, found in _by_locality(endpoints)
     ]
     return {"cluster_name": cluster, "endpoints": groups}
@@ -91,8 +99,9 @@ def _locality(locality: Locality, endpoints: list[Endpoint]) -> Fields:
     }
 
 
-def _lb_endpoint(endpoint: Endpoint) -> Fields:
-    return {
+def _lb_endpoint(endpoint: Endpoint, mutual_tls: bool) -> Fields:
+    fields: Fields = {
         "endpoint": {"address": socket_address(endpoint.address, endpoint.port)},
         "load_balancing_weight": {"value": endpoint.weight or 1},
     }
+    return {**fields, "metadata": TAKES_MUTUAL_TLS} if mutual_tls else fields

@@ -14,6 +14,7 @@ from lateen.config.mesh_config import MeshConfig, PathNormalization
 from lateen.envoy import names
 from lateen.envoy.access_logs import access_logs
 from lateen.envoy.messages import Fields, packed, typed_extension
+from lateen.envoy.mutual_tls import tunnel_alpn_filter
 
 SERVER_NAME = "istio-envoy"
 ADS: Fields = {"ads": {}, "resource_api_version": "V3"}
@@ -59,6 +60,8 @@ class HttpSettings:
     """Resolve the hosts of requests that are routed to a dynamic forward proxy cluster."""
     on_demand: bool = False
     """Fetch virtual hosts and clusters that the proxy was not told of when a request needs them."""
+    mutual_tls: bool = False
+    """With `connect`: tunnels may have to offer another ALPN than requests (see `mutual_tls.tunnel_alpn_filter`)."""
     security: tuple[Fields, ...] = ()
     """HTTP filters that come before all others: who may call."""
 
@@ -164,6 +167,8 @@ def _http_filters(settings: HttpSettings) -> list[Fields]:
     # Before the others, because those after it read the route that it waits for.
     ask = [_on_demand()] if settings.on_demand else []
     forward = [_dynamic_forward_proxy()] if settings.dynamic_forward_proxy else []
+    if settings.mutual_tls:
+        ask.append(tunnel_alpn_filter())
     return [*settings.security, *ask, _grpc_stats(), _fault(), _cors(), *forward, _router()]
 
 

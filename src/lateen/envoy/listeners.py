@@ -179,9 +179,17 @@ def only_on_ports(listener_filter: Fields, ports: Iterable[int]) -> Fields:
 
     An inspector waits for the client's first bytes, which a server-first protocol never sends.
     """
-    ranges = [{"destination_port_range": {"start": port, "end": port + 1}} for port in sorted(set(ports))]
-    wanted: Fields = ranges[0] if len(ranges) == 1 else {"or_match": {"rules": ranges}}
-    return {**listener_filter, "filter_disabled": {"not_match": wanted}}
+    return {**listener_filter, "filter_disabled": {"not_match": _any_port(ports)}}
+
+
+def not_on_ports(listener_filter: Fields, ports: Iterable[int]) -> Fields:
+    """Return the listener filter switched off on these destination ports."""
+    return {**listener_filter, "filter_disabled": _any_port(ports)}
+
+
+def _any_port(ports: Iterable[int]) -> Fields:
+    ranges: list[Fields] = [{"destination_port_range": {"start": port, "end": port + 1}} for port in sorted(set(ports))]
+    return ranges[0] if len(ranges) == 1 else {"or_match": {"rules": ranges}}
 
 
 def api_listener(name: str, connection_manager: Fields) -> Fields:

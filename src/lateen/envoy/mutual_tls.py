@@ -8,8 +8,9 @@ here. ALPN tells the mesh's connections from others, and HTTP from bytes; the va
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
-from lateen.envoy.messages import Fields
+from lateen.envoy.messages import Fields, packed, typed_extension
 
 CERTIFICATES = "certificates"
 """Folder in Envoy's working directory."""
@@ -65,16 +66,98 @@ def client_context(alpn: Sequence[str], *, sni: str = "", subject_alt_names: Seq
 
 
 def server_context(
-    *, alpn: Sequence[str] = (), minimum: str = "TLSv1_3", subject_alt_names: Sequence[str] = ()
+    *,
+    alpn: Sequence[str] = (),
+    minimum: str = "TLSv1_3",
+    ciphers: Sequence[str] = CIPHERS,
+    subject_alt_names: Sequence[str] = (),
 ) -> Fields:
-    """Return the DownstreamTlsContext of a workload that asks its callers for a certificate of the mesh."""
+    """Return the DownstreamTlsContext of a workload that asks its callers for a certificate of the mesh.
+
+    `ciphers` are those of TLS 1.2.
+    """
     common = _common(subject_alt_names)
     if alpn:
         common["alpn_protocols"] = list(alpn)
     common["tls_params"] = {"tls_minimum_protocol_version": minimum, "tls_maximum_protocol_version": "TLSv1_3"}
     if minimum == "TLSv1_2":
-        common["tls_params"]["cipher_suites"] = list(CIPHERS)
+        common["tls_params"]["cipher_suites"] = list(ciphers)
     return {"common_tls_context": common, "require_client_certificate": {"value": True}}
+
+
+def client_socket(alpn: Sequence[str], *, sni: str, subject_alt_names: Sequence[str]) -> Fields:
+    """Return the transport socket of `client_context`."""
+    context = client_context(alpn, sni=sni, subject_alt_names=subject_alt_names)
+    return {
+        "name": "envoy.transport_sockets.tls",
+        "typed_config": packed("envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext", context),
+    }
+
+
+@cache
+def plaintext_socket() -> Fields:
+    """Return the transport socket without TLS. Shared: do not change it."""
+    return typed_extension(
+        "envoy.transport_sockets.raw_buffer", "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"
+    )
+
+
+def matched_sockets(mutual_tls: Fields, plaintext: Fields) -> list[Fields]:
+    """Return the `transport_socket_matches` by which each endpoint gets the one or the other; names are Istio's."""
+    return [
+        {
+            "name": "tlsMode-istio",
+            "match": {TLS_MODE: MUTUAL_TLS},
+            "transport_socket": mutual_tls,
+        },
+        {"name": "tlsMode-disabled", "match": {}, "transport_socket": plaintext},
+    ]
+
+
+TLS_MODE, MUTUAL_TLS = "tlsMode", "istio"
+TAKES_MUTUAL_TLS: Fields = {
+    "filter_metadata": {"envoy.transport_socket_match": {"fields": {TLS_MODE: {"string_value": MUTUAL_TLS}}}}
+}
+"""Metadata of an endpoint that is called with mutual TLS. Shared: do not change it."""
+
+_OFFER_TCP: Fields = {
+    "object_key": "envoy.network.application_protocols",
+    "format_string": {"text_format_source": {"inline_string": ",".join(TCP_ALPN)}},
+}
+
+
+@cache
+def tcp_alpn_filter() -> Fields:
+    """Return the network filter by which a TCP proxy offers `TCP_ALPN` whatever its cluster would. Shared.
+
+    For clusters that carry both: what goes through a TCP proxy is not for the server's HTTP connection manager.
+    """
+    return typed_extension(
+        "envoy.filters.network.set_filter_state",
+        "envoy.extensions.filters.network.set_filter_state.v3.Config",
+        {"on_new_connection": [{**_OFFER_TCP, "shared_with_upstream": "ONCE"}]},
+    )
+
+
+TUNNEL_ALPN_FILTER = "lateen.tunnel_alpn"
+
+
+@cache
+def tunnel_alpn_filter() -> Fields:
+    """Return the HTTP filter that does the same for CONNECT, on routes that have `offers_tcp_alpn`. Shared.
+
+    Not `disabled` elsewhere, though it does nothing there: Envoy decides that before a route is fetched on demand.
+    """
+    return typed_extension(TUNNEL_ALPN_FILTER, _HTTP_FILTER_STATE, {})
+
+
+@cache
+def offers_tcp_alpn() -> Fields:
+    """Return the setting of a route whose tunnels offer `TCP_ALPN`, for `TUNNEL_ALPN_FILTER`. Shared."""
+    return packed(_HTTP_FILTER_STATE, {"on_request_headers": [_OFFER_TCP]})
+
+
+_HTTP_FILTER_STATE = "envoy.extensions.filters.http.set_filter_state.v3.Config"
 
 
 def _common(subject_alt_names: Sequence[str]) -> Fields:

@@ -13,6 +13,7 @@ from typing import Any
 from lateen.config.objects import ConfigObject
 from lateen.generate.memo import Memo, Read
 from lateen.generate.view import (
+    ACCOUNTS,
     ENDPOINTS,
     GATEWAY_RULES,
     GATEWAYS,
@@ -25,6 +26,7 @@ from lateen.generate.view import (
     UNSERVED,
 )
 from lateen.mesh.changes import changed_policies
+from lateen.mesh.mutual_tls import service_accounts
 from lateen.mesh.sharing import changed_keys, turnover
 from lateen.mesh.state import MESH_GATEWAY, MeshState
 from lateen.model.names import Hostname
@@ -84,7 +86,11 @@ def _services(old: MeshState, new: MeshState, found: StateChanges) -> None:
 
 
 def _endpoints(old: MeshState, new: MeshState, found: StateChanges) -> None:
-    found.reads.update((ENDPOINTS, host) for host in changed_keys(old.endpoints, new.endpoints))
+    for host in changed_keys(old.endpoints, new.endpoints):
+        found.reads.add((ENDPOINTS, host))
+        # Clusters name the accounts, and change much less often than endpoints come and go.
+        if service_accounts(old.endpoints.get(host, ())) != service_accounts(new.endpoints.get(host, ())):
+            found.reads.add((ACCOUNTS, host))
 
 
 def _virtual_services(old: MeshState, new: MeshState, found: StateChanges) -> None:

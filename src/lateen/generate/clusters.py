@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 
-from lateen.config.networking import SimpleLB, TrafficPolicy
+from lateen.config.networking import TrafficPolicy
 from lateen.envoy.cluster_policies import apply_traffic_policy
 from lateen.envoy.clusters import (
     ClusterDraft,
@@ -28,6 +28,7 @@ from lateen.envoy.metadata import cluster_metadata
 from lateen.envoy.resources import CLUSTER, Resource, make_resource
 from lateen.generate.destinations import Target, exists
 from lateen.generate.endpoints import eds_assignment, inline_assignment
+from lateen.generate.mutual_tls import client_side, connects_as_dialled, is_unreachable
 from lateen.generate.parts import NOTHING, Made, Part
 from lateen.generate.traffic_policies import effective_policy, subset_of
 from lateen.generate.view import View
@@ -183,7 +184,13 @@ def _cluster(view: View, service: Service, port: ServicePort, subset: str) -> Re
     policy = effective_policy(rule, port.number, subset, view.mesh_config)
     draft = ClusterDraft(fields=_discovery(view, target, service, policy))
     _set_protocol(view, draft, port.protocol)
-    apply_traffic_policy(draft, policy, protocol=port.protocol, mesh_config=view.mesh_config)
+    apply_traffic_policy(
+        draft,
+        policy,
+        protocol=port.protocol,
+        mesh_config=view.mesh_config,
+        mutual_tls=client_side(view, service, target, policy),
+    )
     draft.fields["metadata"] = cluster_metadata((service,), rule=rule, subset=subset)
     return make_resource(CLUSTER, target.cluster, draft.finish())
 
@@ -191,7 +198,9 @@ def _cluster(view: View, service: Service, port: ServicePort, subset: str) -> Re
 def _endpoints(view: View, service: Service, port: ServicePort, subset: str) -> Resource | None:
     """Return the assignment of a cluster; None for one that finds its endpoints by itself."""
     policy = effective_policy(view.rule(service.host), port.number, subset, view.mesh_config)
-    if service.resolution is not Resolution.STATIC or _wanted(policy) is SimpleLB.PASSTHROUGH:
+    if service.resolution is not Resolution.STATIC or connects_as_dialled(service, policy):
+        return None
+    if is_unreachable(view, policy):
         return None
     name = Target(service.host, port.number, subset).cluster
     labels = _labels(view, service.host, subset)
@@ -203,20 +212,15 @@ def _labels(view: View, host: Hostname, subset: str) -> Mapping[str, str]:
     return narrowed.labels if narrowed is not None else {}
 
 
-def _wanted(policy: TrafficPolicy | None) -> SimpleLB | None:
-    return policy.load_balancer.simple if policy is not None and policy.load_balancer is not None else None
-
-
 def _discovery(view: View, target: Target, service: Service, policy: TrafficPolicy | None) -> Fields:
     """Return the cluster as its service's resolution says it finds endpoints."""
     name = target.cluster
-    match service.resolution:
-        case Resolution.NONE | Resolution.DYNAMIC_DNS:
-            return _as_dialled(view, name)
-        case _ if _wanted(policy) is SimpleLB.PASSTHROUGH:
-            return _as_dialled(view, name)
-        case Resolution.STATIC:
-            return eds_cluster(name)
+    if is_unreachable(view, policy):
+        return static_cluster(name, {"cluster_name": name})
+    if connects_as_dialled(service, policy):
+        return _as_dialled(view, name)
+    if service.resolution is Resolution.STATIC:
+        return eds_cluster(name)
     logical = service.resolution is Resolution.DNS_ROUND_ROBIN
     labels = _labels(view, target.host, target.subset)
     assignment = inline_assignment(view, name, service, target.port, labels, single=logical)

@@ -32,13 +32,15 @@ from lateen.envoy.listeners import (
 )
 from lateen.envoy.messages import Fields
 from lateen.envoy.metadata import service_metadata
+from lateen.envoy.mutual_tls import TUNNEL_ALPN_FILTER, offers_tcp_alpn
 from lateen.envoy.resources import LISTENER, Resource, make_resource
 from lateen.envoy.routes import connect_route
 from lateen.generate.clusters import TargetClusters
 from lateen.generate.destinations import Target
+from lateen.generate.mutual_tls import has_part, offers_tcp
 from lateen.generate.parts import NOTHING, HostRoutes, Made, MadeHost, Part
 from lateen.generate.routes import RouteContext, service_routes
-from lateen.generate.tcp_routes import Forward, direct, fetches_nothing, forward_filter, service_forwards
+from lateen.generate.tcp_routes import Forward, direct, fetches_nothing, forward_filters, service_forwards
 from lateen.generate.view import View
 from lateen.generate.virtual_hosts import (
     HTTP_PORT,
@@ -109,6 +111,7 @@ def _proxy_listener(view: View) -> Fields:
         connect=True,
         dynamic_forward_proxy=True,
         on_demand=view.on_demand,
+        mutual_tls=has_part(view),
     )
     chain = filter_chain([http_connection_manager(settings, view.defaults)])
     return bound_listener(names.HTTP_PROXY, *_proxy_address(view), direction=OUTBOUND, chains=[chain])
@@ -222,8 +225,13 @@ def _tunnel(context: RouteContext, service: Service, protocol: Protocol) -> Forw
 
 def _tunnel_route(view: View, forward: Forward) -> Fields:
     route = connect_route(names.DEFAULT_ROUTE, _route_target(forward), forward.metadata)
+    filters: Fields = {}
     if fetches_nothing(view, forward):
-        route["typed_per_filter_config"] = {ON_DEMAND_FILTER: no_clusters_on_demand()}
+        filters[ON_DEMAND_FILTER] = no_clusters_on_demand()
+    if offers_tcp(view, (target for target, _ in forward.targets)):
+        filters[TUNNEL_ALPN_FILTER] = offers_tcp_alpn()
+    if filters:
+        route["typed_per_filter_config"] = filters
     return route
 
 
@@ -285,6 +293,7 @@ def _upstream_listener(view: View, upstream: Upstream, service: Service, port: S
     address = view.proxy.private_address
     name = names.listener(address, upstream.local_port)
     chains: list[Fields] = []
+    default: Fields | None = None
     protocol = port.protocol
     if protocol.is_http or protocol.is_sniffed:
         settings = HttpSettings(stat_prefix=outbound_stat_prefix(name), rds=route)
@@ -293,8 +302,16 @@ def _upstream_listener(view: View, upstream: Upstream, service: Service, port: S
     if not protocol.is_http:
         context = RouteContext(view=view, port=port.number)
         forward = _forward(context, service, protocol)
-        chains.append(filter_chain([forward_filter(view, forward)], metadata=forward.metadata))
+        chain = filter_chain(forward_filters(view, forward), metadata=forward.metadata)
+        if chains:
+            # What is not HTTP would not fall back to a chain without a match: Envoy looks no further than at those
+            # that name its transport protocol.
+            default = chain
+        else:
+            chains.append(chain)
     listener = bound_listener(name, address, upstream.local_port, direction=OUTBOUND, chains=chains)
+    if default is not None:
+        listener["default_filter_chain"] = default
     if address != names.LOOPBACK_ADDRESS:
         local = socket_address(names.LOOPBACK_ADDRESS, upstream.local_port)
         listener["additional_addresses"] = [{"address": local}]

@@ -31,7 +31,7 @@ from lateen.generate.parts import Made, Part
 from lateen.generate.routes import RouteContext
 from lateen.generate.secrets import GatewaySecret, secret_resource
 from lateen.generate.security_filters import http_security, network_security, security_parts
-from lateen.generate.tcp_routes import Forward, forward_filter, tcp_forwards, tls_forwards
+from lateen.generate.tcp_routes import Forward, forward_filters, tcp_forwards, tls_forwards
 from lateen.generate.view import View
 
 _NO_CERTIFICATE_YET = frozenset((ServerTLSMode.ISTIO_MUTUAL, ServerTLSMode.AUTO_PASSTHROUGH))
@@ -94,8 +94,8 @@ def _listener(view: View, port: GatewayPort, wanted: _Wanted) -> Resource | None
         chains = [_http_chain(view, name, port.servers[0].route_name)]
     elif port.kind is ServerKind.TCP:
         chains = [
-            filter_chain([*network_security(view), item], metadata=source)
-            for item, source in _tcp_filters(view, port.servers[0], wanted)
+            filter_chain([*network_security(view), *items], metadata=source)
+            for items, source in _tcp_filters(view, port.servers[0], wanted)
         ]
     else:
         chains = list(_tls_chains(view, name, port.servers, wanted))
@@ -145,10 +145,10 @@ def _tls_chains(view: View, listener_name: str, servers: Sequence[GatewayServer]
             wanted.add(gateway_routes(view, server.route_name, [server]))
             yield _http_chain(view, listener_name, server.route_name, match=match, socket=socket)
         else:
-            for tcp_filter, source in _tcp_filters(view, server, wanted):
+            for tcp_filters, source in _tcp_filters(view, server, wanted):
                 taken.update(server.server_names)
                 yield filter_chain(
-                    [*network_security(view), tcp_filter], match=match, transport_socket=socket, metadata=source
+                    [*network_security(view), *tcp_filters], match=match, transport_socket=socket, metadata=source
                 )
 
 
@@ -198,14 +198,14 @@ def _passthrough_chains(view: View, server: GatewayServer, taken: set[str], want
             taken.update(hosts)
             wanted.use(forward)
             yield filter_chain(
-                [*network_security(view), forward_filter(view, forward)],
+                [*network_security(view), *forward_filters(view, forward)],
                 match=sni_match(hosts if "*" not in hosts else ()),
                 metadata=forward.metadata,
             )
 
 
-def _tcp_filters(view: View, server: GatewayServer, wanted: _Wanted) -> Iterator[tuple[Fields, Fields]]:
-    """Yield the TCP proxy of the first rule for this server, and its metadata: bytes have no host to tell apart."""
+def _tcp_filters(view: View, server: GatewayServer, wanted: _Wanted) -> Iterator[tuple[list[Fields], Fields]]:
+    """Yield the TCP filters of the first rule for this server, and its metadata: bytes have no host to tell apart."""
     context = RouteContext(view=view, port=server.port, gateway=server.gateway_name)
     for bound in view.gateway_rules(server.gateway_name):
         if not intersection(server.hosts_for(bound.object.key.namespace), bound.hosts):
@@ -213,5 +213,5 @@ def _tcp_filters(view: View, server: GatewayServer, wanted: _Wanted) -> Iterator
         forward = next((item for item in tcp_forwards(context, bound) if not item.subnets), None)
         if forward is not None:
             wanted.use(forward)
-            yield forward_filter(view, forward), forward.metadata
+            yield forward_filters(view, forward), forward.metadata
             return

@@ -2,12 +2,12 @@
 
 Intercepted sidecars have one listener, `virtualInbound`, with a chain per port; in explicit mode each port has a
 listener of its own at the workload's address. They exist while the workload is still unhealthy, so that it is
-reachable the moment others learn of it.
+reachable the moment others learn of it. Which chains a port has follows from the mode of its mutual TLS.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 
 from lateen.config.networking import ConnectionPoolSettings
@@ -29,17 +29,19 @@ from lateen.envoy.listeners import (
     bound_listener,
     filter_chain,
     http_inspector,
-    http_match,
     inbound_stat_prefix,
     is_ip,
+    not_on_ports,
     only_on_ports,
     original_destination,
     port_match,
+    tls_inspector,
 )
 from lateen.envoy.messages import Fields
-from lateen.envoy.metadata import cluster_metadata, service_metadata
+from lateen.envoy.metadata import cluster_metadata, config_metadata, service_metadata
 from lateen.envoy.resources import CLUSTER, LISTENER, Resource, make_resource
 from lateen.envoy.routes import cluster_route, route_configuration, virtual_host
+from lateen.generate.mutual_tls import Accepts, InboundChain, accepted_at, inbound_chains, server_socket
 from lateen.generate.parts import Made
 from lateen.generate.security_filters import http_security, network_security, security_parts
 from lateen.generate.traffic_policies import effective_policy
@@ -122,14 +124,24 @@ def _explicit_listeners(view: View, instances: list[ServiceInstance]) -> Iterato
     for instance in instances:
         address, port = instance.endpoint.address, instance.endpoint.port
         name = names.listener(address, port)
-        chains, default = _chains(view, instance, name, match={})
+        accepted = accepted_at(view, port, instance.endpoint.app_port)
+        chains = _chains(view, instance, name, accepted)
         listener = bound_listener(name, address, port, direction=INBOUND, chains=chains)
-        if default is not None:
-            listener["default_filter_chain"] = default
-        sniffed = instance.port.protocol.is_sniffed
-        add_inspectors(listener, tls=False, http=sniffed, detection_timeout=view.detection_timeout)
+        tls, http = _inspects_tls(accepted), _inspects_http(instance, accepted)
+        add_inspectors(listener, tls=tls, http=http, detection_timeout=view.detection_timeout)
+        if tls:
+            listener["listener_filters_timeout"] = view.detection_timeout
         listener["metadata"] = service_metadata(instance.service)
         yield make_resource(LISTENER, name, listener)
+
+
+def _inspects_tls(accepted: Accepts) -> bool:
+    return accepted in (Accepts.BOTH, Accepts.MUTUAL_TLS)
+
+
+def _inspects_http(instance: ServiceInstance, accepted: Accepts) -> bool:
+    """Whether plain text has to be told apart; inside mutual TLS, ALPN says what it is."""
+    return instance.port.protocol.is_sniffed and accepted in (Accepts.BOTH, Accepts.PLAINTEXT)
 
 
 def _virtual_inbound(view: View, instances: list[ServiceInstance]) -> Fields:
@@ -142,16 +154,25 @@ def _virtual_inbound(view: View, instances: list[ServiceInstance]) -> Fields:
             name=names.VIRTUAL_INBOUND_BLACKHOLE,
         )
     ]
+    accepted: dict[int, Accepts] = {}
     sniffed = []
     for instance in instances:
-        match = port_match(instance.endpoint.port)
-        own, default = _chains(view, instance, names.listener(names.WILDCARD_ADDRESS, instance.endpoint.port), match)
-        chains += [*own, default] if default is not None else own
-        if instance.port.protocol.is_sniffed:
-            sniffed.append(instance.endpoint.port)
-    chains.append(filter_chain(_tcp_filters(view, names.INBOUND_PASSTHROUGH_CLUSTER), name=names.VIRTUAL_INBOUND))
+        number = instance.endpoint.port
+        accepted[number] = accepted_at(view, number, instance.endpoint.app_port)
+        name = names.listener(names.WILDCARD_ADDRESS, number)
+        chains += _at_port(number, _chains(view, instance, name, accepted[number]))
+        if _inspects_http(instance, accepted[number]):
+            sniffed.append(number)
+    for number in sorted(view.mutual_tls_modes().by_port):
+        # A policy may name ports that no service has.
+        if number not in accepted and number != port:
+            accepted[number] = accepted_at(view, number)
+            name = names.listener(names.WILDCARD_ADDRESS, number)
+            chains += _at_port(number, _bypass(view, name, accepted[number]))
+    elsewhere = accepted_at(view, 0)
+    chains += _bypass(view, names.VIRTUAL_INBOUND, elsewhere)
     listener = bound_listener(names.VIRTUAL_INBOUND, names.WILDCARD_ADDRESS, port, direction=INBOUND, chains=chains)
-    listener["listener_filters"] = [original_destination()]
+    listener["listener_filters"] = [original_destination(), *_tls_inspectors(accepted, elsewhere)]
     if sniffed:
         listener["listener_filters"].append(only_on_ports(http_inspector(), sniffed))
     listener["listener_filters_timeout"] = view.detection_timeout
@@ -161,26 +182,70 @@ def _virtual_inbound(view: View, instances: list[ServiceInstance]) -> Fields:
     return listener
 
 
-def _chains(view: View, instance: ServiceInstance, name: str, match: Fields) -> tuple[list[Fields], Fields | None]:
-    """Return the chains of a port, and what takes the rest when the protocol is sniffed."""
+def _tls_inspectors(accepted: Mapping[int, Accepts], elsewhere: Accepts) -> list[Fields]:
+    """Return the TLS inspector for the ports that need it: where it stands it waits for the client's first bytes."""
+    needed = [port for port, accepts in accepted.items() if _inspects_tls(accepts)]
+    if not _inspects_tls(elsewhere):
+        return [only_on_ports(tls_inspector(), needed)] if needed else []
+    others = accepted.keys() - needed
+    return [not_on_ports(tls_inspector(), others) if others else tls_inspector()]
+
+
+def _at_port(port: int, chains: list[Fields]) -> list[Fields]:
+    for chain in chains:
+        chain["filter_chain_match"] = port_match(port) | chain.get("filter_chain_match", {})
+    return chains
+
+
+def _chains(view: View, instance: ServiceInstance, name: str, accepted: Accepts) -> list[Fields]:
+    """Return the chains of a port."""
     protocol = instance.port.protocol
     metadata = service_metadata(instance.service)
     cluster = names.inbound_cluster(instance.endpoint.port)
-    if not protocol.is_http and not protocol.is_sniffed:
-        return [filter_chain(_tcp_filters(view, cluster), match=match, name=name, metadata=metadata)], None
-    http = http_connection_manager(
-        HttpSettings(
-            stat_prefix=inbound_stat_prefix(name),
-            routes=_routes(instance, cluster),
-            inbound=True,
-            security=http_security(view),
-        ),
-        view.defaults,
+    if accepted is Accepts.NOTHING:
+        return [_refusal(view, name)]
+
+    def filters(chain: InboundChain) -> list[Fields]:
+        return [_http_filter(view, instance, name)] if chain.http else _tcp_filters(view, cluster)
+
+    return [
+        _chain(view, chain, filters(chain), f"{name}-http" if chain.http and protocol.is_sniffed else name, metadata)
+        for chain in inbound_chains(accepted, protocol)
+    ]
+
+
+def _bypass(view: View, name: str, accepted: Accepts) -> list[Fields]:
+    """Return the chains of connections to ports of no service: bytes, whatever they are."""
+    if accepted is Accepts.NOTHING:
+        return [_refusal(view, name)]
+    filters = _tcp_filters(view, names.INBOUND_PASSTHROUGH_CLUSTER)
+    return [_chain(view, chain, filters, name) for chain in inbound_chains(accepted, Protocol.TCP)]
+
+
+def _chain(view: View, chain: InboundChain, filters: list[Fields], name: str, metadata: Fields | None = None) -> Fields:
+    socket = server_socket(view) if chain.mutual_tls else None
+    suffix = "-mtls" if chain.mutual_tls else "-tls" if chain.transport == "tls" else ""
+    return filter_chain(filters, match=chain.match, name=f"{name}{suffix}", transport_socket=socket, metadata=metadata)
+
+
+def _refusal(view: View, name: str) -> Fields:
+    """Return the chain that closes every connection: mutual TLS is required of a proxy that has no certificate."""
+    policy = view.mutual_tls_modes().policy
+    return filter_chain(
+        [passthrough(names.BLACKHOLE_CLUSTER, view.defaults)],
+        name=f"{name}-refused",
+        metadata=config_metadata(policy) if policy is not None else None,
     )
-    if protocol.is_http:
-        return [filter_chain([http], match=match, name=name, metadata=metadata)], None
-    rest = filter_chain(_tcp_filters(view, cluster), match=match, name=name, metadata=metadata)
-    return [filter_chain([http], match=match | http_match(), name=f"{name}-http", metadata=metadata)], rest
+
+
+def _http_filter(view: View, instance: ServiceInstance, name: str) -> Fields:
+    settings = HttpSettings(
+        stat_prefix=inbound_stat_prefix(name),
+        routes=_routes(instance, names.inbound_cluster(instance.endpoint.port)),
+        inbound=True,
+        security=http_security(view),
+    )
+    return http_connection_manager(settings, view.defaults)
 
 
 def _tcp_filters(view: View, cluster: str) -> list[Fields]:

@@ -33,7 +33,7 @@ from lateen.envoy.metadata import service_metadata
 from lateen.envoy.resources import LISTENER, make_resource
 from lateen.generate.parts import Made, Part
 from lateen.generate.routes import RouteContext
-from lateen.generate.tcp_routes import forward_filter, service_forwards, unasked_clusters
+from lateen.generate.tcp_routes import forward_filters, service_forwards, unasked_clusters
 from lateen.generate.view import View
 from lateen.generate.virtual_hosts import (
     UnknownHosts,
@@ -213,7 +213,7 @@ def _add_forwards(
     context = RouteContext(view=view, port=port.number)
     shared = listener.address == names.WILDCARD_ADDRESS
     for forward in service_forwards(context, service, tls=port.protocol.is_tls):
-        filters = [forward_filter(view, forward)]
+        filters = forward_filters(view, forward)
         listener.leads_to.update(dict.fromkeys(unasked_clusters(view, forward)))
         server_names = forward.server_names
         if shared and port.protocol.is_tls and not server_names:

@@ -14,7 +14,9 @@ from lateen.config.networking import L4MatchAttributes, RouteDestination, TCPSet
 from lateen.envoy.filters import TcpSettings, tcp_proxy
 from lateen.envoy.messages import Fields
 from lateen.envoy.metadata import config_metadata, service_metadata
+from lateen.envoy.mutual_tls import tcp_alpn_filter
 from lateen.generate.destinations import Target, one_would_never_come, target_of
+from lateen.generate.mutual_tls import offers_tcp
 from lateen.generate.routes import RouteContext
 from lateen.generate.traffic_policies import consistent_hash, effective_policy
 from lateen.generate.view import View
@@ -110,6 +112,12 @@ def fetches_nothing(view: View, forward: Forward) -> bool:
 def unasked_clusters(view: View, forward: Forward) -> tuple[str, ...]:
     """Return the clusters that a proxy which asks on demand must be told of, because connections do not fetch them."""
     return tuple(cluster for cluster, _ in forward.clusters) if fetches_nothing(view, forward) else ()
+
+
+def forward_filters(view: View, forward: Forward) -> list[Fields]:
+    """Return the filters of a forward: its TCP proxy, and what that one needs before it."""
+    offered = [tcp_alpn_filter()] if offers_tcp(view, (target for target, _ in forward.targets)) else []
+    return [*offered, forward_filter(view, forward)]
 
 
 def forward_filter(view: View, forward: Forward) -> Fields:

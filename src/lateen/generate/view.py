@@ -22,12 +22,16 @@ from lateen.envoy.filters import FilterDefaults, filter_defaults
 from lateen.envoy.messages import Fields
 from lateen.envoy.metadata import config_metadata, setting_metadata
 from lateen.generate.memo import Memo, Read
+from lateen.mesh.mutual_tls import ISTIO_TLS_MODE, MutualTLSModes, can_disable, modes_of, service_accounts
+from lateen.mesh.policies import PEER_AUTHENTICATION
 from lateen.mesh.queries import (
     ServiceInstance,
     destination_rule_for,
     endpoints_of,
     gateways_for,
+    is_reached_by_mutual_tls,
     policies_for,
+    policies_in,
     services_for,
     sidecar_for,
     virtual_service_for_host,
@@ -46,6 +50,8 @@ ROUTING = "virtual service"
 """The VirtualService of a host, for sidecars."""
 ENDPOINTS = "endpoints"
 """All endpoints of a host."""
+ACCOUNTS = "service accounts"
+"""Service accounts of the endpoints of a host."""
 SECRET = "secret"  # noqa: S105  a word
 """A Secret by namespace and name."""
 POLICIES = "policies"
@@ -97,6 +103,8 @@ class View:
     _routing: dict[Hostname, BoundVirtualService | None] = field(default_factory=dict)
     _gateway_rules: dict[str, tuple[BoundVirtualService, ...]] = field(default_factory=dict)
     _gateway_rule: dict[str, dict[tuple[str, str], BoundVirtualService]] = field(default_factory=dict)
+    _disabling: dict[str, tuple[ConfigObject[Any], ...]] = field(default_factory=dict)
+    """By namespace: its PeerAuthentications with those of the root namespace, none if none can switch anything off."""
 
     def piece(self, key: Hashable, make: Callable[[], ValueT]) -> ValueT:
         """Return a value that several passes need; made once, and again when something it was made from changes."""
@@ -153,6 +161,24 @@ class View:
         self.memo.note((ENDPOINTS, host))
         return endpoints_of(self.state, host, port, labels)
 
+    def service_accounts(self, host: Hostname) -> tuple[tuple[str, str], ...]:
+        """Return namespace and service account of the workloads behind a host, healthy or not."""
+        self.memo.note((ACCOUNTS, host))
+        return service_accounts(self.state.endpoints.get(host, ()))
+
+    def takes_mutual_tls(self, endpoint: Endpoint) -> bool:
+        """Whether an endpoint is called with mutual TLS by a proxy that can."""
+        if endpoint.tls_mode != ISTIO_TLS_MODE:
+            return False
+        root, own = self.mesh_config.root_namespace, endpoint.namespace
+        self.memo.note((POLICIES, (PEER_AUTHENTICATION, root)))
+        self.memo.note((POLICIES, (PEER_AUTHENTICATION, own)))
+        disabling = self._disabling.get(own)
+        if disabling is None:
+            found = policies_in(self.state, PEER_AUTHENTICATION, own)
+            disabling = self._disabling[own] = found if can_disable(found) else ()
+        return not disabling or is_reached_by_mutual_tls(endpoint, disabling, root)
+
     def gateways(self) -> tuple[ConfigObject[Gateway], ...]:
         """Return the Gateways that a gateway proxy serves, oldest first."""
         self.memo.note(GATEWAYS)
@@ -190,6 +216,13 @@ class View:
         for namespace in (self.mesh_config.root_namespace, self.proxy.namespace):
             self.memo.note((POLICIES, (kind, namespace)))
         return policies_for(self.state, kind, self.proxy)
+
+    def mutual_tls_modes(self) -> MutualTLSModes:
+        """Return in which modes of mutual TLS the ports of the proxy's own workload are."""
+        return self.piece(
+            ("mutual TLS modes",),
+            lambda: modes_of(self.policies(PEER_AUTHENTICATION), self.mesh_config.root_namespace),
+        )
 
     def instances(self) -> tuple[ServiceInstance, ...]:
         """Return what the proxy's workload serves."""
@@ -290,7 +323,7 @@ def next_view(view: View, state: MeshState) -> tuple[View, tuple[Read, ...]] | N
     """
     if state.mesh_config != view.mesh_config or sidecar_for(state, view.proxy) is not view.sidecar:
         return None
-    fresh = replace(view, state=state, _rules={}, _routing={}, _gateway_rules={}, _gateway_rule={})
+    fresh = replace(view, state=state, _rules={}, _routing={}, _gateway_rules={}, _gateway_rule={}, _disabling={})
     imports = view.sidecar is not None and bool(view.sidecar.spec.egress)
     if state.services is view.state.services and not (
         imports and state.virtual_services is not view.state.virtual_services

@@ -5,16 +5,18 @@ Called by `generate`, `analysis` and `api`. Pure functions of a MeshState; every
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from lateen.config.mesh_config import DiscoveryScope
 from lateen.config.networking import DestinationRule, Gateway, Sidecar
 from lateen.config.objects import ConfigObject
+from lateen.config.security import MutualTLSMode
 from lateen.mesh.destination_rules import merged, select_for
 from lateen.mesh.egress import imported_services, names_hosts
-from lateen.mesh.policies import is_about
+from lateen.mesh.mutual_tls import ISTIO_TLS_MODE, modes_of
+from lateen.mesh.policies import is_about, selector_labels
 from lateen.mesh.state import MESH_GATEWAY, BoundDestinationRule, BoundVirtualService, MeshState
 from lateen.model.names import Hostname
 from lateen.model.proxies import DISCOVERY_SCOPE, Capability, Proxy, ProxyType, labels_match
@@ -190,6 +192,20 @@ def policies_for(state: MeshState, kind: str, proxy: Proxy) -> tuple[ConfigObjec
         for policy in state.index.policies.get((kind, namespace), ())
         if is_about(policy, proxy)
     )
+
+
+def policies_in(state: MeshState, kind: str, namespace: str) -> tuple[ConfigObject[Any], ...]:
+    """Return the security policies of a kind that may be about workloads of a namespace, whatever their labels."""
+    namespaces = dict.fromkeys((state.mesh_config.root_namespace, namespace))
+    return tuple(policy for place in namespaces for policy in state.index.policies.get((kind, place), ()))
+
+
+def is_reached_by_mutual_tls(endpoint: Endpoint, policies: Iterable[ConfigObject[Any]], root_namespace: str) -> bool:
+    """Whether an endpoint is called with mutual TLS, under the PeerAuthentications of its namespace (`policies_in`)."""
+    if endpoint.tls_mode != ISTIO_TLS_MODE:
+        return False
+    about = (policy for policy in policies if labels_match(selector_labels(policy.spec), endpoint.labels))
+    return modes_of(about, root_namespace).at(endpoint.port, endpoint.app_port) is not MutualTLSMode.DISABLE
 
 
 def gateways_for(state: MeshState, proxy: Proxy) -> tuple[ConfigObject[Gateway], ...]:

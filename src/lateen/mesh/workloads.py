@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from lateen.config.networking import WorkloadEntry
+from lateen.mesh.mutual_tls import ISTIO_TLS_MODE
+from lateen.model.identities import Identity
 from lateen.model.services import Endpoint, Locality, ServicePort
 from lateen.model.workloads import WorkloadPort, WorkloadRegistration
 
@@ -117,13 +119,14 @@ def from_entry(entry: WorkloadEntry, namespace: str, name: str, metadata_labels:
         network=entry.network,
         weight=entry.weight,
         service_account=entry.service_account,
-        tls_mode=labels.get(TLS_MODE_LABEL, "istio" if entry.service_account else ""),
+        tls_mode=labels.get(TLS_MODE_LABEL, ISTIO_TLS_MODE if entry.service_account else ""),
     )
 
 
 def from_registration(registration: WorkloadRegistration) -> Workload:
     """Return the workload that an agent registered; `app` and `version` labels follow from its flags when unset."""
     labels = dict(registration.labels)
+    identity = Identity.parse(registration.identity) if registration.identity else None
     if registration.service:
         labels.setdefault("app", registration.service)
     if registration.version:
@@ -138,9 +141,10 @@ def from_registration(registration: WorkloadRegistration) -> Workload:
         served=registration.ports,
         locality=Locality.parse(registration.locality),
         network=registration.network,
-        service_account=registration.service_account,
+        service_account=identity.service_account if identity is not None else registration.service_account,
         healthy=registration.ready,
-        tls_mode=labels.get(TLS_MODE_LABEL, ""),
+        # Who has shown a certificate of the mesh has a proxy that takes mutual TLS.
+        tls_mode=labels.get(TLS_MODE_LABEL, ISTIO_TLS_MODE if identity is not None else ""),
     )
 
 

@@ -72,7 +72,11 @@ class WorkloadRegistration:
     """SPIFFE ID that the stream's certificate proves; empty without one. Never as the workload itself says it."""
     ready: bool = False
     """Whether the application accepts connections; an unready workload gets its config but no traffic."""
+    identity: str = ""
+    """SPIFFE ID as proven by the certificate of its stream; never as said. Empty when it showed none."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain JSON types."""
-        return asdict(self) | {"ports": [asdict(port) for port in self.ports], "labels": dict(self.labels)}
+        """Return plain JSON types; without the identity, which is never told but proven."""
+        written = asdict(self) | {"ports": [asdict(port) for port in self.ports], "labels": dict(self.labels)}
+        del written["identity"]
+        return written

@@ -20,6 +20,7 @@ locality: eu/eu-1/a
 network: left
 interception: NONE
 portMap: {80: 8080}
+certificates: false
 """
 
 
@@ -31,12 +32,28 @@ def test_every_field_is_read() -> None:
     assert proxy.addresses == ("10.0.0.5", "::1")
     assert (proxy.locality, proxy.network) == (Locality("eu", "eu-1", "a"), "left")
     assert (proxy.interception, proxy.port_map) == (Interception.NONE, {80: 8080})
+    assert not proxy.certificates
 
 
 def test_type_and_name_are_enough() -> None:
     proxy = read_proxy(b'{"type": "sidecar", "name": "web"}', "proxy.json")
 
     assert (proxy.type, proxy.id, proxy.interception) == (ProxyType.SIDECAR, "web.default", Interception.REDIRECT)
+
+
+@pytest.mark.parametrize(
+    ("fields", "bare", "certificates"),
+    [
+        ("", False, True),
+        ("", True, False),
+        ("certificates: true", True, True),
+        ("certificates: false", False, False),
+    ],
+)
+def test_only_a_bare_envoy_has_no_certificate_unless_it_is_said(fields: str, bare: bool, certificates: bool) -> None:
+    text = f"type: sidecar\nname: web\n{fields}\n"
+
+    assert read_proxy(text.encode(), "proxy.yaml", bare=bare).certificates is certificates
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ def inert(kind: str, spec: str) -> list[str]:
 @pytest.mark.parametrize(
     ("kind", "spec", "paths"),
     [
-        ("DestinationRule", "{host: a, trafficPolicy: {tls: {mode: ISTIO_MUTUAL}}}", ["spec.trafficPolicy.tls.mode"]),
+        ("DestinationRule", "{host: a, trafficPolicy: {tls: {mode: ISTIO_MUTUAL}}}", []),
         ("DestinationRule", "{host: a, trafficPolicy: {tls: {mode: SIMPLE, sni: b, caCertificates: /c}}}", []),
         (
             "DestinationRule",

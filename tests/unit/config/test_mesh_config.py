@@ -1,5 +1,7 @@
 """MeshConfig: Istio's names, its installation's defaults, both forms of file."""
 
+import pytest
+
 from lateen.config.mesh_config import AccessLogEncoding, MeshConfig, MeshOutboundTrafficPolicyMode, parse_mesh_config
 from lateen.model.findings import Severity
 
@@ -58,6 +60,7 @@ def test_unknown_and_wrong_settings_are_errors() -> None:
 def test_what_does_not_act_is_said() -> None:
     text = (
         "mesh_mTLS: {minProtocolVersion: TLSV1_3}\n"
+        "tlsDefaults: {ecdhCurves: [P-256]}\n"
         "extensionProviders: [{name: z, zipkin: {service: z.default, port: 9411}}]\n"
         "defaultConfig: {concurrency: 2, tracing: {sampling: 10}}\n"
         "outboundTrafficPolicy: {mode: ALLOW_ANY_DYNAMIC_DNS}\n"
@@ -65,7 +68,7 @@ def test_what_does_not_act_is_said() -> None:
     config, findings = parse_mesh_config(text.encode(), "f")
     assert {finding.severity for finding in findings} == {Severity.WARNING}
     assert [finding.path for finding in findings] == [
-        "meshMTLS",
+        "tlsDefaults",
         "extensionProviders",
         "defaultConfig",
         "outboundTrafficPolicy.mode",
@@ -74,3 +77,18 @@ def test_what_does_not_act_is_said() -> None:
     assert config.extension_providers[0].zipkin is not None
     assert config.default_config is not None
     assert config.default_config.concurrency == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "severity"),
+    [
+        ("trustDomain: Bad/Domain", "trustDomain", Severity.ERROR),
+        ("trustDomainAliases: [good, '']", "trustDomainAliases[1]", Severity.ERROR),
+        ("meshMTLS: {ecdhCurves: [P-256]}", "meshMTLS.ecdhCurves", Severity.ERROR),
+        ("meshMTLS: {cipherSuites: [no]}", "meshMTLS.cipherSuites[0]", Severity.WARNING),
+    ],
+)
+def test_settings_of_mutual_tls_are_checked(text: str, path: str, severity: Severity) -> None:
+    _, findings = parse_mesh_config(text.encode(), "f")
+
+    assert [(finding.path, finding.severity) for finding in findings] == [(path, severity)]

@@ -62,13 +62,19 @@ endpoints = st.builds(
     service_port=st.just(80),
     locality=st.builds(Locality, st.sampled_from(("", "r1", "r2")), st.sampled_from(("", "z"))),
     weight=st.integers(0, 3),
+    tls_mode=st.sampled_from(("", "istio")),
 )
 
 
 @given(texts.filter(bool), st.lists(endpoints, max_size=6))
 def test_an_assignment_of_parts_is_the_whole(cluster: str, found: list[Endpoint]) -> None:
-    entries = EndpointEntries()
-    whole = serialise(ENDPOINT, load_assignment(cluster, found))
+    """Whether an endpoint takes mutual TLS counts too."""
 
-    assert assignment_resource(cluster, found, entries).body == whole
-    assert assignment_resource(cluster, found, entries).body == whole
+    def takes(endpoint: Endpoint) -> bool:
+        return bool(endpoint.tls_mode)
+
+    entries = EndpointEntries()
+    whole = serialise(ENDPOINT, load_assignment(cluster, found, takes))
+
+    assert assignment_resource(cluster, found, entries, takes).body == whole
+    assert assignment_resource(cluster, found, entries, takes).body == whole

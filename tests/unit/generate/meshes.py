@@ -10,6 +10,7 @@ from lateen.config import networking as n
 from lateen.config.kubernetes import Secret
 from lateen.config.mesh_config import MeshConfig, MeshOutboundTrafficPolicy, MeshOutboundTrafficPolicyMode
 from lateen.config.objects import ConfigObject
+from lateen.config.security import MutualTLS, MutualTLSMode, PeerAuthentication
 from lateen.mesh.build import build_state
 from lateen.mesh.state import MeshState
 from lateen.model.names import ObjectKey
@@ -22,6 +23,12 @@ SUBSETS = ("", "v1", "v2", "missing")
 PROTOCOLS = ("HTTP", "HTTP2", "GRPC", "TCP", "TLS", "HTTPS", "", "UDP")
 PORTS = (80, 443, 9080)
 NAMESPACES = ("default", "other")
+ROOT_NAMESPACE = "istio-system"
+
+
+def selecting(labels: dict[str, str]) -> n.MatchLabelsSelector:
+    return n.MatchLabelsSelector(match_labels=labels)
+
 
 ports = st.sampled_from(PORTS)
 destinations = st.builds(
@@ -100,7 +107,8 @@ policies = st.builds(
             n.LoadBalancerSettings(consistent_hash=n.ConsistentHashLB(use_source_ip=True)),
         )
     ),
-    tls=st.none() | st.just(n.ClientTLSSettings(mode=n.ClientTLSMode.SIMPLE)),
+    tls=st.none()
+    | st.builds(n.ClientTLSSettings, mode=st.sampled_from(n.ClientTLSMode), sni=st.sampled_from(("", "name.example"))),
     outlier_detection=st.none() | st.just(n.OutlierDetection(consecutive_5xx_errors=3)),
 )
 destination_rules = st.builds(
@@ -126,7 +134,12 @@ service_entries = st.builds(
     location=st.sampled_from(n.ServiceEntryLocation),
     resolution=st.sampled_from(n.ServiceEntryResolution),
     endpoints=st.lists(
-        st.builds(n.WorkloadEntry, address=st.sampled_from(("10.1.0.1", "10.1.0.2", "name.example", "unix:///s"))),
+        st.builds(
+            n.WorkloadEntry,
+            address=st.sampled_from(("10.1.0.1", "10.1.0.2", "name.example", "unix:///s")),
+            service_account=st.sampled_from(("", "", "a", "b")),
+            labels=st.sampled_from(({}, {"app": "a"}, {"version": "v1", "security.istio.io/tlsMode": "disabled"})),
+        ),
         max_size=2,
     ),
 )
@@ -162,12 +175,15 @@ PROXIES = tuple(
         interception=interception,
         capability=capability,
         upstreams=(Upstream(host="a", port=80, local_port=1), Upstream(host="c.example.com", port=443, local_port=2)),
+        certificates=certificates,
     )
-    for kind, interception, capability in (
-        (ProxyType.SIDECAR, Interception.REDIRECT, Capability.ENVOY),
-        (ProxyType.SIDECAR, Interception.NONE, Capability.ENVOY),
-        (ProxyType.GATEWAY, Interception.REDIRECT, Capability.ENVOY),
-        (ProxyType.SIDECAR, Interception.REDIRECT, Capability.GRPC),
+    for kind, interception, capability, certificates in (
+        (ProxyType.SIDECAR, Interception.REDIRECT, Capability.ENVOY, True),
+        (ProxyType.SIDECAR, Interception.NONE, Capability.ENVOY, True),
+        (ProxyType.GATEWAY, Interception.REDIRECT, Capability.ENVOY, False),
+        (ProxyType.SIDECAR, Interception.REDIRECT, Capability.GRPC, False),
+        (ProxyType.SIDECAR, Interception.NONE, Capability.ENVOY, False),
+        (ProxyType.GATEWAY, Interception.REDIRECT, Capability.ENVOY, True),
     )
 )
 
@@ -191,7 +207,15 @@ secrets = st.builds(
     Secret,
     string_data=st.sampled_from(({"tls.crt": "A", "tls.key": "B"}, {"tls.crt": "C", "tls.key": "D"}, {})),
 )
+mutual_tls = st.builds(MutualTLS, mode=st.sampled_from(MutualTLSMode))
+peer_authentications = st.builds(
+    PeerAuthentication,
+    selector=st.none() | st.sampled_from(({"app": "a"}, {"version": "v1"})).map(selecting),
+    mtls=st.none() | mutual_tls,
+    port_level_mtls=st.dictionaries(st.sampled_from(("80", "9080", "7777")), mutual_tls, max_size=2),
+)
 KINDS = {
+    "PeerAuthentication": peer_authentications,
     "ServiceEntry": service_entries,
     "VirtualService": virtual_services,
     "DestinationRule": destination_rules,
@@ -221,6 +245,9 @@ def object_lists(draw: st.DrawFn) -> list[ConfigObject[Any]]:
     for kind, limit in (("ServiceEntry", 4), ("VirtualService", 3), ("DestinationRule", 3), ("Gateway", 2)):
         for number, spec in enumerate(draw(st.lists(KINDS[kind], max_size=limit))):
             found.append(object_of(kind, draw(st.sampled_from(NAMESPACES)), number, spec))
+    for number, spec in enumerate(draw(st.lists(peer_authentications, max_size=2))):
+        namespace = draw(st.sampled_from((*NAMESPACES, ROOT_NAMESPACE)))
+        found.append(object_of("PeerAuthentication", namespace, number, spec))
     return found
 
 

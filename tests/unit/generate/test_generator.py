@@ -20,7 +20,7 @@ from lateen.mesh.state import MeshState
 from lateen.model.catalogues import Catalogue
 from lateen.model.names import Hostname, ObjectKey
 from lateen.model.workloads import WorkloadPort, WorkloadRegistration
-from unit.generate.meshes import KINDS, NAMESPACES, PROXIES, object_of
+from unit.generate.meshes import KINDS, NAMESPACES, PROXIES, ROOT_NAMESPACE, object_of
 
 OTHERS = (
     replace(PROXIES[0], name="b", labels={"app": "b"}, addresses=("10.1.0.2",)),
@@ -79,13 +79,15 @@ registrations = st.builds(
         ((WorkloadPort(port=80, protocol="http"),), (WorkloadPort(port=9080), WorkloadPort(port=443, protocol="tcp")))
     ),
     ready=st.booleans(),
+    identity=st.sampled_from(("", *(f"spiffe://cluster.local/ns/default/sa/{name}" for name in ("default", "a")))),
 )
 
 
 @st.composite
 def puts(draw: st.DrawFn) -> ConfigObject[Any]:
     kind = draw(st.sampled_from(tuple(KINDS)))
-    return object_of(kind, draw(st.sampled_from(NAMESPACES)), draw(st.integers(0, 3)), draw(KINDS[kind]))
+    namespaces = (*NAMESPACES, ROOT_NAMESPACE) if kind == "PeerAuthentication" else NAMESPACES
+    return object_of(kind, draw(st.sampled_from(namespaces)), draw(st.integers(0, 3)), draw(KINDS[kind]))
 
 
 steps = st.one_of(
@@ -95,6 +97,7 @@ steps = st.one_of(
     registrations,
     st.integers(0, 100),  # remove one thing
     st.sampled_from(MODES),
+    st.sampled_from(((), ("old.domain",))),
 )
 
 
@@ -103,6 +106,8 @@ def apply(inputs: Inputs, step: Any) -> None:
         inputs.objects[step.key] = step
     elif isinstance(step, WorkloadRegistration):
         inputs.workloads[step.name] = step
+    elif isinstance(step, tuple):
+        inputs.mesh_config = MeshConfig(trust_domain_aliases=list(step), enable_auto_mtls=bool(step))
     elif isinstance(step, MeshOutboundTrafficPolicyMode):
         inputs.mesh_config = MeshConfig(outbound_traffic_policy=MeshOutboundTrafficPolicy(mode=step))
     else:

@@ -38,6 +38,11 @@ def test_unknown_fields_are_ignored_so_that_newer_agents_can_attach() -> None:
     assert isinstance(read(new_field={"a": 1}), WorkloadRegistration)
 
 
+def test_nobody_says_himself_who_he_is() -> None:
+    """An identity is what a certificate has proven, so one in the message counts for nothing."""
+    assert read(identity="spiffe://cluster.local/ns/bank/sa/vault").identity == ""
+
+
 def test_addresses_get_one_spelling() -> None:
     assert read(address="FE80::0:1").address == "fe80::1"
 
