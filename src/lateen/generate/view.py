@@ -50,6 +50,8 @@ SECRET = "secret"  # noqa: S105  a word
 """A Secret by namespace and name."""
 POLICIES = "policies"
 """The security policies of a kind and a namespace."""
+KEY_SET = "key set"
+"""The keys that were fetched from a URI."""
 GATEWAY_RULES = "rules of a gateway"
 """The VirtualServices of a Gateway."""
 GATEWAY_HOSTS = "hosts of a gateway"
@@ -190,6 +192,11 @@ class View:
         for namespace in (self.mesh_config.root_namespace, self.proxy.namespace):
             self.memo.note((POLICIES, (kind, namespace)))
         return policies_for(self.state, kind, self.proxy)
+
+    def key_set(self, source: str) -> str | None:
+        """Return the keys of a source (see `config.key_sets.key_source`), None while they are not there."""
+        self.memo.note((KEY_SET, source))
+        return self.state.key_sets.get(source)
 
     def instances(self) -> tuple[ServiceInstance, ...]:
         """Return what the proxy's workload serves."""
