@@ -94,11 +94,11 @@ def route_match(match: HTTPMatchRequest | None) -> Fields:
     headers: list[Fields] = []
     claims: list[Fields] = []
     for conditions, inverted in ((match.headers, False), (match.without_headers, True)):
-        for name, wanted in conditions.items():
+        for name, asked in conditions.items():
             if (path := claim_path(name)) is None:
-                headers.append(header_matcher(name, wanted, inverted=inverted))
+                headers.append(header_matcher(name, asked, inverted=inverted))
             else:
-                value = claim_value(None if is_presence(wanted) else string_matcher(wanted))
+                value = claim_value(None if is_presence(asked) else string_matcher(asked))
                 claims.append(claim_matcher(path, value, inverted=inverted))
     headers.sort(key=lambda matcher: str(matcher["name"]))
     for name, wanted in ((":method", match.method), (":authority", match.authority), (":scheme", match.scheme)):
