@@ -8,6 +8,7 @@ Symmetric keys are not taken from the network: who can read them there could sig
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -15,10 +16,13 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from joserfc import jwk
 from joserfc.errors import JoseError
 
+from lateen.config.durations import seconds
 from lateen.config.security import JWTRule
 
 DISCOVERY_PATH = "/.well-known/openid-configuration"
 """OpenID Connect Discovery 1.0, section 4: below the issuer, without its closing slash."""
+DEFAULT_TIMEOUT_SECONDS = 5.0
+"""Of `timeout`, as Istio's reference says."""
 MAX_KEYS = 256
 """More is no key set but an attempt to keep somebody busy."""
 
@@ -39,6 +43,16 @@ def key_source(rule: JWTRule) -> str:
     if rule.jwks:
         return ""
     return jwks_uri(rule) or rule.issuer.removesuffix("/") + DISCOVERY_PATH
+
+
+def key_sources(rules: Iterable[JWTRule]) -> dict[str, float]:
+    """Return the sources of some rules, each with the seconds that a fetch may take: the longest that a rule gives."""
+    found: dict[str, float] = {}
+    for rule in rules:
+        if source := key_source(rule):
+            given = seconds(rule.timeout) if rule.timeout else DEFAULT_TIMEOUT_SECONDS
+            found[source] = max(found.get(source, 0.0), given)
+    return found
 
 
 def jwks_uri(rule: JWTRule) -> str:
