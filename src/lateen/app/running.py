@@ -30,6 +30,9 @@ from lateen.config.mesh_config import MeshConfig, parse_mesh_config
 from lateen.discovery.hub import Hub
 from lateen.discovery.server import serve as serve_grpc
 from lateen.generate.generator import Generator
+from lateen.keysets.downloads import Downloads
+from lateen.keysets.fetcher import KeySetFetcher
+from lateen.keysets.protocol import KeySets
 from lateen.model.findings import has_errors
 from lateen.registries.agents import AgentRegistry
 from lateen.registries.attach import attach_handler
@@ -62,6 +65,8 @@ async def run_control_plane(
     inputs = Inputs(read_only=[store.name for store in directories], writable=memory.name, registries=[agents.name])
     generator = Generator()
     learned = open_learned(settings.state)
+    downloads = Downloads(plain_hosts=settings.plain_key_hosts)
+    key_sets = KeySetFetcher(downloads.get)
     hub = Hub(generator.generate, generator.scope_of, generator.keep, learned)
     plane = RunningControlPlane(
         inputs=inputs,
@@ -70,6 +75,7 @@ async def run_control_plane(
         memory=memory,
         mesh_configs=mesh_configs,
         learned=learned,
+        key_sets=key_sets,
     )
     debounce = Debounce(quiet=settings.debounce_quiet, maximum=settings.debounce_max)
     publisher = Publisher(plane, inputs, debounce, hub)
@@ -78,7 +84,7 @@ async def run_control_plane(
         monitoring = sockets.enter_context(bind(settings.monitoring, "--monitoring"))
         grpc_address = free_port_checked(settings.grpc, "--grpc")
         handlers = [attach_handler(agents, plane.workload_left, learned.note_calls)]
-        async with serve_grpc(hub, [grpc_address], handlers) as grpc_ports:
+        async with downloads, serve_grpc(hub, [grpc_address], handlers) as grpc_ports:
             grpc_host, _ = split_address(settings.grpc, "--grpc")
             plane.listening = Listening(
                 grpc=with_port(grpc_host, grpc_ports[0]), http=shown(http), monitoring=shown(monitoring)
@@ -88,6 +94,8 @@ async def run_control_plane(
                 watching = [
                     *(group.create_task(publisher.watch_store(store)) for store in stores),
                     group.create_task(publisher.watch_registry(agents)),
+                    group.create_task(key_sets.run()),
+                    group.create_task(publisher.watch_key_sets(key_sets)),
                     group.create_task(publisher.publish()),
                     group.create_task(hub.run()),
                     group.create_task(_announce(plane, on_ready)),
@@ -125,6 +133,12 @@ class Publisher:
         """Take a registry's catalogues until cancelled. Endpoints that come and go do not wait for quiet."""
         async for catalogue in registry.watch():
             if self._inputs.take_catalogue(catalogue):
+                self._wake(urgent=True)
+
+    async def watch_key_sets(self, key_sets: KeySets) -> None:
+        """Take keys of tokens until cancelled. They do not wait for quiet either: nobody is editing them."""
+        async for newest in key_sets.watch():
+            if self._inputs.take_key_sets(newest):
                 self._wake(urgent=True)
 
     def _wake(self, *, urgent: bool = False) -> None:

@@ -31,6 +31,8 @@ class Settings:
     """Plaintext xDS and the agents' registrations."""
     http: str = "127.0.0.1:15080"
     monitoring: str = "127.0.0.1:15014"
+    plain_key_hosts: tuple[str, ...] = ()
+    """Hosts besides loopback from which keys of tokens are taken over plain http."""
     debounce_quiet: float = 0.1
     """Seconds without a change before a state is built."""
     debounce_max: float = 10.0
