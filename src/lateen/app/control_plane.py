@@ -15,6 +15,7 @@ from typing import Any
 
 import structlog
 
+from lateen.analysis.missing_keys import missing_keys
 from lateen.analysis.references import analyse
 from lateen.api.control_plane import ReadOnlyObjectError
 from lateen.api.figures import Shared
@@ -118,7 +119,8 @@ class RunningControlPlane:
         if generation != self._built and self._state is not None:
             analysed = analyse(self._state, tuple(self._inputs.objects().values()))
             self._analysed = (self._built, analysed)
-        return (*self._inputs.findings(), *self._mesh_configs.findings, *analysed)
+        keys = self._inputs.token_rules(), self._key_sets.key_sets, self._key_sets.problems
+        return (*self._inputs.findings(), *self._mesh_configs.findings, *analysed, *missing_keys(*keys))
 
     def preview(
         self, objects: Sequence[ConfigObject[Any]], positions: Mapping[ObjectKey, Positions]

@@ -88,6 +88,10 @@ class Inputs:
         """Return the latest keys, by source."""
         return self._key_sets
 
+    def token_rules(self) -> tuple[ConfigObject[Any], ...]:
+        """Return the RequestAuthentications of the union, sorted by key."""
+        return tuple(self._token_rules[key] for key in sorted(self._token_rules))
+
     def objects(self) -> Parted[ObjectKey, ConfigObject[Any]]:
         """Return the union of all stores, sorted by key."""
         return self._union

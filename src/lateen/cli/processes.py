@@ -69,6 +69,12 @@ def serve(
     monitoring: Annotated[
         str, typer.Option("--monitoring", metavar="ADDR", help="Metrics and health.")
     ] = "127.0.0.1:15014",
+    plain_key_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--plain-key-host", metavar="HOST", help="Take JWKS over plain http from this host too; may be repeated."
+        ),
+    ] = None,
     debounce_quiet: Annotated[
         str,
         typer.Option("--debounce-quiet", metavar="DURATION", help="Time without a change before changes act."),
@@ -99,6 +105,7 @@ def serve(
         grpc=grpc,
         http=http,
         monitoring=monitoring,
+        plain_key_hosts=tuple(plain_key_host or ()),
         debounce_quiet=quiet,
         debounce_max=longest,
     )
