@@ -66,7 +66,7 @@ async def run_control_plane(
     generator = Generator()
     learned = open_learned(settings.state)
     downloads = Downloads(plain_hosts=settings.plain_key_hosts)
-    key_sets = KeySetFetcher(downloads.get)
+    key_sets = KeySetFetcher(downloads.get, refresh=settings.key_refresh)
     hub = Hub(generator.generate, generator.scope_of, generator.keep, learned)
     plane = RunningControlPlane(
         inputs=inputs,

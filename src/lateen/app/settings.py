@@ -33,6 +33,8 @@ class Settings:
     monitoring: str = "127.0.0.1:15014"
     plain_key_hosts: tuple[str, ...] = ()
     """Hosts besides loopback from which keys of tokens are taken over plain http."""
+    key_refresh: float = 20 * 60.0
+    """Seconds until keys of tokens are fetched again."""
     debounce_quiet: float = 0.1
     """Seconds without a change before a state is built."""
     debounce_max: float = 10.0

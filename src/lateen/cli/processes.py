@@ -75,6 +75,9 @@ def serve(
             "--plain-key-host", metavar="HOST", help="Take JWKS over plain http from this host too; may be repeated."
         ),
     ] = None,
+    key_refresh: Annotated[
+        str, typer.Option("--key-refresh", metavar="DURATION", help="How often JWKS are fetched again.")
+    ] = "20m",
     debounce_quiet: Annotated[
         str,
         typer.Option("--debounce-quiet", metavar="DURATION", help="Time without a change before changes act."),
@@ -93,7 +96,7 @@ def serve(
         )
     from lateen.app.settings import Settings, StartError
     from lateen.cli.logs import configure_logs
-    from lateen.cli.serving import read_debounce, serve_until_signal
+    from lateen.cli.serving import read_debounce, read_key_refresh, serve_until_signal
 
     quiet, longest = read_debounce(debounce_quiet, debounce_max)
     configure_logs(log_level.value)
@@ -106,6 +109,7 @@ def serve(
         http=http,
         monitoring=monitoring,
         plain_key_hosts=tuple(plain_key_host or ()),
+        key_refresh=read_key_refresh(key_refresh),
         debounce_quiet=quiet,
         debounce_max=longest,
     )

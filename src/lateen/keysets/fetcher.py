@@ -30,19 +30,27 @@ Get: TypeAlias = Callable[[str, float], Awaitable[bytes]]
 Sleep: TypeAlias = Callable[[float], Awaitable[None]]
 
 
-def pause(failures: int, chance: float) -> float:
+def pause(failures: int, chance: float, refresh: float = REFRESH_SECONDS) -> float:
     """Return the seconds until the next fetch after so many failures in a row. `chance`: from 0 to 1, spreads them."""
     if failures == 0:
-        return REFRESH_SECONDS * (1 - chance / 10)
-    longest = min(MAX_RETRY_SECONDS, FIRST_RETRY_SECONDS * float(1 << min(failures - 1, 16)))
+        return refresh * (1 - chance / 10)
+    longest = min(refresh, MAX_RETRY_SECONDS, FIRST_RETRY_SECONDS * float(1 << min(failures - 1, 16)))
     return longest * (1 - chance / 2)
 
 
 class KeySetFetcher:
     """Fetches what is wanted, while `run` runs (see `KeySets`). Everything happens on one event loop."""
 
-    def __init__(self, get: Get, *, sleep: Sleep = asyncio.sleep, chance: Callable[[], float] = random.random) -> None:
+    def __init__(
+        self,
+        get: Get,
+        *,
+        refresh: float = REFRESH_SECONDS,
+        sleep: Sleep = asyncio.sleep,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
         self._get = get
+        self._refresh = refresh
         self._sleep = sleep
         self._chance = chance
         self._wanted: Mapping[str, float] = {}
@@ -118,7 +126,7 @@ class KeySetFetcher:
             else:
                 failures = 0
                 self._succeeded(source, text)
-            await self._sleep(pause(failures, self._chance()))
+            await self._sleep(pause(failures, self._chance(), self._refresh))
 
     async def _fetch(self, source: str) -> str:
         seconds = self._wanted[source]
