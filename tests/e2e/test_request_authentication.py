@@ -279,7 +279,8 @@ def test_token_is_taken_off_unless_it_is_forwarded(bed: Bed) -> None:
 
 OUTPUTS = (
     "outputPayloadToHeader: x-payload, "
-    "outputClaimToHeaders: [{header: X-Sub, claim: sub}, {header: x-tenant, claim: org.tenant}, {header: x-none, claim: n}]"
+    "outputClaimToHeaders: "
+    "[{header: X-Sub, claim: sub}, {header: x-tenant, claim: org.tenant}, {header: x-none, claim: n}]"
 )
 
 

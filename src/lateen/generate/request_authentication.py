@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from lateen.config.key_sets import key_source
 from lateen.config.security import JWTRule
-from lateen.envoy.jwt_authn import NO_KEYS, Provider, jwt_filters
+from lateen.envoy.jwt_authn import NO_KEYS, Provider, jwt_filter
 from lateen.envoy.messages import Fields
 from lateen.generate.view import View
 from lateen.mesh.policies import REQUEST_AUTHENTICATION
@@ -23,7 +23,7 @@ def http_filters(view: View) -> tuple[Fields, ...]:
         return ()
     providers = [Provider(rule=rule, key_set=_keys(view, rule)) for rule in sorted(rules, key=lambda rule: rule.issuer)]
     # Routes of a gateway may ask for claims; a workload has one route only.
-    return jwt_filters(providers, chooses_route=view.proxy.type is ProxyType.GATEWAY)
+    return (jwt_filter(providers, chooses_route=view.proxy.type is ProxyType.GATEWAY),)
 
 
 def _keys(view: View, rule: JWTRule) -> str:
