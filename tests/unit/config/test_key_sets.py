@@ -30,7 +30,9 @@ json_values = st.recursive(
     max_leaves=8,
 )
 members = st.sampled_from(("kty", "kid", "alg", "use", "n", "e", "crv", "x", "y", "d", "k"))
-values = st.sampled_from(("RSA", "EC", "OKP", "oct", "P-256", "Ed25519", "AQAB", "", "AA", "!", "sig", "enc")) | json_values
+values = (
+    st.sampled_from(("RSA", "EC", "OKP", "oct", "P-256", "Ed25519", "AQAB", "", "AA", "!", "sig", "enc")) | json_values
+)
 keys = st.dictionaries(members, values) | json_values
 documents = st.builds(lambda found: {"keys": found}, st.lists(keys, max_size=4) | json_values) | json_values
 
