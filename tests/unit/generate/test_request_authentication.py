@@ -79,7 +79,7 @@ def keys(snapshot: Snapshot) -> dict[str, str]:
 
 
 def test_rules_of_all_policies_act_together() -> None:
-    """Of the root namespace and of the proxy's own, in the order of their issuers; keys that are missing are nobody's."""
+    """Of the root namespace and of the proxy's own, ordered by issuer; keys that are missing are nobody's."""
     found = keys(generate(state_of(GATEWAY + POLICIES, {URIS[0]: "A"}), EDGE))
     assert found == {"https://b": NO_KEYS, "m": '{"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}', "z": "A"}
 
