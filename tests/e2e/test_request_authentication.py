@@ -67,7 +67,7 @@ class Bed:
     def get(
         self, path: str = "/", headers: Mapping[str, str] | None = None, *, of: str = "echo", **options: Any
     ) -> Answer:
-        """Ask the sidecar of `echo` on a connection of its own: one that is kept has the rules that it began with."""
+        """Ask the sidecar of `echo` on a connection of its own: one that is kept may have no check yet."""
         process: Process = getattr(self, of)
         address, _, port = process.addresses["inbound"]["80"].rpartition(":")
         return request(int(port), path, address=address, headers={"host": of, **(headers or {})}, **options)
@@ -102,6 +102,8 @@ OTHER_RULE = rule(keys=key_set(OTHER), issuer=OTHER_ISSUER)
 
 
 REFRESH = ("--key-refresh", "1s")
+LONGER_THAN_DRAINING = 7
+"""Seconds; a listener that is replaced cuts what lasts longer than 5."""
 
 
 @pytest.fixture(scope="module")
@@ -224,13 +226,24 @@ def test_whom_a_policy_is_about(bed: Bed) -> None:
     assert statuses() == (401, 401)
 
 
-def test_policy_reaches_connections_that_are_kept(bed: Bed) -> None:
-    """The client's sidecar keeps its connections to `echo`; each has one more answer by the rules it began with."""
-    assert bed.client.get("http://echo/").status == 200
+def test_changes_reach_connections_that_are_kept(bed: Bed) -> None:
+    """The client's sidecar keeps its connections to `echo`. Of a workload that checks tokens already, each request is
+    checked by the newest rules; when that begins, a connection has one more answer without; when it ends, none fails.
+    """
+
+    def statuses(text: str, times: int = 10) -> set[int]:
+        return {bed.client.get("http://echo/", headers=bearer(text)).status for _ in range(times)}
+
+    assert statuses(token(FOREIGN)) == {200}
     bed.policy(rule())
-    bad = bearer(token(FOREIGN))
-    eventually(lambda: bed.client.get("http://echo/", headers=bad).status == 401, seconds=8, what="the new rules")
-    assert {bed.client.get("http://echo/", headers=bad).status for _ in range(10)} == {401}
+    eventually(lambda: statuses(token(FOREIGN), 1) == {401}, seconds=8, what="the check")
+    for _ in range(3):
+        bed.policy(OTHER_RULE)
+        assert statuses(token(RSA)) == {401}
+        bed.policy(OTHER_RULE, rule())
+        assert statuses(token(RSA)) == {200}
+    bed.mesh.delete_all("requestauthentications")
+    assert statuses(token(FOREIGN), 50) == {200}
 
 
 def test_preflight_is_not_asked_for_a_token(bed: Bed) -> None:
@@ -358,7 +371,8 @@ def test_keys_that_cannot_be_had(bed: Bed) -> None:
 
 
 def test_keys_rotate_without_a_dropped_request(bed: Bed) -> None:
-    """New keys are found by themselves, also while others go; an answer that is no key set changes nothing."""
+    """New keys are found by themselves, old ones go; an answer that is no key set changes nothing. Nor is a request cut
+    that is longer than any draining."""
     uri = bed.keys.put("/rotating", key_set(RSA))
     bed.policy(f"{{issuer: {ISSUER}, jwksUri: '{uri}'}}")
     assert bed.status(token(RSA)) == 200
@@ -374,8 +388,9 @@ def test_keys_rotate_without_a_dropped_request(bed: Bed) -> None:
                 failed.append(status)
         return sent
 
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(3) as pool:
         running = [pool.submit(load) for _ in range(2)]
+        slow = pool.submit(bed.get, f"/delay/{LONGER_THAN_DRAINING}", bearer(token(RSA)))
         try:
             assert bed.status(token(EC)) == 401
             bed.keys.put("/rotating", key_set(RSA, EC))
@@ -384,6 +399,7 @@ def test_keys_rotate_without_a_dropped_request(bed: Bed) -> None:
         finally:
             over.set()
         sent = [one.result() for one in running]
+        assert slow.result().status == 200
     assert not failed
     assert min(sent) > 5
     bed.keys.put("/rotating", "gone")

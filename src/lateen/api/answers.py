@@ -29,13 +29,20 @@ from lateen.api.schemas import (
 from lateen.config.objects import ConfigObject
 from lateen.config.redaction import redacted
 from lateen.envoy.messages import to_json
-from lateen.envoy.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, VIRTUAL_HOST, Resource
+from lateen.envoy.resources import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE, SECRET, VIRTUAL_HOST, Resource
 from lateen.model.findings import Finding
 from lateen.model.origins import Origin
 from lateen.model.services import Endpoint, Service
 from lateen.model.workloads import WorkloadRegistration
 
-TYPES = {"listeners": LISTENER, "routes": ROUTE, "clusters": CLUSTER, "endpoints": ENDPOINT, "secrets": SECRET}
+TYPES = {
+    "listeners": LISTENER,
+    "routes": ROUTE,
+    "clusters": CLUSTER,
+    "endpoints": ENDPOINT,
+    "secrets": SECRET,
+    "extensions": EXTENSION,
+}
 """The words of the API and the command line for xDS types whose resources are shown by themselves."""
 WORDS = {kind: word for word, kind in TYPES.items()} | {VIRTUAL_HOST: "virtualhosts"}
 """The words for all types that a proxy has a state of; virtual hosts are shown with their routes."""

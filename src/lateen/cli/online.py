@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from lateen.api.schemas import ApplyAnswer, ConfigItem, FindingView, ProxyView
     from lateen.model.findings import Finding
 
-RESOURCE_TYPES = ("listeners", "routes", "clusters", "endpoints", "secrets")
+RESOURCE_TYPES = ("listeners", "routes", "clusters", "endpoints", "secrets", "extensions")
 _SHORT = {
     "clusters": "CDS",
     "endpoints": "EDS",
@@ -32,6 +32,7 @@ _SHORT = {
     "routes": "RDS",
     "virtualhosts": "VHDS",
     "secrets": "SDS",
+    "extensions": "ECDS",
 }
 
 

@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lateen.config.security import JWTRule
-from lateen.envoy.messages import Fields, typed_extension
+from lateen.envoy.messages import Fields, packed
+from lateen.envoy.resources import EXTENSION, TYPE_PREFIX, Resource, make_resource
 
 JWT_FILTER = "envoy.filters.http.jwt_authn"
-"""The filter's name, and the namespace of its metadata."""
+"""The filter's name in chains and as a resource, and the namespace of its metadata."""
+_CONFIG = "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication"
 PAYLOAD = "payload"
 """Key in that namespace below which the claims are."""
 SPACE_DELIMITED = ("permission", "scope")
@@ -37,8 +39,28 @@ class Provider:
     """JSON Web Key Set."""
 
 
-def jwt_filter(providers: Sequence[Provider], *, chooses_route: bool) -> Fields:
-    """Return the HTTP filter that checks tokens.
+def jwt_filter() -> Fields:
+    """Return the HTTP filter that checks tokens. What it asks is a resource of its own, see `token_check`.
+
+    Were its settings in the listener, new keys would be a new listener, and drain all connections: requests that take
+    longer than that would be cut each time an issuer changes its keys. So they change for the next request instead,
+    also on connections that are open. A listener waits for the first settings for ever: it never serves without them.
+    """
+    source: Fields = {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": {"seconds": 0}}
+    return {"name": JWT_FILTER, "config_discovery": {"config_source": source, "type_urls": [TYPE_PREFIX + _CONFIG]}}
+
+
+def no_token_check() -> Resource:
+    """Return the settings of a filter that asks nothing.
+
+    For connections that have the filter still, while a listener without it takes over: without settings it would
+    answer 500.
+    """
+    return make_resource(EXTENSION, JWT_FILTER, {"name": JWT_FILTER, "typed_config": packed(_CONFIG, {})})
+
+
+def token_check(providers: Sequence[Provider], *, chooses_route: bool) -> Resource:
+    """Return what the filter asks of requests.
 
     No token passes, and a valid one; a request with tokens of which none is valid is answered 401 (403 where it is for
     another audience). Headers that the filter writes are taken off every request first, also where they come from a
@@ -54,7 +76,7 @@ def jwt_filter(providers: Sequence[Provider], *, chooses_route: bool) -> Fields:
         "rules": [{"match": {"prefix": "/"}, "requires": _requirement(names)}],
         "bypass_cors_preflight": True,
     }
-    return typed_extension(JWT_FILTER, "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication", fields)
+    return make_resource(EXTENSION, JWT_FILTER, {"name": JWT_FILTER, "typed_config": packed(_CONFIG, fields)})
 
 
 def _provider(provider: Provider, *, chooses_route: bool) -> Fields:

@@ -11,8 +11,9 @@ from joserfc import jwk
 
 from lateen.config.networking import HTTPMatchRequest, StringMatch
 from lateen.config.security import ClaimToHeader, JWTHeader, JWTRule
-from lateen.envoy.jwt_authn import NO_KEYS, Provider, jwt_filter
+from lateen.envoy.jwt_authn import NO_KEYS, Provider, token_check
 from lateen.envoy.messages import message_class, serialise, to_json
+from lateen.envoy.resources import EXTENSION
 from lateen.envoy.routes import ROUTE_ENTRY, matches_everything, route_match
 
 FILTER = "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication"
@@ -20,7 +21,10 @@ FILTER = "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication"
 
 def filter_of(*rules: JWTRule, chooses_route: bool = False) -> Any:
     providers = [Provider(rule=rule, key_set="{}") for rule in rules]
-    return to_json(FILTER, jwt_filter(providers, chooses_route=chooses_route)["typed_config"]["value"])
+    made = token_check(providers, chooses_route=chooses_route)
+    shown = to_json(EXTENSION, made.body)["typed_config"]
+    assert shown.pop("@type").endswith(FILTER)
+    return shown
 
 
 def test_nobody_knows_the_key_of_the_empty_set() -> None:

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from lateen.config.mesh_config import MeshConfig
 from lateen.config.parsing import parse
-from lateen.envoy.jwt_authn import NO_KEYS
+from lateen.envoy.jwt_authn import JWT_FILTER, NO_KEYS
 from lateen.envoy.messages import to_json
-from lateen.envoy.resources import LISTENER, Snapshot
+from lateen.envoy.resources import EXTENSION, LISTENER, Snapshot
 from lateen.generate.generator import Generator
 from lateen.generate.snapshot import generate
 from lateen.mesh.build import build_state
@@ -64,10 +64,11 @@ def providers(snapshot: Snapshot) -> dict[str, Any]:
     """Keys and whether routes are looked for again, by issuer."""
     (listener,) = snapshot.resources[LISTENER].values()
     manager = to_json(LISTENER, listener.body)["filter_chains"][0]["filters"][0]["typed_config"]
-    found = [item for item in manager["http_filters"] if item["name"] == "envoy.filters.http.jwt_authn"]
-    assert manager["http_filters"][: len(found)] == found
-    assert len(found) < 2
-    by_name = found[0]["typed_config"]["providers"] if found else {}
+    found = [item["name"] for item in manager["http_filters"] if item["name"] == JWT_FILTER]
+    assert [item["name"] for item in manager["http_filters"]][: len(found)] == found
+    told = snapshot.resources.get(EXTENSION, {})
+    assert list(told) == found
+    by_name = to_json(EXTENSION, told[JWT_FILTER].body)["typed_config"]["providers"] if told else {}
     assert [by_name[f"origins-{number}"]["issuer"] for number in range(len(by_name))] == sorted(
         provider["issuer"] for provider in by_name.values()
     )
@@ -124,7 +125,7 @@ def test_following_keys_is_the_same_as_beginning_anew(turns: list[tuple[dict[str
 
 
 def test_keys_that_no_proxy_uses_rebuild_nothing() -> None:
-    """A change of keys is about those who read them."""
+    """A change of keys is about those who read them, and never about a listener."""
     generator = Generator()
     first = state_of(GATEWAY + POLICIES, {URIS[0]: "A"})
     before = generator.generate(first, EDGE)
@@ -133,10 +134,21 @@ def test_keys_that_no_proxy_uses_rebuild_nothing() -> None:
     assert changes(first, second).key_sets == {URIS[2]}
     assert generator.generate(second, EDGE) is before
     third = state_of(GATEWAY + POLICIES, {URIS[0]: "B", URIS[2]: "B"}, second)
-    assert keys(generator.generate(third, EDGE))["z"] == "B"
+    after = generator.generate(third, EDGE)
+    assert keys(after)["z"] == "B"
+    assert after.resources[LISTENER] is before.resources[LISTENER]
     fourth = state_of(GATEWAY + POLICIES, {URIS[0]: "B", URIS[2]: "B"}, third)
     assert (fourth.version, fourth.key_sets) == (third.version, third.key_sets)
     assert fourth.key_sets is third.key_sets
+
+
+def test_filter_that_is_still_in_use_asks_nothing() -> None:
+    """Once the last policy is gone, for connections of the listener that has it still."""
+    offer = generate(state_of(GATEWAY), EDGE).offer(EXTENSION)
+    assert not offer.told
+    found = offer.get(JWT_FILTER)
+    assert found is not None
+    assert to_json(EXTENSION, found.body)["typed_config"].keys() == {"@type"}
 
 
 RULE = """
