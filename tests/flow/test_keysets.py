@@ -184,3 +184,20 @@ async def test_issuer_that_hangs_holds_nothing_up_for_long(tmp_path: Path) -> No
         async with control_plane(tmp_path) as plane:
             found = (await plane.ask("GET", "/v1/findings")).body["items"]
             assert "no answer within 0.3 s" in found[0]["message"]
+
+
+async def test_keys_outlive_a_restart(tmp_path: Path) -> None:
+    """With a state folder: a control plane that comes back while the issuer is away has its keys."""
+    config, state = tmp_path / "config", tmp_path / "state"
+    config.mkdir()
+    async with issuer() as served:
+        rule = f"{{issuer: a, jwksUri: '{served.base}/keys'}}"
+        (config / "policy.yaml").write_text(policy("one", rule))
+        async with control_plane(config, state=state) as plane:
+            await plane.until("/v1/findings", lambda _: (state / "key-sets.json").exists())
+    async with control_plane(config, state=state) as plane:
+        assert (await plane.ask("GET", "/v1/findings")).body["items"] == []
+    (state / "key-sets.json").write_text('{"broken": "keys"}')
+    async with control_plane(config, state=state) as plane:
+        (found,) = (await plane.ask("GET", "/v1/findings")).body["items"]
+        assert found["code"] == "LAT0020"

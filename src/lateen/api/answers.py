@@ -26,6 +26,7 @@ from lateen.api.schemas import (
     TypeStatusView,
     WorkloadView,
 )
+from lateen.config.key_sets import without_private_members
 from lateen.config.objects import ConfigObject
 from lateen.config.redaction import redacted
 from lateen.envoy.messages import to_json
@@ -146,6 +147,8 @@ def hide_private(value: Any) -> Any:
     A file name is no secret, so `{"filename": ...}` stays readable.
     """
     match value:
+        case {"local_jwks": {"inline_string": str() as text}}:
+            return value | {"local_jwks": {"inline_string": without_private_members(text, hidden=HIDDEN)}}
         case dict():
             return {key: _hidden(held) if key in _PRIVATE else hide_private(held) for key, held in value.items()}
         case list():

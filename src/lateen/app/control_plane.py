@@ -76,6 +76,9 @@ class RunningControlPlane:
         self._memory = memory
         self._mesh_configs = mesh_configs
         self._key_sets = key_sets
+        self._keys_asked: frozenset[str] = frozenset()
+        self._keys_until = 0.0
+        """Until when changes wait for keys that are asked for the first time, by the loop's clock."""
         self.learned = learned
         """What workloads were seen calling."""
         self._state: MeshState | None = None
@@ -240,9 +243,13 @@ class RunningControlPlane:
 
         Not for long: other changes wait as well. Keys that come later are a change of their own.
         """
-        self._key_sets.want(self._inputs.key_sources)
+        sources = self._inputs.key_sources
+        self._key_sets.want(sources)
+        if sources.keys() - self._keys_asked:
+            self._keys_until = asyncio.get_running_loop().time() + KEYS_SECONDS
+        self._keys_asked = frozenset(sources)
         with suppress(TimeoutError):
-            async with asyncio.timeout(KEYS_SECONDS):
+            async with asyncio.timeout_at(self._keys_until):
                 await self._key_sets.answered()
         self._inputs.take_key_sets(self._key_sets.key_sets)
 

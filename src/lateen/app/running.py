@@ -23,6 +23,7 @@ from lateen.app.control_plane import RunningControlPlane
 from lateen.app.debounce import Debounce
 from lateen.app.finding_log import FindingLog
 from lateen.app.inputs import Inputs
+from lateen.app.kept_keys import keep_keys, kept_keys_file, read_kept_keys
 from lateen.app.learned import open_learned
 from lateen.app.mesh_configs import MeshConfigs
 from lateen.app.settings import Listening, Settings, StartError
@@ -66,7 +67,8 @@ async def run_control_plane(
     generator = Generator()
     learned = open_learned(settings.state)
     downloads = Downloads(plain_hosts=settings.plain_key_hosts)
-    key_sets = KeySetFetcher(downloads.get, refresh=settings.key_refresh)
+    kept_keys = kept_keys_file(settings.state)
+    key_sets = KeySetFetcher(downloads.get, refresh=settings.key_refresh, known=read_kept_keys(kept_keys))
     hub = Hub(generator.generate, generator.scope_of, generator.keep, learned)
     plane = RunningControlPlane(
         inputs=inputs,
@@ -96,6 +98,7 @@ async def run_control_plane(
                     group.create_task(publisher.watch_registry(agents)),
                     group.create_task(key_sets.run()),
                     group.create_task(publisher.watch_key_sets(key_sets)),
+                    *([group.create_task(keep_keys(kept_keys, key_sets))] if kept_keys is not None else ()),
                     group.create_task(publisher.publish()),
                     group.create_task(hub.run()),
                     group.create_task(_announce(plane, on_ready)),

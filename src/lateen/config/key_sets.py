@@ -29,6 +29,8 @@ MAX_KEYS = 256
 _DETAILS = ("kid", "alg", "use")
 _MEMBERS = {"RSA": ("n", "e"), "EC": ("crv", "x", "y"), "OKP": ("crv", "x")}
 """Public members by type of key."""
+_SECRET = frozenset(("d", "p", "q", "dp", "dq", "qi", "oth"))
+"""Members of private keys (RFC 7518, section 6)."""
 _CURVES = {"EC": ("P-256", "P-384", "P-521"), "OKP": ("Ed25519",)}
 _MAX_MEMBER = 4096
 """Characters: an RSA modulus of 16,384 bits has 2,731."""
@@ -90,6 +92,29 @@ def key_set_problem(text: str) -> str:
         if not _is_key(key):
             return f"key {number} of the key set is not a valid {key['kty'][:20]} key"
     return ""
+
+
+def without_private_members(text: str, *, hidden: str = "") -> str:
+    """Return a key set of a document without what only a signer needs; the same text when it has nothing of that.
+
+    With `hidden`, which stands in its place then, secrets that signer and verifier share go as well: to be shown.
+    """
+    try:
+        document = _document(text.encode())
+        keys = _keys(text.encode())
+    except KeySetError:
+        return hidden or text
+    found = [_without_private(key, hidden) for key in keys]
+    return text if found == keys else msgspec.json.encode({**document, "keys": found}).decode()
+
+
+def _without_private(key: Any, hidden: str) -> Any:
+    if not isinstance(key, dict):
+        return hidden or key
+    secret = _SECRET | {"k"} if hidden else _SECRET
+    if not key.keys() & secret:
+        return key
+    return {name: hidden if name in secret else value for name, value in key.items() if hidden or name not in secret}
 
 
 def read_discovery(content: bytes) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass
 
-from lateen.config.key_sets import key_source
+from lateen.config.key_sets import key_source, without_private_members
 from lateen.config.security import JWTRule
 from lateen.envoy.jwt_authn import NO_KEYS, Provider, jwt_filter, token_check
 from lateen.envoy.messages import Fields
@@ -53,4 +53,4 @@ def _rules(view: View) -> list[JWTRule]:
 
 def _keys(view: View, rule: JWTRule) -> str:
     source = key_source(rule)
-    return (view.key_set(source) or NO_KEYS) if source else rule.jwks
+    return (view.key_set(source) or NO_KEYS) if source else without_private_members(rule.jwks)

@@ -48,11 +48,14 @@ class KeySetFetcher:
         refresh: float = REFRESH_SECONDS,
         sleep: Sleep = asyncio.sleep,
         chance: Callable[[], float] = random.random,
+        known: Mapping[str, str] | None = None,
     ) -> None:
+        """`known`: last good key sets from earlier, which stand in until the first fetch succeeds."""
         self._get = get
         self._refresh = refresh
         self._sleep = sleep
         self._chance = chance
+        self._known = dict(known or {})
         self._wanted: Mapping[str, float] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._untried: set[str] = set()
@@ -82,7 +85,8 @@ class KeySetFetcher:
         self._untried -= gone
         self._wanted = dict(sources)
         self._problems = {source: why for source, why in self._problems.items() if source in sources}
-        self._publish({source: text for source, text in self._key_sets.items() if source in sources})
+        kept = {**self._known, **self._key_sets}
+        self._publish({source: text for source, text in kept.items() if source in sources})
         self._wished.set()
 
     async def answered(self) -> None:
@@ -142,6 +146,7 @@ class KeySetFetcher:
         if self._problems.pop(source, None) is not None:
             _LOG.info("keys are there again", source=_shown(source))
         self._untried.discard(source)
+        self._known.pop(source, None)
         self._publish({**self._key_sets, source: text})
 
     def _failed(self, source: str, why: str) -> None:

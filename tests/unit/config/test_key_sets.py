@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lateen.api.answers import hide_private
 from lateen.config.key_sets import (
     KeySetError,
     is_discovery,
@@ -18,7 +19,9 @@ from lateen.config.key_sets import (
     key_sources,
     read_discovery,
     read_key_set,
+    without_private_members,
 )
+from lateen.config.redaction import redacted
 from lateen.config.security import JWTRule
 from tokens import key_set, signing_key
 
@@ -115,6 +118,41 @@ def test_inline_key_sets() -> None:
     assert key_set_problem('{"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}') == ""
     assert "key 1" in key_set_problem(json.dumps({"keys": [RSA.as_dict(private=False), {"kty": "RSA"}]}))
     assert key_set_problem("") == "the answer is not JSON"
+
+
+def test_private_members_of_inline_keys() -> None:
+    """What only a signer needs goes nowhere; a secret that both share goes to proxies, and is not shown."""
+    shared = {"kty": "oct", "k": "c2VjcmV0", "kid": "s"}
+    text = json.dumps({"keys": [RSA.as_dict(private=True), EC.as_dict(private=False), shared]})
+
+    served = json.loads(without_private_members(text))["keys"]
+    shown = json.loads(without_private_members(text, hidden="-"))["keys"]
+
+    assert served == [RSA.as_dict(private=False), EC.as_dict(private=False), shared]
+    assert shown[1] == EC.as_dict(private=False)
+    assert shown[2] == {"kty": "oct", "k": "-", "kid": "s"}
+    assert {shown[0][name] for name in ("d", "p", "q", "dp", "dq", "qi")} == {"-"}
+    assert without_private_members(key_set(RSA)) == key_set(RSA)
+    assert without_private_members("nonsense", hidden="-") == "-"
+
+
+def test_documents_are_shown_without_secrets() -> None:
+    """Also not in the copy that kubectl keeps of them."""
+    rule = {"issuer": "a", "jwks": '{"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}'}
+    note = {"kubectl.kubernetes.io/last-applied-configuration": json.dumps(rule)}
+    document = {
+        "kind": "RequestAuthentication",
+        "metadata": {"name": "a", "annotations": note},
+        "spec": {"jwtRules": [rule]},
+    }
+    assert "c2VjcmV0" not in str(redacted(document))
+    assert "c2VjcmV0" in str(document)
+    rule["jwks"] = key_set(RSA)
+    assert redacted(document) is document
+    shown = hide_private(
+        {"origins-0": {"local_jwks": {"inline_string": '{"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}'}}}
+    )
+    assert "c2VjcmV0" not in str(shown)
 
 
 def test_sources() -> None:

@@ -83,6 +83,8 @@ def test_errors(spec: str, paths: list[str]) -> None:
         (rule("jwksUri: 'http://localhost/keys'"), []),
         ("{jwtRules: [{issuer: me@example.com}]}", ["jwtRules[0].issuer"]),
         (f"{{jwtRules: [{{issuer: me@example.com, jwks: '{KEYS}'}}]}}", []),
+        ("{targetRefs: [{group: '', kind: Service, name: a}]}", ["targetRefs[0].kind"]),
+        ("{targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: a}]}", []),
         (
             rule("outputPayloadToHeader: X-A, outputClaimToHeaders: [{header: x-a, claim: a}]"),
             ["jwtRules[0].outputClaimToHeaders[0].header"],

@@ -155,6 +155,22 @@ async def test_sources_that_nobody_wants_are_dropped() -> None:
         assert fetcher.key_sets == {URI: kept(OLD)}
 
 
+async def test_keys_from_earlier_stand_in() -> None:
+    """Until the first fetch succeeds; of sources that nobody wants they are not told."""
+    issuers = Issuers()
+    fetcher = KeySetFetcher(issuers.get, sleep=issuers.sleep, known={URI: kept(OLD), OTHER: kept(OLD)})
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(fetcher.run())
+        assert fetcher.key_sets == {}
+        fetcher.want({URI: 5.0})
+        await fetcher.answered()
+        assert fetcher.key_sets == {URI: kept(OLD)}
+        issuers.documents[URI] = NEW
+        await issuers.advance(MAX_RETRY_SECONDS)
+        assert fetcher.key_sets == {URI: kept(NEW)}
+        task.cancel()
+
+
 async def test_slow_source_holds_back_no_other() -> None:
     """Every source has a task of its own; nobody waits for one that is not wanted any more."""
     issuers = Issuers({URI: OLD})
