@@ -337,7 +337,10 @@ def chosen_proxy(proxies: list[ProxyView], wanted: str) -> ProxyView:
 
 def proxy_config(
     what: Annotated[
-        str, typer.Argument(metavar="TYPE", help="listeners, routes, clusters, endpoints, secrets or bootstrap.")
+        str,
+        typer.Argument(
+            metavar="TYPE", help="listeners, routes, clusters, endpoints, secrets, extensions or bootstrap."
+        ),
     ],
     proxy: Annotated[str, typer.Argument(metavar="PROXY", help="NAME.NAMESPACE, as proxy-status shows it.")],
     output: OutputOption = Output.TABLE,
