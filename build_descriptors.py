@@ -40,6 +40,7 @@ ROOTS = (
     "envoy.extensions.filters.http.fault.v3.fault_pb2",
     "envoy.extensions.filters.http.grpc_stats.v3.config_pb2",
     "envoy.extensions.filters.http.health_check.v3.health_check_pb2",
+    "envoy.extensions.filters.http.jwt_authn.v3.config_pb2",
     "envoy.extensions.filters.http.on_demand.v3.on_demand_pb2",
     "envoy.extensions.filters.http.router.v3.router_pb2",
     "envoy.extensions.filters.http.set_filter_state.v3.set_filter_state_pb2",

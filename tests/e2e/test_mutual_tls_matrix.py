@@ -33,6 +33,7 @@ from lateen.agent.envoy_process import find_envoy
 from lateen.config.mesh_config import MeshConfig, MeshTLSProtocol, TLSConfig
 from lateen.config.parsing import parse
 from lateen.discovery.hub import Hub
+from lateen.discovery.ports import Port
 from lateen.discovery.server import serve
 from lateen.envoy.bootstrap import BootstrapSettings, bootstrap
 from lateen.envoy.mutual_tls import HTTP_ALPN, TCP_ALPN
@@ -597,7 +598,7 @@ async def test_what_is_fetched_on_demand_speaks_mutual_tls(
         )
         hub.settle()
         hub.publish(bed.state)
-        async with serve(hub, ["127.0.0.1:0"]) as ports, asyncio.TaskGroup() as tasks:
+        async with serve(hub, [Port(address="127.0.0.1:0")]) as ports, asyncio.TaskGroup() as tasks:
             run = tasks.create_task(hub.run())
             await asyncio.to_thread(_calls_on_demand, bed, stack, ports[0])
             off = parse(DOCUMENTS.replace("MODE", "DISABLE").encode(), "mesh.yaml")

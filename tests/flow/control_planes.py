@@ -74,11 +74,12 @@ class InProcess:
 
 
 @asynccontextmanager
-async def control_plane(*folders: Path, debounce: float = 0.1) -> AsyncIterator[InProcess]:
+async def control_plane(*folders: Path, debounce: float = 0.1, state: Path | None = None) -> AsyncIterator[InProcess]:
     """Run a control plane over watched folders; yield when it is ready, stop it gracefully."""
     any_port = "127.0.0.1:0"
     settings = Settings(
         config_dirs=folders,
+        state=state,
         grpc=any_port,
         http=any_port,
         monitoring=any_port,

@@ -26,16 +26,24 @@ from lateen.api.schemas import (
     TypeStatusView,
     WorkloadView,
 )
+from lateen.config.key_sets import without_private_members
 from lateen.config.objects import ConfigObject
 from lateen.config.redaction import redacted
 from lateen.envoy.messages import to_json
-from lateen.envoy.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, VIRTUAL_HOST, Resource
+from lateen.envoy.resources import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE, SECRET, VIRTUAL_HOST, Resource
 from lateen.model.findings import Finding
 from lateen.model.origins import Origin
 from lateen.model.services import Endpoint, Service
 from lateen.model.workloads import WorkloadRegistration
 
-TYPES = {"listeners": LISTENER, "routes": ROUTE, "clusters": CLUSTER, "endpoints": ENDPOINT, "secrets": SECRET}
+TYPES = {
+    "listeners": LISTENER,
+    "routes": ROUTE,
+    "clusters": CLUSTER,
+    "endpoints": ENDPOINT,
+    "secrets": SECRET,
+    "extensions": EXTENSION,
+}
 """The words of the API and the command line for xDS types whose resources are shown by themselves."""
 WORDS = {kind: word for word, kind in TYPES.items()} | {VIRTUAL_HOST: "virtualhosts"}
 """The words for all types that a proxy has a state of; virtual hosts are shown with their routes."""
@@ -139,6 +147,8 @@ def hide_private(value: Any) -> Any:
     A file name is no secret, so `{"filename": ...}` stays readable.
     """
     match value:
+        case {"local_jwks": {"inline_string": str() as text}}:
+            return value | {"local_jwks": {"inline_string": without_private_members(text, hidden=HIDDEN)}}
         case dict():
             return {key: _hidden(held) if key in _PRIVATE else hide_private(held) for key, held in value.items()}
         case list():

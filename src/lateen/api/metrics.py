@@ -19,15 +19,17 @@ from typing import Literal, TypeAlias
 from lateen.api.answers import WORDS
 from lateen.api.control_plane import ProxyStatus
 from lateen.api.figures import Histogram, Monitored
-from lateen.envoy.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, VIRTUAL_HOST
+from lateen.envoy.resources import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE, SECRET, VIRTUAL_HOST
 
 PAGE = Path("docs/reference/metrics.md")
 _INTRODUCTION = (
     "The control plane serves these on the monitoring port (15014) at `/metrics`, in Prometheus' text format. Names "
     "that begin with `pilot_` are Istio's and mean the same there. The label `type` is `cds`, `eds`, `lds`, `rds`, "
-    "`vhds`, `sds`, or `other` for what only a client speaks of."
+    "`vhds`, `sds`, `ecds`, or `other` for what only a client speaks of."
 )
-_SHORT = {CLUSTER: "cds", ENDPOINT: "eds", LISTENER: "lds", ROUTE: "rds", VIRTUAL_HOST: "vhds", SECRET: "sds"}
+_SHORT = {CLUSTER: "cds", ENDPOINT: "eds", LISTENER: "lds", ROUTE: "rds", VIRTUAL_HOST: "vhds", SECRET: "sds"} | {
+    EXTENSION: "ecds"
+}
 """Istio's values of the label `type`."""
 
 Value: TypeAlias = float | Histogram

@@ -107,7 +107,7 @@ class ProxyView(Answer, frozen=True, kw_only=True):
     """RFC 3339, UTC."""
     user_agent: str
     types: dict[str, TypeStatusView]
-    """Keyed `clusters`, `endpoints`, `listeners`, `routes`, `secrets`."""
+    """Keyed `clusters`, `endpoints`, `listeners`, `routes`, `secrets`, `extensions`."""
 
 
 class ProxyList(Answer, frozen=True, kw_only=True):

@@ -10,10 +10,12 @@ import asyncio
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import structlog
 
+from lateen.analysis.missing_keys import missing_keys
 from lateen.analysis.references import analyse
 from lateen.api.control_plane import ReadOnlyObjectError
 from lateen.api.figures import Shared
@@ -29,6 +31,7 @@ from lateen.discovery.ledger import ProxyStatus
 from lateen.discovery.scopes import ScopeStatus
 from lateen.discovery.sharing import MemoryPart
 from lateen.envoy.resources import Snapshot
+from lateen.keysets.protocol import KeySets
 from lateen.mesh.build import build_state
 from lateen.mesh.elections import workload_name
 from lateen.mesh.state import MeshState
@@ -41,6 +44,8 @@ from lateen.stores.protocol import Store
 _LOG = structlog.get_logger(__name__)
 PUBLISH_SECONDS = 30.0
 """Longest wait for a change to be built and published."""
+KEYS_SECONDS = 5.0
+"""Longest wait for keys that are asked for the first time."""
 LEAVE_SECONDS = 5.0
 """Longest wait until every proxy dropped a workload that leaves; its agent drains after that."""
 
@@ -57,6 +62,7 @@ class RunningControlPlane:
         memory: Store,
         mesh_configs: MeshConfigs,
         learned: Learned,
+        key_sets: KeySets,
     ) -> None:
         """`rebuilt` tells how many parts of snapshots generation has made."""
         self.listening = Listening(grpc="", http="", monitoring="")
@@ -69,6 +75,10 @@ class RunningControlPlane:
         self._rebuilt = rebuilt
         self._memory = memory
         self._mesh_configs = mesh_configs
+        self._key_sets = key_sets
+        self._keys_asked: frozenset[str] = frozenset()
+        self._keys_until = 0.0
+        """Until when changes wait for keys that are asked for the first time, by the loop's clock."""
         self.learned = learned
         """What workloads were seen calling."""
         self._state: MeshState | None = None
@@ -112,7 +122,8 @@ class RunningControlPlane:
         if generation != self._built and self._state is not None:
             analysed = analyse(self._state, tuple(self._inputs.objects().values()))
             self._analysed = (self._built, analysed)
-        return (*self._inputs.findings(), *self._mesh_configs.findings, *analysed)
+        keys = self._inputs.token_rules(), self._key_sets.key_sets, self._key_sets.problems
+        return (*self._inputs.findings(), *self._mesh_configs.findings, *analysed, *missing_keys(*keys))
 
     def preview(
         self, objects: Sequence[ConfigObject[Any]], positions: Mapping[ObjectKey, Positions]
@@ -121,7 +132,8 @@ class RunningControlPlane:
         keys = {found.key for found in objects}
         union = self._inputs.objects().patched({found.key: found for found in objects})
         mesh_config = self._mesh_configs.in_force(self._inputs.objects())
-        state = build_state(union.values(), self._inputs.catalogues(), mesh_config, previous=self._state)
+        catalogues, key_sets = self._inputs.catalogues(), self._inputs.key_sets()
+        state = build_state(union.values(), catalogues, mesh_config, previous=self._state, key_sets=key_sets)
         findings = analyse(state, tuple(union.values()), positions)
         return tuple(found for found in findings if ObjectKey(found.kind, found.namespace, found.name) in keys)
 
@@ -201,13 +213,17 @@ class RunningControlPlane:
         """Build the state of the newest inputs and publish it; whether there was anything to publish."""
         if self._built == self._inputs.generation:
             return False
+        await self._fetch_keys()
+        if self._built == self._inputs.generation:
+            return False  # somebody else built it meanwhile
         published = False
         generation = self._inputs.generation
         try:
             objects = self._inputs.objects()
             mesh_config = self._mesh_configs.in_force(objects)
             began = time.perf_counter()
-            state = build_state(objects.values(), self._inputs.catalogues(), mesh_config, previous=self._state)
+            catalogues, key_sets = self._inputs.catalogues(), self._inputs.key_sets()
+            state = build_state(objects.values(), catalogues, mesh_config, previous=self._state, key_sets=key_sets)
             self.build_times.observe(time.perf_counter() - began)
             if self._state is None or state.version != self._state.version:
                 self._hub.publish(state)
@@ -221,6 +237,21 @@ class RunningControlPlane:
         async with self._published:
             self._published.notify_all()
         return published
+
+    async def _fetch_keys(self) -> None:
+        """Wait for keys that are asked for the first time: without them, valid tokens would be refused meanwhile.
+
+        Not for long: other changes wait as well. Keys that come later are a change of their own.
+        """
+        sources = self._inputs.key_sources
+        self._key_sets.want(sources)
+        if sources.keys() - self._keys_asked:
+            self._keys_until = asyncio.get_running_loop().time() + KEYS_SECONDS
+        self._keys_asked = frozenset(sources)
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(self._keys_until):
+                await self._key_sets.answered()
+        self._inputs.take_key_sets(self._key_sets.key_sets)
 
     async def workload_left(self, workload: str) -> bool:
         """Wait until every proxy dropped `name.namespace`; whether all did in time. The registry forgot it already."""

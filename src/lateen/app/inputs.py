@@ -13,7 +13,9 @@ from itertools import chain
 from typing import Any, Protocol
 
 from lateen.config.codes import DUPLICATE_OBJECT, Subject
+from lateen.config.key_sets import key_sources
 from lateen.config.objects import ConfigObject
+from lateen.mesh.policies import REQUEST_AUTHENTICATION
 from lateen.mesh.sharing import Parted, changed_keys, patched
 from lateen.model.catalogues import Catalogue
 from lateen.model.findings import Finding
@@ -43,6 +45,11 @@ class Inputs:
         self._union: Parted[ObjectKey, ConfigObject[Any]] = Parted.of({})
         self._shadowed: Mapping[ObjectKey, tuple[Finding, ...]] = {}
         """Findings about hidden objects, by key."""
+        self._token_rules: dict[ObjectKey, ConfigObject[Any]] = {}
+        """RequestAuthentications of the union."""
+        self._key_sets: Mapping[str, str] = {}
+        self.key_sources: Mapping[str, float] = {}
+        """Where keys of tokens are to be fetched, with the seconds that each may take."""
         self.generation = 0
 
     @property
@@ -68,6 +75,22 @@ class Inputs:
         self._catalogues[catalogue.name] = catalogue
         self.generation += 1
         return True
+
+    def take_key_sets(self, key_sets: Mapping[str, str]) -> bool:
+        """Replace the keys that were fetched; return whether that changed anything."""
+        if self._key_sets == key_sets:
+            return False
+        self._key_sets = key_sets
+        self.generation += 1
+        return True
+
+    def key_sets(self) -> Mapping[str, str]:
+        """Return the latest keys, by source."""
+        return self._key_sets
+
+    def token_rules(self) -> tuple[ConfigObject[Any], ...]:
+        """Return the RequestAuthentications of the union, sorted by key."""
+        return tuple(self._token_rules[key] for key in sorted(self._token_rules))
 
     def objects(self) -> Parted[ObjectKey, ConfigObject[Any]]:
         """Return the union of all stores, sorted by key."""
@@ -103,7 +126,18 @@ class Inputs:
             union[key] = found[0] if found else None
             shadowed[key] = tuple(_shadowed(item, found[0].origin) for item in found[1:]) or None
         self._union = self._union.patched(union)
+        self._note_token_rules({key: found for key, found in union.items() if key.kind == REQUEST_AUTHENTICATION})
         self._shadowed = patched(self._shadowed, shadowed)
+
+    def _note_token_rules(self, changed: Mapping[ObjectKey, ConfigObject[Any] | None]) -> None:
+        if not changed:
+            return
+        for key, found in changed.items():
+            if found is None:
+                self._token_rules.pop(key, None)
+            else:
+                self._token_rules[key] = found
+        self.key_sources = key_sources(rule for found in self._token_rules.values() for rule in found.spec.jwt_rules)
 
 
 def _shadowed(hidden: ConfigObject[Any], origin: Origin) -> Finding:

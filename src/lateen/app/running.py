@@ -26,6 +26,7 @@ from lateen.app.finding_log import FindingLog
 from lateen.app.grpc_ports import grpc_ports
 from lateen.app.http_servers import open_http_servers
 from lateen.app.inputs import Inputs
+from lateen.app.kept_keys import keep_keys, kept_keys_file, read_kept_keys
 from lateen.app.learned import open_learned
 from lateen.app.mesh_configs import MeshConfigs
 from lateen.app.security_operations import SecurityOperations, TokenAccess
@@ -34,6 +35,9 @@ from lateen.config.mesh_config import MeshConfig, parse_mesh_config
 from lateen.discovery.hub import Hub
 from lateen.discovery.server import serve as serve_grpc
 from lateen.generate.generator import Generator
+from lateen.keysets.downloads import Downloads
+from lateen.keysets.fetcher import KeySetFetcher
+from lateen.keysets.protocol import KeySets
 from lateen.model.findings import has_errors
 from lateen.registries.agents import AgentRegistry
 from lateen.registries.attach import AttachOptions, attach_handler
@@ -66,6 +70,9 @@ async def run_control_plane(
     inputs = Inputs(read_only=[store.name for store in directories], writable=memory.name, registries=[agents.name])
     generator = Generator()
     learned = open_learned(settings.state)
+    downloads = Downloads(plain_hosts=settings.plain_key_hosts)
+    kept_keys = kept_keys_file(settings.state)
+    key_sets = KeySetFetcher(downloads.get, refresh=settings.key_refresh, known=read_kept_keys(kept_keys))
     hub = Hub(generator.generate, generator.scope_of, generator.keep, learned)
     plane = RunningControlPlane(
         inputs=inputs,
@@ -74,6 +81,7 @@ async def run_control_plane(
         memory=memory,
         mesh_configs=mesh_configs,
         learned=learned,
+        key_sets=key_sets,
     )
     debounce = Debounce(quiet=settings.debounce_quiet, maximum=settings.debounce_max)
     publisher = Publisher(plane, inputs, debounce, hub)
@@ -84,9 +92,12 @@ async def run_control_plane(
         door = Doorkeeper(lambda: _trust_domains(plane, citadel), lambda: plane.listening.secure_grpc)
         options = AttachOptions(on_calls=learned.note_calls, authenticate=door.authenticate, trust=citadel.board)
         handlers = [attach_handler(agents, plane.workload_left, options), *certificate_handlers(citadel)]
-        async with serve_grpc(
-            hub, ports, handlers, certificates=citadel.server_certificate, identify=door.identify
-        ) as numbers:
+        async with (
+            downloads,
+            serve_grpc(
+                hub, ports, handlers, certificates=citadel.server_certificate, identify=door.identify
+            ) as numbers,
+        ):
             grpc, secure, join = (
                 with_port(split_address(port.address, "")[0], number)
                 for port, number in zip(ports, numbers, strict=True)
@@ -99,6 +110,9 @@ async def run_control_plane(
                 watching = [
                     *(group.create_task(publisher.watch_store(store)) for store in stores),
                     group.create_task(publisher.watch_registry(agents)),
+                    group.create_task(key_sets.run()),
+                    group.create_task(publisher.watch_key_sets(key_sets)),
+                    *([group.create_task(keep_keys(kept_keys, key_sets))] if kept_keys is not None else ()),
                     group.create_task(publisher.publish()),
                     group.create_task(hub.run()),
                     group.create_task(_announce(plane, on_ready)),
@@ -151,6 +165,12 @@ class Publisher:
         """Take a registry's catalogues until cancelled. Endpoints that come and go do not wait for quiet."""
         async for catalogue in registry.watch():
             if self._inputs.take_catalogue(catalogue):
+                self._wake(urgent=True)
+
+    async def watch_key_sets(self, key_sets: KeySets) -> None:
+        """Take keys of tokens until cancelled. They do not wait for quiet either: nobody is editing them."""
+        async for newest in key_sets.watch():
+            if self._inputs.take_key_sets(newest):
                 self._wake(urgent=True)
 
     def _wake(self, *, urgent: bool = False) -> None:

@@ -45,6 +45,10 @@ class Settings:
     """Unix socket of the HTTP API; None for none."""
     http: str = "127.0.0.1:15080"
     monitoring: str = "127.0.0.1:15014"
+    plain_key_hosts: tuple[str, ...] = ()
+    """Hosts besides loopback from which keys of tokens are taken over plain http."""
+    key_refresh: float = 20 * 60.0
+    """Seconds until keys of tokens are fetched again."""
     debounce_quiet: float = 0.1
     """Seconds without a change before a state is built."""
     debounce_max: float = 10.0

@@ -58,7 +58,7 @@ def analyze(
     from lateen.model.findings import has_errors
 
     parsed, mesh, findings = _checked(filename, more, mesh_config)
-    findings += analyse(_state(parsed, mesh), parsed.objects, parsed.positions)
+    findings += analyse(_state(parsed, mesh), parsed.objects, parsed.positions) + _left_open(parsed)
     print_findings(findings, output)
     note_summary(len(parsed.objects), findings)
     return ExitCode.REJECTED if has_errors(findings) else ExitCode.DONE
@@ -104,6 +104,8 @@ def generate(
             code=ExitCode.USAGE,
             hint="it holds {type: sidecar|gateway, name, namespace, labels, addresses}",
         )
+    for finding in _left_open(parsed):
+        note(str(finding))
     _generate(_state(parsed, mesh), proxy, static=static, output=output)
     return ExitCode.DONE
 
@@ -148,6 +150,17 @@ def _state(parsed: ParsedFiles, mesh_config: MeshConfig) -> MeshState:
     from lateen.mesh.build import build_state
 
     return build_state(parsed.objects, (), mesh_config)
+
+
+def _left_open(parsed: ParsedFiles) -> tuple[Finding, ...]:
+    """Return what is different with a control plane, which fetches keys."""
+    from lateen.analysis.missing_keys import OFFLINE, missing_keys
+    from lateen.config.key_sets import key_sources
+    from lateen.config.security import RequestAuthentication
+
+    specs = [one.spec for one in parsed.objects if isinstance(one.spec, RequestAuthentication)]
+    sources = key_sources(rule for spec in specs for rule in spec.jwt_rules)
+    return missing_keys(parsed.objects, {}, dict.fromkeys(sources, OFFLINE), parsed.positions)
 
 
 def _checked(filename: list[str], more: list[str] | None, file: Path | None) -> Checked:

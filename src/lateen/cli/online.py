@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from lateen.api.schemas import ApplyAnswer, ConfigItem, FindingView, ProxyView
     from lateen.model.findings import Finding
 
-RESOURCE_TYPES = ("listeners", "routes", "clusters", "endpoints", "secrets")
+RESOURCE_TYPES = ("listeners", "routes", "clusters", "endpoints", "secrets", "extensions")
 _SHORT = {
     "clusters": "CDS",
     "endpoints": "EDS",
@@ -34,6 +34,7 @@ _SHORT = {
     "routes": "RDS",
     "virtualhosts": "VHDS",
     "secrets": "SDS",
+    "extensions": "ECDS",
 }
 
 
@@ -346,7 +347,10 @@ def chosen_proxy(proxies: list[ProxyView], wanted: str) -> ProxyView:
 
 def proxy_config(
     what: Annotated[
-        str, typer.Argument(metavar="TYPE", help="listeners, routes, clusters, endpoints, secrets or bootstrap.")
+        str,
+        typer.Argument(
+            metavar="TYPE", help="listeners, routes, clusters, endpoints, secrets, extensions or bootstrap."
+        ),
     ],
     proxy: Annotated[str, typer.Argument(metavar="PROXY", help="NAME.NAMESPACE, as proxy-status shows it.")],
     output: OutputOption = Output.TABLE,

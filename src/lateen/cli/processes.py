@@ -88,6 +88,15 @@ def serve(
     monitoring: Annotated[
         str, typer.Option("--monitoring", metavar="ADDR", help="Metrics and health.")
     ] = "127.0.0.1:15014",
+    plain_key_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--plain-key-host", metavar="HOST", help="Take JWKS over plain http from this host too; may be repeated."
+        ),
+    ] = None,
+    key_refresh: Annotated[
+        str, typer.Option("--key-refresh", metavar="DURATION", help="How often JWKS are fetched again.")
+    ] = "20m",
     debounce_quiet: Annotated[
         str,
         typer.Option("--debounce-quiet", metavar="DURATION", help="Time without a change before changes act."),
@@ -101,7 +110,7 @@ def serve(
     """Run the control plane until SIGTERM or SIGINT."""
     from lateen.app.settings import Settings, StartError
     from lateen.cli.logs import configure_logs
-    from lateen.cli.serving import ca_folder, read_debounce, serve_until_signal
+    from lateen.cli.serving import ca_folder, read_debounce, read_key_refresh, serve_until_signal
 
     quiet, longest = read_debounce(debounce_quiet, debounce_max)
     configure_logs(log_level.value)
@@ -118,6 +127,8 @@ def serve(
         api_socket=api_socket,
         http=http,
         monitoring=monitoring,
+        plain_key_hosts=tuple(plain_key_host or ()),
+        key_refresh=read_key_refresh(key_refresh),
         debounce_quiet=quiet,
         debounce_max=longest,
     )

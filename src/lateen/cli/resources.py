@@ -1,10 +1,11 @@
-"""Tables of xDS resources: what matters of a listener, route, cluster, endpoint or secret, one line each.
+"""Tables of xDS resources: what matters of a listener, route, cluster, endpoint, secret or filter, one line each.
 
 Called by `proxy-config` and `generate -o table`. Works on protobuf JSON with proto field names, as the API serves it.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ Json = Mapping[str, Any]
 
 
 def print_resources(word: str, resources: Sequence[Json]) -> None:
-    """Print the table of one type (`listeners`, `routes`, `clusters`, `endpoints`, `secrets`)."""
+    """Print the table of one type (`listeners`, `routes`, `clusters`, `endpoints`, `secrets`, `extensions`)."""
     headers, rows_of = _TABLES[word]
     rows = [row for resource in resources for row in rows_of(resource)]
     print_rows(headers, rows, f"no {word}")
@@ -80,8 +81,11 @@ def _match_text(match: Json) -> str:
     if "safe_regex" in match:
         path = f"regex {match['safe_regex'].get('regex', '')}"
     path = "/*" if path == "prefix /" else path
-    headers = [header.get("name", "") for header in match.get("headers", ())]
-    return f"{path} [{', '.join(headers)}]" if headers else path
+    asked = [header.get("name", "") for header in match.get("headers", ())]
+    for claim in match.get("dynamic_metadata", ()):
+        steps = [step.get("key", "") for step in claim.get("path", ())]
+        asked.append(f"claim {'.'.join(steps[1:])}")
+    return f"{path} [{', '.join(asked)}]" if asked else path
 
 
 def _action_text(route: Json) -> str:
@@ -119,10 +123,26 @@ def _secret_rows(secret: Json) -> Iterator[list[str]]:
     yield [secret.get("name", ""), ", ".join(held)]
 
 
+def _extension_rows(extension: Json) -> Iterator[list[str]]:
+    for provider in extension.get("typed_config", {}).get("providers", {}).values():
+        try:
+            keys = json.loads(provider.get("local_jwks", {}).get("inline_string", ""))["keys"]
+            known = ", ".join(str(key.get("kid", key.get("kty", ""))) for key in keys)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            known = "(hidden)"
+        yield [
+            extension.get("name", ""),
+            provider.get("issuer", ""),
+            ", ".join(provider.get("audiences", ())),
+            known,
+        ]
+
+
 _TABLES: Mapping[str, tuple[Sequence[str], Callable[[Json], Iterator[list[str]]]]] = {
     "listeners": (("NAME", "ADDRESS", "CHAINS", "LEADS TO"), _listener_rows),
     "routes": (("ROUTE", "DOMAINS", "MATCH", "GOES TO", "ORIGIN"), _route_rows),
     "clusters": (("HOST", "PORT", "SUBSET", "DIRECTION", "TYPE", "ORIGIN"), _cluster_rows),
     "endpoints": (("CLUSTER", "ADDRESS", "HEALTH", "LOCALITY"), _endpoint_rows),
     "secrets": (("NAME", "HOLDS"), _secret_rows),
+    "extensions": (("FILTER", "ISSUER", "AUDIENCES", "KEYS"), _extension_rows),
 }

@@ -28,6 +28,14 @@ def read_debounce(quiet: str, longest: str) -> tuple[float, float]:
     return least, most
 
 
+def read_key_refresh(text: str) -> float:
+    """Return `--key-refresh` in seconds. Raises Failure when it is less than a second."""
+    read = _read_duration("--key-refresh", text)
+    if read < 1:
+        raise Failure(f"--key-refresh {text} would keep the issuers busy; at least 1s", code=ExitCode.USAGE)
+    return read
+
+
 def _read_duration(flag: str, text: str) -> float:
     try:
         read = seconds(text)

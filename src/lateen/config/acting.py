@@ -168,11 +168,13 @@ _PEER_AUTHENTICATION: dict[type[msgspec.Struct], Acting] = _every(security.PeerA
 
 _REQUEST_AUTHENTICATION: dict[type[msgspec.Struct], Acting] = _every(
     security.RequestAuthentication,
-    security.PolicyTargetReference,
     security.JWTRule,
     security.JWTHeader,
     security.ClaimToHeader,
-)
+) | {
+    # Services and ServiceEntries are targets of waypoints, GatewayClasses of all gateways of a kind: there are none.
+    security.PolicyTargetReference: Acting(values={"kind": frozenset(("Gateway",))}),
+}
 
 _AUTHORIZATION_POLICY: dict[type[msgspec.Struct], Acting] = _every(
     security.AuthorizationPolicy,

@@ -131,6 +131,14 @@ UNREADABLE = Code(
     title="File cannot be read",
     explanation="The file does not exist, or may not be read.",
 )
+KEYS_MISSING = Code(
+    code="LAT0020",
+    severity=Severity.WARNING,
+    title="Keys of tokens are missing",
+    explanation="A RequestAuthentication names keys that are to be fetched, and they are not there: the message says "
+    "why. Until they come every token of that issuer is refused with 401; requests without token pass. The control "
+    "plane tries again by itself, at least once a minute. Offline commands fetch nothing, so they always say this.",
+)
 
 DEPRECATED = Code(
     code="IST0002",
@@ -255,6 +263,7 @@ CODES: tuple[Code, ...] = (
     UNKNOWN_VERSION,
     LIMIT,
     UNREADABLE,
+    KEYS_MISSING,
     DEPRECATED,
     REFERENCE_NOT_FOUND,
     SCHEMA_VALIDATION,

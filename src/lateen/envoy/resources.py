@@ -19,7 +19,10 @@ CLUSTER = "envoy.config.cluster.v3.Cluster"
 ENDPOINT = "envoy.config.endpoint.v3.ClusterLoadAssignment"
 SECRET = "envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105  a type's name, not a secret
 
-KINDS = (CLUSTER, ENDPOINT, LISTENER, ROUTE, VIRTUAL_HOST, SECRET)
+EXTENSION = "envoy.config.core.v3.TypedExtensionConfig"
+"""An HTTP filter that listeners name, so that its settings change without them (ECDS)."""
+
+KINDS = (CLUSTER, ENDPOINT, LISTENER, ROUTE, VIRTUAL_HOST, SECRET, EXTENSION)
 """Message names in make-before-break order: clusters, their endpoints, listeners, their routes."""
 
 

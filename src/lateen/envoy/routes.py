@@ -20,7 +20,9 @@ from lateen.config.networking import (
     RedirectPortSelection,
     StringMatch,
 )
+from lateen.config.request_claims import claim_path
 from lateen.envoy import names
+from lateen.envoy.jwt_authn import claim_matcher, claim_value
 from lateen.envoy.messages import Fields, Message, entry, prepared, serialise
 from lateen.envoy.resources import (
     ROUTE,
@@ -89,14 +91,23 @@ def route_match(match: HTTPMatchRequest | None) -> Fields:
     # `false` is said explicitly; Envoy's default is case-sensitive.
     if match.ignore_uri_case:
         fields["case_sensitive"] = {"value": False}
-    headers = [header_matcher(name, wanted) for name, wanted in match.headers.items()]
-    headers += [header_matcher(name, unwanted, inverted=True) for name, unwanted in match.without_headers.items()]
+    headers: list[Fields] = []
+    claims: list[Fields] = []
+    for conditions, inverted in ((match.headers, False), (match.without_headers, True)):
+        for name, asked in conditions.items():
+            if (path := claim_path(name)) is None:
+                headers.append(header_matcher(name, asked, inverted=inverted))
+            else:
+                value = claim_value(None if is_presence(asked) else string_matcher(asked))
+                claims.append(claim_matcher(path, value, inverted=inverted))
     headers.sort(key=lambda matcher: str(matcher["name"]))
     for name, wanted in ((":method", match.method), (":authority", match.authority), (":scheme", match.scheme)):
         if wanted is not None:
             headers.append(header_matcher(name, wanted))
     if headers:
         fields["headers"] = headers
+    if claims:
+        fields["dynamic_metadata"] = claims
     if match.query_params:
         fields["query_parameters"] = [_query_matcher(name, wanted) for name, wanted in match.query_params.items()]
     return fields
@@ -104,7 +115,7 @@ def route_match(match: HTTPMatchRequest | None) -> Fields:
 
 def matches_everything(fields: Fields) -> bool:
     """Whether a RouteMatch lets every request through, so that no later route is ever reached."""
-    if "headers" in fields or "query_parameters" in fields:
+    if any(name in fields for name in ("headers", "query_parameters", "dynamic_metadata")):
         return False
     return bool(fields.get("prefix") == "/" or fields.get("safe_regex", {}).get("regex") == ".*")
 

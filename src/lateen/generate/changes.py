@@ -17,6 +17,7 @@ from lateen.generate.view import (
     ENDPOINTS,
     GATEWAY_RULES,
     GATEWAYS,
+    KEY_SET,
     POLICIES,
     ROUTING,
     RULE,
@@ -68,6 +69,7 @@ def state_changes(old: MeshState, new: MeshState) -> StateChanges:
     if old.gateways is not new.gateways:
         found.reads.add(GATEWAYS)
     found.reads.update((SECRET, key) for key in changed_keys(old.secrets, new.secrets))
+    found.reads.update((KEY_SET, source) for source in changed_keys(old.key_sets, new.key_sets))
     sidecars = turnover(old.sidecars, new.sidecars)
     found.gone += sidecars[0]
     found.fresh += sidecars[1]

@@ -17,12 +17,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from lateen.envoy.endpoints import EndpointEntries
-from lateen.envoy.resources import VIRTUAL_HOST, OnDemand, Resource, Snapshot, snapshot_version
+from lateen.envoy.resources import EXTENSION, VIRTUAL_HOST, OnDemand, Resource, Snapshot, snapshot_version
 from lateen.generate.assembly import Assembly, union
 from lateen.generate.changes import StateChanges, state_changes
 from lateen.generate.memo import Memo, Read
 from lateen.generate.scopes import OutboundScope, Scope, Selectors, objects_that_select, policies_of, scope_of
-from lateen.generate.snapshot import ASKED_FOR, own_parts, shared_parts
+from lateen.generate.snapshot import ASKED_FOR, extensions_asked_for, own_parts, shared_parts
 from lateen.generate.view import INSTANCES, View, next_view, view_of
 from lateen.mesh.queries import ServiceInstance, instances_of
 from lateen.mesh.state import MeshState
@@ -207,6 +207,7 @@ class Generator:
         on_demand: dict[str, OnDemand] = {kind: shared_maps[kind] for kind in asked_for if kind in shared_maps}
         if hosts is not None:
             on_demand[VIRTUAL_HOST] = hosts
+        on_demand[EXTENSION] = extensions_asked_for()
         digest = hosts.digest if hosts is not None else 0
         version = snapshot_version(shared.assembly.total + own.assembly.total + digest)
         if known is None or known.version != version or known.on_demand != on_demand:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from lateen.config.durations import to_fields
 from lateen.config.networking import HTTPMatchRequest, HTTPRoute, HTTPRouteDestination
+from lateen.config.request_claims import claim_path
 from lateen.envoy import names
 from lateen.envoy.filters import ON_DEMAND_FILTER, no_clusters_on_demand
 from lateen.envoy.messages import Fields
@@ -160,6 +161,8 @@ def _for_this_listener(context: RouteContext, match: HTTPMatchRequest | None, na
         return True
     if match.port and match.port != context.port:
         return False
+    if context.gateway == MESH_GATEWAY and any(claim_path(name) is not None for name in match.headers):
+        return False  # tokens are read where requests come in: on its way out a request has no claims
     if match.gateways:
         return any(resolve_gateway(gateway, namespace) == context.gateway for gateway in match.gateways)
     proxy = context.view.proxy

@@ -25,4 +25,4 @@ def network_security(view: View) -> tuple[Fields, ...]:
 
 def security_parts(view: View) -> tuple[Part, ...]:
     """Return the parts that these filters need to be made as well."""
-    return authorization.wanted_parts(view)
+    return (*request_authentication.wanted_parts(view), *authorization.wanted_parts(view))

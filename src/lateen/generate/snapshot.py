@@ -7,11 +7,17 @@ byte for byte.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+from types import MappingProxyType
 
+from lateen.envoy.jwt_authn import no_token_check
 from lateen.envoy.resources import (
     CLUSTER,
     ENDPOINT,
+    EXTENSION,
     VIRTUAL_HOST,
+    Resources,
     Snapshot,
     grouped,
     make_snapshot,
@@ -37,7 +43,8 @@ def generate(state: MeshState, proxy: Proxy) -> Snapshot:
     view = view_of(state, proxy, on_demand=asks_on_demand(state, proxy), served=instances_of(state, proxy))
     shared, own = list(shared_parts(view)), list(own_parts(view))
     if not view.on_demand:
-        return make_snapshot(list(made_in_full([*shared, *own], view)))
+        told_all = make_snapshot(list(made_in_full([*shared, *own], view)))
+        return replace(told_all, on_demand={EXTENSION: extensions_asked_for()})
     made, own_made = list(made_in_full(shared, view)), list(made_in_full(own, view))
     routes = on_demand_routes(shared)
     hosts = VirtualHosts(view, routes) if routes else None
@@ -46,12 +53,23 @@ def generate(state: MeshState, proxy: Proxy) -> Snapshot:
     return Snapshot(
         version=snapshot_version(sum(map(resource_digest, (*made, *own_made))) + (hosts.digest if hosts else 0)),
         resources=grouped([*told, *own_made]),
-        on_demand={**grouped(asked_for), **({VIRTUAL_HOST: hosts} if hosts else {})},
+        on_demand={
+            **grouped(asked_for),
+            **({VIRTUAL_HOST: hosts} if hosts else {}),
+            EXTENSION: extensions_asked_for(),
+        },
     )
 
 
 ASKED_FOR = frozenset({CLUSTER, ENDPOINT})
 """Kinds of which a proxy that asks on demand is told what is its own only; what it shares with others it asks for."""
+
+
+@cache
+def extensions_asked_for() -> Resources:
+    """Return what a filter is given that is still in use although the proxy is not told of it any more."""
+    nothing = no_token_check()
+    return MappingProxyType({nothing.name: nothing})
 
 
 def shared_parts(view: View) -> Iterator[Part]:

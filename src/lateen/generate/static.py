@@ -11,7 +11,7 @@ from typing import Any
 
 from lateen.envoy import names
 from lateen.envoy.messages import to_json
-from lateen.envoy.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, Snapshot
+from lateen.envoy.resources import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE, SECRET, Snapshot
 from lateen.model.proxies import Interception, Proxy, ProxyType
 
 ADMIN_PORT = 15000
@@ -24,7 +24,8 @@ def static_bootstrap(snapshot: Snapshot, proxy: Proxy) -> Json:
     """Return the bootstrap as JSON types, in protobuf's JSON form with proto field names."""
     routes = _shown(snapshot, ROUTE)
     assignments = _shown(snapshot, ENDPOINT)
-    listeners = [_inline(listener, routes) for listener in _shown(snapshot, LISTENER).values()]
+    extensions = _shown(snapshot, EXTENSION)
+    listeners = [_inline(listener, routes, extensions) for listener in _shown(snapshot, LISTENER).values()]
     clusters = [_with_endpoints(cluster, assignments) for cluster in _shown(snapshot, CLUSTER).values()]
     resources: Json = {"listeners": listeners, "clusters": clusters}
     if secrets := list(_shown(snapshot, SECRET).values()):
@@ -43,10 +44,10 @@ def _shown(snapshot: Snapshot, kind: str) -> Mapping[str, Json]:
     return {name: to_json(kind, found[name].body) for name in sorted(found)}
 
 
-def _inline(value: Any, routes: Mapping[str, Json]) -> Any:
-    """Replace RDS by the routes themselves, and SDS over ADS by the name of a static secret; secrets in files stay."""
+def _inline(value: Any, routes: Mapping[str, Json], extensions: Mapping[str, Json]) -> Any:
+    """Replace RDS and ECDS by what they would bring, and SDS over ADS by a static secret's name; files stay."""
     if isinstance(value, list):
-        return [_inline(item, routes) for item in value]
+        return [_inline(item, routes, extensions) for item in value]
     if not isinstance(value, dict):
         return value
     shown: Json = {}
@@ -54,8 +55,10 @@ def _inline(value: Any, routes: Mapping[str, Json]) -> Any:
         if key == "rds" and isinstance(item, dict) and "route_config_name" in item:
             name = item["route_config_name"]
             shown["route_config"] = routes.get(name, {"name": name, "validate_clusters": False})
+        elif key == "config_discovery":
+            shown["typed_config"] = extensions[value["name"]]["typed_config"]
         elif key != "sds_config" or "path_config_source" in item:
-            shown[key] = _inline(item, routes)
+            shown[key] = _inline(item, routes, extensions)
     return shown
 
 

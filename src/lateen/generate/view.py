@@ -56,6 +56,8 @@ SECRET = "secret"  # noqa: S105  a word
 """A Secret by namespace and name."""
 POLICIES = "policies"
 """The security policies of a kind and a namespace."""
+KEY_SET = "key set"
+"""The keys that were fetched from a URI."""
 GATEWAY_RULES = "rules of a gateway"
 """The VirtualServices of a Gateway."""
 GATEWAY_HOSTS = "hosts of a gateway"
@@ -223,6 +225,11 @@ class View:
             ("mutual TLS modes",),
             lambda: modes_of(self.policies(PEER_AUTHENTICATION), self.mesh_config.root_namespace),
         )
+
+    def key_set(self, source: str) -> str | None:
+        """Return the keys of a source (see `config.key_sets.key_source`), None while they are not there."""
+        self.memo.note((KEY_SET, source))
+        return self.state.key_sets.get(source)
 
     def instances(self) -> tuple[ServiceInstance, ...]:
         """Return what the proxy's workload serves."""

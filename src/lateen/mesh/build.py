@@ -28,11 +28,12 @@ from lateen.mesh.memo import Memo
 from lateen.mesh.policies import POLICY_KINDS
 from lateen.mesh.rules import updated_destination_rules
 from lateen.mesh.services import Claims, Inputs, Settled, Turns, regrouped, settle, workload_turns
-from lateen.mesh.sharing import Order, Ordered, kept, lasting, patched_in_order, turnover
+from lateen.mesh.sharing import Order, Ordered, changed_keys, kept, lasting, patched_in_order, turnover
 from lateen.mesh.state import MeshState
 from lateen.mesh.versions import (
     canonical,
     catalogue_fingerprint,
+    key_set_fingerprint,
     mesh_config_fingerprint,
     object_fingerprint,
     registration_fingerprint,
@@ -54,8 +55,10 @@ def build_state(
     catalogues: Iterable[Catalogue],
     mesh_config: MeshConfig,
     previous: MeshState | None = None,
+    *,
+    key_sets: Mapping[str, str] | None = None,
 ) -> MeshState:
-    """Return the state of a mesh.
+    """Return the state of a mesh. `key_sets`: what was fetched to check tokens with, by URI; none if not given.
 
     Of objects with one key the oldest counts; of registrations with one namespace and name, the first in canonical
     order. No two catalogues have one name.
@@ -96,6 +99,7 @@ def build_state(
         catalogues=counting.catalogues,
         fingerprint=_fingerprint(old.memo.fingerprint, counting),
         mesh_config=known if known and known[0] is mesh_config else (mesh_config, mesh_config_fingerprint(mesh_config)),
+        key_sets=_key_sets(old.memo, key_sets or {}),
         claims=settled.claims,
         memberships=settled.memberships,
         virtual_services=virtual_services,
@@ -130,11 +134,12 @@ def _assembled(
     assert old.memo is not None
     assert memo.mesh_config is not None
     mesh_config, settings = memo.mesh_config
+    key_sets, key_sets_print = memo.key_sets
     selectors = {
         host: after and kept(old.selectors.get(host), after[1]) for host, (_, after) in settled.selectors.items()
     }
     return MeshState(
-        version=version(memo.fingerprint, settings),
+        version=version(memo.fingerprint + key_sets_print, settings),
         mesh_config=mesh_config,
         services=patched_in_order(old.services, _after(settled.services)),
         endpoints=patched_in_order(old.endpoints, _after(settled.endpoints)),
@@ -145,6 +150,7 @@ def _assembled(
         sidecars=memo.ordered["Sidecar"],
         policies={kind: memo.ordered[kind] for kind in POLICY_KINDS},
         secrets=secrets,
+        key_sets=key_sets,
         workloads=memo.workloads,
         made=(index, memo),
     )
@@ -237,6 +243,20 @@ def _fingerprint(old: int, counting: _Counting) -> int:
     for turns in counting.object_turns.values():
         new = shifted(new, object_fingerprint, turns.values())
     return new
+
+
+def _key_sets(old: Memo, key_sets: Mapping[str, str]) -> tuple[Mapping[str, str], int]:
+    known, known_print = old.key_sets
+    turns = {source: key_sets.get(source) for source in changed_keys(known, key_sets)}
+    items = [
+        (
+            (source, known[source]) if source in known else None,
+            (source, text) if text is not None else None,
+        )
+        for source, text in turns.items()
+    ]
+    same = {source: kept(known.get(source), text) for source, text in key_sets.items()}
+    return (known if same == known else same), shifted(known_print, key_set_fingerprint, items)
 
 
 def _in_order(

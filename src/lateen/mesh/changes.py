@@ -35,6 +35,8 @@ class Changes:
     policies: frozenset[ObjectKey]
     secrets: frozenset[tuple[str, str]]
     """Namespace and name."""
+    key_sets: frozenset[str]
+    """Where keys were fetched."""
     workloads: frozenset[tuple[str, str]]
     """Namespace and name."""
 
@@ -69,5 +71,6 @@ def changes(old: MeshState, new: MeshState) -> Changes:
         sidecars=frozenset(sidecars),
         policies=frozenset(policies),
         secrets=changed_keys(old.secrets, new.secrets),
+        key_sets=changed_keys(old.key_sets, new.key_sets),
         workloads=frozenset(workloads),
     )

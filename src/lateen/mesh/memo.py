@@ -28,9 +28,11 @@ class Memo:
     registrations: Election[tuple[str, str], WorkloadRegistration] = field(default_factory=Election)
     catalogues: Mapping[str, Catalogue] = field(default_factory=dict)
     fingerprint: int = 0
-    """Of all inputs but the MeshConfig (see mesh.versions)."""
+    """Of all inputs but the MeshConfig and the key sets (see mesh.versions)."""
     mesh_config: tuple[MeshConfig, int] | None = None
     """With its fingerprint; None before the first state."""
+    key_sets: tuple[Mapping[str, str], int] = field(default_factory=lambda: ({}, 0))
+    """With their fingerprint."""
     claims: Claims = field(default_factory=Claims)
     memberships: Memberships = field(default_factory=Memberships)
     virtual_services: VirtualServices = field(default_factory=VirtualServices)

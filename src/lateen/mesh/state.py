@@ -51,6 +51,8 @@ class MeshState:
     """By (namespace, name)."""
     workloads: Sequence[WorkloadRegistration]
     """By namespace and name."""
+    key_sets: Mapping[str, str] = field(default_factory=dict)
+    """Keys that tokens are checked with, by the URI that they were fetched from (`config.key_sets.key_source`)."""
     selectors: Mapping[Hostname, Mapping[str, str]] = field(default_factory=dict)
     """Workload selectors of services that have one, by host; they select in the service's namespace."""
     index: MeshIndex = field(init=False, repr=False, compare=False)

@@ -82,6 +82,11 @@ def catalogue_fingerprint(catalogue: Catalogue) -> int:
     return fingerprint(b"catalogue", repr((catalogue.name, services, endpoints)).encode())
 
 
+def key_set_fingerprint(item: tuple[str, str]) -> int:
+    """Fingerprint the keys of a source."""
+    return fingerprint(b"keys", "\0".join(item).encode())
+
+
 def canonical(value: Any) -> bytes:
     """Return one text for equal values of the model."""
     return msgspec.json.encode(value, order="sorted", enc_hook=dict)

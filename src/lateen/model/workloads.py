@@ -68,8 +68,6 @@ class WorkloadRegistration:
     locality: str = ""
     network: str = ""
     ports: tuple[WorkloadPort, ...] = ()
-    identity: str = ""
-    """SPIFFE ID that the stream's certificate proves; empty without one. Never as the workload itself says it."""
     ready: bool = False
     """Whether the application accepts connections; an unready workload gets its config but no traffic."""
     identity: str = ""

@@ -176,7 +176,7 @@ def test_a_dangling_host_has_istios_code_and_its_line(lateen: Lateen) -> None:
 def test_generate_prints_protobuf_json_by_type(lateen: Lateen) -> None:
     made = json.loads(lateen("generate -f good.yaml --proxy proxy.yaml")[1])
 
-    assert set(made) == {"listeners", "routes", "clusters", "endpoints", "secrets"}
+    assert set(made) == {"listeners", "routes", "clusters", "endpoints", "secrets", "extensions"}
     assert "outbound|9080||reviews.default.svc.cluster.local" in [cluster["name"] for cluster in made["clusters"]]
 
 

@@ -16,6 +16,7 @@ from lateen.config.durations import nanoseconds
 from lateen.config.metadata import DNS_LABEL
 from lateen.config.networking import HTTPRetry, LocalityLoadBalancerSetting, Percent
 from lateen.config.positions import Path
+from lateen.config.request_claims import claim_path
 from lateen.config.validation.formatters import formatter_problem
 from lateen.config.violations import Violation, warning
 from lateen.model.protocols import Protocol, protocol_named
@@ -218,9 +219,15 @@ def protocol(path: Path, name: str) -> Iterator[Violation]:
 
 
 def header_name(path: Path, name: str) -> Iterator[Violation]:
-    """A header name to match: a token of RFC 7230, or a pseudo-header."""
+    """A header name to match: a token of RFC 7230, a pseudo-header, or the path of a claim."""
+    claims = claim_path(name)
+    if claims is not None:
+        if not all(claims):
+            hint = "write @request.auth.claims.sub or @request.auth.claims[a][b]"
+            yield Violation(path, f"{name!r} does not name a claim", hint)
+        return
     pseudo = name in (":method", ":scheme", ":authority", ":path", ":status")
-    if not pseudo and not name.startswith("@request.auth.claims") and not _HEADER_NAME.fullmatch(name):
+    if not pseudo and not _HEADER_NAME.fullmatch(name):
         yield Violation(path, f"{name!r} is not a header name", "use letters, digits and `-`")
 
 

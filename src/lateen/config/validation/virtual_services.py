@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from lateen.config.metadata import Metadata
 from lateen.config.networking import L4MatchAttributes, TLSMatchAttributes, TLSRoute, VirtualService
 from lateen.config.positions import Path
+from lateen.config.request_claims import claim_path
 from lateen.config.validation import fields
 from lateen.config.validation.http_routes import destinations, gateway_names, http_route
 from lateen.config.violations import Violation, warning
@@ -26,7 +27,7 @@ def virtual_service(spec: VirtualService, metadata: Metadata) -> Iterator[Violat
         yield Violation((), "the VirtualService has no routes", "add http, tls or tcp")
     yield from gateway_names(("gateways",), spec.gateways)
     yield from _hosts(spec)
-    if bound_to_mesh(spec):
+    if spec.hosts and set(spec.gateways) <= {_MESH}:
         yield from _claims(spec)
     for index, route in enumerate(spec.http):
         yield from http_route(("http", index), route, delegate=not spec.hosts)
@@ -73,7 +74,7 @@ def _claims(spec: VirtualService) -> Iterator[Violation]:
         for number, match in enumerate(route.match):
             for field, headers in (("headers", match.headers), ("withoutHeaders", match.without_headers)):
                 for name in headers:
-                    if name.startswith("@request.auth.claims"):
+                    if claim_path(name) is not None:
                         path: Path = ("http", index, "match", number, field, name)
                         yield Violation(path, "routing by JWT claim works at gateways only", "add `gateways`")
 

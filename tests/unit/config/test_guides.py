@@ -1,0 +1,21 @@
+"""YAML that a guide shows is accepted as it stands, without a warning."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from lateen.config.parsing import parse
+
+GUIDES = Path(__file__).parents[3] / "docs" / "guide"
+SHOWN = re.compile(r"^```yaml\n(.*?)^```", re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", ["request-authentication.md"])
+def test_shown_documents(name: str) -> None:
+    texts = SHOWN.findall((GUIDES / name).read_text())
+    assert texts
+    for text in texts:
+        assert parse(text.encode(), name).findings == ()
