@@ -51,6 +51,7 @@ class OutboundScope:
     asks_on_demand: bool
     """Whether it can, and is meant to (see `mesh.queries.asks_on_demand`)."""
     certificates: bool
+    private_keys: bool
     addresses: tuple[str, ...]
     """Of a gateway: it is small, and all its listeners are bound there."""
 
@@ -70,6 +71,7 @@ class OutboundScope:
             privileged=self.privileged,
             asks_on_demand=self.asks_on_demand,
             certificates=self.certificates,
+            private_keys=self.private_keys,
         )
 
 
@@ -179,6 +181,7 @@ def outbound_scope(state: MeshState, proxy: Proxy, selectors: Selectors) -> Outb
         privileged=proxy.privileged if binds else True,
         asks_on_demand=asks_on_demand(state, proxy),
         certificates=proxy.certificates,
+        private_keys=proxy.private_keys,
         addresses=proxy.addresses if gateway else (),
     )
 

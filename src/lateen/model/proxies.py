@@ -86,6 +86,8 @@ class Proxy:
     """Whether it fetches clusters and virtual hosts that it was not told of on the first request that needs them."""
     certificates: bool = False
     """Whether it has a certificate of its own to show: only then it takes part in mutual TLS."""
+    private_keys: bool = True
+    """Whether private keys of Secrets may be sent to it: not over plaintext without a proven identity."""
     learned: tuple[Hostname, ...] = ()
     """Hosts that its workload was seen calling, sorted: it is told of them before it asks."""
 
