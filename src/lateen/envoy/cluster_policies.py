@@ -31,7 +31,13 @@ from lateen.envoy.clusters import (
     use_http2,
 )
 from lateen.envoy.messages import Fields, Message
-from lateen.envoy.transport_sockets import tls_client_socket, with_proxy_protocol
+from lateen.envoy.transport_sockets import (
+    FROM_FILES,
+    ClientSecrets,
+    auto_names,
+    tls_client_socket,
+    with_proxy_protocol,
+)
 from lateen.model.protocols import Protocol
 
 DEFAULT_RING_SIZE = 1024
@@ -44,9 +50,17 @@ def _duration(text: str) -> Fields:
 
 
 def apply_traffic_policy(
-    draft: ClusterDraft, policy: TrafficPolicy | None, *, protocol: Protocol, mesh_config: MeshConfig
+    draft: ClusterDraft,
+    policy: TrafficPolicy | None,
+    *,
+    protocol: Protocol,
+    mesh_config: MeshConfig,
+    secrets: ClientSecrets = FROM_FILES,
 ) -> None:
-    """Apply everything of a policy to an outbound cluster; None applies the mesh's defaults."""
+    """Apply everything of a policy to an outbound cluster; None applies the mesh's defaults.
+
+    `secrets`: what stands for the credential of the policy's TLS.
+    """
     policy = policy or TrafficPolicy()
     pool = policy.connection_pool or ConnectionPoolSettings()
     http = pool.http or HTTPSettings()
@@ -56,7 +70,12 @@ def apply_traffic_policy(
     apply_load_balancer(draft.fields, policy.load_balancer)
     if policy.outlier_detection is not None:
         apply_outlier_detection(draft, policy.outlier_detection)
-    socket = tls_client_socket(policy.tls, http2="http2_protocol_options" in _explicit(draft)) if policy.tls else None
+    socket: Fields | None = None
+    if policy.tls is not None:
+        http2 = "http2_protocol_options" in _explicit(draft)
+        socket = tls_client_socket(policy.tls, http2=http2, secrets=secrets)
+        if socket is not None and (asked := auto_names(policy.tls)):
+            draft.http_options["upstream_http_protocol_options"] = asked
     if policy.proxy_protocol is not None:
         socket = with_proxy_protocol(socket, policy.proxy_protocol.version)
     if socket is not None:
