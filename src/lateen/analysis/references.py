@@ -11,7 +11,7 @@ from typing import Any
 from lateen.analysis.conflicts import conflicts
 from lateen.analysis.reports import Report
 from lateen.analysis.unreachable import unreachable
-from lateen.config.certificates import certificate_of, certificate_problem
+from lateen.config.certificates import certificate_of, certificate_problem, staple_of
 from lateen.config.codes import (
     EMPTY_SUBSET,
     HOST_NOT_IN_GATEWAY,
@@ -294,6 +294,10 @@ def _credential(
         report.add(REFERENCE_NOT_FOUND, one, path, f"the Secret {short!r} is not in namespace {places}; {hint}")
     for secret in secrets:
         pair = certificate_of(secret.spec)
-        problem = "it has no readable tls.crt and tls.key" if pair is None else certificate_problem(*pair)
+        problem = (
+            "it has no readable tls.crt and tls.key"
+            if pair is None
+            else certificate_problem(*pair, staple_of(secret.spec))
+        )
         if problem:
             report.add(INVALID_CREDENTIAL, one, path, f"the {secret.key} cannot be served: {problem}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from typing import TYPE_CHECKING
 
 from lateen.config.kubernetes import Secret
@@ -21,6 +22,7 @@ SMALLEST_RSA_KEY = 2048
 """Bits; Envoy refuses less."""
 CURVES = frozenset(("secp256r1", "secp384r1", "secp521r1"))
 """What Envoy takes of elliptic curves."""
+_CRL = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----\r?\n?", re.DOTALL)
 
 
 def certificate_of(secret: Secret) -> tuple[bytes, bytes] | None:
@@ -49,7 +51,7 @@ def crl_of(secret: Secret) -> bytes | None:
     return _value(secret, "crl" if _value(secret, "cacert") else "ca.crl") or None
 
 
-def certificate_problem(chain: bytes, key: bytes) -> str:
+def certificate_problem(chain: bytes, key: bytes, staple: bytes | None = None) -> str:
     """Return why Envoy would refuse the pair, empty when it would not. One bad secret rejects a whole listener."""
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
@@ -65,6 +67,8 @@ def certificate_problem(chain: bytes, key: bytes) -> str:
     form = Encoding.DER, PublicFormat.SubjectPublicKeyInfo
     if private.public_key().public_bytes(*form) != served.public_bytes(*form):
         return "the key is not that of the certificate"
+    if _must_staple(certificates[0]) and (staple is None or staple_problem(chain, staple)):
+        return "it must be shown with an OCSP staple, and tls.ocsp-staple holds none that is good"
     return _kind_problem(served)
 
 
@@ -74,12 +78,16 @@ def ca_problem(ca: bytes, crl: bytes | None = None) -> str:
 
     if not _certificates(ca):
         return "the CA is not PEM (-----BEGIN CERTIFICATE-----)"
-    if crl is not None:
-        try:
-            x509.load_pem_x509_crl(crl)
-        except ValueError:
-            return "the revocation list is not PEM (-----BEGIN X509 CRL-----)"
-    return ""
+    if crl is None:
+        return ""
+    lists = _CRL.findall(crl)
+    try:
+        for item in lists:
+            x509.load_pem_x509_crl(item)
+    except ValueError:
+        lists = []
+    # One without any would be taken by Envoy, and revoke nothing.
+    return "" if lists else "the revocation list is not PEM (-----BEGIN X509 CRL-----)"
 
 
 def staple_problem(chain: bytes, staple: bytes) -> str:
@@ -123,7 +131,17 @@ def _kind_problem(key: PublicKeyTypes) -> str:
         return "" if key.key_size >= SMALLEST_RSA_KEY else f"its RSA key is shorter than {SMALLEST_RSA_KEY} bits"
     if isinstance(key, EllipticCurvePublicKey):
         return "" if key.curve.name in CURVES else f"its curve {key.curve.name} is none of P-256, P-384 and P-521"
-    return "its key is neither RSA nor ECDSA"
+    return ""
+
+
+def _must_staple(certificate: Certificate) -> bool:
+    from cryptography.x509 import ExtensionNotFound, TLSFeature, TLSFeatureType
+
+    try:
+        found = certificate.extensions.get_extension_for_class(TLSFeature).value
+    except (ExtensionNotFound, ValueError):
+        return False
+    return TLSFeatureType.status_request in found
 
 
 def _value(secret: Secret, key: str) -> bytes | None:

@@ -38,7 +38,8 @@ _PASSTHROUGH = {
     ServerTLSMode.PASSTHROUGH: ServerKind.PASSTHROUGH,
     ServerTLSMode.AUTO_PASSTHROUGH: ServerKind.AUTO_PASSTHROUGH,
 }
-_TLS_KINDS = frozenset((ServerKind.HTTPS, ServerKind.TLS_TCP, *_PASSTHROUGH.values()))
+ENDS_TLS = frozenset((ServerKind.HTTPS, ServerKind.TLS_TCP))
+_TLS_KINDS = ENDS_TLS | frozenset(_PASSTHROUGH.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,9 +63,13 @@ class GatewayServer:
         """The route configuration of an HTTP server."""
         if self.kind is ServerKind.HTTP:
             return names.gateway_http_routes(self.port, self.server.bind)
-        port_name = self.server.port.name if self.server.port is not None else ""
         key = self.gateway.key
-        return names.gateway_https_routes(self.port, port_name, key.name, key.namespace)
+        return names.gateway_https_routes(self.port, self.port_name, key.name, key.namespace)
+
+    @property
+    def port_name(self) -> str:
+        """The name of its port."""
+        return self.server.port.name if self.server.port is not None else ""
 
     @property
     def redirects(self) -> bool:

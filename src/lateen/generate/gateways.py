@@ -24,7 +24,14 @@ from lateen.envoy.resources import LISTENER, Resource, make_resource
 from lateen.generate.auto_passthrough import SniCluster, passthrough_chain, reachable_targets, server_name
 from lateen.generate.clusters import TargetClusters
 from lateen.generate.gateway_routes import gateway_routes
-from lateen.generate.gateway_servers import GatewayPort, GatewayServer, ServerKind, gateway_ports, intersection
+from lateen.generate.gateway_servers import (
+    ENDS_TLS,
+    GatewayPort,
+    GatewayServer,
+    ServerKind,
+    gateway_ports,
+    intersection,
+)
 from lateen.generate.gateway_tls import termination
 from lateen.generate.parts import Made, Part
 from lateen.generate.routes import RouteContext
@@ -44,6 +51,29 @@ def gateway_parts(view: View) -> Iterator[Part]:
 
 def _ports(view: View) -> list[GatewayPort]:
     return view.piece(("gateway ports",), lambda: gateway_ports(view.gateways()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnservedServer:
+    """A server that a gateway is not told of."""
+
+    gateway: str
+    """`namespace/name`."""
+    server: str
+    """Name of its port."""
+    reason: str
+    """For the user; never a value of a Secret."""
+
+
+def unserved_servers(view: View) -> list[UnservedServer]:
+    """Return the servers that end TLS but cannot here, in order of port, and why."""
+    ending = (server for port in _ports(view) for server in port.servers if server.kind in ENDS_TLS)
+    found = ((server, termination(view, server).problem) for server in ending)
+    return [
+        UnservedServer(gateway=server.gateway_name, server=server.port_name, reason=problem)
+        for server, problem in found
+        if problem
+    ]
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass
 
-from lateen.config.certificates import ca_of, ca_problem, certificate_of, certificate_problem, crl_of
+from lateen.config.certificates import ca_of, ca_problem, certificate_of, certificate_problem, crl_of, staple_of
 from lateen.config.kubernetes import Secret
 from lateen.envoy import names
 from lateen.envoy.resources import SECRET, Resource, make_resource
@@ -87,7 +87,9 @@ def _secret(view: View, short: str) -> Secret | None:
 
 def _certificate_problem(secret: Secret) -> str:
     pair = certificate_of(secret)
-    return certificate_problem(*pair) if pair is not None else "it has no readable tls.crt and tls.key"
+    return (
+        certificate_problem(*pair, staple_of(secret)) if pair is not None else "it has no readable tls.crt and tls.key"
+    )
 
 
 def _ca_problem(secret: Secret) -> str:
