@@ -44,7 +44,7 @@ def _shown(snapshot: Snapshot, kind: str) -> Mapping[str, Json]:
 
 
 def _inline(value: Any, routes: Mapping[str, Json]) -> Any:
-    """Replace RDS by the routes themselves, and SDS over ADS by the name of a static secret."""
+    """Replace RDS by the routes themselves, and SDS over ADS by the name of a static secret; secrets in files stay."""
     if isinstance(value, list):
         return [_inline(item, routes) for item in value]
     if not isinstance(value, dict):
@@ -54,7 +54,7 @@ def _inline(value: Any, routes: Mapping[str, Json]) -> Any:
         if key == "rds" and isinstance(item, dict) and "route_config_name" in item:
             name = item["route_config_name"]
             shown["route_config"] = routes.get(name, {"name": name, "validate_clusters": False})
-        elif key != "sds_config":
+        elif key != "sds_config" or "path_config_source" in item:
             shown[key] = _inline(item, routes)
     return shown
 
