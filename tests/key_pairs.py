@@ -63,7 +63,7 @@ class Authority:
     ) -> tuple[bytes, bytes]:
         """A certificate for these DNS names or URIs, with its key, PEM."""
         key = key or ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "" if "://" in names[0] else names[0])])
+        subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, names[0][:64])])
         found = [x509.UniformResourceIdentifier(name) if "://" in name else x509.DNSName(name) for name in names]
         builder = self._builder(subject, key, expired=expired)
         builder = builder.add_extension(x509.SubjectAlternativeName(found), critical=False)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from e2e.mesh_certificates import write_mesh_certificates
 from lateen.config.mesh_config import parse_mesh_config
 from lateen.config.parsing import parse
 from lateen.generate.snapshot import generate
@@ -45,6 +46,7 @@ def proxy_of(case: Path) -> Proxy:
         labels=fields.get("labels", {}),
         interception=Interception(fields.get("interception", "REDIRECT")),
         port_map=fields.get("portMap", {}),
+        certificates=fields.get("certificates", False),
         upstreams=tuple(
             Upstream(host=item["host"], port=item["port"], local_port=item["localPort"])
             for item in fields.get("upstreams", ())
@@ -67,9 +69,10 @@ def test_envoy_accepts_it(case: Path, tmp_path: Path) -> None:
     snapshot = generate(build_state(parsed.objects, (), mesh_config), proxy)
     bootstrap = tmp_path / "bootstrap.json"
     bootstrap.write_text(json.dumps(static_bootstrap(snapshot, proxy)))
+    write_mesh_certificates(tmp_path)
     command = [str(envoy()), "--mode", "validate", "-c", str(bootstrap), "--base-id", str(BASE_ID)]
 
-    run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path)
 
     assert run.returncode == 0, run.stderr
     assert set(re.findall(r"deprecated option '([^']+)'", run.stderr)) <= KNOWN_DEPRECATED

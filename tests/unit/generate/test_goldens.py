@@ -35,6 +35,7 @@ def proxy_of(text: str) -> Proxy:
         interception=Interception(fields.get("interception", "REDIRECT")),
         capability=Capability(fields.get("capability", "envoy")),
         port_map=fields.get("portMap", {}),
+        certificates=fields.get("certificates", False),
         upstreams=tuple(
             Upstream(host=item["host"], port=item["port"], local_port=item["localPort"])
             for item in fields.get("upstreams", ())
