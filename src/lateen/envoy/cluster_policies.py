@@ -74,7 +74,7 @@ def apply_traffic_policy(
     if policy.tls is not None:
         http2 = "http2_protocol_options" in _explicit(draft)
         socket = tls_client_socket(policy.tls, http2=http2, secrets=secrets)
-        if socket is not None and (asked := auto_names(policy.tls)):
+        if socket is not None and (asked := auto_names(policy.tls, secrets)):
             draft.http_options["upstream_http_protocol_options"] = asked
     if policy.proxy_protocol is not None:
         socket = with_proxy_protocol(socket, policy.proxy_protocol.version)

@@ -59,20 +59,21 @@ def tls_client_socket(tls: ClientTLSSettings, *, http2: bool, secrets: ClientSec
         context["sni"] = tls.sni
     else:
         context["auto_host_sni"] = True
-        if _checks_asked_name(tls):
+        if _checks_asked_name(tls, secrets):
             context["auto_sni_san_validation"] = True
     return {"name": "envoy.transport_sockets.tls", "typed_config": packed(UPSTREAM_TLS, context)}
 
 
-def auto_names(tls: ClientTLSSettings) -> Fields:
+def auto_names(tls: ClientTLSSettings, secrets: ClientSecrets = FROM_FILES) -> Fields:
     """Return the upstream options of HTTP that take the server's name from each request; empty when `sni` is set."""
     if tls.sni or tls.mode not in (ClientTLSMode.SIMPLE, ClientTLSMode.MUTUAL):
         return {}
-    return {"auto_sni": True, **({"auto_san_validation": True} if _checks_asked_name(tls) else {})}
+    return {"auto_sni": True, **({"auto_san_validation": True} if _checks_asked_name(tls, secrets) else {})}
 
 
-def _checks_asked_name(tls: ClientTLSSettings) -> bool:
-    return not tls.subject_alt_names and not tls.insecure_skip_verify
+def _checks_asked_name(tls: ClientTLSSettings, secrets: ClientSecrets) -> bool:
+    """Whether the name that was asked for is checked; Envoy refuses to do so without a CA, which a problem leaves."""
+    return not tls.subject_alt_names and not tls.insecure_skip_verify and not secrets.problem
 
 
 def _client_certificate(tls: ClientTLSSettings, secrets: ClientSecrets) -> Fields:

@@ -147,3 +147,4 @@ def test_without_its_secret_a_cluster_trusts_nobody_and_sends_nothing_plain(
     shared = context(found)["common_tls_context"]
     assert shared["validation_context"] == {"verify_certificate_hash": ["0" * 64]}
     assert "tls_certificate_sds_secret_configs" not in shared
+    assert "auto_sni_san_validation" not in context(found)
