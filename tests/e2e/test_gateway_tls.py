@@ -244,7 +244,8 @@ def test_a_secret_that_is_missing_or_bad_takes_only_its_own_server_down(bed: Bed
 
 def test_rotation_under_load_fails_nobody(bed: Bed, client: TlsClient) -> None:
     """Eight new certificates while requests run on kept and on new connections; what is shown last is the last."""
-    stop, failures, done = threading.Event(), [], [0, 0]
+    stop, done = threading.Event(), [0, 0]
+    failures: list[Exception] = []
 
     def on_one_connection() -> None:
         try:

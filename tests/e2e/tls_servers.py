@@ -44,7 +44,7 @@ def tls_server(folder: Path, pair: Pair, *, client_ca: bytes | None = None, name
         context.load_verify_locations(save(folder, f"{name}-ca", client_ca))
         context.verify_mode = ssl.CERT_REQUIRED
     names: dict[int, str] = {}
-    context.sni_callback = lambda connection, asked, _: names.update({id(connection): asked})  # type: ignore[assignment]
+    context.sni_callback = lambda connection, asked, _: names.update({id(connection): asked})
     with socket.create_server(("127.0.0.1", 0)) as listening:
         server = TlsServer(listening.getsockname()[1])
 

@@ -33,10 +33,10 @@ def gateway(*servers: str) -> str:
     )
 
 
-def secret(name: str, namespace: str = "default", **values: bytes) -> str:
+def secret(name: str, place: str = "default", **values: bytes) -> str:
     """Keys with `_` for the dot: `tls_crt`."""
     data = ", ".join(f"{key.replace('_', '.', 1)}: {encoded(value)}" for key, value in values.items())
-    return f"---\napiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: {namespace}}}\ndata: {{{data}}}\n"
+    return f"---\napiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: {place}}}\ndata: {{{data}}}\n"
 
 
 CERTIFICATE = secret("cred", tls_crt=PAIR[0], tls_key=PAIR[1])
@@ -108,10 +108,10 @@ def test_unverified_clients_are_asked_all_the_same(generated: Generated, gateway
 def test_a_good_staple_is_shown_and_a_bad_one_left_out(generated: Generated, gateway_proxy: Proxy) -> None:
     staple = CA.staple(PAIR[0], now=dt.datetime.now(dt.UTC))
     for value, shown in ((staple, True), (b"junk", False)):
-        values = {"tls_crt": PAIR[0], "tls_key": PAIR[1], "tls_ocsp-staple": value}
-        found = generated(
-            gateway(server("mode: SIMPLE, credentialName: cred")) + secret("cred", **values), gateway_proxy
+        values = secret("cred", tls_crt=PAIR[0], tls_key=PAIR[1], tls_ocspstaple=value).replace(
+            "tls.ocsps", "tls.ocsp-s"
         )
+        found = generated(gateway(server("mode: SIMPLE, credentialName: cred")) + values, gateway_proxy)
         assert ("ocsp_staple" in found["Secret"]["kubernetes://cred"]["tls_certificate"]) is shown
 
 
