@@ -391,6 +391,22 @@ def test_a_credential_that_is_missing_sends_nothing_and_its_arrival_helps(bed: B
         bed.mesh.apply(secret("partner", CLIENTS.pair("second.example.com"), ca_crt=CA.certificate))
 
 
+def test_a_cluster_that_was_rejected_is_used_once_it_is_right(bed: Bed, tmp_path: Path) -> None:
+    """A file that is not there makes Envoy refuse the cluster; nobody else has to wait for that, nor it for ever."""
+    client = bed.mesh.run("late", *IDLE, port="")
+    with tls_server(tmp_path, CA.pair("shop.example.org")) as behind:
+        tls = f"mode: SIMPLE, caCertificates: {tmp_path}/late.pem"
+        bed.mesh.apply(service_entry("shop.example.org", behind.port))
+        body = destination_rule(tls)
+        assert bed.mesh.api("/v1/config?wait=0", method="POST", body=body.encode()).status == 200
+        assert client.get("http://shop.example.org/", timeout=30).status == 503
+        assert good(client.get("http://echo/"))
+        (tmp_path / "late.pem").write_bytes(CA.certificate)
+        bed.mesh.apply(body.replace("SIMPLE", "SIMPLE, subjectAltNames: [shop.example.org]"))
+        eventually(lambda: good(client.get("http://shop.example.org/")), what="the cluster that is right")
+    client.stop()
+
+
 def test_egress_gateway_originates_mutual_tls(bed: Bed, tmp_path: Path) -> None:
     """Sidecar, gateway, server outside: the credential is the gateway's, and the sidecar sends it plain HTTP."""
     with tls_server(tmp_path, CA.pair("shop.example.org"), client_ca=CLIENTS.certificate) as behind:
