@@ -377,18 +377,33 @@ def test_a_server_of_another_ca_or_a_revoked_one_is_not_talked_to(bed: Bed, tmp_
             eventually(lambda status=status: out(bed).status == status, what=f"status {status}")  # type: ignore[misc]
 
 
+def test_a_host_that_is_resolved_by_its_name(bed: Bed, tmp_path: Path) -> None:
+    """Without endpoints in the ServiceEntry: the proxy goes where the request wants to, with TLS."""
+    (tmp_path / "ca.pem").write_bytes(CA.certificate)
+    for names, status in ((["shop.localhost"], 200), (["other.example.org"], 503)):
+        with tls_server(tmp_path, CA.pair(*names)) as behind:
+            entry = service_entry("shop.localhost", behind.port, port=behind.port).replace("STATIC", "NONE")
+            entry = "\n".join(line for line in entry.splitlines() if "endpoints" not in line) + "\n"
+            policy = destination_rule(f"mode: SIMPLE, caCertificates: {tmp_path}/ca.pem")
+            policy = policy.replace("shop.example.org", "shop.localhost").replace("number: 80", f"number: {behind.port}")
+            bed.mesh.apply(entry + policy)
+            assert bed.client.get(f"http://shop.localhost:{behind.port}/").status == status
+
+
 def test_a_credential_that_is_missing_sends_nothing_and_its_arrival_helps(bed: Bed, tmp_path: Path) -> None:
     """Nothing in plain text, and no waiting for what may never come; a new Secret is used for new connections."""
     with tls_server(tmp_path, CA.pair("shop.example.org"), client_ca=CLIENTS.certificate) as behind:
         bed.mesh.apply(
             service_entry("shop.example.org", behind.port)
-            + destination_rule("mode: MUTUAL, credentialName: partner", selector=True)
+            + destination_rule("mode: MUTUAL, credentialName: partner", selector=True).replace(
+                "tls:", "connectionPool: {http: {maxRequestsPerConnection: 1}}, tls:"
+            )
         )
         answer = out(bed)
         assert (answer.status, answer.seconds < 5) == (503, True)
-        bed.mesh.apply(secret("partner", RIGHT, ca_crt=CA.certificate))
-        eventually(lambda: good(out(bed)), what="the Secret to be used")
-        bed.mesh.apply(secret("partner", CLIENTS.pair("second.example.com"), ca_crt=CA.certificate))
+        for name in ("first.example.com", "second.example.com"):
+            bed.mesh.apply(secret("partner", CLIENTS.pair(name), ca_crt=CA.certificate))
+            eventually(lambda name=name: out(bed).json["client"] == [name], what=f"the certificate of {name}")  # type: ignore[misc]
 
 
 def test_a_cluster_that_was_rejected_is_used_once_it_is_right(bed: Bed, tmp_path: Path) -> None:
