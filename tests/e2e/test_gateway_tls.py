@@ -385,7 +385,9 @@ def test_a_host_that_is_resolved_by_its_name(bed: Bed, tmp_path: Path) -> None:
             entry = service_entry("shop.localhost", behind.port, port=behind.port).replace("STATIC", "NONE")
             entry = "\n".join(line for line in entry.splitlines() if "endpoints" not in line) + "\n"
             policy = destination_rule(f"mode: SIMPLE, caCertificates: {tmp_path}/ca.pem")
-            policy = policy.replace("shop.example.org", "shop.localhost").replace("number: 80", f"number: {behind.port}")
+            policy = policy.replace("shop.example.org", "shop.localhost").replace(
+                "number: 80", f"number: {behind.port}"
+            )
             bed.mesh.apply(entry + policy)
             assert bed.client.get(f"http://shop.localhost:{behind.port}/").status == status
 
