@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from e2e.mesh_certificates import write_mesh_certificates
+from e2e.gateway_certificates import write_mesh_certificates
 from e2e.meshes import Answer, Mesh, eventually, free_port, good, outside_app, request, running_mesh
 from e2e.test_goldens_validate import envoy
 from e2e.tls_servers import Pair, TlsClient, ask, tls_server

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from e2e.mesh_certificates import write_mesh_certificates
+from e2e.gateway_certificates import write_mesh_certificates
 from lateen.config.mesh_config import parse_mesh_config
 from lateen.config.parsing import parse
 from lateen.generate.snapshot import generate
