@@ -9,13 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from lateen.analysis.conflicts import conflicts
+from lateen.analysis.credentials import gateway_credentials, rule_credentials
 from lateen.analysis.reports import Report
 from lateen.analysis.unreachable import unreachable
-from lateen.config.certificates import certificate_of, certificate_problem
 from lateen.config.codes import (
     EMPTY_SUBSET,
     HOST_NOT_IN_GATEWAY,
-    INVALID_CREDENTIAL,
     PORT_REQUIRED,
     REFERENCE_NOT_FOUND,
     UNKNOWN_RULE_HOST,
@@ -28,8 +27,6 @@ from lateen.config.networking import (
     HTTPMatchRequest,
     HTTPRoute,
     L4MatchAttributes,
-    ServerTLSMode,
-    ServerTLSSettings,
     TCPRoute,
     TLSMatchAttributes,
     TLSRoute,
@@ -43,8 +40,6 @@ from lateen.model.findings import Finding
 from lateen.model.names import Hostname, ObjectKey, host_matches, resolve_host
 from lateen.model.proxies import labels_match
 from lateen.model.services import Service, visible_to
-
-_CERTIFICATE_MODES = frozenset((ServerTLSMode.SIMPLE, ServerTLSMode.MUTUAL, ServerTLSMode.OPTIONAL_MUTUAL))
 
 
 def analyse(
@@ -68,8 +63,9 @@ def analyse(
                 unreachable(report, one)
             case DestinationRule():
                 _destination_rule(report, one, targets)
+                rule_credentials(report, one, state)
             case Gateway():
-                _gateway(report, one, state)
+                gateway_credentials(report, one, state)
     conflicts(report, objects, state)
     return tuple(sorted(report.findings, key=_place))
 
@@ -251,49 +247,3 @@ def _destination_rule(report: Report, one: ConfigObject[DestinationRule], target
             labels = ", ".join(f"{key}={value}" for key, value in sorted(subset.labels.items()))
             message = f"no workload of {host} has the labels {labels}: requests to the subset get 503"
             report.add(EMPTY_SUBSET, one, ("spec", "subsets", index, "labels"), message)
-
-
-# --- Gateway -------------------------------------------------------------------------------------------------
-
-
-def _gateway(report: Report, one: ConfigObject[Gateway], state: MeshState) -> None:
-    """Check the Secrets that its servers name.
-
-    A proxy reads Secrets of its own namespace, which for a gateway need not be the Gateway's.
-    """
-    matching = {each.namespace for each in state.workloads if labels_match(one.spec.selector, each.labels)}
-    namespaces = matching or {one.key.namespace, state.mesh_config.root_namespace}
-    for index, server in enumerate(one.spec.servers):
-        if server.tls is None or server.tls.mode not in _CERTIFICATE_MODES:
-            continue
-        for path, name in _credentials(server.tls):
-            _credential(report, one, ("spec", "servers", index, "tls", *path), name, (state, namespaces))
-
-
-def _credentials(tls: ServerTLSSettings) -> Iterator[tuple[Path, str]]:
-    if tls.credential_name:
-        yield ("credentialName",), tls.credential_name
-    for index, name in enumerate(tls.credential_names):
-        yield ("credentialNames", index), name
-
-
-def _credential(
-    report: Report, one: ConfigObject[Gateway], path: Path, name: str, where: tuple[MeshState, set[str]]
-) -> None:
-    state, namespaces = where
-    scheme, colon, rest = name.partition("://")
-    if colon and scheme not in ("kubernetes", "kubernetes-gateway"):
-        return
-    own, slash, short = (rest if colon else name).rpartition("/")
-    searched = {own} if slash else namespaces
-    secrets = [state.secrets[key] for key in ((place, short) for place in sorted(searched)) if key in state.secrets]
-    if not secrets:
-        places = " or ".join(sorted(searched))
-        near = closest(short, (secret for _, secret in state.secrets))
-        hint = f"did you mean {near}?" if near and near != short else "add it, with tls.crt and tls.key"
-        report.add(REFERENCE_NOT_FOUND, one, path, f"the Secret {short!r} is not in namespace {places}; {hint}")
-    for secret in secrets:
-        pair = certificate_of(secret.spec)
-        problem = "it has no readable tls.crt and tls.key" if pair is None else certificate_problem(*pair)
-        if problem:
-            report.add(INVALID_CREDENTIAL, one, path, f"the {secret.key} cannot be served: {problem}")

@@ -86,6 +86,7 @@ async def run_control_plane(
     debounce = Debounce(quiet=settings.debounce_quiet, maximum=settings.debounce_max)
     publisher = Publisher(plane, inputs, debounce, hub)
     with rare_collections(), ExitStack() as opened:
+        _check_addresses(settings)
         ports = grpc_ports(settings)
         servers = open_http_servers(settings, opened)
         citadel = open_citadel(settings, mesh_configs.in_force({}).trust_domain, opened)
@@ -125,6 +126,19 @@ async def run_control_plane(
                 _LOG.info("stopping")
                 for task in watching:
                     task.cancel()
+
+
+def _check_addresses(settings: Settings) -> None:
+    """Raise StartError for an address that is none: wrong usage, whatever else is wrong."""
+    for address, flag in (
+        (settings.grpc, "--grpc"),
+        (settings.secure_grpc, "--secure-grpc"),
+        (settings.join, "--join"),
+        (settings.http, "--http"),
+        (settings.monitoring, "--monitoring"),
+    ):
+        if address:
+            split_address(address, flag)
 
 
 def _trust_domains(plane: RunningControlPlane, citadel: Citadel) -> frozenset[str]:

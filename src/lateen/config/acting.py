@@ -112,11 +112,7 @@ _DESTINATION_RULE: dict[type[msgspec.Struct], Acting] = {
     istio.RetryBudget: all_but(istio.RetryBudget, "budgetInterval"),
     istio.TrafficPolicy: all_but(istio.TrafficPolicy, "tunnel"),
     istio.LoadBalancerSettings: all_but(istio.LoadBalancerSettings, "localityLbSetting", "zoneAwareLbSetting"),
-    istio.ClientTLSSettings: all_but(
-        istio.ClientTLSSettings,
-        "credentialName",
-        values={"mode": frozenset(("DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL"))},
-    ),
+    istio.ClientTLSSettings: Acting(values={"mode": frozenset(("DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL"))}),
 }
 
 _GATEWAY: dict[type[msgspec.Struct], Acting] = {
@@ -124,12 +120,7 @@ _GATEWAY: dict[type[msgspec.Struct], Acting] = {
     istio.ConfigPort: ALL,
     istio.Server: all_but(istio.Server, "defaultEndpoint"),
     istio.TLSCertificate: all_but(istio.TLSCertificate, "caCertificates"),
-    istio.ServerTLSSettings: all_but(
-        istio.ServerTLSSettings,
-        "caCrl",
-        "insecureSkipVerify",
-        values={"mode": frozenset(("PASSTHROUGH", "SIMPLE", "MUTUAL", "OPTIONAL_MUTUAL"))},
-    ),
+    istio.ServerTLSSettings: ALL,
 }
 
 _SERVICES: dict[type[msgspec.Struct], Acting] = {

@@ -111,6 +111,11 @@ class Ledger:
             del self._unanswered[kind]
         return answer
 
+    def withdraw(self, kind: str) -> None:
+        """Stop waiting for the answer to the newest response of a kind; one that comes all the same is stale."""
+        if self._unanswered.pop(kind, None):
+            self._entries[kind].nonce = ""
+
     def awaits(self, kind: str) -> bool:
         """Whether the newest response of this kind is unanswered."""
         return kind in self._unanswered

@@ -316,6 +316,8 @@ class Delta(Session[DeltaRequest]):
             answer = self.ledger.record_answer(request.kind, request.nonce, request.error)
             if request.kind == VIRTUAL_HOST:
                 self._judge(subscription, answer, request.error or "")
+            if request.kind == CLUSTER and answer is Answer.NACK:
+                self._withdraw_endpoints()
         legacy = first and not request.subscribe and request.kind in LEGACY_WILDCARD
         subscription.remove(request.unsubscribe)
         subscription.add((WILDCARD,) if legacy else request.subscribe)
@@ -337,6 +339,17 @@ class Delta(Session[DeltaRequest]):
         elif answer is Answer.ACK:
             for name in sent:
                 self._refused.pop(name, None)
+
+    def _withdraw_endpoints(self) -> None:
+        """Do not wait for an answer to endpoints that nobody asked for when the clusters before them were rejected.
+
+        Envoy answers no response of a kind that it has no subscription to, and it has none without a cluster
+        (observed). It would have to be waited for until the stream ends, and no endpoints could be sent.
+        """
+        endpoints = self._subscriptions.get(ENDPOINT)
+        if endpoints is not None and not endpoints.asked:
+            self.ledger.withdraw(ENDPOINT)
+            endpoints.expect_nothing()
 
     def _presumable(self, request: DeltaRequest) -> Mapping[str, str]:
         """Return what the client holds from an earlier stream and can use: not endpoints of clusters that warm up.

@@ -145,6 +145,10 @@ class Subscription:
                 self._foreseen.add(name)
             self._want((name,))
 
+    def expect_nothing(self) -> None:
+        """Forget what was sent before it was asked for: it was not used, and is due when it is asked for."""
+        self._foreseen.clear()
+
     def difference(self, target: Offer, sharing: Sharing) -> Difference:
         """Return what the client lacks to hold `target`: the same object for all clients at the same place."""
         base = self.base

@@ -40,7 +40,13 @@ from lateen.envoy.mutual_tls import (
     matched_sockets,
     plaintext_socket,
 )
-from lateen.envoy.transport_sockets import tls_client_socket, with_proxy_protocol
+from lateen.envoy.transport_sockets import (
+    FROM_FILES,
+    ClientSecrets,
+    auto_names,
+    tls_client_socket,
+    with_proxy_protocol,
+)
 from lateen.model.protocols import Protocol
 
 DEFAULT_RING_SIZE = 1024
@@ -69,11 +75,13 @@ def apply_traffic_policy(
     *,
     protocol: Protocol,
     mesh_config: MeshConfig,
+    secrets: ClientSecrets = FROM_FILES,
     mutual_tls: MutualTLS | None = None,
 ) -> None:
     """Apply everything of a policy to an outbound cluster; None applies the mesh's defaults.
 
-    `mutual_tls` comes from outside, because more than the policy decides it.
+    `secrets`: what stands for the credential of the policy's TLS. `mutual_tls` comes from outside, because more than
+    the policy decides it.
     """
     policy = policy or TrafficPolicy()
     pool = policy.connection_pool or ConnectionPoolSettings()
@@ -87,7 +95,12 @@ def apply_traffic_policy(
     if mutual_tls is not None:
         apply_mutual_tls(draft, mutual_tls, protocol, policy)
         return
-    socket = tls_client_socket(policy.tls, http2="http2_protocol_options" in _explicit(draft)) if policy.tls else None
+    socket: Fields | None = None
+    if policy.tls is not None:
+        http2 = "http2_protocol_options" in _explicit(draft)
+        socket = tls_client_socket(policy.tls, http2=http2, secrets=secrets)
+        if socket is not None and (asked := auto_names(policy.tls, secrets)):
+            draft.http_options["upstream_http_protocol_options"] = asked
     if policy.proxy_protocol is not None:
         socket = with_proxy_protocol(socket, policy.proxy_protocol.version)
     if socket is not None:

@@ -41,6 +41,11 @@ def outbound_cluster(host: Hostname | str, port: int, subset: str = "") -> str:
     return f"outbound|{port}|{subset}|{host}"
 
 
+def sni_cluster(host: Hostname | str, port: int, subset: str = "") -> str:
+    """Return `outbound_.9080_.v1_.reviews.default.svc.cluster.local`: `outbound_cluster` as a TLS server name."""
+    return f"outbound_.{port}_.{subset}_.{host}"
+
+
 def host_of_outbound(cluster: str) -> str:
     """Return `reviews.default.svc.cluster.local` of `outbound|9080|v1|...`; empty for a cluster of another kind."""
     kind, *rest = cluster.split("|", 3)
@@ -82,7 +87,13 @@ def gateway_https_routes(port: int, port_name: str, gateway: str, namespace: str
 
 def secret(credential: str) -> str:
     """Return the SDS name of a Gateway's `credentialName`."""
-    return credential if credential.startswith(SECRET_SCHEME) else SECRET_SCHEME + credential
+    return credential if "://" in credential else SECRET_SCHEME + credential
+
+
+def ca_secret(credential: str) -> str:
+    """Return the SDS name of the CA that stands in a credential, or beside it."""
+    name = secret(credential)
+    return name if name.endswith(CA_SUFFIX) else name + CA_SUFFIX
 
 
 def stat_prefix(name: str) -> str:

@@ -1,30 +1,33 @@
-"""SDS secrets from Kubernetes Secrets: a gateway's certificate, and the CA of its clients.
+"""SDS secrets from Kubernetes Secrets: a certificate with its key, and the CA of the other side.
 
 Called by `generate.secrets`, which decides who may have which.
 """
 
 from __future__ import annotations
 
-from lateen.config.certificates import ca_of, certificate_of, certificate_problem
+from lateen.config.certificates import ca_of, certificate_of, crl_of, staple_of, staple_problem
 from lateen.config.kubernetes import Secret
 from lateen.envoy.messages import Fields
 
 
-def certificate_secret(name: str, secret: Secret) -> Fields | None:
-    """Return the TLS certificate of a Secret; None when it holds none that Envoy would take."""
+def certificate_secret(name: str, secret: Secret) -> Fields:
+    """Return the TLS certificate of a Secret that holds a good one (see `config.certificates`).
+
+    A staple that is not the certificate's is left out: with it Envoy would refuse the certificate.
+    """
     pair = certificate_of(secret)
-    if pair is None or certificate_problem(*pair):
-        return None
+    assert pair is not None
     chain, key = pair
-    return {
-        "name": name,
-        "tls_certificate": {"certificate_chain": {"inline_bytes": chain}, "private_key": {"inline_bytes": key}},
-    }
+    certificate: Fields = {"certificate_chain": {"inline_bytes": chain}, "private_key": {"inline_bytes": key}}
+    staple = staple_of(secret)
+    if staple is not None and not staple_problem(chain, staple):
+        certificate["ocsp_staple"] = {"inline_bytes": staple}
+    return {"name": name, "tls_certificate": certificate}
 
 
-def ca_secret(name: str, secret: Secret) -> Fields | None:
-    """Return the CA of a Secret as a validation context; None when it holds none."""
-    ca = ca_of(secret)
-    if ca is None:
-        return None
-    return {"name": name, "validation_context": {"trusted_ca": {"inline_bytes": ca}}}
+def ca_secret(name: str, secret: Secret) -> Fields:
+    """Return the CA of a Secret that holds a good one as a validation context, with its revocation list."""
+    context: Fields = {"trusted_ca": {"inline_bytes": ca_of(secret)}}
+    if (crl := crl_of(secret)) is not None:
+        context["crl"] = {"inline_bytes": crl}
+    return {"name": name, "validation_context": context}

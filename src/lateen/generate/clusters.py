@@ -5,7 +5,7 @@ Called by every pass that sends traffic. Source: Istio's cluster names and defau
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from lateen.config.networking import TrafficPolicy
@@ -26,6 +26,7 @@ from lateen.envoy.clusters import (
 from lateen.envoy.messages import Fields
 from lateen.envoy.metadata import cluster_metadata
 from lateen.envoy.resources import CLUSTER, Resource, make_resource
+from lateen.generate.client_tls import client_secrets, secret_parts, with_known_names
 from lateen.generate.destinations import Target, exists
 from lateen.generate.endpoints import eds_assignment, inline_assignment
 from lateen.generate.mutual_tls import client_side, connects_as_dialled, is_unreachable
@@ -60,8 +61,8 @@ class ServiceClusters:
 
     def make(self, view: View) -> Made:
         """Return the clusters."""
-        return Made(
-            tuple(_cluster(view, service, port, target.subset) for service, port, target in _targets(view, self.host))
+        return _together(
+            _cluster(view, service, port, target.subset) for service, port, target in _targets(view, self.host)
         )
 
 
@@ -100,7 +101,8 @@ class TargetClusters:
         port = service.port(target.port) if service is not None else None
         if service is None or port is None or not exists(view, target):
             return NOTHING
-        return Made((_cluster(view, service, port, target.subset),), (TargetEndpoints(target),))
+        made = _cluster(view, service, port, target.subset)
+        return Made(made.resources, (TargetEndpoints(target), *made.wants))
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,10 +180,17 @@ def _routable_ports(service: Service) -> Iterator[ServicePort]:
             yield port
 
 
-def _cluster(view: View, service: Service, port: ServicePort, subset: str) -> Resource:
+def _together(made: Iterable[Made]) -> Made:
+    found = list(made)
+    wants = {part.key: part for item in found for part in item.wants}
+    return Made(tuple(resource for item in found for resource in item.resources), tuple(wants.values()))
+
+
+def _cluster(view: View, service: Service, port: ServicePort, subset: str) -> Made:
     target = Target(service.host, port.number, subset)
     rule = view.rule(service.host)
-    policy = effective_policy(rule, port.number, subset, view.mesh_config)
+    policy = with_known_names(effective_policy(rule, port.number, subset, view.mesh_config), service)
+    secrets = client_secrets(view, rule, policy)
     draft = ClusterDraft(fields=_discovery(view, target, service, policy))
     _set_protocol(view, draft, port.protocol)
     apply_traffic_policy(
@@ -189,10 +198,11 @@ def _cluster(view: View, service: Service, port: ServicePort, subset: str) -> Re
         policy,
         protocol=port.protocol,
         mesh_config=view.mesh_config,
+        secrets=secrets,
         mutual_tls=client_side(view, service, target, policy),
     )
     draft.fields["metadata"] = cluster_metadata((service,), rule=rule, subset=subset)
-    return make_resource(CLUSTER, target.cluster, draft.finish())
+    return Made((make_resource(CLUSTER, target.cluster, draft.finish()),), secret_parts(secrets))
 
 
 def _endpoints(view: View, service: Service, port: ServicePort, subset: str) -> Resource | None:

@@ -16,8 +16,6 @@ from lateen.envoy import names
 from lateen.model.names import host_matches
 from lateen.model.protocols import Protocol, protocol_named
 
-_PASSTHROUGH = frozenset((ServerTLSMode.PASSTHROUGH, ServerTLSMode.AUTO_PASSTHROUGH))
-
 
 class ServerKind(Enum):
     """What a server does with a connection."""
@@ -29,12 +27,19 @@ class ServerKind(Enum):
     TLS_TCP = "TLS terminated"
     """TLS ends here, TCP routes inside."""
     PASSTHROUGH = "TLS passthrough"
-    """TLS is routed by server name, unopened."""
+    """TLS is routed by server name, unopened, as rules say."""
+    AUTO_PASSTHROUGH = "TLS auto passthrough"
+    """The same, but the server name itself says which service of the mesh is meant."""
     TCP = "TCP"
     """Opaque bytes."""
 
 
-_TLS_KINDS = frozenset((ServerKind.HTTPS, ServerKind.TLS_TCP, ServerKind.PASSTHROUGH))
+_PASSTHROUGH = {
+    ServerTLSMode.PASSTHROUGH: ServerKind.PASSTHROUGH,
+    ServerTLSMode.AUTO_PASSTHROUGH: ServerKind.AUTO_PASSTHROUGH,
+}
+ENDS_TLS = frozenset((ServerKind.HTTPS, ServerKind.TLS_TCP))
+_TLS_KINDS = ENDS_TLS | frozenset(_PASSTHROUGH.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +48,8 @@ class GatewayServer:
 
     gateway: ConfigObject[Gateway]
     server: Server
+    position: int
+    """Of the server in its Gateway."""
     port: int
     kind: ServerKind
 
@@ -56,9 +63,13 @@ class GatewayServer:
         """The route configuration of an HTTP server."""
         if self.kind is ServerKind.HTTP:
             return names.gateway_http_routes(self.port, self.server.bind)
-        port_name = self.server.port.name if self.server.port is not None else ""
         key = self.gateway.key
-        return names.gateway_https_routes(self.port, port_name, key.name, key.namespace)
+        return names.gateway_https_routes(self.port, self.port_name, key.name, key.namespace)
+
+    @property
+    def port_name(self) -> str:
+        """The name of its port."""
+        return self.server.port.name if self.server.port is not None else ""
 
     @property
     def redirects(self) -> bool:
@@ -95,10 +106,12 @@ def gateway_ports(gateways: Iterable[ConfigObject[Gateway]]) -> list[GatewayPort
     """Group the servers of all Gateways (oldest first) by port and bind address, in order of port."""
     found: dict[tuple[int, str], GatewayPort] = {}
     for gateway in gateways:
-        for server in gateway.spec.servers:
+        for position, server in enumerate(gateway.spec.servers):
             if server.port is None or not server.port.number:
                 continue
-            item = GatewayServer(gateway=gateway, server=server, port=server.port.number, kind=kind_of(server))
+            item = GatewayServer(
+                gateway=gateway, server=server, position=position, port=server.port.number, kind=kind_of(server)
+            )
             port = found.setdefault(
                 (item.port, server.bind), GatewayPort(port=item.port, bind=server.bind, kind=item.kind)
             )
@@ -115,7 +128,7 @@ def kind_of(server: Server) -> ServerKind:
     if server.tls is None:
         return ServerKind.TCP
     if server.tls.mode in _PASSTHROUGH:
-        return ServerKind.PASSTHROUGH
+        return _PASSTHROUGH[server.tls.mode]
     return ServerKind.HTTPS if protocol is Protocol.HTTPS else ServerKind.TLS_TCP
 
 

@@ -5,10 +5,9 @@ A gateway is sent only the clusters that its routes name: it may see the service
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from lateen.config.networking import ServerTLSMode, ServerTLSSettings
 from lateen.envoy import names
 from lateen.envoy.filters import HttpSettings, http_connection_manager
 from lateen.envoy.listeners import (
@@ -18,24 +17,28 @@ from lateen.envoy.listeners import (
     filter_chain,
     outbound_stat_prefix,
     sni_match,
-    tls_server_socket,
 )
 from lateen.envoy.messages import Fields
 from lateen.envoy.metadata import config_metadata
 from lateen.envoy.resources import LISTENER, Resource, make_resource
-from lateen.envoy.transport_sockets import server_context
+from lateen.generate.auto_passthrough import SniCluster, passthrough_chain, reachable_targets, server_name
 from lateen.generate.clusters import TargetClusters
 from lateen.generate.gateway_routes import gateway_routes
-from lateen.generate.gateway_servers import GatewayPort, GatewayServer, ServerKind, gateway_ports, intersection
+from lateen.generate.gateway_servers import (
+    ENDS_TLS,
+    GatewayPort,
+    GatewayServer,
+    ServerKind,
+    gateway_ports,
+    intersection,
+)
+from lateen.generate.gateway_tls import termination
 from lateen.generate.parts import Made, Part
 from lateen.generate.routes import RouteContext
-from lateen.generate.secrets import GatewaySecret, secret_resource
+from lateen.generate.secrets import CredentialSecret
 from lateen.generate.security_filters import http_security, network_security, security_parts
 from lateen.generate.tcp_routes import Forward, forward_filters, tcp_forwards, tls_forwards
 from lateen.generate.view import View
-
-_NO_CERTIFICATE_YET = frozenset((ServerTLSMode.ISTIO_MUTUAL, ServerTLSMode.AUTO_PASSTHROUGH))
-"""Modes that need workload certificates."""
 
 
 def gateway_parts(view: View) -> Iterator[Part]:
@@ -48,6 +51,29 @@ def gateway_parts(view: View) -> Iterator[Part]:
 
 def _ports(view: View) -> list[GatewayPort]:
     return view.piece(("gateway ports",), lambda: gateway_ports(view.gateways()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnservedServer:
+    """A server that a gateway is not told of."""
+
+    gateway: str
+    """`namespace/name`."""
+    server: str
+    """Name of its port."""
+    reason: str
+    """For the user; never a value of a Secret."""
+
+
+def unserved_servers(view: View) -> list[UnservedServer]:
+    """Return the servers that end TLS but cannot here, in order of port, and why."""
+    ending = (server for port in _ports(view) for server in port.servers if server.kind in ENDS_TLS)
+    found = ((server, termination(view, server).problem) for server in ending)
+    return [
+        UnservedServer(gateway=server.gateway_name, server=server.port_name, reason=problem)
+        for server, problem in found
+        if problem
+    ]
 
 
 @dataclass(slots=True)
@@ -127,63 +153,50 @@ def _http_chain(
 def _tls_chains(view: View, listener_name: str, servers: Sequence[GatewayServer], wanted: _Wanted) -> Iterator[Fields]:
     """Yield the chains of a TLS port.
 
-    A server name may stand once on a port: Envoy refuses equal matches, so the oldest server keeps it.
+    A server name may stand once on a port: Envoy refuses equal matches, so the oldest server keeps it. Of names that
+    cover each other Envoy itself takes the most specific.
     """
     taken: set[str] = set()
     for server in servers:
         if server.kind is ServerKind.PASSTHROUGH:
             yield from _passthrough_chains(view, server, taken, wanted)
-            continue
-        if taken & set(server.server_names):
-            continue
-        socket = _terminating_socket(view, server, wanted)
-        if socket is None:
-            continue
-        match = sni_match(server.server_names) if "*" not in server.server_names else sni_match(())
-        if server.kind is ServerKind.HTTPS:
-            taken.update(server.server_names)
-            wanted.add(gateway_routes(view, server.route_name, [server]))
-            yield _http_chain(view, listener_name, server.route_name, match=match, socket=socket)
-        else:
-            for tcp_filters, source in _tcp_filters(view, server, wanted):
+        elif server.kind is ServerKind.AUTO_PASSTHROUGH:
+            yield from _auto_passthrough_chains(view, server, taken, wanted)
+        elif not taken & set(server.server_names):
+            for chain in _terminating_chains(view, listener_name, server, wanted):
                 taken.update(server.server_names)
-                yield filter_chain(
-                    [*network_security(view), *tcp_filters], match=match, transport_socket=socket, metadata=source
-                )
+                yield chain
 
 
-def _terminating_socket(view: View, server: GatewayServer, wanted: _Wanted) -> Fields | None:
-    """Return the TLS socket of a server; None when its certificate is not there.
-
-    A chain that waits for a missing Secret would keep the whole listener from starting, with the servers that
-    have theirs. Left out, only its own clients fail, and the Secret's arrival brings the chain.
-    """
-    tls = server.server.tls
-    if tls is None or tls.mode in _NO_CERTIFICATE_YET:
-        return None
-    asked = [names.secret(name) for name in _credentials(tls)]
-    served = _served(view, asked, wanted)
-    if asked and not served:
-        return None
-    ca = ""
-    if asked and tls.mode in (ServerTLSMode.MUTUAL, ServerTLSMode.OPTIONAL_MUTUAL):
-        ca = names.secret(tls.ca_cert_credential_name or f"{_credentials(tls)[0]}{names.CA_SUFFIX}")
-        if not _served(view, [ca], wanted):
-            return None
-    context = server_context(tls, served, ca, alpn=server.kind is ServerKind.HTTPS)
-    return tls_server_socket(context) if context is not None else None
-
-
-def _credentials(tls: ServerTLSSettings) -> list[str]:
-    return tls.credential_names or ([tls.credential_name] if tls.credential_name else [])
+def _terminating_chains(view: View, listener_name: str, server: GatewayServer, wanted: _Wanted) -> Iterator[Fields]:
+    """Yield the chain of a server that ends TLS; none when its certificate is not there, or nothing is behind it."""
+    ending = termination(view, server)
+    if ending.socket is None:
+        return
+    match = sni_match(server.server_names) if "*" not in server.server_names else sni_match(())
+    if server.kind is ServerKind.HTTPS:
+        wanted.add(gateway_routes(view, server.route_name, [server]))
+        chains = [_http_chain(view, listener_name, server.route_name, match=match, socket=ending.socket)]
+    else:
+        chains = [
+            filter_chain(
+                [*network_security(view), *tcp_filters], match=match, transport_socket=ending.socket, metadata=source
+            )
+            for tcp_filters, source in _tcp_filters(view, server, wanted)
+        ]
+    if chains:
+        for name in ending.secrets:
+            wanted.add(CredentialSecret(name))
+    yield from chains
 
 
-def _served(view: View, asked: Iterable[str], wanted: _Wanted) -> list[str]:
-    """Want the secrets that this proxy may have, and return their names."""
-    found = [name for name in asked if secret_resource(view, name) is not None]
-    for name in found:
-        wanted.add(GatewaySecret(name))
-    return found
+def _auto_passthrough_chains(view: View, server: GatewayServer, taken: set[str], wanted: _Wanted) -> Iterator[Fields]:
+    for service, target in reachable_targets(view, server.server_names):
+        name = server_name(target)
+        if name not in taken:
+            taken.add(name)
+            wanted.add(SniCluster(target))
+            yield passthrough_chain(view, service, target)
 
 
 def _passthrough_chains(view: View, server: GatewayServer, taken: set[str], wanted: _Wanted) -> Iterator[Fields]:

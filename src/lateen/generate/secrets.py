@@ -1,7 +1,11 @@
-"""SDS secrets that a gateway may have.
+"""SDS secrets that a proxy may have.
 
-A credential is served only when its Secret is in the namespace of the gateway *proxy*, whatever namespace the
-Gateway object is in: a proxy never sees another namespace's keys (Istio's rule for credentialName).
+Called by what names a credential: `gateway_tls` for servers, `client_tls` for upstreams. A proxy is served
+
+- what its own generated configuration names, and nothing else;
+- only of the namespace of the *proxy*, whatever namespace the Gateway or DestinationRule is in: it never sees another
+  namespace's keys (Istio's rule for credentialName);
+- private keys only when the stream they would travel on allows it (`Proxy.private_keys`). A CA is no secret.
 """
 
 from __future__ import annotations
@@ -9,15 +13,28 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass
 
+from lateen.config.certificates import ca_of, ca_problem, certificate_of, certificate_problem, crl_of, staple_of
+from lateen.config.kubernetes import Secret
 from lateen.envoy import names
 from lateen.envoy.resources import SECRET, Resource, make_resource
 from lateen.envoy.secrets import ca_secret, certificate_secret
 from lateen.generate.parts import NOTHING, Made
 from lateen.generate.view import View
 
+_SCHEMES = ("kubernetes", "kubernetes-gateway")
+NO_KEYS = "private keys are sent only to a proxy that has proven its identity, and this connection has not"
+
 
 @dataclass(frozen=True, slots=True)
-class GatewaySecret:
+class Credential:
+    """What an SDS name stands for at one proxy: a secret, or why there is none."""
+
+    resource: Resource | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialSecret:
     """A secret by its SDS name."""
 
     name: str
@@ -29,25 +46,52 @@ class GatewaySecret:
 
     def make(self, view: View) -> Made:
         """Return the secret if it exists and may be read; without one Envoy's question stays unanswered."""
-        found = secret_resource(view, self.name)
+        found = credential(view, self.name).resource
         return Made((found,)) if found is not None else NOTHING
 
 
-def secret_resource(view: View, name: str) -> Resource | None:
-    """Return the secret of an SDS name; None when the proxy may not have one."""
-    credential = name.removeprefix(names.SECRET_SCHEME)
-    wants_ca = credential.endswith(names.CA_SUFFIX)
-    for candidate in _candidates(credential):
+def credential(view: View, name: str) -> Credential:
+    """Return what an SDS name stands for; looked into once, because reading a key takes its time."""
+    return view.piece(("credential", name), lambda: _credential(view, name))
+
+
+def _credential(view: View, name: str) -> Credential:
+    scheme, _, path = name.partition("://")
+    namespace, _, short = path.rpartition("/")
+    if scheme not in _SCHEMES:
+        return Credential(problem=f"credentials of the kind {scheme}:// are not known")
+    if namespace and namespace != view.proxy.namespace:
+        return Credential(problem=f"the Secret {path!r} is in another namespace than the proxy")
+    wants_ca = short.endswith(names.CA_SUFFIX)
+    if not wants_ca and not view.proxy.private_keys:
+        return Credential(problem=NO_KEYS)
+    secret = _secret(view, short)
+    if secret is None:
+        short = short.removesuffix(names.CA_SUFFIX)
+        return Credential(problem=f"there is no Secret {short!r} in namespace {view.proxy.namespace}")
+    problem = _ca_problem(secret) if wants_ca else _certificate_problem(secret)
+    if problem:
+        return Credential(problem=f"the Secret {short!r} cannot be served: {problem}")
+    return Credential(make_resource(SECRET, name, (ca_secret if wants_ca else certificate_secret)(name, secret)))
+
+
+def _secret(view: View, short: str) -> Secret | None:
+    """Return the Secret of a name: a CA is in `NAME-cacert`, or in `NAME` beside the certificate."""
+    plain = short.removesuffix(names.CA_SUFFIX)
+    for candidate in dict.fromkeys((short, plain)):
         found = view.secret(view.proxy.namespace, candidate)
-        if found is None:
-            continue
-        fields = ca_secret(name, found.spec) if wants_ca else certificate_secret(name, found.spec)
-        if fields is not None:
-            return make_resource(SECRET, name, fields)
+        if found is not None:
+            return found.spec
     return None
 
 
-def _candidates(credential: str) -> tuple[str, ...]:
-    """Return the Secrets that may hold it: a client CA is in `NAME-cacert`, or in `NAME` beside the certificate."""
-    plain = credential.removesuffix(names.CA_SUFFIX)
-    return (credential,) if plain == credential else (credential, plain)
+def _certificate_problem(secret: Secret) -> str:
+    pair = certificate_of(secret)
+    return (
+        certificate_problem(*pair, staple_of(secret)) if pair is not None else "it has no readable tls.crt and tls.key"
+    )
+
+
+def _ca_problem(secret: Secret) -> str:
+    ca = ca_of(secret)
+    return ca_problem(ca, crl_of(secret)) if ca is not None else "it has no readable ca.crt"

@@ -179,6 +179,33 @@ def test_the_secret_of_a_gateway_must_exist_and_be_a_key_pair() -> None:
     ]
 
 
+def test_the_ca_and_the_staple_of_a_gateway_are_looked_into() -> None:
+    text = gateway("'*'", tls="credentialName: cert").replace("mode: SIMPLE", "mode: MUTUAL")
+    path = ("IST0161", 9, "spec.servers[0].tls.credentialName")
+    assert shape(analysed(text)) == [("IST0101", *path[1:])]
+    assert shape(analysed(f"{text}---\n{SECRET}")) == [path]
+    with_ca = SECRET.replace("\ndata: {", f"\ndata: {{ca.crt: {encoded(key_pair()[0])}, ")
+    assert analysed(f"{text}---\n{with_ca}") == ()
+    (finding,) = analysed(f"{text}---\n{with_ca.replace('{ca.crt', '{tls.ocsp-staple: AAAA, ca.crt')}")
+    assert "is served without its staple" in finding.message
+    own = text.replace("credentialName: cert", "credentialName: cert, caCertCredentialName: clients")
+    assert shape(analysed(f"{own}---\n{SECRET}")) == [("IST0101", 9, "spec.servers[0].tls.caCertCredentialName")]
+
+
+def test_the_secret_of_a_destination_rule_is_where_the_selected_workloads_are() -> None:
+    rule = (
+        "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: a}\nspec:\n  host: reviews\n"
+        "  workloadSelector: {matchLabels: {app: a}}\n"
+        "  trafficPolicy: {portLevelSettings: [{port: {number: 80}, tls: {mode: MUTUAL, credentialName: cert}}]}\n"
+    )
+    path = "spec.trafficPolicy.portLevelSettings[0].tls.credentialName"
+    assert shape(analysed(f"{rule}---\n{SECRET}")) == [("IST0101", 7, path)]
+    here = SECRET.replace("istio-system", "default")
+    assert shape(analysed(f"{rule}---\n{here}")) == [("IST0161", 7, path)]
+    assert analysed(f"{rule.replace('MUTUAL', 'MUTUAL, insecureSkipVerify: true')}---\n{here}") == ()
+    assert analysed(rule.replace("  workloadSelector: {matchLabels: {app: a}}\n", "")) == ()
+
+
 def test_a_running_gateway_reads_secrets_of_its_own_namespace() -> None:
     workload = WorkloadRegistration(
         service="", namespace="edge", address="127.0.0.1", name="gw", labels={"istio": "ingressgateway"}

@@ -127,7 +127,6 @@ def lateen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
         ("serve --debounce-quiet 11s", 2),
         ("serve --debounce-quiet 2s --debounce-max 1s", 2),
         ("serve --mesh-config badmesh.yaml", 1),
-        ("serve --secure-grpc 127.0.0.1:15012", 2),
         ("run --service a --locality a/b/c/d -- true", 2),
         ("run --service a --address nonsense -- true", 2),
         ("run --service a --port 15001 -- true", 2),

@@ -10,7 +10,7 @@ from lateen.config.parsing import parse
 
 ISTIO_MUTUAL_GATEWAY = (
     "{servers: [{port: {number: 443, name: a, protocol: HTTPS}, hosts: ['*'], "
-    "tls: {mode: ISTIO_MUTUAL, insecureSkipVerify: true, subjectAltNames: [c]}}]}"
+    "tls: {mode: ISTIO_MUTUAL, caCrl: /crl, subjectAltNames: [c]}}]}"
 )
 
 
@@ -26,6 +26,7 @@ def inert(kind: str, spec: str) -> list[str]:
     [
         ("DestinationRule", "{host: a, trafficPolicy: {tls: {mode: ISTIO_MUTUAL}}}", []),
         ("DestinationRule", "{host: a, trafficPolicy: {tls: {mode: SIMPLE, sni: b, caCertificates: /c}}}", []),
+        ("DestinationRule", "{host: a, trafficPolicy: {tls: {mode: MUTUAL, credentialName: b}}}", []),
         (
             "DestinationRule",
             "{host: a, trafficPolicy: {tunnel: {targetHost: b, targetPort: 80}}}",
@@ -39,7 +40,7 @@ def inert(kind: str, spec: str) -> list[str]:
         (
             "Gateway",
             ISTIO_MUTUAL_GATEWAY,
-            ["spec.servers[0].tls.mode", "spec.servers[0].tls.insecureSkipVerify"],
+            [],
         ),
         (
             "Sidecar",

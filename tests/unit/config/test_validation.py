@@ -34,6 +34,11 @@ def server(rule: str) -> str:
     return f"selector: {{a: b}}\nservers:\n- {rule}\n"
 
 
+def terminating(tls: str, protocol: str = "HTTPS") -> str:
+    """Return a Gateway with one server of this TLS."""
+    return server(f"{{port: {{number: 443, name: a, protocol: {protocol}}}, hosts: ['*'], tls: {{{tls}}}}}")
+
+
 VIRTUAL_SERVICES: list[tuple[str, list[str]]] = [
     (http(f"{{{GOOD_ROUTE}}}"), []),
     ("hosts: [a]\n", [""]),
@@ -302,6 +307,21 @@ GATEWAYS: list[tuple[str, list[str]]] = [
         ),
         ["servers[0].tls.maxProtocolVersion"],
     ),
+    (terminating("mode: MUTUAL, credentialName: a, caCertCredentialName: b"), []),
+    (terminating("mode: OPTIONAL_MUTUAL, credentialNames: [a, b]"), []),
+    (terminating("mode: ISTIO_MUTUAL, caCrl: /crl, subjectAltNames: ['spiffe://a/ns/b/sa/c']"), []),
+    (terminating("mode: AUTO_PASSTHROUGH", "TLS"), []),
+    (terminating("mode: MUTUAL, serverCertificate: a, privateKey: b, caCertificates: c, caCrl: d"), []),
+    (terminating("mode: OPTIONAL_MUTUAL, serverCertificate: a, privateKey: b"), ["servers[0].tls"]),
+    (terminating("mode: SIMPLE, serverCertificate: a, privateKey: b, caCrl: c"), ["servers[0].tls.caCrl"]),
+    (terminating("mode: SIMPLE, credentialNames: [a, b, c]"), ["servers[0].tls.credentialNames"]),
+    (terminating("mode: SIMPLE, tlsCertificates: [{serverCertificate: a}]"), ["servers[0].tls.tlsCertificates[0]"]),
+    (terminating("mode: SIMPLE, credentialName: a, credentialNames: [b]"), ["servers[0].tls"]),
+    (
+        terminating("mode: ISTIO_MUTUAL, credentialName: a, caCertificates: b, tlsCertificates: [{}]"),
+        ["servers[0].tls.caCertificates", "servers[0].tls.credentialName", "servers[0].tls.tlsCertificates"],
+    ),
+    (terminating("mode: PASSTHROUGH, caCertificates: a", "HTTP"), ["servers[0].tls"]),
     (server("{port: {number: 80, name: a, protocol: HTTP}, hosts: ['*'], bind: x}"), ["servers[0].bind"]),
     (
         server(
@@ -449,6 +469,28 @@ def test_each_broken_rule_is_an_error_at_its_field(kind: str, spec: str, paths: 
                 "{port: {number: 443, name: a, protocol: HTTPS}, hosts: ['*'], tls: {mode: SIMPLE, credentialName: a, cipherSuites: [NONE]}}"
             ),
             ["servers[0].tls.cipherSuites[0]"],
+        ),
+        ("Gateway", terminating("mode: PASSTHROUGH, caCrl: a", "TLS"), ["servers[0].tls"]),
+        (
+            "Gateway",
+            terminating("mode: SIMPLE, credentialName: a, minProtocolVersion: TLSV1_1"),
+            ["servers[0].tls.minProtocolVersion"],
+        ),
+        ("Gateway", terminating("mode: MUTUAL, credentialName: a, caCrl: b"), ["servers[0].tls.caCrl"]),
+        (
+            "Gateway",
+            terminating("mode: SIMPLE, credentialName: a, subjectAltNames: [b], insecureSkipVerify: true"),
+            ["servers[0].tls.insecureSkipVerify", "servers[0].tls.subjectAltNames"],
+        ),
+        (
+            "Gateway",
+            terminating("mode: MUTUAL, credentialName: a, subjectAltNames: [b], insecureSkipVerify: true"),
+            ["servers[0].tls.subjectAltNames"],
+        ),
+        (
+            "Gateway",
+            terminating("mode: ISTIO_MUTUAL, insecureSkipVerify: true, cipherSuites: [AES128-SHA]"),
+            ["servers[0].tls.cipherSuites", "servers[0].tls.insecureSkipVerify"],
         ),
         ("Sidecar", "egress: [{hosts: ['./*', ./a.b, '*/*']}]\n", ["egress[0].hosts", "egress[0].hosts[1]"]),
         ("WorkloadEntry", "network: n\n", [""]),

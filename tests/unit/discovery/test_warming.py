@@ -2,8 +2,8 @@
 
 The model of stock Envoy 1.40, as observed: a cluster that is new or changed warms up until a response *after* it
 brings its endpoints or says that there are none, whatever the client held of them; while one warms up, the answer to
-clusters is held back, and on a new stream the first request for clusters too. Messages of both directions travel in
-order and take their time.
+clusters is held back, and on a new stream the first request for clusters too. Some clusters it rejects. Endpoints that
+come before it had any cluster it does not answer. Messages of both directions travel in order and take their time.
 """
 
 from __future__ import annotations
@@ -21,8 +21,11 @@ from lateen.envoy.resources import CLUSTER, ENDPOINT, LISTENER, Snapshot
 from unit.discovery.transcripts import fake_resource, fake_snapshot
 
 versions = st.sampled_from(("1", "2", "3"))
+BAD = "bad"
+"""Version of a cluster that Envoy rejects."""
+cluster_versions = st.sampled_from(("1", "2", "3", BAD))
 names = st.sampled_from(("a", "b", "c"))
-meshes = st.dictionaries(names, st.tuples(versions, versions, st.booleans()), min_size=1)
+meshes = st.dictionaries(names, st.tuples(cluster_versions, versions, st.booleans()), min_size=1)
 """Cluster name -> versions of the cluster and of its endpoints, and whether everybody is told of it."""
 Mesh: TypeAlias = dict[str, tuple[str, str, bool]]
 
@@ -110,7 +113,9 @@ class EnvoyMachine(RuleBasedStateMachine):
         response = self.down.popleft()
         answer = DeltaRequest(kind=response.kind, nonce=response.nonce)
         if response.kind == CLUSTER:
-            changed = {resource.name: resource.version for resource in response.resources}
+            changed = {item.name: item.version for item in response.resources if item.version != BAD}
+            if len(changed) < len(response.resources):
+                answer = DeltaRequest(kind=CLUSTER, nonce=response.nonce, error="bad")
             # The same cluster again is no change to Envoy.
             self.warming |= {name for name, version in changed.items() if self.clusters.get(name) != version}
             self.clusters |= changed
@@ -120,6 +125,8 @@ class EnvoyMachine(RuleBasedStateMachine):
                 self.warming.discard(name)
             self.subscribe_endpoints()
             self.after_warming(answer)
+            return
+        if response.kind == ENDPOINT and self.subscribed is None:
             return
         held = self.endpoints if response.kind == ENDPOINT else self.listeners
         for resource in response.resources:
@@ -149,7 +156,9 @@ class EnvoyMachine(RuleBasedStateMachine):
         assert self.session.is_settled_on(self.snapshot)
         told, get = self.snapshot.resources.get(CLUSTER, {}), self.snapshot.offer(CLUSTER).get
         wanted = {*told, *self.named, *self.clusters}
-        assert self.clusters == {name: found.version for name in wanted if (found := get(name))}
+        good = {name: found.version for name in wanted if (found := get(name)) and found.version != BAD}
+        assert {name: self.clusters.get(name) for name in good} == good
+        assert all(get(name) for name in self.clusters)
         endpoints = self.snapshot.offer(ENDPOINT).get
         assert self.endpoints == {name: found.version for name in self.clusters if (found := endpoints(name))}
         assert self.listeners == {"web": str(self.count)}

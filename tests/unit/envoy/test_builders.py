@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-
 import pytest
 
-from key_pairs import key_pair
-from lateen.config.kubernetes import Secret
 from lateen.config.mesh_config import AccessLogEncoding, MeshConfig
 from lateen.config.networking import HTTPMatchRequest, HTTPRedirect, StringMatch
 from lateen.envoy.access_logs import access_logs
@@ -15,7 +11,6 @@ from lateen.envoy.listeners import cidr_range, is_cidr, is_ip, only_on_ports, sn
 from lateen.envoy.messages import packed, serialise, to_json
 from lateen.envoy.route_policies import default_retry_policy
 from lateen.envoy.routes import is_presence, matches_everything, redirect_action, route_match
-from lateen.envoy.secrets import ca_secret, certificate_secret
 
 
 @pytest.mark.parametrize(
@@ -85,17 +80,6 @@ def test_access_log_formats() -> None:
     assert encoded == {"json_format": {"p": "%PROTOCOL%"}}
     broken = log_format(access_log_encoding=AccessLogEncoding.JSON, access_log_format="not json")
     assert "json_format" in broken
-
-
-def test_secrets_without_what_is_asked_for() -> None:
-    value = base64.b64encode(b"x").decode()
-
-    assert certificate_secret("s", Secret(data={"tls.crt": value})) is None
-    assert certificate_secret("s", Secret(data={"tls.crt": value, "tls.key": "!"})) is None
-    assert ca_secret("s", Secret(data={"tls.crt": value})) is None
-    chain, key = (pem.decode() for pem in key_pair())
-    assert certificate_secret("s", Secret(string_data={"cert": chain, "key": key})) is not None
-    assert certificate_secret("s", Secret(string_data={"cert": chain, "key": "k"})) is None
 
 
 def test_the_default_retry_policy_is_the_same_object() -> None:

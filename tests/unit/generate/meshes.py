@@ -6,6 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from key_pairs import key_pair
 from lateen.config import networking as n
 from lateen.config.kubernetes import Secret
 from lateen.config.mesh_config import MeshConfig, MeshOutboundTrafficPolicy, MeshOutboundTrafficPolicyMode
@@ -108,7 +109,13 @@ policies = st.builds(
         )
     ),
     tls=st.none()
-    | st.builds(n.ClientTLSSettings, mode=st.sampled_from(n.ClientTLSMode), sni=st.sampled_from(("", "name.example"))),
+    | st.builds(n.ClientTLSSettings, mode=st.sampled_from(n.ClientTLSMode), sni=st.sampled_from(("", "name.example")))
+    | st.sampled_from(
+        (
+            n.ClientTLSSettings(mode=n.ClientTLSMode.SIMPLE),
+            n.ClientTLSSettings(mode=n.ClientTLSMode.MUTUAL, credential_name="cert"),
+        )
+    ),
     outlier_detection=st.none() | st.just(n.OutlierDetection(consecutive_5xx_errors=3)),
 )
 destination_rules = st.builds(
@@ -158,6 +165,7 @@ servers = st.builds(
     | st.builds(
         n.ServerTLSSettings,
         mode=st.sampled_from(n.ServerTLSMode),
+        credential_name=st.sampled_from(("", "cert")),
         server_certificate=st.just("/c"),
         private_key=st.just("/k"),
         https_redirect=st.booleans(),
@@ -188,6 +196,11 @@ PROXIES = tuple(
 )
 
 
+def _certificate(host: str) -> dict[str, str]:
+    chain, key = (pem.decode() for pem in key_pair(host))
+    return {"tls.crt": chain, "tls.key": key, "ca.crt": chain}
+
+
 SIDECAR_HOSTS = ("*/*", "./*", "default/a.default.svc.cluster.local", "*/c.example.com", "~/*")
 sidecars = st.builds(
     n.Sidecar,
@@ -205,7 +218,9 @@ sidecars = st.builds(
 )
 secrets = st.builds(
     Secret,
-    string_data=st.sampled_from(({"tls.crt": "A", "tls.key": "B"}, {"tls.crt": "C", "tls.key": "D"}, {})),
+    string_data=st.sampled_from(
+        (*map(_certificate, ("a.example.com", "b.example.com")), {"tls.crt": "A", "tls.key": "B"}, {})
+    ),
 )
 mutual_tls = st.builds(MutualTLS, mode=st.sampled_from(MutualTLSMode))
 peer_authentications = st.builds(

@@ -104,6 +104,7 @@ def test_workloads_that_a_selector_does_not_name_share_their_view() -> None:
         {"addresses": ("::1",)},
         {"addresses": ("10.1.0.1",)},
         {"type": ProxyType.GATEWAY},
+        {"private_keys": False},
     ],
     ids=str,
 )

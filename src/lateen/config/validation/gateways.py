@@ -37,6 +37,8 @@ CIPHER_SUITES = frozenset(
 )
 """What BoringSSL knows, by OpenSSL's names."""
 
+MAX_CERTIFICATES = 2
+"""Of one server: one for each kind of key."""
 _CERTIFICATE_MODES = frozenset((ServerTLSMode.SIMPLE, ServerTLSMode.MUTUAL, ServerTLSMode.OPTIONAL_MUTUAL))
 _PASSTHROUGH_MODES = frozenset((ServerTLSMode.PASSTHROUGH, ServerTLSMode.AUTO_PASSTHROUGH))
 _OWN_CERTIFICATE = (
@@ -114,7 +116,7 @@ def _tls_fits(path: Path, server: Server, protocol: Protocol | None) -> Iterator
     elif tls is not None and not protocol.is_tls:
         if not protocol.is_http:
             yield Violation((*path, "tls"), f"protocol {protocol.value} takes no TLS settings", "write protocol TLS")
-        elif tls.mode is not ServerTLSMode.PASSTHROUGH or tls.private_key or tls.server_certificate:
+        elif tls.mode not in _PASSTHROUGH_MODES or tls.private_key or tls.server_certificate or tls.ca_certificates:
             hint = "write protocol HTTPS, or keep only httpsRedirect"
             yield Violation((*path, "tls"), f"protocol {protocol.value} takes no certificates", hint)
     if tls is not None and tls.https_redirect and not protocol.is_http:
@@ -130,9 +132,11 @@ def server_tls(path: Path, tls: ServerTLSSettings | None) -> Iterator[Violation]
     if tls.mode is ServerTLSMode.ISTIO_MUTUAL:
         for name in given:
             yield Violation((*path, name), f"mode ISTIO_MUTUAL uses the mesh's certificates, not `{name}`", "remove it")
+        yield from _not_of_the_mesh(path, tls)
         return
     if tls.mode in _PASSTHROUGH_MODES and (given or tls.ca_crl):
-        yield warning(path, f"mode {tls.mode.value} uses no certificates: {', '.join(given)}", "use mode SIMPLE")
+        unused = [*given, *(["caCrl"] if tls.ca_crl else [])]
+        yield warning(path, f"mode {tls.mode.value} uses no certificates: {', '.join(unused)}", "use mode SIMPLE")
     sources = [
         bool(tls.server_certificate and tls.private_key),
         bool(tls.credential_name),
@@ -142,10 +146,55 @@ def server_tls(path: Path, tls: ServerTLSSettings | None) -> Iterator[Violation]
     if sum(sources) > 1:
         message = "credentialName, credentialNames, tlsCertificates and serverCertificate exclude each other"
         yield Violation(path, message, "keep one of them")
-    if tls.mode in _CERTIFICATE_MODES and not (tls.credential_name or tls.credential_names):
+    yield from _clients(path, tls)
+    if tls.mode in _CERTIFICATE_MODES and (tls.credential_name or tls.credential_names):
+        if len(tls.credential_names) > MAX_CERTIFICATES:
+            here = (*path, "credentialNames")
+            yield Violation(here, f"has more than {MAX_CERTIFICATES} entries", "keep one RSA and one ECDSA certificate")
+        if tls.ca_crl:
+            hint = "put the list beside the CA, under ca.crl of the Secret"
+            yield warning((*path, "caCrl"), "a file acts only with caCertificates, not with a credential", hint)
+        return
+    if tls.mode in _CERTIFICATE_MODES:
         yield from _files(path, tls)
+    if tls.ca_crl and tls.credential_name:
+        yield Violation((*path, "caCrl"), "excludes credentialName", "put the list under ca.crl of the Secret")
     if tls.ca_crl and tls.mode is ServerTLSMode.SIMPLE:
         yield Violation((*path, "caCrl"), "mode SIMPLE checks no client certificates", "use mode MUTUAL")
+
+
+def _not_of_the_mesh(path: Path, tls: ServerTLSSettings) -> Iterator[Violation]:
+    """How members of the mesh prove themselves to each other is not a Gateway's to choose."""
+    auto = TLSProtocolVersion.TLS_AUTO
+    for name, value in (
+        ("minProtocolVersion", tls.min_protocol_version is not auto),
+        ("maxProtocolVersion", tls.max_protocol_version is not auto),
+        ("cipherSuites", tls.cipher_suites),
+        ("caCertCredentialName", tls.ca_cert_credential_name),
+        ("verifyCertificateSpki", tls.verify_certificate_spki),
+        ("verifyCertificateHash", tls.verify_certificate_hash),
+        ("insecureSkipVerify", tls.insecure_skip_verify),
+    ):
+        if value:
+            yield warning((*path, name), "has no effect in mode ISTIO_MUTUAL", "remove it, or use mode MUTUAL")
+
+
+def _clients(path: Path, tls: ServerTLSSettings) -> Iterator[Violation]:
+    """What is said of client certificates acts only where they are asked for, or something else overrides it."""
+    checks = {
+        "subjectAltNames": tls.subject_alt_names,
+        "verifyCertificateSpki": tls.verify_certificate_spki,
+        "verifyCertificateHash": tls.verify_certificate_hash,
+    }
+    asks = tls.mode in (ServerTLSMode.MUTUAL, ServerTLSMode.OPTIONAL_MUTUAL)
+    others = {"caCertCredentialName": tls.ca_cert_credential_name, "insecureSkipVerify": tls.insecure_skip_verify}
+    for name, value in {**checks, **others}.items():
+        if value and not asks:
+            hint = "use mode MUTUAL, or remove it"
+            yield warning((*path, name), f"mode {tls.mode.value} checks no client certificates", hint)
+        elif value and tls.insecure_skip_verify and name in checks:
+            hint = "remove it or insecureSkipVerify"
+            yield warning((*path, name), "has no effect when client certificates are not verified", hint)
 
 
 def _setting(tls: ServerTLSSettings, name: str) -> object:
@@ -164,6 +213,9 @@ def _files(path: Path, tls: ServerTLSSettings) -> Iterator[Violation]:
     mode = tls.mode.value
     if tls.mode is not ServerTLSMode.SIMPLE and not tls.ca_certificates:
         yield Violation(path, f"mode {mode} needs a CA for the clients' certificates", "add caCertificates")
+    if len(tls.tls_certificates) > MAX_CERTIFICATES:
+        message = f"has more than {MAX_CERTIFICATES} entries"
+        yield warning((*path, "tlsCertificates"), message, "keep one RSA and one ECDSA certificate")
     if not tls.tls_certificates:
         for name, value in (("serverCertificate", tls.server_certificate), ("privateKey", tls.private_key)):
             if not value:

@@ -1,0 +1,60 @@
+"""TLS towards an upstream, as a DestinationRule says and as one proxy can have it.
+
+Called by `clusters`. Source: Istio's DestinationRule reference, ClientTLSSettings: a credential is for gateways, and
+for the sidecars that a rule selects by label; other sidecars follow such a rule without its TLS.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from lateen.config.networking import ClientTLSMode, ClientTLSSettings, DestinationRule, TrafficPolicy
+from lateen.config.objects import ConfigObject
+from lateen.envoy import names
+from lateen.envoy.transport_sockets import FROM_FILES, ClientSecrets
+from lateen.generate.secrets import CredentialSecret, credential
+from lateen.generate.view import View
+from lateen.model.proxies import ProxyType
+from lateen.model.services import Service
+
+_OUTSIDE = (ClientTLSMode.SIMPLE, ClientTLSMode.MUTUAL)
+
+
+def with_known_names(policy: TrafficPolicy | None, service: Service) -> TrafficPolicy | None:
+    """Return a policy that checks the names that the ServiceEntry gives, if the rule itself gives none."""
+    tls = policy.tls if policy is not None else None
+    if policy is None or tls is None or tls.mode not in _OUTSIDE:
+        return policy
+    if tls.subject_alt_names or tls.insecure_skip_verify or not service.subject_alt_names:
+        return policy
+    named = msgspec.structs.replace(tls, subject_alt_names=list(service.subject_alt_names))
+    return msgspec.structs.replace(policy, tls=named)
+
+
+def client_secrets(
+    view: View, rule: ConfigObject[DestinationRule] | None, policy: TrafficPolicy | None
+) -> ClientSecrets:
+    """Return what the credential of a policy comes to at this proxy."""
+    tls = policy.tls if policy is not None else None
+    if tls is None or tls.mode not in _OUTSIDE or not tls.credential_name:
+        return FROM_FILES
+    if view.proxy.type is ProxyType.SIDECAR and (rule is None or rule.spec.workload_selector is None):
+        return ClientSecrets(ignored=True)
+    found = _named(tls)
+    problem = next(
+        (item for name in (found.certificate, found.ca) if name and (item := credential(view, name).problem)), ""
+    )
+    return ClientSecrets(problem=problem) if problem else found
+
+
+def secret_parts(secrets: ClientSecrets) -> tuple[CredentialSecret, ...]:
+    """Return the secrets that a cluster needs beside itself."""
+    return tuple(CredentialSecret(name) for name in (secrets.certificate, secrets.ca) if name)
+
+
+def _named(tls: ClientTLSSettings) -> ClientSecrets:
+    name = names.secret(tls.credential_name)
+    return ClientSecrets(
+        certificate=name if tls.mode is ClientTLSMode.MUTUAL else "",
+        ca="" if tls.insecure_skip_verify else names.ca_secret(tls.credential_name),
+    )
