@@ -464,18 +464,19 @@ def test_certificates_are_replaced_under_load(strict: Bed) -> None:
     assert strict.client.stat(".ssl.handshake") > handshakes + 20
 
 
-def test_roots_are_replaced_under_load(strict: Bed) -> None:
+def test_roots_are_replaced_under_load(tmp_path: Path) -> None:
     """Old, then both, then certificates of the new one, then the new one alone; then nobody else is let in."""
-    old, new = strict.root, Root("new")
-    with Load(strict) as load:
-        replaced(strict, load, lambda folder, _: write_roots(folder, [old, new]))
-        replaced(strict, load, lambda folder, it: write_leaf(folder, new.leaf(identity_of(strict, it))))
-        replaced(strict, load, lambda folder, _: write_roots(folder, [new]))
-        strict.root = new
+    with ExitStack() as stack:
+        bed = Bed(tmp_path, "STRICT", stack)
+        old, new = bed.root, Root("new")
+        with Load(bed) as load:
+            replaced(bed, load, lambda folder, _: write_roots(folder, [old, new]))
+            replaced(bed, load, lambda folder, it: write_leaf(folder, new.leaf(identity_of(bed, it))))
+            replaced(bed, load, lambda folder, _: write_roots(folder, [new]))
 
-    assert set(load.answers) == {"good"}, load.answers
-    assert strict.tls(8001, GET, old.leaf(ME), HTTP_ALPN) == ""
-    assert strict.tls(8001, GET, new.leaf(ME), HTTP_ALPN) != ""
+        assert set(load.answers) == {"good"}, load.answers
+        assert bed.tls(8001, GET, old.leaf(ME), HTTP_ALPN) == ""
+        assert bed.tls(8001, GET, new.leaf(ME), HTTP_ALPN) != ""
 
 
 # --- intercepted ---------------------------------------------------------------------------------------------

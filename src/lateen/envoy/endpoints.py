@@ -27,6 +27,11 @@ Takes: TypeAlias = Callable[[Endpoint], bool]
 """Whether an endpoint is called with mutual TLS."""
 
 
+def none_takes_it(_endpoint: Endpoint) -> bool:
+    """Answer for proxies that cannot speak it, and for clusters that must not."""
+    return False
+
+
 class EndpointEntries:
     """Endpoints in their serialised form, remembered by what stands in it."""
 
@@ -50,7 +55,7 @@ class EndpointEntries:
 
 
 def assignment_resource(
-    cluster: str, endpoints: Sequence[Endpoint], entries: EndpointEntries, takes_mutual_tls: Takes
+    cluster: str, endpoints: Sequence[Endpoint], entries: EndpointEntries, takes_mutual_tls: Takes = none_takes_it
 ) -> Resource:
     """Return the assignment of an EDS cluster, byte for byte what `load_assignment` says, but without names."""
     known = {id(item): entries.of(item, mutual_tls=takes_mutual_tls(item)) for item in endpoints}
@@ -65,7 +70,7 @@ def assignment_resource(
     return Resource(kind=ENDPOINT, name=cluster, version=content_hash(body), body=body)
 
 
-def load_assignment(cluster: str, endpoints: Iterable[Endpoint], takes_mutual_tls: Takes) -> Fields:
+def load_assignment(cluster: str, endpoints: Iterable[Endpoint], takes_mutual_tls: Takes = none_takes_it) -> Fields:
     """Return the assignment of a cluster.
 
     A locality weighs as much as its endpoints together: gRPC needs the weight, Envoy ignores it unless locality

@@ -24,10 +24,12 @@ from lateen.generate.view import (
     RULE_OF_GATEWAY,
     SECRET,
     SERVICE,
+    SWITCHED_OFF,
     UNSERVED,
 )
 from lateen.mesh.changes import changed_policies
-from lateen.mesh.mutual_tls import service_accounts
+from lateen.mesh.mutual_tls import can_disable, service_accounts
+from lateen.mesh.policies import PEER_AUTHENTICATION
 from lateen.mesh.sharing import changed_keys, turnover
 from lateen.mesh.state import MESH_GATEWAY, MeshState
 from lateen.model.names import Hostname
@@ -74,7 +76,11 @@ def state_changes(old: MeshState, new: MeshState) -> StateChanges:
     found.gone += sidecars[0]
     found.fresh += sidecars[1]
     found.policies = changed_policies(old, new)
-    found.reads.update((POLICIES, (item.key.kind, item.key.namespace)) for side in found.policies for item in side)
+    places = {(item.key.kind, item.key.namespace) for side in found.policies for item in side}
+    found.reads.update((POLICIES, place) for place in places)
+    if any(can_disable(state.policies.get(PEER_AUTHENTICATION, ())) for state in (old, new)):
+        # As long as nothing is switched off anywhere, no policy makes a difference to clients.
+        found.reads.update((SWITCHED_OFF, namespace) for kind, namespace in places if kind == PEER_AUTHENTICATION)
     return found
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lateen.envoy.endpoints import Takes, assignment_resource, load_assignment
+from lateen.envoy.endpoints import Takes, assignment_resource, load_assignment, none_takes_it
 from lateen.envoy.messages import Fields
 from lateen.envoy.resources import Resource
 from lateen.generate.mutual_tls import has_part
@@ -37,8 +37,4 @@ def inline_assignment(
 
 def _takes(view: View) -> Takes:
     """Return how to tell endpoints that take mutual TLS: nobody asks for a proxy that cannot speak it."""
-    return view.takes_mutual_tls if has_part(view) else _never
-
-
-def _never(_endpoint: Endpoint) -> bool:
-    return False
+    return view.takes_mutual_tls if has_part(view) else none_takes_it

@@ -58,6 +58,8 @@ POLICIES = "policies"
 """The security policies of a kind and a namespace."""
 KEY_SET = "key set"
 """The keys that were fetched from a URI."""
+SWITCHED_OFF = "switched off"
+"""What the PeerAuthentications of a namespace switch mutual TLS off for."""
 GATEWAY_RULES = "rules of a gateway"
 """The VirtualServices of a Gateway."""
 GATEWAY_HOSTS = "hosts of a gateway"
@@ -173,8 +175,8 @@ class View:
         if endpoint.tls_mode != ISTIO_TLS_MODE:
             return False
         root, own = self.mesh_config.root_namespace, endpoint.namespace
-        self.memo.note((POLICIES, (PEER_AUTHENTICATION, root)))
-        self.memo.note((POLICIES, (PEER_AUTHENTICATION, own)))
+        self.memo.note((SWITCHED_OFF, root))
+        self.memo.note((SWITCHED_OFF, own))
         disabling = self._disabling.get(own)
         if disabling is None:
             found = policies_in(self.state, PEER_AUTHENTICATION, own)

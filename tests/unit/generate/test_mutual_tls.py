@@ -490,15 +490,21 @@ def test_an_endpoint_that_comes_and_goes_leaves_clusters_alone() -> None:
 
 
 def test_only_what_a_policy_is_about_is_made_again() -> None:
-    """One of another namespace touches nothing here."""
+    """One of another namespace touches nothing here, nor does one that switches nothing off."""
     catalogue = Catalogue(name="agents", workloads=(REGISTRATION,))
     generator = Generator()
     state = build_state((), (catalogue,), MeshConfig())
     first = generator.generate(state, CLIENT)
-    parsed = parse(peer_authentication("{mtls: {mode: DISABLE}}", "other").encode(), "f")
-    state = build_state(parsed.objects, (catalogue,), MeshConfig(), state)
+    for policy in (
+        peer_authentication("{mtls: {mode: STRICT}}"),
+        peer_authentication("{mtls: {mode: DISABLE}}", "other"),
+    ):
+        rebuilt = generator.rebuilt
+        state = build_state(parse(policy.encode(), "f").objects, (catalogue,), MeshConfig(), state)
 
-    assert generator.generate(state, CLIENT) is first
+        assert generator.generate(state, CLIENT) is first
+        # Its own inbound side asks for the modes, if nothing else does.
+        assert generator.rebuilt - rebuilt <= 1
     parsed = parse(peer_authentication("{mtls: {mode: DISABLE}}").encode(), "f")
     state = build_state(parsed.objects, (catalogue,), MeshConfig(), state)
     assert marked(shown(generator.generate(state, CLIENT))) == [False]
