@@ -7,10 +7,10 @@ Source: `envoy.config.rbac.v3`.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable, Sequence
 from typing import Final, Literal, TypeAlias
 
+from lateen.envoy.listeners import cidr_range
 from lateen.envoy.messages import Fields, entry, serialise, typed_extension
 
 HTTP_RBAC: Final = "envoy.filters.http.rbac"
@@ -131,7 +131,7 @@ def destination_port(number: int) -> Fields:
 
 def destination_ip(block: str) -> Fields:
     """Return the matcher of the address that was called."""
-    return {"destination_ip": cidr(block)}
+    return {"destination_ip": cidr_range(block)}
 
 
 def server_name(string: Fields) -> Fields:
@@ -163,18 +163,12 @@ def authenticated(string: Fields) -> Fields:
 
 def direct_remote_ip(block: str) -> Fields:
     """Return the matcher of the address that the connection comes from."""
-    return {"direct_remote_ip": cidr(block)}
+    return {"direct_remote_ip": cidr_range(block)}
 
 
 def remote_ip(block: str) -> Fields:
     """Return the matcher of the client's address, as far as X-Forwarded-For or the PROXY protocol are trusted."""
-    return {"remote_ip": cidr(block)}
-
-
-def cidr(block: str) -> Fields:
-    """Return the CidrRange of an address or a block."""
-    network = ipaddress.ip_network(block, strict=False)
-    return {"address_prefix": str(network.network_address), "prefix_len": {"value": network.prefixlen}}
+    return {"remote_ip": cidr_range(block)}
 
 
 # --- policies and filters ------------------------------------------------------------------------------------
