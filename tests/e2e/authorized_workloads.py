@@ -129,7 +129,8 @@ class _Echo(BaseHTTPRequestHandler):
         body = self.rfile.read(length)
         said = {
             "method": self.command,
-            "path": self.path,
+            # `self.path` has its leading slashes merged.
+            "path": self.raw_requestline.split()[1].decode("latin-1"),
             "headers": [[name.lower(), value] for name, value in self.headers.items()],
             "body": body.decode(errors="replace"),
         }

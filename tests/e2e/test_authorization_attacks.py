@@ -53,13 +53,16 @@ FORGED = (
 
 
 def test_nobody_becomes_another_by_a_header(tmp_path: Path) -> None:
-    """A peer is who its certificate's URI says. Headers, other names of the certificate and none at all say nothing."""
+    """A peer is who its certificate's URI says. Headers, other names of the certificate and none at all say nothing.
+
+    A DNS name of the form `spiffe://…` would count, as Envoy looks at those too: the mesh's authority issues none.
+    """
     authority = Authority(tmp_path)
     known = policy("friends", {"rules": [{"from": [{"source": {"principals": [FRIEND.removeprefix("spiffe://")]}}]}]})
     strangers = {
         "no certificate": authority.client(),
         "another identity": authority.client(STRANGER),
-        "a DNS name beside the identity": authority.client(STRANGER, dns=(FRIEND,)),
+        "a DNS name beside the identity": authority.client(STRANGER, dns=("web.alpha.svc.cluster.local",)),
         "the subject alone": authority.client(common_name=FRIEND),
         "a longer name": authority.client(f"{FRIEND}-2"),
         "a longer path": authority.client(f"{FRIEND}/x"),
@@ -132,17 +135,19 @@ ATTACKS: Mapping[str, tuple[int, int, int, int]] = {
     "/x\\..\\admin": (200, 403, 403, 403),
     "\\admin": (400, 400, 400, 400),
     "//admin": (200, 200, 403, 403),
-    "/x//../admin": (200, 200, 403, 403),
+    "/x//../admin": (200, 200, 200, 200),
     "///admin//x": (200, 200, 403, 403),
     "/%2fadmin": (200, 200, 200, 403),
     "/x%2f..%2fadmin": (200, 200, 200, 403),
     "/x/..%2fadmin": (200, 200, 200, 403),
     "/x/..%5cadmin": (200, 200, 200, 403),
     "/%5cadmin": (200, 200, 200, 403),
+    "/x/..;/admin": (200, 403, 403, 403),
+    "/x/..;a=1/admin": (200, 403, 403, 403),
     # Other paths to whoever reads them by RFC 3986, as Envoy and Istio do: the guide says so.
     "/ADMIN": (200, 200, 200, 200),
     "/admin;x=1": (200, 200, 200, 200),
-    "/x/..;/admin": (200, 200, 200, 200),
+    "/x/%2e%2e;/admin": (200, 200, 200, 200),
     "/%2561dmin": (200, 200, 200, 200),
 }
 

@@ -171,17 +171,19 @@ def _host(value: str) -> Fields:
 
 
 def _every_spelling(value: str) -> Fields:
-    """Return the matcher of a host in all the ways a server takes for it: with any port, and with a dot at its end.
+    """Return the matcher of a host in all the ways a server takes for it.
 
-    Istio matches the text alone, and asks for a second entry `host:*`; whoever forgets it refuses nothing.
+    With any port, with a dot at its end, and as one of several: of two Host headers Envoy makes `one,other`, and whose
+    choice a server makes nobody knows. Istio matches the text alone and asks for a second entry, `host:*`; whoever
+    forgets it refuses nothing.
     """
-    if value.endswith("*"):
+    if value == "*":
         return _host(value)
-    port = _PORT.search(value)
-    name = value[: port.start()] if port is not None else value
-    pattern = "".join(rbac.quoted(part) if part != "*" else ".*" for part in re.split(r"(\*)", name.removesuffix(".")))
+    port = None if value.endswith("*") else _PORT.search(value)
+    name = (value[: port.start()] if port is not None else value).removesuffix(".")
+    pattern = ".*".join(rbac.quoted(part) for part in name.split("*"))
     end = rbac.quoted(port.group()) if port is not None else "(:[0-9]*)?"
-    return rbac.header_string(_AUTHORITY, rbac.regex(rf"(?i){pattern}\.?{end}"))
+    return rbac.header_string(_AUTHORITY, rbac.regex(rf"(?i)(.*,\s*)?{pattern}\.?{end}(\s*,.*)?"))
 
 
 def _method(value: str) -> Fields:
