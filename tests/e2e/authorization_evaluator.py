@@ -1,4 +1,4 @@
-"""Istio's AuthorizationPolicy, read from its documentation and judged by hand: what the matrix test compares Envoy with.
+"""Istio's AuthorizationPolicy, read from its documentation: what the matrix test compares Envoy with.
 
 Knows documents (plain dicts) and requests, and nothing of how Lateen or Envoy do it.
 """
@@ -60,8 +60,10 @@ def _matches(policy: Mapping[str, Any], call: Call, mesh: Mesh, *, deny: bool) -
 
 
 _HTTP_ONLY = frozenset(
-    ("requestPrincipals", "hosts", "methods", "paths", "request.auth.principal", "request.auth.audiences")
-    + ("request.auth.presenter",)
+    (
+        *("requestPrincipals", "hosts", "methods", "paths"),
+        *("request.auth.principal", "request.auth.audiences", "request.auth.presenter"),
+    )
 )
 
 

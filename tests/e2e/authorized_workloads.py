@@ -21,7 +21,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import yaml
 from cryptography import x509
@@ -32,6 +32,7 @@ from e2e.meshes import eventually, free_port
 from lateen.config.mesh_config import parse_mesh_config
 from lateen.config.parsing import parse
 from lateen.envoy.messages import serialise
+from lateen.envoy.statistics import StatsInclusion, stats_config
 from lateen.generate.snapshot import generate
 from lateen.generate.static import static_bootstrap
 from lateen.mesh.build import build_state
@@ -121,6 +122,7 @@ class _Echo(BaseHTTPRequestHandler):
     """Answers with what it was sent."""
 
     protocol_version = "HTTP/1.1"
+    raw_requestline: bytes
     wbufsize = -1
     disable_nagle_algorithm = True
 
@@ -255,14 +257,14 @@ def bootstrap(
     listeners, clusters = [], {}
     for workload in workloads:
         made = static_bootstrap(generate(state, workload.proxy), workload.proxy)["static_resources"]
-        for listener in made["listeners"]:
-            if listener.get("traffic_direction") == "INBOUND":
-                listeners.append(_behind_tls(listener, authority))
+        inbound = [one for one in made["listeners"] if one.get("traffic_direction") == "INBOUND"]
+        listeners += [_behind_tls(listener, authority) for listener in inbound]
         clusters.update({cluster["name"]: cluster for cluster in made["clusters"]})
     return {
         "node": {"id": "test", "cluster": "test"},
         "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": admin_port}}},
         "static_resources": {"listeners": listeners, "clusters": list(clusters.values())},
+        "stats_config": stats_config(workloads[0].address, StatsInclusion()),
     }
 
 
@@ -420,7 +422,7 @@ class Connection:
         self._reader.close()
         self.socket.close()
 
-    def __enter__(self) -> Connection:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

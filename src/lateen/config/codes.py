@@ -131,6 +131,20 @@ UNREADABLE = Code(
     title="File cannot be read",
     explanation="The file does not exist, or may not be read.",
 )
+SEVERAL_AUTHORIZATION_SERVERS = Code(
+    code="LAT0030",
+    severity=Severity.ERROR,
+    title="Several authorization servers for one workload",
+    explanation="CUSTOM policies that are about the same workload name different extension providers. A workload has "
+    "one: everything that any of these policies matches is refused there. Name one provider, or narrow the selectors.",
+)
+UNUSABLE_AUTHORIZATION_SERVER = Code(
+    code="LAT0031",
+    severity=Severity.ERROR,
+    title="Authorization server cannot be asked",
+    explanation="The extension provider that a CUSTOM policy names is not one for authorization, or its service or "
+    "port is not there. Everything that the policy matches is refused, whatever `failOpen` says.",
+)
 
 DEPRECATED = Code(
     code="IST0002",
@@ -255,6 +269,8 @@ CODES: tuple[Code, ...] = (
     UNKNOWN_VERSION,
     LIMIT,
     UNREADABLE,
+    SEVERAL_AUTHORIZATION_SERVERS,
+    UNUSABLE_AUTHORIZATION_SERVER,
     DEPRECATED,
     REFERENCE_NOT_FOUND,
     SCHEMA_VALIDATION,

@@ -7,7 +7,7 @@ Called by `security_filters`. The order is Istio's: CUSTOM, DENY, ALLOW; AUDIT, 
   requests it marked. A workload has one server; where policies name several, or one that cannot be asked, whatever
   matches them is refused.
 - AUDIT: stock Envoy has nobody to report to. A match sets `access_log_hint` in the dynamic metadata `envoy.common`, as
-  under Istio, and is counted (`istio_audit_shadow_allowed`).
+  under Istio, and is counted (`istio_audit_.shadow_allowed`).
 - A policy that is a dry run only says what it would do: in statistics and in dynamic metadata.
 """
 
@@ -30,6 +30,7 @@ from lateen.generate.clusters import TargetClusters
 from lateen.generate.parts import Part
 from lateen.generate.view import View
 from lateen.mesh.policies import AUTHORIZATION_POLICY
+from lateen.model.proxies import ProxyType
 
 Policy: TypeAlias = ConfigObject[AuthorizationPolicy]
 
@@ -50,7 +51,12 @@ def network_filters(view: View) -> tuple[Fields, ...]:
 
 
 def wanted_parts(view: View) -> tuple[Part, ...]:
-    """Return what the filters need: the clusters of authorization servers."""
+    """Return what the filters need: the cluster of the authorization server.
+
+    Only gateways and proxies that ask on demand need be told of it: others have the clusters of all that they may call.
+    """
+    if view.proxy.type is not ProxyType.GATEWAY and not view.on_demand:
+        return ()
     server = _server(view, _providers(_by_action(view)[AuthorizationAction.CUSTOM]))
     return (TargetClusters(server.target),) if server is not None else ()
 

@@ -76,7 +76,7 @@ def _action(spec: AuthorizationPolicy) -> Iterator[Violation]:
         yield Violation((), message, "add `rules: [{}]` if it is meant for every request")
     if spec.action is AuthorizationAction.AUDIT:
         message = "AUDIT refuses nothing and is reported nowhere: what matches is counted by the proxy"
-        yield Violation(("action",), message, "read the statistic istio_audit_shadow_allowed", NO_EFFECT)
+        yield Violation(("action",), message, "read the statistic istio_audit_.shadow_allowed", NO_EFFECT)
 
 
 # --- rules ---------------------------------------------------------------------------------------------------
