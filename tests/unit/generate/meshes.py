@@ -7,6 +7,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from lateen.config import networking as n
+from lateen.config import security
+from lateen.config.extension_providers import EnvoyExternalAuthorizationHttpProvider, ExtensionProvider
 from lateen.config.kubernetes import Secret
 from lateen.config.mesh_config import MeshConfig, MeshOutboundTrafficPolicy, MeshOutboundTrafficPolicyMode
 from lateen.config.objects import ConfigObject
@@ -191,6 +193,31 @@ secrets = st.builds(
     Secret,
     string_data=st.sampled_from(({"tls.crt": "A", "tls.key": "B"}, {"tls.crt": "C", "tls.key": "D"}, {})),
 )
+authorization_policies = st.builds(
+    security.AuthorizationPolicy,
+    selector=st.none() | st.builds(n.MatchLabelsSelector, match_labels=st.sampled_from(({"app": "a"}, {"app": "z"}))),
+    action=st.sampled_from(security.AuthorizationAction),
+    provider=st.builds(security.ExtensionProviderRef, name=st.sampled_from(("asked", "asked", "asked", "missing"))),
+    rules=st.lists(
+        st.builds(
+            security.Rule,
+            to=st.none()
+            | st.lists(
+                st.builds(
+                    security.RuleTo,
+                    operation=st.builds(
+                        security.Operation,
+                        methods=st.sampled_from(([], ["GET"])),
+                        ports=st.sampled_from((["80"], ["443"])),
+                    ),
+                ),
+                min_size=1,
+                max_size=2,
+            ),
+        ),
+        max_size=2,
+    ),
+)
 KINDS = {
     "ServiceEntry": service_entries,
     "VirtualService": virtual_services,
@@ -198,7 +225,13 @@ KINDS = {
     "Gateway": gateways,
     "Sidecar": sidecars,
     "Secret": secrets,
+    "AuthorizationPolicy": authorization_policies,
 }
+AUTHORIZATION_SERVER = ExtensionProvider(
+    name="asked",
+    envoy_ext_authz_http=EnvoyExternalAuthorizationHttpProvider(service="a.default.svc.cluster.local", port=80),
+)
+"""Its service comes and goes with the others."""
 
 
 def object_of(kind: str, namespace: str, number: int, spec: Any) -> ConfigObject[Any]:
