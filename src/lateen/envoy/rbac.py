@@ -28,8 +28,12 @@ Side: TypeAlias = Literal["permissions", "principals"]
 """What a matcher of Envoy is about: what is done, or by whom. Most matchers exist for one of them only."""
 
 _RBAC = "envoy.config.rbac.v3.RBAC"
+_POLICY = "envoy.config.rbac.v3.Policy"
 _HTTP = "envoy.extensions.filters.http.rbac.v3.RBAC"
 _NETWORK = "envoy.extensions.filters.network.rbac.v3.RBAC"
+_POLICIES = 2
+_KEY = 1
+_VALUE = 2
 _RULES = 1
 _SHADOW_RULES = 2
 _WORDS = {
@@ -176,8 +180,8 @@ def remote_ip(block: str) -> Fields:
 
 def policy_entry(name: str, permissions: Sequence[Fields], principals: Sequence[Fields]) -> bytes:
     """Return a policy as it stands in a serialised RBAC: one of the first and one of the second must match."""
-    policy = {"permissions": list(permissions), "principals": list(principals)}
-    return serialise(_RBAC, {"policies": {name: policy}})
+    policy = serialise(_POLICY, {"permissions": permissions, "principals": principals})
+    return entry(_POLICIES, entry(_KEY, name.encode()) + entry(_VALUE, policy))
 
 
 def never_entry(name: str) -> bytes:

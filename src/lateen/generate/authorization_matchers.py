@@ -12,7 +12,7 @@ allows; if it refuses, it matches by what is left of it. Either way less is let 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lateen.config.security import Operation, Rule, Source
@@ -38,73 +38,73 @@ class _NeverMatchesError(Exception):
 def matchers_of(rule: Rule, setting: Setting) -> Matchers | None:
     """Translate a rule; None when it can match nothing here."""
     try:
-        done, by = _Conditions("permissions", setting), _Conditions("principals", setting)
+        done: list[Fields] = []
+        by: list[Fields] = []
         for condition in rule.when:
             attribute = condition_attribute(condition.key)
-            (done if attribute.side == "permissions" else by).add(attribute, condition.values, condition.not_values)
-        sources = [by.with_all(_source(item.source or Source())) for item in rule.from_ or ()] or [by.matcher()]
-        operations = [done.with_all(_operation(item.operation or Operation())) for item in rule.to or ()]
-        return Matchers(tuple(operations or [done.matcher()]), tuple(sources))
+            matchers = _matchers(attribute, condition.values, condition.not_values, setting)
+            (done if attribute.side == "permissions" else by).extend(matchers)
+        sources = [_together("principals", by, _SOURCE, item.source, setting) for item in rule.from_ or ()]
+        operations = [_together("permissions", done, _OPERATION, item.operation, setting) for item in rule.to or ()]
     except _NeverMatchesError:
         return None
+    return Matchers(
+        tuple(operations or (rbac.all_of("permissions", done),)), tuple(sources or (rbac.all_of("principals", by),))
+    )
 
 
-_Asked = tuple[Attribute, Sequence[str], Sequence[str]]
-"""An attribute, the values it must have one of, and those it must not have."""
+_SOURCE = (
+    (attributes.PRINCIPAL, "principals", "not_principals"),
+    (attributes.REQUEST_PRINCIPAL, "request_principals", "not_request_principals"),
+    (attributes.NAMESPACE, "namespaces", "not_namespaces"),
+    (attributes.SERVICE_ACCOUNT, "service_accounts", "not_service_accounts"),
+    (attributes.TRUST_DOMAIN, "trust_domains", "not_trust_domains"),
+    (attributes.SOURCE_IP, "ip_blocks", "not_ip_blocks"),
+    (attributes.REMOTE_IP, "remote_ip_blocks", "not_remote_ip_blocks"),
+)
+_OPERATION = (
+    (attributes.HOST, "hosts", "not_hosts"),
+    (attributes.METHOD, "methods", "not_methods"),
+    (attributes.PATH, "paths", "not_paths"),
+    (attributes.DESTINATION_PORT, "ports", "not_ports"),
+)
+"""Attributes, the field with the values of which there must be one, and that with those of which there must be none."""
 
 
-class _Conditions:
-    """Matchers of one side, all of which must match."""
-
-    def __init__(self, side: Side, setting: Setting, matchers: Iterable[Fields] = ()) -> None:
-        self._side = side
-        self._setting = setting
-        self._matchers = list(matchers)
-
-    def add(self, attribute: Attribute, values: Sequence[str], not_values: Sequence[str]) -> None:
-        """Ask for one of the values and for none of the others."""
-        if attribute.http_only and self._setting.tcp:
-            if self._setting.narrow:
-                raise _NeverMatchesError
-            return
-        if values:
-            self._matchers.append(rbac.any_of(self._side, self._each(attribute, values, negated=False)))
-        if not_values:
-            self._matchers.append(rbac.none_of(self._side, self._each(attribute, not_values, negated=True)))
-
-    def with_all(self, asked: Iterable[_Asked]) -> Fields:
-        """Return the matcher of these and of what was asked for in addition."""
-        more = _Conditions(self._side, self._setting, self._matchers)
-        for attribute, values, not_values in asked:
-            if values or not_values:
-                more.add(attribute, values, not_values)
-        return more.matcher()
-
-    def matcher(self) -> Fields:
-        """Return the matcher of all."""
-        return rbac.all_of(self._side, self._matchers)
-
-    def _each(self, attribute: Attribute, values: Sequence[str], *, negated: bool) -> list[Fields]:
-        match = attribute.match
-        if attribute.guarded is not None and self._setting.narrow == negated:
-            match = attribute.guarded
-        if attribute.expand is not None:
-            values = attribute.expand(values, self._setting)
-        return [match(value) for value in values]
+def _together(
+    side: Side,
+    conditions: Sequence[Fields],
+    table: Sequence[tuple[Attribute, str, str]],
+    asked: Source | Operation | None,
+    setting: Setting,
+) -> Fields:
+    """Return the matcher of one source or operation and the conditions of its side."""
+    found = list(conditions)
+    for attribute, field, negated_field in table:
+        values, not_values = getattr(asked, field, ()), getattr(asked, negated_field, ())
+        if values or not_values:
+            found += _matchers(attribute, values, not_values, setting)
+    return rbac.all_of(side, found)
 
 
-def _source(source: Source) -> Iterator[_Asked]:
-    yield attributes.PRINCIPAL, source.principals, source.not_principals
-    yield attributes.REQUEST_PRINCIPAL, source.request_principals, source.not_request_principals
-    yield attributes.NAMESPACE, source.namespaces, source.not_namespaces
-    yield attributes.SERVICE_ACCOUNT, source.service_accounts, source.not_service_accounts
-    yield attributes.TRUST_DOMAIN, source.trust_domains, source.not_trust_domains
-    yield attributes.SOURCE_IP, source.ip_blocks, source.not_ip_blocks
-    yield attributes.REMOTE_IP, source.remote_ip_blocks, source.not_remote_ip_blocks
+def _matchers(attribute: Attribute, values: Sequence[str], not_values: Sequence[str], setting: Setting) -> list[Fields]:
+    """Return the matchers of one of the values and of none of the others: all must match."""
+    if attribute.http_only and setting.tcp:
+        if setting.narrow:
+            raise _NeverMatchesError
+        return []
+    found = []
+    if values:
+        found.append(rbac.any_of(attribute.side, _each(attribute, values, setting, negated=False)))
+    if not_values:
+        found.append(rbac.none_of(attribute.side, _each(attribute, not_values, setting, negated=True)))
+    return found
 
 
-def _operation(operation: Operation) -> Iterator[_Asked]:
-    yield attributes.HOST, operation.hosts, operation.not_hosts
-    yield attributes.METHOD, operation.methods, operation.not_methods
-    yield attributes.PATH, operation.paths, operation.not_paths
-    yield attributes.DESTINATION_PORT, operation.ports, operation.not_ports
+def _each(attribute: Attribute, values: Sequence[str], setting: Setting, *, negated: bool) -> list[Fields]:
+    match = attribute.match
+    if attribute.guarded is not None and setting.narrow == negated:
+        match = attribute.guarded
+    if attribute.expand is not None:
+        values = attribute.expand(values, setting)
+    return [match(value) for value in values]
