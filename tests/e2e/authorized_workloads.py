@@ -409,6 +409,10 @@ class Connection:
         except OSError:
             return b""
 
+    def line_unasked(self) -> bytes:
+        """Return the first line that comes without anything having been said."""
+        return self._reader.readline()
+
     def _response(self, method: str) -> Response:
         status = int(self._reader.readline().split()[1])
         headers: dict[str, str] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socketserver
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from e2e.authorized_workloads import (
     free_ports,
     policy,
     running_envoy,
+    serving,
 )
 
 pytestmark = pytest.mark.e2e
@@ -253,3 +255,32 @@ def test_a_host_that_is_allowed_is_allowed_as_it_is_written(tmp_path: Path) -> N
             assert connection.request("GET", "http://evil.example/", host="open.example").status == 403
         with Connection(address) as connection:
             assert connection.request("GET", "/", [("host", "open.example")], host="evil.example").status in (400, 403)
+
+
+# --- what is known to be open --------------------------------------------------------------------------------
+
+
+def test_a_server_that_speaks_first_is_heard_before_the_verdict(tmp_path: Path) -> None:
+    """Envoy judges bytes by the caller's first one: until then the server's are passed on. The guide says so."""
+    http, tcp, admin_port = free_ports(3)
+    nobody = policy("nobody", {})
+    config = bootstrap([APP], [nobody, *APP.documents((http,), (tcp,))], None, admin_port=admin_port)
+    with (
+        serving(Greeter(("127.0.0.1", tcp), Greeting)),
+        running_envoy(tmp_path, config),
+        Connection((APP.address, tcp)) as connection,
+    ):
+        assert connection.line_unasked() == b"hello\n"
+        assert connection.line(b"ping") == b""
+
+
+class Greeter(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+    allow_reuse_address = True
+
+
+class Greeting(socketserver.StreamRequestHandler):
+    def handle(self) -> None:
+        self.wfile.write(b"hello\n")
+        for line in self.rfile:
+            self.wfile.write(line)

@@ -117,13 +117,13 @@ def grpc_authorizer(port: int) -> Iterator[list[bytes]]:
         server.stop(0).wait()
 
 
-def authorizer_documents(port: int, protocol: str) -> list[Document]:
+def authorizer_documents(port: int, protocol: str, namespace: str = "app") -> list[Document]:
     name = f"{protocol}-check"
     return [
         {
             "apiVersion": "v1",
             "kind": "Service",
-            "metadata": {"name": "authorizer", "namespace": "app"},
+            "metadata": {"name": "authorizer", "namespace": namespace},
             "spec": {"ports": [{"name": name, "port": 9000, "targetPort": port}]},
         },
         {
@@ -131,7 +131,7 @@ def authorizer_documents(port: int, protocol: str) -> list[Document]:
             "kind": "EndpointSlice",
             "metadata": {
                 "name": "authorizer",
-                "namespace": "app",
+                "namespace": namespace,
                 "labels": {"kubernetes.io/service-name": "authorizer"},
             },
             "addressType": "IPv4",
