@@ -58,7 +58,7 @@ BAD: list[tuple[str, list[str]]] = [
     ("{selector: {matchLabels: {app: a}}, targetRef: {group: gateway.networking.k8s.io, kind: Gateway, name: g}}", ["targetRef"]),
     ("{selector: {}, targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: g}]}", ["targetRefs"]),
     ("{targetRef: {kind: Gateway, name: g}}", ["targetRef.kind"]),
-    ("{targetRef: {group: gateway.networking.k8s.io, kind: Gateway}}", ["targetRef"]),
+    ("{targetRef: {group: gateway.networking.k8s.io, kind: Gateway}}", ["targetRef.name"]),
     ("{targetRef: {group: gateway.networking.k8s.io, kind: Gateway, name: g, namespace: other}}", ["targetRef.namespace"]),
     ("{selector: {matchLabels: {app: 'a*'}}}", ["selector.matchLabels.app"]),
     # actions

@@ -14,7 +14,7 @@ from lateen.config.decoding import closest
 from lateen.config.metadata import Metadata
 from lateen.config.positions import Path
 from lateen.config.security import AuthorizationAction, AuthorizationPolicy, Condition, Operation, Rule, Source
-from lateen.config.validation.policy_targets import policy_target
+from lateen.config.validation.policy_targets import attachment
 from lateen.config.violations import Violation, warning
 
 DRY_RUN = "istio.io/dry-run"
@@ -37,7 +37,7 @@ def is_dry_run(annotations: Mapping[str, str]) -> bool:
 
 def authorization_policy(spec: AuthorizationPolicy, metadata: Metadata) -> Iterator[Violation]:
     """Yield what is wrong with an AuthorizationPolicy."""
-    yield from policy_target(spec.selector, spec.target_ref, spec.target_refs)
+    yield from attachment(spec.selector, spec.target_ref, spec.target_refs, metadata.namespace)
     yield from _dry_run(spec.action, metadata)
     yield from _action(spec)
     if len(spec.rules) > _MOST_RULES:

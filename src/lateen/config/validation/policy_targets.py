@@ -22,10 +22,13 @@ _TARGETS = (
 _MOST = 16
 
 
-def policy_target(
-    selector: MatchLabelsSelector | None, one: PolicyTargetReference | None, several: Sequence[PolicyTargetReference]
+def attachment(
+    selector: MatchLabelsSelector | None,
+    one: PolicyTargetReference | None,
+    several: Sequence[PolicyTargetReference],
+    namespace: str,
 ) -> Iterator[Violation]:
-    """The fields `selector`, `targetRef` and `targetRefs` of a policy."""
+    """The fields `selector`, `targetRef` and `targetRefs` of a policy in `namespace`: only one of them is set."""
     given = [
         name
         for name, value in (("selector", selector), ("targetRef", one), ("targetRefs", several or None))
@@ -38,17 +41,17 @@ def policy_target(
     if selector is not None:
         yield from fields.selector(("selector", "matchLabels"), selector.match_labels, required=True)
     if one is not None:
-        yield from _reference(("targetRef",), one)
+        yield from _reference(("targetRef",), one, namespace)
     if len(several) > _MOST:
         yield Violation(("targetRefs",), f"there are {len(several)} references", f"at most {_MOST} are allowed")
     for index, reference in enumerate(several):
-        yield from _reference(("targetRefs", index), reference)
+        yield from _reference(("targetRefs", index), reference, namespace)
 
 
-def _reference(path: Path, reference: PolicyTargetReference) -> Iterator[Violation]:
+def _reference(path: Path, reference: PolicyTargetReference, namespace: str) -> Iterator[Violation]:
     if not reference.name:
-        yield Violation(path, "the field `name` is required", "name what the policy is attached to")
-    if reference.namespace:
+        yield Violation((*path, "name"), "the field `name` is required", "name what the policy is attached to")
+    if reference.namespace not in ("", namespace):
         hint = "remove it: a policy is attached to what is in its own namespace"
         yield Violation((*path, "namespace"), "must not be set", hint)
     group = "" if reference.group == "core" else reference.group
