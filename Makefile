@@ -30,7 +30,7 @@ $(READY): pyproject.toml uv.lock build_descriptors.py
 		test -x .uv/bin/uv || { echo "installing uv into .uv/ ..."; $(PYTHON) -m venv .uv && .uv/bin/pip install --quiet 'uv>=0.8'; }; \
 		UV=.uv/bin/uv; fi; \
 	echo "installing Lateen into .venv/ ..."; \
-	UV_PROJECT_ENVIRONMENT=.venv $$UV sync --quiet --frozen --compile-bytecode --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')"
+	UV_PROJECT_ENVIRONMENT=.venv $$UV sync --quiet --frozen --compile-bytecode --reinstall-package lateen --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')"
 	@touch $@
 
 demo: $(READY)

@@ -306,14 +306,39 @@ def virtual_services(count: int) -> Iterator[Document]:
         yield outside_service(number, "HTTP", 80)
 
 
+def served_ports(*ports: tuple[int, str]) -> Iterator[Document]:
+    """The service of the proxy under test as a Kubernetes Service: its sidecar has a chain for each port, or three."""
+    named = [{"name": f"{protocol.lower() or 'auto'}-{port}", "port": port} for port, protocol in ports]
+    yield document("Service", "own", {"ports": named})
+    yield {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {"name": "own", "namespace": "default", "labels": {"kubernetes.io/service-name": "own"}},
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": ["1.1.1.1"]}],
+        "ports": named,
+    }
+
+
+def authorized_workload(count: int) -> Iterator[Document]:
+    """The same policies in front of a workload that serves HTTP, gRPC, bytes and whatever comes."""
+    yield from served_ports((80, "HTTP"), (81, "GRPC"), (7070, "TCP"), (9090, ""))
+    for number in range(count):
+        yield authorization_policy(number)
+
+
+def authorization_policy(number: int, *methods: str) -> Document:
+    rule = {
+        "from": [{"source": {"namespaces": [f"namespace-{number}"]}}],
+        "to": [{"operation": {"methods": list(methods or ("GET", "POST"))}}],
+    }
+    return document("AuthorizationPolicy", f"policy-{number}", {"action": "DENY", "rules": [rule]})
+
+
 def authorization_policies(count: int) -> Iterator[Document]:
     yield own_service(*FOUR_PORTS)
     for number in range(count):
-        rule = {
-            "from": [{"source": {"namespaces": [f"namespace-{number}"]}}],
-            "to": [{"operation": {"methods": ["GET", "POST"]}}],
-        }
-        yield document("AuthorizationPolicy", f"policy-{number}", {"action": "DENY", "rules": [rule]})
+        yield authorization_policy(number)
 
 
 def workload_entries(count: int, workloads: int = 1000) -> Iterator[Document]:
@@ -393,6 +418,13 @@ def cases() -> Iterator[Case]:
     )
     yield Case(
         name="authorizationpolicy", proxy=SIDECAR, documents=lambda: authorization_policies(100), kinds=(LISTENER,)
+    )
+    yield Case(
+        name="authorizationpolicy-1000",
+        proxy=SIDECAR,
+        documents=lambda: authorized_workload(1000),
+        one_change=lambda: authorization_policy(0, "PUT"),
+        kinds=(LISTENER,),
     )
     yield Case(name="serviceentry-workloadentry", proxy=SIDECAR, documents=lambda: workload_entries(100))
     for count, services in (1, 100), (10, 10), (100, 10), (1000, 1):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from lateen.analysis.authorization import authorization_policy, authorization_servers
 from lateen.analysis.conflicts import conflicts
 from lateen.analysis.credentials import gateway_credentials, rule_credentials
 from lateen.analysis.reports import Report
@@ -34,6 +35,7 @@ from lateen.config.networking import (
 )
 from lateen.config.objects import ConfigObject
 from lateen.config.positions import Path, Positions
+from lateen.config.security import AuthorizationPolicy
 from lateen.mesh.references import resolve_gateway
 from lateen.mesh.state import MESH_GATEWAY, MeshState
 from lateen.model.findings import Finding
@@ -66,6 +68,9 @@ def analyse(
                 rule_credentials(report, one, state)
             case Gateway():
                 gateway_credentials(report, one, state)
+            case AuthorizationPolicy():
+                authorization_policy(report, one, state)
+    authorization_servers(report, objects, state)
     conflicts(report, objects, state)
     return tuple(sorted(report.findings, key=_place))
 

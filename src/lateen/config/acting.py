@@ -164,7 +164,7 @@ _REQUEST_AUTHENTICATION: dict[type[msgspec.Struct], Acting] = _every(
     security.ClaimToHeader,
 ) | {
     # Services and ServiceEntries are targets of waypoints, GatewayClasses of all gateways of a kind: there are none.
-    security.PolicyTargetReference: Acting(values={"kind": frozenset(("Gateway",))}),
+    security.PolicyTargetReference: ALL,
 }
 
 _AUTHORIZATION_POLICY: dict[type[msgspec.Struct], Acting] = _every(

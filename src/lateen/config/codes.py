@@ -139,6 +139,20 @@ KEYS_MISSING = Code(
     "why. Until they come every token of that issuer is refused with 401; requests without token pass. The control "
     "plane tries again by itself, at least once a minute. Offline commands fetch nothing, so they always say this.",
 )
+SEVERAL_AUTHORIZATION_SERVERS = Code(
+    code="LAT0030",
+    severity=Severity.ERROR,
+    title="Several authorization servers for one workload",
+    explanation="CUSTOM policies that are about the same workload name different extension providers. A workload has "
+    "one: everything that any of these policies matches is refused there. Name one provider, or narrow the selectors.",
+)
+UNUSABLE_AUTHORIZATION_SERVER = Code(
+    code="LAT0031",
+    severity=Severity.ERROR,
+    title="Authorization server cannot be asked",
+    explanation="The extension provider that a CUSTOM policy names is not one for authorization, or its service or "
+    "port is not there. Everything that the policy matches is refused, whatever `failOpen` says.",
+)
 
 DEPRECATED = Code(
     code="IST0002",
@@ -264,6 +278,8 @@ CODES: tuple[Code, ...] = (
     LIMIT,
     UNREADABLE,
     KEYS_MISSING,
+    SEVERAL_AUTHORIZATION_SERVERS,
+    UNUSABLE_AUTHORIZATION_SERVER,
     DEPRECATED,
     REFERENCE_NOT_FOUND,
     SCHEMA_VALIDATION,

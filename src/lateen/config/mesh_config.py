@@ -17,7 +17,12 @@ from lateen.config.acting import ACTING, ALL, Acting, Table, inert_fields, only
 from lateen.config.codes import NO_EFFECT, WRONG_TYPE, Subject
 from lateen.config.decoding import check, decode
 from lateen.config.documents import Document, problem_findings, read_documents
-from lateen.config.extension_providers import ExtensionProvider
+from lateen.config.extension_providers import (
+    EnvoyExternalAuthorizationGrpcProvider,
+    EnvoyExternalAuthorizationHttpProvider,
+    EnvoyExternalAuthorizationRequestBody,
+    ExtensionProvider,
+)
 from lateen.config.networking import (
     ClientTLSSettings,
     ConnectionPoolSettings,
@@ -30,6 +35,7 @@ from lateen.config.networking import (
 )
 from lateen.config.positions import Path, render_path
 from lateen.config.proxy_config import ProxyConfig
+from lateen.config.validation.extension_providers import extension_providers
 from lateen.config.validation.fields import duration, http_retry, locality_setting, port_number
 from lateen.config.validation.gateways import CIPHER_SUITES
 from lateen.config.violations import Violation, warning
@@ -338,11 +344,16 @@ ACTING_MESH: dict[type[msgspec.Struct], Acting] = {
         "trustDomainAliases",
         "enableAutoMtls",
         "meshMTLS",
+        "extensionProviders",
     ),
     TLSConfig: ALL,
     MeshOutboundTrafficPolicy: only("mode", values={"mode": frozenset(("REGISTRY_ONLY", "ALLOW_ANY"))}),
     ProxyPathNormalization: ALL,
     DefaultTrafficPolicy: ALL,
+    ExtensionProvider: only("name", "envoyExtAuthzHttp", "envoyExtAuthzGrpc"),
+    EnvoyExternalAuthorizationHttpProvider: ALL,
+    EnvoyExternalAuthorizationGrpcProvider: ALL,
+    EnvoyExternalAuthorizationRequestBody: ALL,
 }
 """Which settings of the mesh act; `tcpKeepalive` and the retry policy are structs of `config.acting`."""
 
@@ -414,6 +425,7 @@ def _violations(config: MeshConfig, normal: dict[str, Any]) -> Iterator[Violatio
     yield from http_retry(("defaultHttpRetryPolicy",), config.default_http_retry_policy)
     yield from _mutual_tls(config)
     yield from locality_setting(("localityLbSetting",), config.locality_lb_setting, has_outlier_detection=True)
+    yield from extension_providers(("extensionProviders",), config.extension_providers)
 
 
 def _mutual_tls(config: MeshConfig) -> Iterator[Violation]:

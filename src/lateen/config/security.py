@@ -170,8 +170,10 @@ class Condition(Spec, frozen=True, kw_only=True):
 class Rule(Spec, frozen=True, kw_only=True):
     """Requests that a policy is about: from any of the sources, to any of the operations, under all conditions."""
 
-    from_: list[RuleFrom] = msgspec.field(default_factory=list, name="from")
-    to: list[RuleTo] = []
+    from_: list[RuleFrom] | None = msgspec.field(default=None, name="from")
+    """None is anybody; an empty list is refused, because it reads as nobody."""
+    to: list[RuleTo] | None = None
+    """None is anything; likewise."""
     when: list[Condition] = []
 
 

@@ -74,6 +74,8 @@ _CONNECTION_MANAGER = (
     "downstream_cx_(total|active|protocol_error)",
     "no_(route|cluster)",
     r"fault\.(aborts|delays)_injected",
+    # What an authorization server said, and how often it was let through that it could not say.
+    r"ext_authz\.(ok|denied|error|failure_mode_allowed)",
     # The agent does not start an app before its routes were accepted.
     r"rds\..*\.update_(success|rejected|failure)",
 )

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from lateen.envoy.endpoints import EndpointEntries
 from lateen.envoy.resources import EXTENSION, VIRTUAL_HOST, OnDemand, Resource, Snapshot, snapshot_version
 from lateen.generate.assembly import Assembly, union
+from lateen.generate.authorization_entries import PolicyEntries
 from lateen.generate.changes import StateChanges, state_changes
 from lateen.generate.memo import Memo, Read
 from lateen.generate.scopes import OutboundScope, Scope, Selectors, objects_that_select, policies_of, scope_of
@@ -70,6 +71,7 @@ class Generator:
         self._instances: dict[int, tuple[Proxy, tuple[ServiceInstance, ...]]] = {}
         """By id of the proxy, in this state."""
         self._endpoint_entries = EndpointEntries()
+        self._policy_entries = PolicyEntries()
         self._shared: dict[OutboundScope, _Shared] = {}
         self._own: dict[Scope, _Own] = {}
 
@@ -142,6 +144,7 @@ class Generator:
             view = view_of(
                 state, scope.proxy(), on_demand=scope.asks_on_demand, memo=memo, entries=self._endpoint_entries
             )
+            view = replace(view, policy_entries=self._policy_entries)
             known, shared = shared, _Shared(view=view, assembly=Assembly(shared_parts, memo), number=self._number)
             shared.assembly.update(view, ())
             if known is not None:

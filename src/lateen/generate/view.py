@@ -21,6 +21,7 @@ from lateen.envoy.endpoints import EndpointEntries
 from lateen.envoy.filters import FilterDefaults, filter_defaults
 from lateen.envoy.messages import Fields
 from lateen.envoy.metadata import config_metadata, setting_metadata
+from lateen.generate.authorization_entries import PolicyEntries
 from lateen.generate.memo import Memo, Read
 from lateen.mesh.mutual_tls import ISTIO_TLS_MODE, MutualTLSModes, can_disable, modes_of, service_accounts
 from lateen.mesh.policies import PEER_AUTHENTICATION
@@ -103,6 +104,8 @@ class View:
     """What the proxy's workload serves; passes ask `instances`."""
     endpoint_entries: EndpointEntries
     """Endpoints that are serialised already."""
+    policy_entries: PolicyEntries = field(default_factory=PolicyEntries)
+    """AuthorizationPolicies that are."""
     _rules: dict[Hostname, ConfigObject[DestinationRule] | None] = field(default_factory=dict)
     _routing: dict[Hostname, BoundVirtualService | None] = field(default_factory=dict)
     _gateway_rules: dict[str, tuple[BoundVirtualService, ...]] = field(default_factory=dict)

@@ -69,7 +69,7 @@ def test_what_does_not_act_is_said() -> None:
     assert {finding.severity for finding in findings} == {Severity.WARNING}
     assert [finding.path for finding in findings] == [
         "tlsDefaults",
-        "extensionProviders",
+        "extensionProviders[0].zipkin",
         "defaultConfig",
         "outboundTrafficPolicy.mode",
     ]

@@ -160,7 +160,8 @@ class EnvoyMachine(RuleBasedStateMachine):
         assert {name: self.clusters.get(name) for name in good} == good
         assert all(get(name) for name in self.clusters)
         endpoints = self.snapshot.offer(ENDPOINT).get
-        assert self.endpoints == {name: found.version for name in self.clusters if (found := endpoints(name))}
+        offered = {name: endpoints(name) for name in self.clusters}
+        assert self.endpoints == {name: found.version for name, found in offered.items() if found}
         assert self.listeners == {"web": str(self.count)}
 
 

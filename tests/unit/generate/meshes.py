@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from key_pairs import key_pair
 from lateen.config import networking as n
+from lateen.config import security
+from lateen.config.extension_providers import EnvoyExternalAuthorizationHttpProvider, ExtensionProvider
 from lateen.config.kubernetes import Secret
 from lateen.config.mesh_config import MeshConfig, MeshOutboundTrafficPolicy, MeshOutboundTrafficPolicyMode
 from lateen.config.objects import ConfigObject
@@ -229,6 +231,31 @@ peer_authentications = st.builds(
     mtls=st.none() | mutual_tls,
     port_level_mtls=st.dictionaries(st.sampled_from(("80", "9080", "7777")), mutual_tls, max_size=2),
 )
+authorization_policies = st.builds(
+    security.AuthorizationPolicy,
+    selector=st.none() | st.builds(n.MatchLabelsSelector, match_labels=st.sampled_from(({"app": "a"}, {"app": "z"}))),
+    action=st.sampled_from(security.AuthorizationAction),
+    provider=st.builds(security.ExtensionProviderRef, name=st.sampled_from(("asked", "asked", "asked", "missing"))),
+    rules=st.lists(
+        st.builds(
+            security.Rule,
+            to=st.none()
+            | st.lists(
+                st.builds(
+                    security.RuleTo,
+                    operation=st.builds(
+                        security.Operation,
+                        methods=st.sampled_from(([], ["GET"])),
+                        ports=st.sampled_from((["80"], ["443"])),
+                    ),
+                ),
+                min_size=1,
+                max_size=2,
+            ),
+        ),
+        max_size=2,
+    ),
+)
 KINDS = {
     "PeerAuthentication": peer_authentications,
     "ServiceEntry": service_entries,
@@ -237,7 +264,13 @@ KINDS = {
     "Gateway": gateways,
     "Sidecar": sidecars,
     "Secret": secrets,
+    "AuthorizationPolicy": authorization_policies,
 }
+AUTHORIZATION_SERVER = ExtensionProvider(
+    name="asked",
+    envoy_ext_authz_http=EnvoyExternalAuthorizationHttpProvider(service="a.default.svc.cluster.local", port=80),
+)
+"""Its service comes and goes with the others."""
 
 
 def object_of(kind: str, namespace: str, number: int, spec: Any) -> ConfigObject[Any]:

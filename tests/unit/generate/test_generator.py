@@ -20,7 +20,14 @@ from lateen.mesh.state import MeshState
 from lateen.model.catalogues import Catalogue
 from lateen.model.names import Hostname, ObjectKey
 from lateen.model.workloads import WorkloadPort, WorkloadRegistration
-from unit.generate.meshes import KINDS, NAMESPACES, PROXIES, ROOT_NAMESPACE, object_of
+from unit.generate.meshes import (
+    AUTHORIZATION_SERVER,
+    KINDS,
+    NAMESPACES,
+    PROXIES,
+    ROOT_NAMESPACE,
+    object_of,
+)
 
 OTHERS = (
     replace(PROXIES[0], name="b", labels={"app": "b"}, addresses=("10.1.0.2",)),
@@ -55,13 +62,18 @@ CALLED = [
 MODES = (MeshOutboundTrafficPolicyMode.ALLOW_ANY, MeshOutboundTrafficPolicyMode.REGISTRY_ONLY)
 
 
+def mesh_config(mode: MeshOutboundTrafficPolicyMode) -> MeshConfig:
+    policy = MeshOutboundTrafficPolicy(mode=mode)
+    return MeshConfig(outbound_traffic_policy=policy, extension_providers=[AUTHORIZATION_SERVER])
+
+
 @dataclass
 class Inputs:
     """What a state is built from."""
 
     objects: dict[ObjectKey, ConfigObject[Any]] = field(default_factory=dict)
     workloads: dict[str, WorkloadRegistration] = field(default_factory=dict)
-    mesh_config: MeshConfig = field(default_factory=MeshConfig)
+    mesh_config: MeshConfig = field(default_factory=lambda: mesh_config(MODES[0]))
 
     def state(self, previous: MeshState | None) -> MeshState:
         catalogue = Catalogue(name="agents", workloads=tuple(self.workloads.values()))
@@ -109,7 +121,7 @@ def apply(inputs: Inputs, step: Any) -> None:
     elif isinstance(step, tuple):
         inputs.mesh_config = MeshConfig(trust_domain_aliases=list(step), enable_auto_mtls=bool(step))
     elif isinstance(step, MeshOutboundTrafficPolicyMode):
-        inputs.mesh_config = MeshConfig(outbound_traffic_policy=MeshOutboundTrafficPolicy(mode=step))
+        inputs.mesh_config = mesh_config(step)
     else:
         keys: list[Any] = [*inputs.objects, *inputs.workloads]
         if keys:

@@ -1,59 +1,66 @@
-"""What a security policy is attached to: workloads by a selector, or the objects of target references.
-
-Called by the rules of the kinds that have both. Source: Istio's validation, and the rules of its CRDs.
-"""
+"""What a security policy is about: a selector of workloads, or references to what they stand behind, never both."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from lateen.config.codes import NO_EFFECT
+from lateen.config.decoding import closest
 from lateen.config.networking import MatchLabelsSelector
 from lateen.config.positions import Path
 from lateen.config.security import PolicyTargetReference
 from lateen.config.validation import fields
 from lateen.config.violations import Violation
 
-MAX_TARGETS = 16
-_TARGETS = {
-    ("gateway.networking.k8s.io", "Gateway"),
+_GATEWAY = ("gateway.networking.k8s.io", "Gateway")
+_TARGETS = (
+    _GATEWAY,
     ("gateway.networking.k8s.io", "GatewayClass"),
     ("", "Service"),
-    ("core", "Service"),
     ("networking.istio.io", "ServiceEntry"),
-}
-"""Group and kind."""
+)
+_MOST = 16
 
 
 def attachment(
     selector: MatchLabelsSelector | None,
-    target_ref: PolicyTargetReference | None,
-    target_refs: Sequence[PolicyTargetReference],
+    one: PolicyTargetReference | None,
+    several: Sequence[PolicyTargetReference],
     namespace: str,
 ) -> Iterator[Violation]:
-    """A selector, one target reference or a list of them, but only one of the three."""
-    named = {"selector": selector, "targetRef": target_ref, "targetRefs": target_refs or None}
-    given = [name for name, value in named.items() if value is not None]
-    for name in given[1:]:
-        yield Violation((name,), f"`{given[0]}` and `{name}` exclude each other", "keep one of them")
-    if selector is not None:
-        yield from fields.selector(("selector", "matchLabels"), selector.match_labels)
-    if target_ref is not None:
-        yield from _target(("targetRef",), target_ref, namespace)
-    if len(target_refs) > MAX_TARGETS:
-        yield Violation(("targetRefs",), f"{len(target_refs)} targets are more than the {MAX_TARGETS} that are allowed")
-    for index, target in enumerate(target_refs):
-        yield from _target(("targetRefs", index), target, namespace)
-
-
-def _target(path: Path, target: PolicyTargetReference, namespace: str) -> Iterator[Violation]:
-    if not target.name:
-        yield Violation((*path, "name"), "a target needs a name", "write the name of the object")
-    if not target.kind:
-        yield Violation((*path, "kind"), "a target needs a kind", "write Gateway and its group")
-    elif (target.group, target.kind) not in _TARGETS:
-        hint = "write `group: gateway.networking.k8s.io, kind: Gateway`"
-        yield Violation((*path, "kind"), f"a policy cannot be attached to {target.kind} of {target.group!r}", hint)
-    if target.namespace and target.namespace != namespace:
+    """The fields `selector`, `targetRef` and `targetRefs` of a policy in `namespace`: only one of them is set."""
+    given = [
+        name
+        for name, value in (("selector", selector), ("targetRef", one), ("targetRefs", several or None))
+        if value is not None
+    ]
+    if len(given) > 1:
         yield Violation(
-            (*path, "namespace"), "a target is in the policy's own namespace", "move the policy, or remove it"
+            (given[1],), f"{' and '.join(f'`{name}`' for name in given)} exclude each other", "keep one of them"
         )
+    if selector is not None:
+        yield from fields.selector(("selector", "matchLabels"), selector.match_labels, required=True)
+    if one is not None:
+        yield from _reference(("targetRef",), one, namespace)
+    if len(several) > _MOST:
+        yield Violation(("targetRefs",), f"there are {len(several)} references", f"at most {_MOST} are allowed")
+    for index, reference in enumerate(several):
+        yield from _reference(("targetRefs", index), reference, namespace)
+
+
+def _reference(path: Path, reference: PolicyTargetReference, namespace: str) -> Iterator[Violation]:
+    if not reference.name:
+        yield Violation((*path, "name"), "the field `name` is required", "name what the policy is attached to")
+    if reference.namespace not in ("", namespace):
+        hint = "remove it: a policy is attached to what is in its own namespace"
+        yield Violation((*path, "namespace"), "must not be set", hint)
+    group = "" if reference.group == "core" else reference.group
+    if (group, reference.kind) not in _TARGETS:
+        near = closest(reference.kind, (kind for _, kind in _TARGETS))
+        known = ", ".join(f"{kind} of {group or 'core'}" for group, kind in _TARGETS)
+        right = next((group for group, kind in _TARGETS if kind == near), "")
+        hint = f"did you mean `kind: {near}`, `group: {right or 'core'}`?" if near else f"write one of: {known}"
+        yield Violation((*path, "kind"), f"a policy cannot be attached to {reference.group}/{reference.kind}", hint)
+    elif (group, reference.kind) != _GATEWAY:
+        message = f"a policy attached to a {reference.kind} acts in a waypoint, and there are none"
+        yield Violation((*path, "kind"), message, "use a selector of the workloads", NO_EFFECT)
