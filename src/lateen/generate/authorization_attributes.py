@@ -124,26 +124,21 @@ def _all_domains(values: Sequence[str], setting: Setting) -> Sequence[str]:
 
 
 def _request_principal(value: str) -> Fields:
-    """Return the matcher of `issuer/subject`; an issuer may hold slashes, a subject may not."""
+    """Return the matcher of `issuer/subject`; an issuer may hold slashes, a subject may not.
+
+    Only the end at which the whole value has its `*` is open.
+    """
     issuer, slash, subject = value.rpartition("/")
-    if value == "*":
-        issuer, subject = "*", "*"
-    elif not slash and value.startswith("*"):
-        issuer, subject = "*", value
-    elif not slash and value.endswith("*"):
-        issuer, subject = value, "*"
-    elif not slash:
-        # Without a slash it is an issuer, whose subject is empty.
-        issuer, subject = value, ""
-    # Only the end at which the whole value has its wildcard is one.
-    starts, ends = value.startswith("*"), value.endswith("*") and not value.startswith("*")
-    return rbac.all_of(
-        "principals",
-        (
-            _claim(("iss",), rbac.wildcard(issuer) if starts or not slash else rbac.exact(issuer)),
-            _claim(("sub",), rbac.wildcard(subject) if ends or not slash or value == "*" else rbac.exact(subject)),
-        ),
-    )
+    if slash:
+        of = rbac.wildcard(issuer) if value.startswith("*") else rbac.exact(issuer)
+        whose = rbac.wildcard(subject) if value.endswith("*") and not value.startswith("*") else rbac.exact(subject)
+    elif value.startswith("*"):
+        of, whose = rbac.wildcard("*"), rbac.wildcard(value)
+    elif value.endswith("*"):
+        of, whose = rbac.wildcard(value), rbac.wildcard("*")
+    else:
+        of, whose = rbac.exact(value), rbac.exact("")
+    return rbac.all_of("principals", (_claim(("iss",), of), _claim(("sub",), whose)))
 
 
 def _claim(keys: Sequence[str], string: Fields) -> Fields:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from lateen.config.parsing import parse
 from lateen.envoy.resources import LISTENER
 from lateen.generate.generator import Generator
@@ -257,3 +259,27 @@ spec:
         (chain,) = listener["filter_chains"]
         names = [one["name"] for one in chain["filters"][0]["typed_config"]["http_filters"]]
         assert ("envoy.filters.http.rbac" in names) == found
+
+
+@pytest.mark.parametrize(
+    ("value", "issuer", "subject"),
+    [
+        ("*", {"safe_regex": {"regex": ".+"}}, {"safe_regex": {"regex": ".+"}}),
+        ("https://idp/ann", {"exact": "https://idp"}, {"exact": "ann"}),
+        ("https://idp/*", {"exact": "https://idp"}, {"safe_regex": {"regex": ".+"}}),
+        ("https://idp/a*", {"exact": "https://idp"}, {"prefix": "a"}),
+        ("*/ann", {"safe_regex": {"regex": ".+"}}, {"exact": "ann"}),
+        ("*.example/ann", {"suffix": ".example"}, {"exact": "ann"}),
+        ("*ann", {"safe_regex": {"regex": ".+"}}, {"suffix": "ann"}),
+        ("idp*", {"prefix": "idp"}, {"safe_regex": {"regex": ".+"}}),
+        ("idp", {"exact": "idp"}, {"exact": ""}),
+    ],
+)
+def test_an_end_user_is_an_issuer_and_a_subject(
+    generated: Generated, value: str, issuer: dict[str, Any], subject: dict[str, Any]
+) -> None:
+    (found,) = filters(generated, policy("a", f"rules: [{{from: [{{source: {{requestPrincipals: ['{value}']}}}}]}}]"))
+    (principal,) = rules(found)["ns[default]-policy[a]-rule[0]"]["principals"]
+    matchers = [one["sourced_metadata"]["metadata_matcher"] for one in principal["and_ids"]["ids"]]
+    assert [[part["key"] for part in one["path"]] for one in matchers] == [["payload", "iss"], ["payload", "sub"]]
+    assert [one["value"]["string_match"] for one in matchers] == [issuer, subject]
