@@ -31,6 +31,8 @@ from lateen.model.proxies import Proxy
 
 UNAVAILABLE = 503
 """What the caller's proxy answers when a workload refuses the connection."""
+_NO_SUBJECT = ""
+"""Certificates of the mesh have none; Envoy looks at it as well as at the URI (observed in 1.40)."""
 NEAREST = 3
 """How many rules that nearly matched are told."""
 
@@ -61,7 +63,7 @@ class Sent:
             remote_ip=self.source_ip,
             destination_ip=endpoint.address,
             destination_port=endpoint.port,
-            names=(self.identity.uri,) if transport.proves_identity else None,
+            names=(self.identity.uri, _NO_SUBJECT) if transport.proves_identity else None,
             server_name=transport.server_name,
         )
 
