@@ -1,4 +1,4 @@
-"""What `lateen explain` says is what real Envoy does: matchers at random, policies at random, and the policy it advises.
+"""What `lateen explain` says is what real Envoy does: for random matchers and policies, and for what it advises.
 
 No control plane: static bootstraps, one Envoy per test, direct responses or an application that is not there.
 """
@@ -13,7 +13,7 @@ import ssl
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ from lateen.model.proxies import Interception, Proxy, ProxyType
 pytestmark = pytest.mark.e2e
 
 RBAC = "envoy.config.rbac.v3.RBAC"
+EXTENSIONS = "type.googleapis.com/envoy.extensions"
 METADATA = {
     "envoy.filters.http.jwt_authn": {
         "payload": {
@@ -136,7 +137,7 @@ def contexts(folder: Path, root: Root, alpn: list[str]) -> dict[str, ssl.SSLCont
 
 def listener(port: int, cases: list[dict[str, Any]], tls: dict[str, Any] | None) -> dict[str, Any]:
     """A listener with a route per case, each with an RBAC of its own."""
-    per_route = "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBACPerRoute"
+    per_route = f"{EXTENSIONS}.filters.http.rbac.v3.RBACPerRoute"
     routes = [
         {
             "match": {"prefix": "/", "headers": [{"name": "x-case", "string_match": {"exact": str(number)}}]},
@@ -146,9 +147,9 @@ def listener(port: int, cases: list[dict[str, Any]], tls: dict[str, Any] | None)
         for number, rules in enumerate(cases)
     ]
     entries = [{"metadata_namespace": name, "value": value} for name, value in METADATA.items()]
-    filters = "type.googleapis.com/envoy.extensions.filters.http."
+    filters = f"{EXTENSIONS}.filters.http."
     manager = {
-        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "@type": f"{EXTENSIONS}.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "t",
         **NORMALISES,
         "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]},
@@ -165,7 +166,7 @@ def listener(port: int, cases: list[dict[str, Any]], tls: dict[str, Any] | None)
         "filter_chains": [chain],
     }
     if tls is not None:
-        inspector = "type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector"
+        inspector = f"{EXTENSIONS}.filters.listener.tls_inspector.v3.TlsInspector"
         made["listener_filters"] = [{"name": "tls", "typed_config": {"@type": inspector}}]
         chain["transport_socket"] = {"name": "envoy.transport_sockets.tls", "typed_config": tls}
     return made
@@ -178,7 +179,7 @@ def test_the_evaluator_agrees_with_envoy(tmp_path: Path) -> None:
     cases = [to_json(RBAC, serialise(RBAC, random_rbac(chance, ports=(plain, secure)))) for _ in range(150)]
     server = root.leaf("spiffe://cluster.local/ns/default/sa/server")
     tls = {
-        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+        "@type": f"{EXTENSIONS}.transport_sockets.tls.v3.DownstreamTlsContext",
         "require_client_certificate": True,
         "common_tls_context": {
             "tls_certificates": [
@@ -256,8 +257,22 @@ spec: {address: ADDRESS, labels: {app: reviews, version: v1}, serviceAccount: re
 ADDRESS = "127.77.5.1"
 CALLERS = {
     "": Proxy(type=ProxyType.SIDECAR, name="x", namespace="other", addresses=("127.0.0.2",)),
-    "a": Proxy(type=ProxyType.SIDECAR, name="a", namespace="default", service_account="a", addresses=("127.0.0.1",)),
-    "b": Proxy(type=ProxyType.SIDECAR, name="b", namespace="web", service_account="frontend", addresses=("127.0.0.3",)),
+    "a": Proxy(
+        type=ProxyType.SIDECAR,
+        name="a",
+        namespace="default",
+        service_account="a",
+        addresses=("127.0.0.1",),
+        certificates=True,
+    ),
+    "b": Proxy(
+        type=ProxyType.SIDECAR,
+        name="b",
+        namespace="web",
+        service_account="frontend",
+        addresses=("127.0.0.3",),
+        certificates=True,
+    ),
 }
 SERVER_NAME = "outbound_.9080_._.reviews.default.svc.cluster.local"
 
@@ -303,7 +318,7 @@ class Workload:
     def answers(self, state: MeshState, questions: list[tuple[str, str, str, dict[str, str]]]) -> list[int]:
         """Start Envoy with what it would be served, and ask."""
         bootstrap = static_bootstrap(generate(state, self.proxy), self.proxy)
-        with running(self._folder, bootstrap, lambda: _admin_is_live()), ExitStack() as stack:
+        with running(self._folder, bootstrap, _admin_is_live), ExitStack() as stack:
             clients = {}
             for name, caller in CALLERS.items():
                 context = self._contexts.get(name)

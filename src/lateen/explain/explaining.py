@@ -7,8 +7,6 @@ of that. Routes will come between the two; until then a request goes to the serv
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import msgspec
 
 from lateen.envoy.resources import Snapshot
@@ -33,9 +31,10 @@ def explain(state: MeshState, question: Question, served: Snapshot | None = None
 
     `served`: what the proxy of the question has, if that is known already.
     """
-    caller, assumed = question.proxy, []
+    caller = question.proxy
+    assumed: list[str] = []
     if question.assumed_sidecars:
-        state, caller, assumed = with_sidecars(state), replace(caller, certificates=True), [ASSUMED]
+        state, assumed = with_sidecars(state), [ASSUMED]
     if caller.type is ProxyType.GATEWAY:
         return _through_gateway(state, caller, question, assumed, served)
     destination = find_destination(state, caller, question.host, question.port)
