@@ -13,7 +13,7 @@ from lateen.envoy.listeners import HTTP_PROTOCOLS
 from lateen.envoy.messages import Fields, to_json
 from lateen.envoy.mutual_tls import MUTUAL_TLS, TLS_MODE, WORKLOAD_CERTIFICATE
 from lateen.envoy.names import VIRTUAL_INBOUND, outbound_cluster
-from lateen.envoy.resources import CLUSTER, ENDPOINT, LISTENER, Snapshot
+from lateen.envoy.resources import CLUSTER, ENDPOINT, EXTENSION, LISTENER, Snapshot
 from lateen.explain.destinations import Destination
 from lateen.explain.matchers import in_range
 from lateen.model.services import Endpoint
@@ -149,3 +149,20 @@ def _most_specific(chains: list[Fields], name: str) -> list[Fields]:
 
     longest = max(map(length, chains))
     return [chain for chain in chains if length(chain) == longest]
+
+
+def with_extensions(chain: Fields, snapshot: Snapshot) -> Fields:
+    """Return a chain whose HTTP filters all have their configuration: some are served it by themselves (ECDS)."""
+    filters = []
+    for item in chain.get("filters", ()):
+        manager = item.get("typed_config", {})
+        complete = [_complete(inner, snapshot) for inner in manager.get("http_filters", ())]
+        filters.append({**item, "typed_config": {**manager, "http_filters": complete}} if complete else item)
+    return {**chain, "filters": filters}
+
+
+def _complete(http_filter: Fields, snapshot: Snapshot) -> Fields:
+    if "config_discovery" not in http_filter:
+        return http_filter
+    served = _resource(snapshot, EXTENSION, http_filter["name"]) or {}
+    return {"name": http_filter["name"], "typed_config": served.get("typed_config", {})}

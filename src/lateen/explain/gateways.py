@@ -13,7 +13,7 @@ import msgspec
 
 from lateen.envoy.messages import Fields, to_json
 from lateen.envoy.resources import ROUTE, Snapshot
-from lateen.explain.connections import PLAINTEXT, Transport, filter_chain, listeners_at
+from lateen.explain.connections import PLAINTEXT, Transport, filter_chain, listeners_at, with_extensions
 from lateen.explain.destinations import Destination
 from lateen.explain.explanations import WorkloadVerdict
 from lateen.explain.questions import Question, QuestionError
@@ -69,7 +69,7 @@ def entered(state: MeshState, gateway: Proxy, question: Question, served: Snapsh
     if chain is None:
         reason = f"no server of the gateway takes {transport.name} for {question.host} on port {question.port}"
         return Entry(verdict=_refused(blank, reason, None), headers={}, notes=notes)
-    walked = walk(chain, request, Surroundings(state=state, claims=question.claims))
+    walked = walk(with_extensions(chain, snapshot), request, Surroundings(state=state, claims=question.claims))
     verdict = judged(blank, walked, state)
     headers = {**question.as_headers, **walked.request.headers, "x-forwarded-for": _forwarded(question, client)}
     if verdict.verdict != "allowed":

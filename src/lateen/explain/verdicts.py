@@ -14,7 +14,14 @@ import msgspec
 from lateen.config.security import MutualTLSMode
 from lateen.envoy.messages import Fields
 from lateen.envoy.resources import Snapshot, make_snapshot
-from lateen.explain.connections import PLAINTEXT, Transport, filter_chain, inbound_listener, transport_to
+from lateen.explain.connections import (
+    PLAINTEXT,
+    Transport,
+    filter_chain,
+    inbound_listener,
+    transport_to,
+    with_extensions,
+)
 from lateen.explain.destinations import Destination, WorkloadGroup, workloads_behind
 from lateen.explain.explanations import Check, Peer, RuleVerdict, WorkloadVerdict
 from lateen.explain.policies import modes_at, peer_authentication, unused
@@ -99,7 +106,8 @@ def _verdict(
     transport = sent.transport(destination, group)
     if group.imagined and modes_at(state, proxy, endpoint.port) is MutualTLSMode.DISABLE:
         transport = PLAINTEXT
-    listener = inbound_listener(_own_side(state, proxy), proxy.addresses[0], endpoint.port) or {}
+    served = _own_side(state, proxy)
+    listener = inbound_listener(served, proxy.addresses[0], endpoint.port) or {}
     chain = filter_chain(listener, transport, endpoint.address, endpoint.port)
     peer = peer_authentication(state, proxy)
     if not proxy.certificates and chain is not None and transport.proves_identity:
@@ -110,7 +118,7 @@ def _verdict(
     blank = _blank(group, transport, request, chain, peer)
     if chain is None or (transport.proves_identity and not ends_tls):
         return _refused(blank, transport, chain, peer), []
-    walked = walk(chain, request, Surroundings(state=state, claims=sent.claims))
+    walked = walk(with_extensions(chain, served), request, Surroundings(state=state, claims=sent.claims))
     made = judged(blank, walked, state)
     seen = {rule.policy for check in walked.checks for rule in check.rules}
     notes = unused(state, proxy, seen)
