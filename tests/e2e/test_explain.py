@@ -21,7 +21,7 @@ import pytest
 import yaml
 
 from e2e.mesh_certificates import Root, write_leaf, write_roots
-from e2e.meshes import eventually, free_port
+from e2e.meshes import eventually, free_port, good, running_mesh
 from explain_questions import random_policies, random_rbac, random_request
 from lateen.agent.envoy_process import find_envoy
 from lateen.config.mesh_config import MeshConfig
@@ -371,3 +371,46 @@ def test_the_advised_policy_lets_the_request_through(tmp_path: Path) -> None:
     assert workload.answers(before, questions) == [403] * 4
     assert [verdict_of(after, asked(*one)).verdict for one in questions] == ["allowed", "denied", "denied", "denied"]
     assert workload.answers(after, questions) == [503, 403, 403, 403]
+
+
+# --- the control plane ---------------------------------------------------------------------------------------
+
+NOBODY = """
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: nobody-yet}
+spec: {selector: {matchLabels: {app: reviews}}, rules: [{to: [{operation: {methods: [DELETE]}}]}]}
+"""
+
+
+def test_the_control_plane_explains_what_connected_proxies_do(tmp_path: Path) -> None:
+    """A real call is refused as it says; the advice is applied as it was printed, and then the call comes through."""
+    with running_mesh(tmp_path) as mesh:
+        web = mesh.run("web", wait=False, flags=("--service-account", "web"))
+        reviews = mesh.run("reviews", wait=False)
+        mesh.wait_addresses(web, reviews)
+        eventually(lambda: good(web.get("http://reviews/x")), what="the first answer")
+        mesh.apply(NOBODY)
+        caller = web.addresses["workload"]
+
+        def explained(*more: str) -> Any:
+            ended = mesh.command("explain", "--proxy", caller, "--request", "GET http://reviews/x", "-o", "json", *more)
+            assert ended.returncode == 0, ended.stderr
+            return json.loads(ended.stdout)
+
+        refused = explained()
+        [verdict] = refused["workloads"]
+        assert (verdict["verdict"], verdict["status"]) == ("denied", 403)
+        # A connection that is open keeps its filters until it is drained.
+        eventually(lambda: web.get("http://reviews/x").status == 403 or None, what="the refusal")
+        assert verdict["principal"] == "cluster.local/ns/default/sa/web"
+        assert explained("--from", "other/other")["caller"]["identity"] == "cluster.local/ns/other/sa/other"
+
+        mesh.apply(yaml.safe_dump(verdict["policy"]))
+
+        assert explained()["verdict"] == "allowed"
+        assert eventually(lambda: good(web.get("http://reviews/x")), what="the answer that is allowed now")
+        unknown = mesh.command("explain", "--proxy", caller, "--request", "GET http://review/x")
+        assert (unknown.returncode, "did you mean reviews?" in unknown.stderr) == (1, True)
+        unclear = mesh.command("explain", "--proxy", caller, "--request", "reviews")
+        assert unclear.returncode == 2

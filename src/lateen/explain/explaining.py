@@ -92,7 +92,7 @@ def _through_gateway(
 def _asked(question: Question) -> Asked:
     return Asked(
         method=question.method,
-        url=question.url,
+        url=without_signatures(question.url),
         headers={name: without_signatures(value) for name, value in question.headers.items()},
         claims=dict(question.claims or {}),
     )
