@@ -16,6 +16,7 @@ from lateen.envoy.resources import ROUTE, Snapshot
 from lateen.explain.connections import PLAINTEXT, Transport, filter_chain, listeners_at, with_extensions
 from lateen.explain.destinations import Destination
 from lateen.explain.explanations import WorkloadVerdict
+from lateen.explain.policies import named_policies
 from lateen.explain.questions import Question, QuestionError
 from lateen.explain.requests import Request
 from lateen.explain.verdicts import judged
@@ -69,7 +70,9 @@ def entered(state: MeshState, gateway: Proxy, question: Question, served: Snapsh
     if chain is None:
         reason = f"no server of the gateway takes {transport.name} for {question.host} on port {question.port}"
         return Entry(verdict=_refused(blank, reason, None), headers={}, notes=notes)
-    walked = walk(with_extensions(chain, snapshot), request, Surroundings(state=state, claims=question.claims))
+    walked = walk(
+        with_extensions(chain, snapshot), request, Surroundings(policies=named_policies(state), claims=question.claims)
+    )
     verdict = judged(blank, walked, state)
     headers = {**question.as_headers, **walked.request.headers, "x-forwarded-for": _forwarded(question, client)}
     if verdict.verdict != "allowed":

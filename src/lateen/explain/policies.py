@@ -6,6 +6,7 @@ Called by `walking` and `explaining`.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from lateen.config.objects import ConfigObject
@@ -35,23 +36,23 @@ class PolicyRule(NamedTuple):
         return provider.name if provider is not None else ""
 
 
-def rule_of(state: MeshState, name: str) -> PolicyRule:
+Policies = Mapping[tuple[str, str], ConfigObject[Any]]
+"""AuthorizationPolicies by namespace and name."""
+
+
+def named_policies(state: MeshState) -> Policies:
+    """Return the AuthorizationPolicies of a state by name."""
+    return {(found.key.namespace, found.key.name): found for found in state.policies.get(AUTHORIZATION_POLICY, ())}
+
+
+def rule_of(policies: Policies, name: str) -> PolicyRule:
     """Return the rule that a policy of an RBAC was made from."""
     match = _NAME.search(name)
     if match is None:
         return PolicyRule(name, -1, "", None)
-    namespace, policy, rule = match[1], match[2], int(match[3])
-    found = next(
-        (item for item in state.policies.get(AUTHORIZATION_POLICY, ()) if _is(item, namespace, policy)),
-        None,
-    )
-    if found is not None and not found.spec.rules:
-        rule = -1
-    return PolicyRule(f"{namespace}/{policy}", rule, str(found.origin) if found is not None else "", found)
-
-
-def _is(item: ConfigObject[Any], namespace: str, name: str) -> bool:
-    return (item.key.namespace, item.key.name) == (namespace, name)
+    found = policies.get((match[1], match[2]))
+    rule = -1 if found is not None and not found.spec.rules else int(match[3])
+    return PolicyRule(f"{match[1]}/{match[2]}", rule, str(found.origin) if found is not None else "", found)
 
 
 def modes_at(state: MeshState, proxy: Proxy, port: int) -> MutualTLSMode:

@@ -24,7 +24,7 @@ from lateen.explain.connections import (
 )
 from lateen.explain.destinations import Destination, WorkloadGroup, workloads_behind
 from lateen.explain.explanations import Check, Peer, RuleVerdict, WorkloadVerdict
-from lateen.explain.policies import modes_at, peer_authentication, unused
+from lateen.explain.policies import modes_at, named_policies, peer_authentication, unused
 from lateen.explain.remedies import allowing_policy, denied_advice
 from lateen.explain.requests import Request
 from lateen.explain.walking import Surroundings, Walk, walk
@@ -118,7 +118,9 @@ def _verdict(
     blank = _blank(group, transport, request, chain, peer)
     if chain is None or (transport.proves_identity and not ends_tls):
         return _refused(blank, transport, chain, peer), []
-    walked = walk(with_extensions(chain, served), request, Surroundings(state=state, claims=sent.claims))
+    walked = walk(
+        with_extensions(chain, served), request, Surroundings(policies=named_policies(state), claims=sent.claims)
+    )
     made = judged(blank, walked, state)
     seen = {rule.policy for check in walked.checks for rule in check.rules}
     notes = unused(state, proxy, seen)

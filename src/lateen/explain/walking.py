@@ -17,11 +17,10 @@ from lateen.envoy.rbac import HTTP_RBAC, NETWORK_RBAC, SHADOW_POLICY
 from lateen.explain.explanations import Check, RuleVerdict
 from lateen.explain.matchers import metadata_matches
 from lateen.explain.paths import normalised_path
-from lateen.explain.policies import rule_of
+from lateen.explain.policies import Policies, rule_of
 from lateen.explain.rbac import Decision, decide
 from lateen.explain.requests import Request
 from lateen.explain.tokens import check_tokens
-from lateen.mesh.state import MeshState
 
 _HTTP_MANAGER = "http_connection_manager"
 FORBIDDEN = 403
@@ -52,8 +51,9 @@ class Walk:
 class Surroundings:
     """What filters need to know beside the request."""
 
-    state: MeshState
+    policies: Policies
     claims: Mapping[str, Any] | None
+    """Of a token that stands wherever it is looked for."""
 
 
 def walk(chain: Fields, request: Request, around: Surroundings) -> Walk:
@@ -112,7 +112,7 @@ def _ext_authz(config: Fields, name: str, at: Walk, around: Surroundings) -> Wal
         return at
     key = f"{EXT_AUTHZ_SHADOW_PREFIX}{SHADOW_POLICY}"
     marks = [str(values[key]) for values in at.request.metadata.values() if key in values]
-    provider = rule_of(around.state, marks[0]).provider if marks else name
+    provider = rule_of(around.policies, marks[0]).provider if marks else name
     detail = f"the authorization server {provider} is asked; what follows holds if it agrees"
     check = Check(filter=name, action="CUSTOM", outcome="asks", detail=detail)
     return replace(at, checks=(*at.checks, check), asks=(*at.asks, provider))
@@ -124,7 +124,7 @@ def _rbac(config: Fields, name: str, at: Walk, around: Surroundings) -> Walk:
     if "rules" not in config:
         return at
     decision = decide(config["rules"], at.request)
-    rules = verdicts(decision, around.state)
+    rules = verdicts(decision, around.policies)
     action = config["rules"].get("action", "ALLOW")
     if action == "LOG":
         return at
@@ -142,7 +142,7 @@ def _rbac(config: Fields, name: str, at: Walk, around: Surroundings) -> Walk:
 def _shadow(config: Fields, name: str, at: Walk, around: Surroundings) -> Walk:
     prefix = config.get("shadow_rules_stat_prefix", "")
     decision = decide(config["shadow_rules"], at.request)
-    rules = verdicts(decision, around.state)
+    rules = verdicts(decision, around.policies)
     asks = prefix == EXT_AUTHZ_SHADOW_PREFIX
     if asks:
         detail = "a rule matched" if decision.effective else "no rule matched: nobody is asked"
@@ -176,14 +176,14 @@ def _words(rule: RuleVerdict) -> str:
     return f"rule {rule.rule} of {rule.policy}" + (f" ({rule.origin})" if rule.origin else "")
 
 
-def verdicts(decision: Decision, state: MeshState) -> list[RuleVerdict]:
+def verdicts(decision: Decision, policies: Policies) -> list[RuleVerdict]:
     """Return every rule of an RBAC, policy by policy as they stand in the documents."""
-    return sorted(_verdicts(decision, state), key=lambda found: (found.policy, found.rule))
+    return sorted(_verdicts(decision, policies), key=lambda found: (found.policy, found.rule))
 
 
-def _verdicts(decision: Decision, state: MeshState) -> Iterator[RuleVerdict]:
+def _verdicts(decision: Decision, policies: Policies) -> Iterator[RuleVerdict]:
     for name, evaluation in decision.policies.items():
-        found = rule_of(state, name)
+        found = rule_of(policies, name)
         yield RuleVerdict(
             policy=found.policy,
             rule=found.rule,
