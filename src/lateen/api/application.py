@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from lateen.api import administration, configuration, debug, inspection, schemas
+from lateen.api import administration, configuration, debug, explaining, inspection, schemas
 from lateen.api.answers import error_response
 from lateen.api.control_plane import ControlPlane, Role, Security
 from lateen.api.figures import Monitored
@@ -119,6 +119,14 @@ ENDPOINTS = (
         answer=schemas.WorkloadList,
         needs=Role.VIEWER,
         query=("namespace",),
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/explain",
+        serve=explaining.explain_request,
+        answer=schemas.ExplainAnswer,
+        needs=Role.VIEWER,
+        query=("proxy", "request", "header", "claims", "source_ip", "from", "plaintext"),
     ),
     Endpoint(
         method="GET", path="/v1/tokens", serve=administration.list_tokens, answer=schemas.TokenList, needs=Role.ADMIN

@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from lateen.explain.explanations import Explanation
+
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """Base of everything the API answers."""
@@ -399,3 +401,9 @@ class AuditList(Answer, frozen=True, kw_only=True):
     """Records of the audit log that are still in memory, the newest first."""
 
     items: list[AuditView]
+
+
+class ExplainAnswer(Answer, frozen=True, kw_only=True):
+    """What would happen to a request, and why."""
+
+    explanation: Explanation

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -70,8 +71,8 @@ class Client:
         self._ca_file = ca_file
         self._token = given_token(token_file)
 
-    def get(self, answer: type[AnswerT], *path: str, **query: str) -> AnswerT:
-        """GET a path (its parts are escaped) with the query parameters that are not empty."""
+    def get(self, answer: type[AnswerT], *path: str, **query: str | list[str]) -> AnswerT:
+        """GET a path (its parts are escaped) with the query parameters that are not empty; a list is repeated."""
         return self._ask(_Request(method="GET", target=self._target(path, query)), answer)
 
     def delete(self, answer: type[AnswerT], *path: str) -> AnswerT:
@@ -92,10 +93,10 @@ class Client:
         request = _Request(method="POST", target=self._target(path, {}), body=content, content_type=JSON_TYPE)
         return self._ask(request, answer)
 
-    def _target(self, path: tuple[str, ...], query: dict[str, str]) -> str:
+    def _target(self, path: tuple[str, ...], query: Mapping[str, str | list[str]]) -> str:
         target = self._server.prefix + "".join(f"/{quote(part, safe='')}" for part in path)
         given = {name: value for name, value in query.items() if value}
-        return f"{target}?{urlencode(given)}" if given else target
+        return f"{target}?{urlencode(given, doseq=True)}" if given else target
 
     def _ask(self, request: _Request, answer: type[AnswerT]) -> AnswerT:
         if not self._token and request.method != "GET" and self._server.scheme != "unix":

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from lateen.cli import offline, online, processes, security
+from lateen.cli import explain, offline, online, processes, security
 
 _HELP = "A service mesh: Istio's API on stock Envoy, with or without Kubernetes."
 
@@ -38,6 +38,7 @@ def application() -> typer.Typer:
     app.command()(offline.validate)
     app.command()(offline.analyze)
     app.command()(offline.generate)
+    app.command()(explain.explain)
     app.command()(processes.serve)
     # Options of the app's own command must not be taken for ours, with or without `--` before it.
     app.command(context_settings={"allow_interspersed_args": False})(processes.run)

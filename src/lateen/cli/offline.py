@@ -40,7 +40,7 @@ def validate(
     from lateen.cli.findings import note_summary, print_findings
     from lateen.model.findings import has_errors
 
-    parsed, _, findings = _checked(filename, more, mesh_config)
+    parsed, _, findings = checked(filename, more, mesh_config)
     print_findings(findings, output)
     note_summary(len(parsed.objects), findings)
     return ExitCode.REJECTED if has_errors(findings) else ExitCode.DONE
@@ -57,8 +57,8 @@ def analyze(
     from lateen.cli.findings import note_summary, print_findings
     from lateen.model.findings import has_errors
 
-    parsed, mesh, findings = _checked(filename, more, mesh_config)
-    findings += analyse(_state(parsed, mesh), parsed.objects, parsed.positions) + _left_open(parsed)
+    parsed, mesh, findings = checked(filename, more, mesh_config)
+    findings += analyse(state_of(parsed, mesh), parsed.objects, parsed.positions) + _left_open(parsed)
     print_findings(findings, output)
     note_summary(len(parsed.objects), findings)
     return ExitCode.REJECTED if has_errors(findings) else ExitCode.DONE
@@ -88,7 +88,7 @@ def generate(
     from lateen.cli.output import note, print_json
     from lateen.model.findings import Severity, has_errors
 
-    parsed, mesh, findings = _checked(filename, more, mesh_config)
+    parsed, mesh, findings = checked(filename, more, mesh_config)
     for finding in findings:
         if finding.severity is not Severity.INFO:
             note(str(finding))
@@ -106,7 +106,7 @@ def generate(
         )
     for finding in _left_open(parsed):
         note(str(finding))
-    _generate(_state(parsed, mesh), proxy, static=static, output=output)
+    _generate(state_of(parsed, mesh), proxy, static=static, output=output)
     return ExitCode.DONE
 
 
@@ -146,7 +146,8 @@ def shown_snapshot(snapshot: Snapshot) -> dict[str, list[dict[str, Any]]]:
     return shown
 
 
-def _state(parsed: ParsedFiles, mesh_config: MeshConfig) -> MeshState:
+def state_of(parsed: ParsedFiles, mesh_config: MeshConfig) -> MeshState:
+    """Return the state that the objects of files make."""
     from lateen.mesh.build import build_state
 
     return build_state(parsed.objects, (), mesh_config)
@@ -163,7 +164,7 @@ def _left_open(parsed: ParsedFiles) -> tuple[Finding, ...]:
     return missing_keys(parsed.objects, {}, dict.fromkeys(sources, OFFLINE), parsed.positions)
 
 
-def _checked(filename: list[str], more: list[str] | None, file: Path | None) -> Checked:
+def checked(filename: list[str], more: list[str] | None, file: Path | None) -> Checked:
     """Parse the files and the MeshConfig, be it a file of its own or Istio's ConfigMap among the documents."""
     from lateen.app.mesh_configs import MeshConfigs
     from lateen.cli.files import parse_inputs, read_inputs

@@ -22,6 +22,7 @@ from lateen.api import schemas
 from lateen.api.application import ENDPOINTS, Endpoint
 from lateen.cli.commands import application
 from lateen.cli.exits import ExitCode
+from lateen.explain import explanations
 
 FOLDER = Path("docs/reference")
 _NOTICE = "<!-- Made by `python -m lateen.cli.reference`; do not edit. -->"
@@ -141,13 +142,14 @@ def _endpoint_row(endpoint: Endpoint) -> str:
     return f"| {endpoint.method} | `{endpoint.path}` | {needs} | {does} | {query} | [{name}](#{name.lower()}) |"
 
 
-def _schemas() -> Iterator[type[schemas.Answer]]:
-    for found in vars(schemas).values():
-        if inspect.isclass(found) and issubclass(found, schemas.Answer) and found is not schemas.Answer:
-            yield found
+def _schemas() -> Iterator[type[msgspec.Struct]]:
+    for module, base in ((schemas, schemas.Answer), (explanations, explanations.Part)):
+        for found in vars(module).values():
+            if inspect.isclass(found) and issubclass(found, base) and found is not base:
+                yield found
 
 
-def _field_meanings(schema: type[schemas.Answer]) -> dict[str, str]:
+def _field_meanings(schema: type[msgspec.Struct]) -> dict[str, str]:
     """Return the docstrings under the fields."""
     pairs = re.findall(r'^    (\w+): [^\n]+\n    """(.*?)"""', inspect.getsource(schema), re.MULTILINE | re.DOTALL)
     return {name: " ".join(text.split()) for name, text in pairs}
@@ -161,7 +163,7 @@ def _type_text(found: Any) -> str:
     text = found if isinstance(found, str) else getattr(found, "__name__", None)
     if not isinstance(text, str) or text in ("list", "dict"):
         text = str(found)
-    text = re.sub(r"\b(?:lateen\.api\.schemas|typing)\.", "", text)
+    text = re.sub(r"\b(?:lateen\.api\.schemas|lateen\.explain\.explanations|typing)\.", "", text)
     return re.sub(
         r"\b([A-Z]\w+)\b", lambda match: f"[{match[1]}](#{match[1].lower()})" if match[1] != "Any" else "Any", text
     )
