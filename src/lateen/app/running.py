@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -24,15 +25,17 @@ from lateen.app.control_plane import RunningControlPlane
 from lateen.app.debounce import Debounce
 from lateen.app.finding_log import FindingLog
 from lateen.app.grpc_ports import grpc_ports
-from lateen.app.http_servers import open_http_servers
+from lateen.app.http_servers import HttpServers, open_http_servers
 from lateen.app.inputs import Inputs
 from lateen.app.kept_keys import keep_keys, kept_keys_file, read_kept_keys
 from lateen.app.learned import open_learned
 from lateen.app.mesh_configs import MeshConfigs
 from lateen.app.security_operations import SecurityOperations, TokenAccess
 from lateen.app.settings import Listening, Settings, StartError
+from lateen.app.state_folder import StateFile
 from lateen.config.mesh_config import MeshConfig, parse_mesh_config
 from lateen.discovery.hub import Hub
+from lateen.discovery.ports import Port
 from lateen.discovery.server import serve as serve_grpc
 from lateen.generate.generator import Generator
 from lateen.keysets.downloads import Downloads
@@ -63,9 +66,62 @@ async def run_control_plane(
     `on_ready` is called once, when the first state is published and proxies are accepted.
     """
     stop = stop or asyncio.Event()
+    _check_addresses(settings)
+    parts = _assemble(settings)
+    plane, hub = parts.plane, parts.hub
+    with rare_collections(), ExitStack() as opened:
+        ports = grpc_ports(settings)
+        servers = open_http_servers(settings, opened)
+        citadel = open_citadel(settings, parts.mesh_configs.in_force({}).trust_domain, opened)
+        door = Doorkeeper(lambda: _trust_domains(plane, citadel), lambda: plane.listening.secure_grpc)
+        options = AttachOptions(on_calls=plane.learned.note_calls, authenticate=door.authenticate, trust=citadel.board)
+        handlers = [attach_handler(parts.agents, plane.workload_left, options), *certificate_handlers(citadel)]
+        grpc_server = serve_grpc(hub, ports, handlers, certificates=citadel.server_certificate, identify=door.identify)
+        async with parts.downloads, grpc_server as numbers:
+            plane.listening = _listening(ports, numbers, servers)
+            await citadel.open_for(plane.listening)
+            plane.accepting = True
+            async with asyncio.TaskGroup() as group:
+                jobs = [*parts.jobs(), citadel.run(), _announce(plane, on_ready), _settle(plane, hub)]
+                watching = [group.create_task(job) for job in jobs]
+                servers.serve(group, plane, _security(settings, citadel), citadel, stop)
+                await stop.wait()
+                _LOG.info("stopping")
+                for task in watching:
+                    task.cancel()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parts:
+    """What a control plane is made of, apart from its servers."""
+
+    mesh_configs: MeshConfigs
+    stores: tuple[Store, ...]
+    agents: AgentRegistry
+    hub: Hub
+    plane: RunningControlPlane
+    publisher: Publisher
+    downloads: Downloads
+    key_sets: KeySetFetcher
+    kept_keys: StateFile | None
+
+    def jobs(self) -> Iterator[Coroutine[Any, Any, None]]:
+        """Yield what runs for as long as the control plane does."""
+        yield from (self.publisher.watch_store(store) for store in self.stores)
+        yield self.publisher.watch_registry(self.agents)
+        yield self.publisher.watch_key_sets(self.key_sets)
+        yield self.publisher.publish()
+        yield self.key_sets.run()
+        if self.kept_keys is not None:
+            yield keep_keys(self.kept_keys, self.key_sets)
+        yield self.hub.run()
+        yield self.plane.learned.run()
+
+
+def _assemble(settings: Settings) -> _Parts:
+    """Make the parts. StartError when a file or folder that they need will not do."""
     mesh_configs = MeshConfigs(read_mesh_config(settings.mesh_config))
     memory, directories = _open_stores(settings)
-    stores: tuple[Store, ...] = (*directories, memory)
     agents = AgentRegistry()
     inputs = Inputs(read_only=[store.name for store in directories], writable=memory.name, registries=[agents.name])
     generator = Generator()
@@ -84,48 +140,26 @@ async def run_control_plane(
         key_sets=key_sets,
     )
     debounce = Debounce(quiet=settings.debounce_quiet, maximum=settings.debounce_max)
-    publisher = Publisher(plane, inputs, debounce, hub)
-    with rare_collections(), ExitStack() as opened:
-        _check_addresses(settings)
-        ports = grpc_ports(settings)
-        servers = open_http_servers(settings, opened)
-        citadel = open_citadel(settings, mesh_configs.in_force({}).trust_domain, opened)
-        door = Doorkeeper(lambda: _trust_domains(plane, citadel), lambda: plane.listening.secure_grpc)
-        options = AttachOptions(on_calls=learned.note_calls, authenticate=door.authenticate, trust=citadel.board)
-        handlers = [attach_handler(agents, plane.workload_left, options), *certificate_handlers(citadel)]
-        async with (
-            downloads,
-            serve_grpc(
-                hub, ports, handlers, certificates=citadel.server_certificate, identify=door.identify
-            ) as numbers,
-        ):
-            grpc, secure, join = (
-                with_port(split_address(port.address, "")[0], number)
-                for port, number in zip(ports, numbers, strict=True)
-            )
-            http, monitoring = shown(servers.api), shown(servers.monitoring)
-            plane.listening = Listening(grpc=grpc, secure_grpc=secure, join=join, http=http, monitoring=monitoring)
-            await citadel.open_for(plane.listening)
-            plane.accepting = True
-            async with asyncio.TaskGroup() as group:
-                watching = [
-                    *(group.create_task(publisher.watch_store(store)) for store in stores),
-                    group.create_task(publisher.watch_registry(agents)),
-                    group.create_task(key_sets.run()),
-                    group.create_task(publisher.watch_key_sets(key_sets)),
-                    *([group.create_task(keep_keys(kept_keys, key_sets))] if kept_keys is not None else ()),
-                    group.create_task(publisher.publish()),
-                    group.create_task(hub.run()),
-                    group.create_task(_announce(plane, on_ready)),
-                    group.create_task(_settle(plane, hub)),
-                    group.create_task(learned.run()),
-                    group.create_task(citadel.run()),
-                ]
-                servers.serve(group, plane, _security(settings, citadel), citadel, stop)
-                await stop.wait()
-                _LOG.info("stopping")
-                for task in watching:
-                    task.cancel()
+    return _Parts(
+        mesh_configs=mesh_configs,
+        stores=(*directories, memory),
+        agents=agents,
+        hub=hub,
+        plane=plane,
+        publisher=Publisher(plane, inputs, debounce, hub),
+        downloads=downloads,
+        key_sets=key_sets,
+        kept_keys=kept_keys,
+    )
+
+
+def _listening(ports: Sequence[Port], numbers: Sequence[int], servers: HttpServers) -> Listening:
+    """Return where everything listens, now that free ports have numbers."""
+    hosts = (split_address(port.address, "")[0] for port in ports)
+    grpc, secure, join = (with_port(host, number) for host, number in zip(hosts, numbers, strict=True))
+    return Listening(
+        grpc=grpc, secure_grpc=secure, join=join, http=shown(servers.api), monitoring=shown(servers.monitoring)
+    )
 
 
 def _check_addresses(settings: Settings) -> None:
