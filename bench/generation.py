@@ -42,6 +42,7 @@ SHORT = {
     "Listener": "LDS",
     "RouteConfiguration": "RDS",
     "Secret": "SDS",
+    "TypedExtensionConfig": "ECDS",
 }
 BUDGET_SECONDS = 4.0
 """For the runs of one figure; at least three are made whatever they take."""

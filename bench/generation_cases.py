@@ -14,7 +14,7 @@ from typing import Any
 from lateen.config.mesh_config import MeshConfig
 from lateen.config.objects import ConfigObject
 from lateen.config.parsing import parse
-from lateen.envoy.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE
+from lateen.envoy.resources import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE
 from lateen.mesh.build import build_state
 from lateen.mesh.state import MeshState
 from lateen.model.proxies import Proxy, ProxyType
@@ -417,14 +417,17 @@ def cases() -> Iterator[Case]:
         one_change=lambda: rewriting_rule(0, "/changed"),
     )
     yield Case(
-        name="authorizationpolicy", proxy=SIDECAR, documents=lambda: authorization_policies(100), kinds=(LISTENER,)
+        name="authorizationpolicy",
+        proxy=SIDECAR,
+        documents=lambda: authorization_policies(100),
+        kinds=(LISTENER, EXTENSION),
     )
     yield Case(
         name="authorizationpolicy-1000",
         proxy=SIDECAR,
         documents=lambda: authorized_workload(1000),
         one_change=lambda: authorization_policy(0, "PUT"),
-        kinds=(LISTENER,),
+        kinds=(LISTENER, EXTENSION),
     )
     yield Case(name="serviceentry-workloadentry", proxy=SIDECAR, documents=lambda: workload_entries(100))
     for count, services in (1, 100), (10, 10), (100, 10), (1000, 1):

@@ -15,22 +15,27 @@ from lateen.config.extension_providers import (
     EnvoyExternalAuthorizationHttpProvider,
     EnvoyExternalAuthorizationRequestBody,
 )
-from lateen.envoy.messages import Fields, typed_extension
+from lateen.envoy.messages import Fields, packed
 from lateen.envoy.rbac import HTTP_RBAC, NETWORK_RBAC, SHADOW_POLICY, TCP_STAT_PREFIX
 
+HTTP_EXT_AUTHZ: Final = "envoy.filters.http.ext_authz"
+NETWORK_EXT_AUTHZ: Final = "envoy.filters.network.ext_authz"
+"""Names of the filters; of the dynamic metadata that a server answers with, too."""
+HTTP_EXT_AUTHZ_CONFIG: Final = "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz"
+NETWORK_EXT_AUTHZ_CONFIG: Final = "envoy.extensions.filters.network.ext_authz.v3.ExtAuthz"
 EXT_AUTHZ_SHADOW_PREFIX: Final = "istio_ext_authz_"
 """Shadow prefix of the RBAC that marks what the server is asked about."""
 
 _DEFAULT_TIMEOUT: Fields = {"seconds": 600}
 """Istio's, for a provider that gives none."""
-_HTTP = "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz"
-_NETWORK = "envoy.extensions.filters.network.ext_authz.v3.ExtAuthz"
 
 
-def http_provider_filter(
+def http_provider_config(
     provider: EnvoyExternalAuthorizationHttpProvider, host: str, cluster: str, marked: str
 ) -> Fields:
-    """Return the HTTP filter that asks an HTTP server; `marked`: prefix of the policies whose requests it is asked."""
+    """Return the settings of the HTTP filter that asks an HTTP server, packed; `marked`: how names of policies begin
+    whose requests it is asked about.
+    """
     service: Fields = {
         "path_prefix": provider.path_prefix,
         # Envoy wants a URI and does not use it.
@@ -51,21 +56,21 @@ def http_provider_filter(
     sent = provider.include_request_headers_in_check or provider.include_headers_in_check
     if sent:
         fields["allowed_headers"] = _headers(sent)
-    return typed_extension("envoy.filters.http.ext_authz", _HTTP, fields)
+    return packed(HTTP_EXT_AUTHZ_CONFIG, fields)
 
 
-def grpc_provider_filter(
+def grpc_provider_config(
     provider: EnvoyExternalAuthorizationGrpcProvider, host: str, cluster: str, marked: str
 ) -> Fields:
-    """Return the HTTP filter that asks a gRPC server."""
+    """Return the settings of the HTTP filter that asks a gRPC server."""
     fields = _shared(provider, marked) | {"grpc_service": _grpc_service(provider, host, cluster)}
-    return typed_extension("envoy.filters.http.ext_authz", _HTTP, fields)
+    return packed(HTTP_EXT_AUTHZ_CONFIG, fields)
 
 
-def network_provider_filter(
+def network_provider_config(
     provider: EnvoyExternalAuthorizationGrpcProvider, host: str, cluster: str, marked: str
 ) -> Fields:
-    """Return the network filter that asks a gRPC server about a connection."""
+    """Return the settings of the network filter that asks a gRPC server about a connection."""
     fields: Fields = {
         "stat_prefix": TCP_STAT_PREFIX,
         "failure_mode_allow": provider.fail_open,
@@ -73,7 +78,7 @@ def network_provider_filter(
         "grpc_service": _grpc_service(provider, host, cluster),
         "filter_enabled_metadata": _marked(NETWORK_RBAC, marked),
     }
-    return typed_extension("envoy.filters.network.ext_authz", _NETWORK, fields)
+    return packed(NETWORK_EXT_AUTHZ_CONFIG, fields)
 
 
 def _shared(

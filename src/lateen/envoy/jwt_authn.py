@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lateen.config.security import JWTRule
+from lateen.envoy.extensions import discovered_filter, filter_settings
 from lateen.envoy.messages import Fields, packed
-from lateen.envoy.resources import EXTENSION, TYPE_PREFIX, Resource, make_resource
+from lateen.envoy.resources import Resource
 
 JWT_FILTER = "envoy.filters.http.jwt_authn"
 """The filter's name in chains and as a resource, and the namespace of its metadata."""
@@ -42,12 +43,9 @@ class Provider:
 def jwt_filter() -> Fields:
     """Return the HTTP filter that checks tokens. What it asks is a resource of its own, see `token_check`.
 
-    Were its settings in the listener, new keys would be a new listener, and drain all connections: requests that take
-    longer than that would be cut each time an issuer changes its keys. So they change for the next request instead,
-    also on connections that are open. A listener waits for the first settings for ever: it never serves without them.
+    So no request is cut when an issuer changes its keys.
     """
-    source: Fields = {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": {"seconds": 0}}
-    return {"name": JWT_FILTER, "config_discovery": {"config_source": source, "type_urls": [TYPE_PREFIX + _CONFIG]}}
+    return discovered_filter(JWT_FILTER, _CONFIG)
 
 
 def no_token_check() -> Resource:
@@ -56,7 +54,7 @@ def no_token_check() -> Resource:
     For connections that have the filter still, while a listener without it takes over: without settings it would
     answer 500.
     """
-    return make_resource(EXTENSION, JWT_FILTER, {"name": JWT_FILTER, "typed_config": packed(_CONFIG, {})})
+    return filter_settings(JWT_FILTER, packed(_CONFIG, {}))
 
 
 def token_check(providers: Sequence[Provider], *, chooses_route: bool) -> Resource:
@@ -76,7 +74,7 @@ def token_check(providers: Sequence[Provider], *, chooses_route: bool) -> Resour
         "rules": [{"match": {"prefix": "/"}, "requires": _requirement(names)}],
         "bypass_cors_preflight": True,
     }
-    return make_resource(EXTENSION, JWT_FILTER, {"name": JWT_FILTER, "typed_config": packed(_CONFIG, fields)})
+    return filter_settings(JWT_FILTER, packed(_CONFIG, fields))
 
 
 def _provider(provider: Provider, *, chooses_route: bool) -> Fields:

@@ -1,4 +1,4 @@
-"""Envoy's RBAC filters: matchers of connections and requests, the policies made of them, and the filters around those.
+"""Envoy's RBAC filters: matchers of connections and requests, policies made of them, and the settings around those.
 
 Called by `generate.authorization` and its matchers, which decide what is matched. A policy is serialised once, as the
 entry that it is in the filter's map of policies, so that a filter with a thousand of them is put together from bytes.
@@ -12,10 +12,13 @@ from typing import Final, Literal, TypeAlias
 
 from lateen.envoy.listeners import cidr_range
 from lateen.envoy.messages import Fields, entry, serialise, typed_extension
+from lateen.envoy.resources import TYPE_PREFIX
 
 HTTP_RBAC: Final = "envoy.filters.http.rbac"
 NETWORK_RBAC: Final = "envoy.filters.network.rbac"
-"""Names of the filters, and of the dynamic metadata that they write."""
+"""Names of the dynamic metadata that the filters write, whatever a filter is called; the names of filters begin so."""
+HTTP_RBAC_CONFIG: Final = "envoy.extensions.filters.http.rbac.v3.RBAC"
+NETWORK_RBAC_CONFIG: Final = "envoy.extensions.filters.network.rbac.v3.RBAC"
 JWT: Final = "envoy.filters.http.jwt_authn"
 JWT_PAYLOAD: Final = "payload"
 """Where the claims of a token that was accepted stand in dynamic metadata."""
@@ -29,8 +32,6 @@ Side: TypeAlias = Literal["permissions", "principals"]
 
 _RBAC = "envoy.config.rbac.v3.RBAC"
 _POLICY = "envoy.config.rbac.v3.Policy"
-_HTTP = "envoy.extensions.filters.http.rbac.v3.RBAC"
-_NETWORK = "envoy.extensions.filters.network.rbac.v3.RBAC"
 _POLICIES = 2
 _KEY = 1
 _VALUE = 2
@@ -194,17 +195,20 @@ def rules(action: Action, entries: Iterable[bytes]) -> bytes:
     return b"".join((serialise(_RBAC, {"action": action}), *entries))
 
 
-def http_filter(enforced: bytes | None, shadow: bytes | None = None, *, shadow_prefix: str = "") -> Fields:
-    """Return the HTTP filter of one RBAC that decides and one that only says what it would decide."""
-    body = _bodies(enforced, shadow) + serialise(_HTTP, {"shadow_rules_stat_prefix": shadow_prefix})
-    return {"name": HTTP_RBAC, "typed_config": {"type_url": f"type.googleapis.com/{_HTTP}", "value": body}}
+def http_config(enforced: bytes | None = None, shadow: bytes | None = None, *, shadow_prefix: str = "") -> Fields:
+    """Return the settings of an HTTP filter, packed: one RBAC that decides, one that only says what it would decide.
+
+    With neither the filter lets everything pass, and counts nothing.
+    """
+    body = _bodies(enforced, shadow) + serialise(HTTP_RBAC_CONFIG, {"shadow_rules_stat_prefix": shadow_prefix})
+    return {"type_url": f"{TYPE_PREFIX}{HTTP_RBAC_CONFIG}", "value": body}
 
 
-def network_filter(enforced: bytes | None, shadow: bytes | None = None, *, shadow_prefix: str = "") -> Fields:
-    """Return the network filter; it decides when a client sends its first bytes."""
+def network_config(enforced: bytes | None = None, shadow: bytes | None = None, *, shadow_prefix: str = "") -> Fields:
+    """Return the same of a network filter; it decides when a client sends its first bytes."""
     names = {"stat_prefix": TCP_STAT_PREFIX, "shadow_rules_stat_prefix": shadow_prefix}
-    body = _bodies(enforced, shadow) + serialise(_NETWORK, names)
-    return {"name": NETWORK_RBAC, "typed_config": {"type_url": f"type.googleapis.com/{_NETWORK}", "value": body}}
+    body = _bodies(enforced, shadow) + serialise(NETWORK_RBAC_CONFIG, names)
+    return {"type_url": f"{TYPE_PREFIX}{NETWORK_RBAC_CONFIG}", "value": body}
 
 
 def _bodies(enforced: bytes | None, shadow: bytes | None) -> bytes:

@@ -152,17 +152,18 @@ def _most_specific(chains: list[Fields], name: str) -> list[Fields]:
 
 
 def with_extensions(chain: Fields, snapshot: Snapshot) -> Fields:
-    """Return a chain whose HTTP filters all have their configuration: some are served it by themselves (ECDS)."""
+    """Return a chain whose filters all have their configuration: some are served it by themselves (ECDS)."""
     filters = []
-    for item in chain.get("filters", ()):
+    for named in chain.get("filters", ()):
+        item = _complete(named, snapshot)
         manager = item.get("typed_config", {})
         complete = [_complete(inner, snapshot) for inner in manager.get("http_filters", ())]
         filters.append({**item, "typed_config": {**manager, "http_filters": complete}} if complete else item)
     return {**chain, "filters": filters}
 
 
-def _complete(http_filter: Fields, snapshot: Snapshot) -> Fields:
-    if "config_discovery" not in http_filter:
-        return http_filter
-    served = _resource(snapshot, EXTENSION, http_filter["name"]) or {}
-    return {"name": http_filter["name"], "typed_config": served.get("typed_config", {})}
+def _complete(named: Fields, snapshot: Snapshot) -> Fields:
+    if "config_discovery" not in named:
+        return named
+    served = _resource(snapshot, EXTENSION, named["name"]) or {}
+    return {"name": named["name"], "typed_config": served.get("typed_config", {})}

@@ -9,25 +9,36 @@ Called by `security_filters`. The order is Istio's: CUSTOM, DENY, ALLOW; AUDIT, 
 - AUDIT: stock Envoy has nobody to report to. A match sets `access_log_hint` in the dynamic metadata `envoy.common`, as
   under Istio, and is counted (`istio_audit_.shadow_allowed`).
 - A policy that is a dry run only says what it would do: in statistics and in dynamic metadata.
+
+**Five filters stand in every chain, whether there are policies or not**, and each is told what it asks by a resource of
+its own (ECDS). So no change of a policy, the first and the last one included, is a new listener: it holds for the next
+request, also on connections that are open, and no chain that drains is without a filter that now decides. That would
+happen if filters came and went: an ALLOW policy that becomes the first DENY policy would open the old chains. Envoy
+takes the settings one after the other, so while several change at once a request may meet some that are new and some
+that are old; where that could open something inside CUSTOM, it is made not to matter (see `_asking`).
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
 from typing import Final, TypeAlias
 
 from lateen.config.objects import ConfigObject
 from lateen.config.security import AuthorizationAction, AuthorizationPolicy
 from lateen.config.validation.authorization_policies import is_dry_run
-from lateen.envoy import rbac
-from lateen.envoy.ext_authz import EXT_AUTHZ_SHADOW_PREFIX
+from lateen.envoy import ext_authz, rbac
+from lateen.envoy.extensions import discovered_filter, filter_settings
 from lateen.envoy.messages import Fields
 from lateen.envoy.rbac import Action
+from lateen.envoy.resources import Resource
 from lateen.generate.authorization_entries import Purpose
 from lateen.generate.authorization_providers import Server, server_of
 from lateen.generate.clusters import TargetClusters
-from lateen.generate.parts import Part
+from lateen.generate.parts import Made, Part
 from lateen.generate.view import View
 from lateen.mesh.policies import AUTHORIZATION_POLICY
 from lateen.model.proxies import ProxyType
@@ -36,29 +47,92 @@ Policy: TypeAlias = ConfigObject[AuthorizationPolicy]
 
 AUDIT_SHADOW_PREFIX: Final = "istio_audit_"
 DRY_RUN_SHADOW_PREFIXES: Final = {"ALLOW": "istio_dry_run_allow_", "DENY": "istio_dry_run_deny_"}
-_MARK: Final = "istio-ext-authz"
+_MARK: Final = "istio-ext-authz-"
 _BAD_CUSTOM: Final = "-deny-due-to-bad-CUSTOM-action"
 
 
-def http_filters(view: View) -> tuple[Fields, ...]:
-    """Return the HTTP filters, first to last; the same for every HTTP chain of the proxy."""
-    return tuple(_filters(view, tcp=False))
+class Step(StrEnum):
+    """What a filter is for, in the order of the filters."""
+
+    AUDIT = "audit"
+    MARK = "custom"
+    """Says which requests the authorization server is asked about."""
+    ASK = "ask"
+    """Asks it, or refuses them when nobody can be asked."""
+    DENY = "deny"
+    ALLOW = "allow"
 
 
-def network_filters(view: View) -> tuple[Fields, ...]:
+def http_filters() -> tuple[Fields, ...]:
+    """Return the HTTP filters, first to last; the same for every HTTP chain of every proxy."""
+    return _filters(tcp=False)
+
+
+def network_filters() -> tuple[Fields, ...]:
     """Return the network filters of a TCP chain, which stand before its TCP proxy."""
-    return tuple(_filters(view, tcp=True))
+    return _filters(tcp=True)
 
 
-def wanted_parts(view: View) -> tuple[Part, ...]:
-    """Return what the filters need: the cluster of the authorization server.
+def settings_parts() -> tuple[Part, ...]:
+    """Return the parts that the filters' settings are; a proxy always has all of them."""
+    return _PARTS
 
-    Only gateways and proxies that ask on demand need be told of it: others have the clusters of all that they may call.
-    """
-    if view.proxy.type is not ProxyType.GATEWAY and not view.on_demand:
-        return ()
-    server = _server(view, _providers(_by_action(view)[AuthorizationAction.CUSTOM]))
-    return (TargetClusters(server.target),) if server is not None else ()
+
+@cache
+def _filters(*, tcp: bool) -> tuple[Fields, ...]:
+    decides = rbac.NETWORK_RBAC_CONFIG if tcp else rbac.HTTP_RBAC_CONFIG
+    asks = ext_authz.NETWORK_EXT_AUTHZ_CONFIG if tcp else ext_authz.HTTP_EXT_AUTHZ_CONFIG
+    return tuple(
+        discovered_filter(filter_name(step, tcp=tcp), decides, *([asks] if step is Step.ASK else [])) for step in Step
+    )
+
+
+def filter_name(step: Step, *, tcp: bool) -> str:
+    """Return the name of a filter and of its settings: HTTP and TCP never have one in common."""
+    if step is Step.ASK:
+        return ext_authz.NETWORK_EXT_AUTHZ if tcp else ext_authz.HTTP_EXT_AUTHZ
+    return f"{rbac.NETWORK_RBAC if tcp else rbac.HTTP_RBAC}.{step}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilterSettings:
+    """What one filter asks of requests or, with `tcp`, of connections."""
+
+    step: Step
+    tcp: bool
+
+    @property
+    def key(self) -> Hashable:
+        """One per filter."""
+        return ("authorization", self.step, self.tcp)
+
+    def make(self, view: View) -> Made:
+        """Return its resource, and want the cluster of the server that it asks."""
+        policies = view.piece(("authorization policies",), lambda: _by_action(view))
+        match self.step:
+            case Step.AUDIT:
+                config = _auditing(view, policies[AuthorizationAction.AUDIT], tcp=self.tcp)
+            case Step.MARK:
+                config = _marking(view, policies[AuthorizationAction.CUSTOM], tcp=self.tcp)
+            case Step.ASK:
+                config = _asking(view, policies[AuthorizationAction.CUSTOM], tcp=self.tcp)
+            case Step.DENY:
+                config = _deciding(view, policies[AuthorizationAction.DENY], "DENY", tcp=self.tcp)
+            case Step.ALLOW:
+                config = _deciding(view, policies[AuthorizationAction.ALLOW], "ALLOW", tcp=self.tcp)
+        if config is None:
+            return Made((_idle(self.step, tcp=self.tcp),))
+        wants = _wanted(view, policies[AuthorizationAction.CUSTOM]) if self.step is Step.ASK else ()
+        return Made((filter_settings(filter_name(self.step, tcp=self.tcp), config),), wants)
+
+
+_PARTS: Final = tuple(FilterSettings(step=step, tcp=tcp) for tcp in (False, True) for step in Step)
+
+
+@cache
+def _idle(step: Step, *, tcp: bool) -> Resource:
+    """Return the settings of a filter that has nothing to ask: the same object for all proxies."""
+    return filter_settings(filter_name(step, tcp=tcp), _rbac(None, tcp=tcp))
 
 
 def _by_action(view: View) -> defaultdict[AuthorizationAction, list[Policy]]:
@@ -68,54 +142,76 @@ def _by_action(view: View) -> defaultdict[AuthorizationAction, list[Policy]]:
     return found
 
 
-def _filters(view: View, *, tcp: bool) -> Iterator[Fields]:
-    policies = _by_action(view)
-    if audited := policies[AuthorizationAction.AUDIT]:
-        entries = _entries(view, audited, Purpose(action="LOG", tcp=tcp, trust_domains=_trust_domains(view)))
-        matched = rbac.rules("ALLOW", entries)
-        yield _filter(tcp)(rbac.rules("LOG", entries), matched, shadow_prefix=AUDIT_SHADOW_PREFIX)
-    yield from _custom_filters(view, policies[AuthorizationAction.CUSTOM], tcp=tcp)
-    yield from _deciding_filter(view, policies[AuthorizationAction.DENY], "DENY", tcp=tcp)
-    yield from _deciding_filter(view, policies[AuthorizationAction.ALLOW], "ALLOW", tcp=tcp)
-
-
-def _deciding_filter(view: View, policies: Sequence[Policy], action: Action, *, tcp: bool) -> Iterator[Fields]:
-    """Yield the filter of ALLOW or DENY policies, if there are any."""
+def _auditing(view: View, policies: Sequence[Policy], *, tcp: bool) -> Fields | None:
     if not policies:
-        return
+        return None
+    entries = _entries(view, policies, Purpose(action="LOG", tcp=tcp, trust_domains=_trust_domains(view)))
+    matched = rbac.rules("ALLOW", entries)
+    return _rbac(rbac.rules("LOG", entries), matched, shadow_prefix=AUDIT_SHADOW_PREFIX, tcp=tcp)
+
+
+def _deciding(view: View, policies: Sequence[Policy], action: Action, *, tcp: bool) -> Fields | None:
+    """Return the settings of ALLOW or DENY policies, None when there are none."""
+    if not policies:
+        return None
     purpose = Purpose(action=action, tcp=tcp, trust_domains=_trust_domains(view))
     tried = [policy for policy in policies if is_dry_run(policy.annotations)]
     enforced = [policy for policy in policies if not is_dry_run(policy.annotations)]
     # No policy and no rule that can match are not the same: the second, of ALLOW, refuses everything.
     decides = rbac.rules(action, _entries(view, enforced, purpose)) if enforced else None
     would = rbac.rules(action, _entries(view, tried, purpose)) if tried else None
-    yield _filter(tcp)(decides, would, shadow_prefix=DRY_RUN_SHADOW_PREFIXES[action] if tried else "")
+    return _rbac(decides, would, shadow_prefix=DRY_RUN_SHADOW_PREFIXES[action] if tried else "", tcp=tcp)
 
 
-def _custom_filters(view: View, policies: Sequence[Policy], *, tcp: bool) -> Iterator[Fields]:
-    """Yield the filters that ask the authorization server."""
+def _marking(view: View, policies: Sequence[Policy], *, tcp: bool) -> Fields | None:
+    """Return the settings that mark what the server is asked about; None when it cannot be asked about bytes."""
+    server = _server(view, _providers(policies))
+    if not policies or (tcp and server is not None and server.network_config(_MARK) is None):
+        return None
+    rules = rbac.rules("DENY", _custom_entries(view, policies, tcp=tcp))
+    return _rbac(None, rules, shadow_prefix=ext_authz.EXT_AUTHZ_SHADOW_PREFIX, tcp=tcp)
+
+
+def _asking(view: View, policies: Sequence[Policy], *, tcp: bool) -> Fields | None:
+    """Return the settings that ask the server or, without one, refuse.
+
+    Each server asks about whatever is marked, for whichever it was, and what would be asked about is marked also while
+    nobody can be asked: so it does not matter whether Envoy takes new marks before a new server or after it.
+    """
     providers = _providers(policies)
     if not providers:
-        return
+        return None
     server = _server(view, providers)
-    for name, named in providers.items():
-        mark = f"{_MARK}-{name}-"
-        purpose = Purpose(
-            action="DENY",
-            tcp=tcp,
-            trust_domains=_trust_domains(view),
-            prefix=mark,
-            suffix=_BAD_CUSTOM if server is None else "",
+    if server is None:
+        return _rbac(rbac.rules("DENY", _custom_entries(view, policies, tcp=tcp, suffix=_BAD_CUSTOM)), tcp=tcp)
+    # An HTTP server is not asked about connections, and they pass: so it is under Istio.
+    return server.network_config(_MARK) if tcp else server.http_config(_MARK)
+
+
+def _custom_entries(view: View, policies: Sequence[Policy], *, tcp: bool, suffix: str = "") -> list[bytes]:
+    return [
+        entry
+        for name, named in _providers(policies).items()
+        for entry in _entries(
+            view,
+            named,
+            Purpose(
+                action="DENY",
+                tcp=tcp,
+                trust_domains=_trust_domains(view),
+                prefix=f"{_MARK}{name}-",
+                suffix=suffix,
+            ),
         )
-        rules = rbac.rules("DENY", _entries(view, named, purpose))
-        if server is None:
-            yield _filter(tcp)(rules)
-            continue
-        ask = server.network_filter(mark) if tcp else server.http_filter(mark)
-        # An HTTP server is not asked about connections, and they pass: so it is under Istio.
-        if ask is not None:
-            yield _filter(tcp)(None, rules, shadow_prefix=EXT_AUTHZ_SHADOW_PREFIX)
-            yield ask
+    ]
+
+
+def _wanted(view: View, policies: Sequence[Policy]) -> tuple[Part, ...]:
+    """Return the cluster of the authorization server, for those who do not have the clusters of all they may call."""
+    if view.proxy.type is not ProxyType.GATEWAY and not view.on_demand:
+        return ()
+    server = _server(view, _providers(policies))
+    return (TargetClusters(server.target),) if server is not None else ()
 
 
 def _providers(policies: Iterable[Policy]) -> dict[str, list[Policy]]:
@@ -138,5 +234,6 @@ def _trust_domains(view: View) -> tuple[str, ...]:
     return (view.mesh_config.trust_domain, *view.mesh_config.trust_domain_aliases)
 
 
-def _filter(tcp: bool) -> Callable[..., Fields]:
-    return rbac.network_filter if tcp else rbac.http_filter
+def _rbac(enforced: bytes | None, shadow: bytes | None = None, *, shadow_prefix: str = "", tcp: bool) -> Fields:
+    make = rbac.network_config if tcp else rbac.http_config
+    return make(enforced, shadow, shadow_prefix=shadow_prefix)

@@ -23,20 +23,20 @@ class Server:
     provider: ExtensionProvider
     target: Target
 
-    def http_filter(self, marked: str) -> Fields:
-        """Return the filter that asks it about the requests that policies with this prefix have marked."""
+    def http_config(self, marked: str) -> Fields:
+        """Return the settings of the filter that asks it about requests which policies with this prefix have marked."""
         host, cluster = self.target.host, self.target.cluster
         if self.provider.envoy_ext_authz_http is not None:
-            return ext_authz.http_provider_filter(self.provider.envoy_ext_authz_http, host, cluster, marked)
+            return ext_authz.http_provider_config(self.provider.envoy_ext_authz_http, host, cluster, marked)
         assert self.provider.envoy_ext_authz_grpc is not None
-        return ext_authz.grpc_provider_filter(self.provider.envoy_ext_authz_grpc, host, cluster, marked)
+        return ext_authz.grpc_provider_config(self.provider.envoy_ext_authz_grpc, host, cluster, marked)
 
-    def network_filter(self, marked: str) -> Fields | None:
+    def network_config(self, marked: str) -> Fields | None:
         """Return the same for connections; None when it can only be asked about requests."""
         provider = self.provider.envoy_ext_authz_grpc
         if provider is None:
             return None
-        return ext_authz.network_provider_filter(provider, self.target.host, self.target.cluster, marked)
+        return ext_authz.network_provider_config(provider, self.target.host, self.target.cluster, marked)
 
 
 def server_of(view: View, name: str) -> Server | None:

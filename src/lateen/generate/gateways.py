@@ -36,13 +36,15 @@ from lateen.generate.gateway_tls import termination
 from lateen.generate.parts import Made, Part
 from lateen.generate.routes import RouteContext
 from lateen.generate.secrets import CredentialSecret
-from lateen.generate.security_filters import http_security, network_security, security_parts
+from lateen.generate.security_filters import http_security, network_security, policy_parts, token_parts
 from lateen.generate.tcp_routes import Forward, forward_filters, tcp_forwards, tls_forwards
 from lateen.generate.view import View
 
 
 def gateway_parts(view: View) -> Iterator[Part]:
     """Plan everything a gateway proxy is served; clusters and secrets are what its routes and listeners want."""
+    # Whatever Gateways there are: the chains of one that is gone still drain.
+    yield from policy_parts()
     for port in _ports(view):
         yield GatewayListener(port.port, port.bind)
         if port.kind is ServerKind.HTTP:
@@ -108,7 +110,7 @@ class GatewayListener:
         """Return the listener, and want its routes, clusters and secrets."""
         port = next(item for item in _ports(view) if (item.port, item.bind) == (self.port, self.bind))
         wanted = _Wanted()
-        for part in security_parts(view):
+        for part in token_parts(view):
             wanted.add(part)
         listener = _listener(view, port, wanted)
         return Made((listener,) if listener is not None else (), tuple(wanted.parts.values()))
@@ -120,7 +122,7 @@ def _listener(view: View, port: GatewayPort, wanted: _Wanted) -> Resource | None
         chains = [_http_chain(view, name, port.servers[0].route_name)]
     elif port.kind is ServerKind.TCP:
         chains = [
-            filter_chain([*network_security(view), *items], metadata=source)
+            filter_chain([*network_security(), *items], metadata=source)
             for items, source in _tcp_filters(view, port.servers[0], wanted)
         ]
     else:
@@ -180,7 +182,7 @@ def _terminating_chains(view: View, listener_name: str, server: GatewayServer, w
     else:
         chains = [
             filter_chain(
-                [*network_security(view), *tcp_filters], match=match, transport_socket=ending.socket, metadata=source
+                [*network_security(), *tcp_filters], match=match, transport_socket=ending.socket, metadata=source
             )
             for tcp_filters, source in _tcp_filters(view, server, wanted)
         ]
@@ -211,7 +213,7 @@ def _passthrough_chains(view: View, server: GatewayServer, taken: set[str], want
             taken.update(hosts)
             wanted.use(forward)
             yield filter_chain(
-                [*network_security(view), *forward_filters(view, forward)],
+                [*network_security(), *forward_filters(view, forward)],
                 match=sni_match(hosts if "*" not in hosts else ()),
                 metadata=forward.metadata,
             )

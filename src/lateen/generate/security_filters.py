@@ -14,15 +14,20 @@ from lateen.generate.view import View
 def http_security(view: View) -> tuple[Fields, ...]:
     """Return the HTTP filters that come before all others; the same for every HTTP chain of the proxy."""
     return view.piece(
-        ("http security",), lambda: (*request_authentication.http_filters(view), *authorization.http_filters(view))
+        ("http security",), lambda: (*request_authentication.http_filters(view), *authorization.http_filters())
     )
 
 
-def network_security(view: View) -> tuple[Fields, ...]:
+def network_security() -> tuple[Fields, ...]:
     """Return the network filters of a TCP chain, which stand before its TCP proxy."""
-    return view.piece(("network security",), lambda: authorization.network_filters(view))
+    return authorization.network_filters()
 
 
-def security_parts(view: View) -> tuple[Part, ...]:
-    """Return the parts that these filters need to be made as well."""
-    return (*request_authentication.wanted_parts(view), *authorization.wanted_parts(view))
+def policy_parts() -> tuple[Part, ...]:
+    """Return the parts that a proxy has as long as it has chains, those that drain included."""
+    return authorization.settings_parts()
+
+
+def token_parts(view: View) -> tuple[Part, ...]:
+    """Return the parts that the filters which stand there now need besides."""
+    return request_authentication.wanted_parts(view)

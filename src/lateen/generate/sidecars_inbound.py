@@ -43,7 +43,7 @@ from lateen.envoy.resources import CLUSTER, LISTENER, Resource, make_resource
 from lateen.envoy.routes import cluster_route, route_configuration, virtual_host
 from lateen.generate.mutual_tls import Accepts, InboundChain, accepted_at, inbound_chains, server_socket
 from lateen.generate.parts import Made
-from lateen.generate.security_filters import http_security, network_security, security_parts
+from lateen.generate.security_filters import http_security, network_security, token_parts
 from lateen.generate.traffic_policies import effective_policy
 from lateen.generate.view import View
 from lateen.mesh.queries import ServiceInstance
@@ -62,7 +62,7 @@ class Inbound:
 
     def make(self, view: View) -> Made:
         """Return inbound listeners and clusters."""
-        return Made(tuple(_resources(view)), security_parts(view))
+        return Made(tuple(_resources(view)), token_parts(view))
 
 
 def _resources(view: View) -> Iterator[Resource]:
@@ -249,7 +249,7 @@ def _http_filter(view: View, instance: ServiceInstance, name: str) -> Fields:
 
 
 def _tcp_filters(view: View, cluster: str) -> list[Fields]:
-    return [*network_security(view), passthrough(cluster, view.defaults)]
+    return [*network_security(), passthrough(cluster, view.defaults)]
 
 
 def _routes(instance: ServiceInstance, cluster: str) -> Fields:

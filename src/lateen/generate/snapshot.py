@@ -30,6 +30,7 @@ from lateen.generate.gateways import gateway_parts
 from lateen.generate.on_demand import VirtualHosts, on_demand_routes
 from lateen.generate.parts import Part, made_in_full
 from lateen.generate.proxyless import proxyless_parts
+from lateen.generate.security_filters import policy_parts
 from lateen.generate.sidecars_inbound import Inbound
 from lateen.generate.sidecars_outbound import outbound_parts
 from lateen.generate.view import View, view_of
@@ -95,4 +96,5 @@ def own_parts(view: View) -> Iterator[Part]:
         yield LearnedClusters()
     if view.explicit and view.proxy.addresses:
         yield from explicit_listeners(view)
+    yield from policy_parts()
     yield Inbound()

@@ -47,19 +47,26 @@ def _shown(snapshot: Snapshot, kind: str) -> Mapping[str, Json]:
 def _inline(value: Any, routes: Mapping[str, Json], extensions: Mapping[str, Json]) -> Any:
     """Replace RDS and ECDS by what they would bring, and SDS over ADS by a static secret's name; files stay."""
     if isinstance(value, list):
-        return [_inline(item, routes, extensions) for item in value]
+        shown = [_inline(item, routes, extensions) for item in value]
+        return [item for item in shown if not _does_nothing(item)]
     if not isinstance(value, dict):
         return value
-    shown: Json = {}
+    inlined: Json = {}
     for key, item in value.items():
         if key == "rds" and isinstance(item, dict) and "route_config_name" in item:
             name = item["route_config_name"]
-            shown["route_config"] = routes.get(name, {"name": name, "validate_clusters": False})
+            inlined["route_config"] = routes.get(name, {"name": name, "validate_clusters": False})
         elif key == "config_discovery":
-            shown["typed_config"] = extensions[value["name"]]["typed_config"]
+            inlined["typed_config"] = extensions[value["name"]]["typed_config"]
         elif key != "sds_config" or "path_config_source" in item:
-            shown[key] = _inline(item, routes, extensions)
-    return shown
+            inlined[key] = _inline(item, routes, extensions)
+    return inlined
+
+
+def _does_nothing(item: Any) -> bool:
+    """Whether this is a filter that asks nothing: here it would never be told what to ask."""
+    config = item.get("typed_config", {}) if isinstance(item, dict) else {}
+    return str(config.get("@type", "")).endswith("rbac.v3.RBAC") and not {"rules", "shadow_rules"} & config.keys()
 
 
 def _with_endpoints(cluster: Json, assignments: Mapping[str, Json]) -> Json:

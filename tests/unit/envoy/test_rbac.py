@@ -48,8 +48,8 @@ def test_one_matcher_needs_no_set_and_none_is_everything() -> None:
 @pytest.mark.parametrize(
     ("make", "name"),
     [
-        (rbac.http_filter, "envoy.extensions.filters.http.rbac.v3.RBAC"),
-        (rbac.network_filter, "envoy.extensions.filters.network.rbac.v3.RBAC"),
+        (rbac.http_config, "envoy.extensions.filters.http.rbac.v3.RBAC"),
+        (rbac.network_config, "envoy.extensions.filters.network.rbac.v3.RBAC"),
     ],
 )
 def test_a_filter_of_bytes_is_the_filter_of_its_fields(make: Any, name: str) -> None:
@@ -63,11 +63,11 @@ def test_a_filter_of_bytes_is_the_filter_of_its_fields(make: Any, name: str) -> 
         **({"stat_prefix": "tcp."} if "network" in name else {}),
     }
     whole = message_class(name)(**fields).SerializeToString(deterministic=True)
-    assert to_json(name, made["typed_config"]["value"]) == to_json(name, whole)
+    assert to_json(name, made["value"]) == to_json(name, whole)
 
 
 def test_no_rules_are_not_empty_rules() -> None:
     """Envoy lets everything through without rules, and nothing with ALLOW rules of which there are none."""
     name = "envoy.extensions.filters.http.rbac.v3.RBAC"
-    assert "rules" not in to_json(name, rbac.http_filter(None)["typed_config"]["value"])
-    assert to_json(name, rbac.http_filter(rbac.rules("ALLOW", ()))["typed_config"]["value"])["rules"] == {}
+    assert "rules" not in to_json(name, rbac.http_config(None)["value"])
+    assert to_json(name, rbac.http_config(rbac.rules("ALLOW", ()))["value"])["rules"] == {}

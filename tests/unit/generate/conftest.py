@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import pytest
@@ -47,6 +47,13 @@ def shown(snapshot: Snapshot) -> Shown:
         kind.rpartition(".")[2]: {name: to_json(kind, resource.body) for name, resource in sorted(named.items())}
         for kind, named in sorted(snapshot.resources.items())
     }
+
+
+def deciding(chain_filters: Sequence[Mapping[str, Any]], resources: Shown) -> list[Mapping[str, Any]]:
+    """Return the filters of authorization among these that ask anything, with the settings they are served."""
+    told = resources["TypedExtensionConfig"]
+    served = [told[item["name"]] for item in chain_filters if item["name"] in told]
+    return [one for one in served if one["typed_config"].keys() - {"@type", "stat_prefix"}]
 
 
 @pytest.fixture

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from lateen.config.parsing import parse
-from lateen.envoy.resources import LISTENER
+from lateen.envoy.resources import EXTENSION, LISTENER
+from lateen.generate.authorization import Step, filter_name
 from lateen.generate.generator import Generator
+from lateen.generate.snapshot import generate
 from lateen.model.proxies import Interception, Proxy, ProxyType
-from unit.generate.conftest import Generated, state_of
+from unit.generate.conftest import Generated, deciding, shown, state_of
 
 SERVER = Proxy(
     type=ProxyType.SIDECAR,
@@ -50,6 +52,7 @@ extensionProviders:
   envoyExtAuthzHttp: {service: authorizer.security.svc.cluster.local, port: 1}
 """
 AUTHORIZER = "outbound|9000||authorizer.security.svc.cluster.local"
+DENY = filter_name(Step.DENY, tcp=False)
 MINE = "provider: {name: mine}, rules: [{}]"
 
 
@@ -67,7 +70,7 @@ def filters(generated: Generated, *policies: str, port: int = 80, proxy: Proxy =
     found: Sequence[Mapping[str, Any]] = chain["filters"]
     if port == 80:
         found = found[-1]["typed_config"]["http_filters"]
-    return [one for one in found if one["name"].rpartition(".")[2] in ("rbac", "ext_authz")]
+    return deciding(found, resources)
 
 
 def rules(one: Mapping[str, Any], key: str = "rules") -> dict[str, Any]:
@@ -76,7 +79,7 @@ def rules(one: Mapping[str, Any], key: str = "rules") -> dict[str, Any]:
     return found
 
 
-def test_without_policies_there_are_no_filters(generated: Generated) -> None:
+def test_without_policies_filters_ask_nothing(generated: Generated) -> None:
     assert filters(generated) == []
     assert (
         filters(generated, policy("a", "", namespace="other"), policy("b", "selector: {matchLabels: {app: b}}")) == []
@@ -93,8 +96,18 @@ def test_the_order_is_that_of_istio(generated: Generated) -> None:
     ]
     for port, kind in ((80, "http"), (90, "network")):
         found = filters(generated, *policies, port=port)
-        assert [one["name"].rpartition(".")[2] for one in found] == ["rbac", "rbac", "ext_authz", "rbac", "rbac"]
-        assert all(f".filters.{kind}." in one["name"] for one in found)
+        assert [one["name"] for one in found] == [
+            f"envoy.filters.{kind}.{name}"
+            for name in ("rbac.audit", "rbac.custom", "ext_authz", "rbac.deny", "rbac.allow")
+        ]
+        assert [one["typed_config"]["@type"].rpartition(".")[2] for one in found] == [
+            "RBAC",
+            "RBAC",
+            "ExtAuthz",
+            "RBAC",
+            "RBAC",
+        ]
+        assert all(f".filters.{kind}." in one["typed_config"]["@type"] for one in found)
         assert [one["typed_config"].get("rules", {}).get("action") for one in found] == [
             "LOG",
             None,
@@ -170,10 +183,11 @@ def test_what_cannot_be_asked_refuses(generated: Generated) -> None:
     for documents in cases:
         for port in (80, 90):
             found = filters(generated, *documents, port=port)
-            assert found, documents
-            for one in found:
-                assert one["typed_config"]["rules"]["action"] == "DENY"
-                assert all(name.endswith("-deny-due-to-bad-CUSTOM-action") for name in rules(one))
+            mark, refuse = found
+            assert "rules" not in mark["typed_config"]
+            assert refuse["typed_config"]["rules"]["action"] == "DENY"
+            assert all(name.endswith("-deny-due-to-bad-CUSTOM-action") for name in rules(refuse))
+            assert len(rules(refuse)) == len(rules(mark, "shadow_rules")) == sum("CUSTOM" in one for one in documents)
 
 
 def test_whoever_asks_a_server_is_told_of_its_cluster(generated: Generated, gateway_proxy: Proxy) -> None:
@@ -200,7 +214,8 @@ def test_identities_of_the_mesh_are_known_by_all_its_names(generated: Generated)
         SERVICES + policy("a", spec), SERVER, mesh_config="trustDomain: new\ntrustDomainAliases: [old]"
     )
     (chain,) = resources["Listener"]["127.0.0.7_90"]["filter_chains"]
-    (found,) = rules(chain["filters"][0])["ns[default]-policy[a]-rule[0]"]["principals"]
+    (allow,) = deciding(chain["filters"], resources)
+    (found,) = rules(allow)["ns[default]-policy[a]-rule[0]"]["principals"]
     assert [one["authenticated"]["principal_name"] for one in found["or_ids"]["ids"]] == [
         {"exact": "spiffe://new/ns/a/sa/b"},
         {"exact": "spiffe://old/ns/a/sa/b"},
@@ -224,10 +239,44 @@ def test_a_changed_policy_is_made_again_for_all_who_have_it() -> None:
         spec = f"action: DENY, rules: [{{to: [{{operation: {{methods: [{methods}]}}}}]}}]"
         state = state_of(SERVICES + policy("a", spec, namespace="istio-system") + policy("a", spec))
         for proxy in (SERVER, other):
-            body = generator.generate(state, proxy).resources[LISTENER]["127.0.0.7_80"].body
+            body = generator.generate(state, proxy).resources[EXTENSION][DENY].body
             assert methods.encode() in body
             assert b"ns[default]-policy[a]" in body
             assert b"ns[istio-system]-policy[a]" in body
+
+
+def test_no_change_of_policies_is_a_new_listener() -> None:
+    """Not the first nor the last one, not another action; and what is not about policies keeps its objects."""
+    generator = Generator()
+    changes = (
+        "",
+        policy("a", "rules: [{}]"),
+        policy("a", "action: DENY, rules: [{}]"),
+        policy("a", f"action: CUSTOM, {MINE}") + policy("b", "rules: []"),
+        policy("a", "action: AUDIT, rules: [{}]"),
+        "",
+    )
+    found = [generator.generate(state_of(SERVICES + each, PROVIDERS), SERVER) for each in changes]
+    assert len({snapshot.version for snapshot in found}) == len(changes) - 1
+    assert len({id(snapshot.resources[LISTENER]) for snapshot in found}) == 1
+    assert found[0].resources == found[-1].resources
+    assert all(snapshot.resources[EXTENSION].keys() == found[0].resources[EXTENSION].keys() for snapshot in found)
+
+
+def test_http_and_tcp_have_settings_of_their_own() -> None:
+    """Ten names, each with settings of its own kind of filter, for a proxy with policies and for one without."""
+    kinds = {filter_name(step, tcp=tcp): "network" if tcp else "http" for tcp in (False, True) for step in Step}
+    assert len(kinds) == 2 * len(Step)
+    for documents in (SERVICES, SERVICES + policy("a", "") + policy("b", f"action: CUSTOM, {MINE}")):
+        told = shown(generate(state_of(documents, PROVIDERS), SERVER))["TypedExtensionConfig"]
+        assert {name: one["typed_config"]["@type"].split(".")[5] for name, one in told.items()} == kinds
+
+
+def test_a_gateway_keeps_its_policies_when_its_listeners_go(gateway_proxy: Proxy) -> None:
+    """Connections that drain are judged by them until they are closed."""
+    told = shown(generate(state_of(policy("a", "action: DENY, rules: [{}]")), gateway_proxy))
+    assert "Listener" not in told
+    assert told["TypedExtensionConfig"][DENY]["typed_config"]["rules"]["action"] == "DENY"
 
 
 def test_a_document_without_namespace_is_of_the_one_it_is_read_for() -> None:
@@ -255,10 +304,10 @@ spec:
         (reference % "front", True),
         (reference % "back", False),
     ):
-        listener = generated(gateway + policy("a", spec), proxy)["Listener"]["0.0.0.0_80"]
-        (chain,) = listener["filter_chains"]
-        names = [one["name"] for one in chain["filters"][0]["typed_config"]["http_filters"]]
-        assert ("envoy.filters.http.rbac" in names) == found
+        resources = generated(gateway + policy("a", spec), proxy)
+        (chain,) = resources["Listener"]["0.0.0.0_80"]["filter_chains"]
+        guards = deciding(chain["filters"][0]["typed_config"]["http_filters"], resources)
+        assert [one["name"] for one in guards] == (["envoy.filters.http.rbac.allow"] if found else [])
 
 
 @pytest.mark.parametrize(

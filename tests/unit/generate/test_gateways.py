@@ -85,7 +85,7 @@ def test_without_rules_nothing_is_found(generated: Generated, gateway_proxy: Pro
 def test_another_gateways_selector(generated: Generated, gateway_proxy: Proxy) -> None:
     proxy = replace(gateway_proxy, labels={"istio": "egressgateway"})
 
-    assert generated(gateway(HTTP_80), proxy) == {}
+    assert generated(gateway(HTTP_80), proxy).keys() == {"TypedExtensionConfig"}
 
 
 @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ def test_tls_passthrough_by_server_name(generated: Generated, gateway_proxy: Pro
     listener = found["Listener"]["0.0.0.0_443"]
 
     assert [
-        (chain["filter_chain_match"]["server_names"], chain["filters"][0]["typed_config"]["cluster"].split("|")[2])
+        (chain["filter_chain_match"]["server_names"], chain["filters"][-1]["typed_config"]["cluster"].split("|")[2])
         for chain in listener["filter_chains"]
     ] == [(["a.example.com"], ""), (["b.example.com"], "b")]
     assert "transport_socket" not in listener["filter_chains"][0]
@@ -267,7 +267,7 @@ def test_tcp(generated: Generated, gateway_proxy: Proxy, reviews: str) -> None:
     listener: Mapping[str, Any] = found["Listener"]["0.0.0.0_9000"]
 
     assert len(listener["filter_chains"]) == 1
-    tcp = listener["filter_chains"][0]["filters"][0]["typed_config"]
+    tcp = listener["filter_chains"][0]["filters"][-1]["typed_config"]
     assert tcp["cluster"] == "outbound|9080||reviews.default.svc.cluster.local"
 
 
