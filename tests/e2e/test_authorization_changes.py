@@ -242,7 +242,7 @@ async def test_a_listener_waits_for_its_policies(tmp_path: Path, tcp: bool) -> N
         assert await asked(envoy, "/yes") == 0
         made.publish("2", edge, settings("/no", tcp=tcp))
         await synced(made, "2")
-        await reaches(envoy, "server.live", 1)
+        await reaches(envoy, "listener_manager.workers_started", 1)
         assert [await asked(envoy, path) for path in ("/no", "/yes")] == ([0, 0] if tcp else [403, 200])
 
 

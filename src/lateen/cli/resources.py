@@ -124,18 +124,40 @@ def _secret_rows(secret: Json) -> Iterator[list[str]]:
 
 
 def _extension_rows(extension: Json) -> Iterator[list[str]]:
-    for provider in extension.get("typed_config", {}).get("providers", {}).values():
+    """Yield what a filter asks, rule by rule; nothing for one that asks nothing."""
+    name, config = extension.get("name", ""), extension.get("typed_config", {})
+    for action, rules in _rbacs(config):
+        for rule in sorted(rules.get("policies", {})):
+            yield [name, action, rule, "", ""]
+        if not rules.get("policies"):
+            yield [name, action, "(no rule)", "", ""]
+    if server := _authorization_server(config):
+        yield [name, "ASK", server, "", ""]
+    for provider in config.get("providers", {}).values():
         try:
             keys = json.loads(provider.get("local_jwks", {}).get("inline_string", ""))["keys"]
             known = ", ".join(str(key.get("kid", key.get("kty", ""))) for key in keys)
         except (ValueError, KeyError, TypeError, AttributeError):
             known = "(hidden)"
-        yield [
-            extension.get("name", ""),
-            provider.get("issuer", ""),
-            ", ".join(provider.get("audiences", ())),
-            known,
-        ]
+        yield [name, "JWT", provider.get("issuer", ""), ", ".join(provider.get("audiences", ())), known]
+
+
+def _rbacs(config: Json) -> Iterator[tuple[str, Json]]:
+    """Yield what an RBAC decides and what it only notes, with a word for each."""
+    if not config.get("@type", "").endswith("rbac.v3.RBAC"):
+        return
+    if "rules" in config:
+        action = config["rules"].get("action", "ALLOW")
+        yield "AUDIT" if action == "LOG" else action, config["rules"]
+    if "shadow_rules" in config and config.get("rules", {}).get("action") != "LOG":
+        prefix = config.get("shadow_rules_stat_prefix", "")
+        action = config["shadow_rules"].get("action", "ALLOW")
+        yield "CUSTOM" if "ext_authz" in prefix else f"{action} (dry run)", config["shadow_rules"]
+
+
+def _authorization_server(config: Json) -> str:
+    service = config.get("grpc_service", {}).get("envoy_grpc", {}).get("cluster_name", "")
+    return str(service or config.get("http_service", {}).get("server_uri", {}).get("cluster", ""))
 
 
 _TABLES: Mapping[str, tuple[Sequence[str], Callable[[Json], Iterator[list[str]]]]] = {
@@ -144,5 +166,5 @@ _TABLES: Mapping[str, tuple[Sequence[str], Callable[[Json], Iterator[list[str]]]
     "clusters": (("HOST", "PORT", "SUBSET", "DIRECTION", "TYPE", "ORIGIN"), _cluster_rows),
     "endpoints": (("CLUSTER", "ADDRESS", "HEALTH", "LOCALITY"), _endpoint_rows),
     "secrets": (("NAME", "HOLDS"), _secret_rows),
-    "extensions": (("FILTER", "ISSUER", "AUDIENCES", "KEYS"), _extension_rows),
+    "extensions": (("FILTER", "ACTION", "RULE OR ISSUER", "AUDIENCES", "KEYS"), _extension_rows),
 }

@@ -10,17 +10,34 @@ import yaml
 from lateen.api.answers import TYPES
 from lateen.cli.resources import print_resource_tables
 
-GOLDEN = Path(__file__).parents[2] / "goldens" / "request-authentication" / "out.yaml"
+GOLDENS = Path(__file__).parents[2] / "goldens"
+
+
+def tables(golden: str, capsys: pytest.CaptureFixture[str]) -> str:
+    found = yaml.safe_load((GOLDENS / golden / "out.yaml").read_text())
+    print_resource_tables({word: list(found.get(kind.rpartition(".")[2], {}).values()) for word, kind in TYPES.items()})
+    return capsys.readouterr().out
 
 
 def test_every_type_has_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     """Of a filter, whose tokens it takes and by which keys; of a route, which claims it asks for."""
-    found = yaml.safe_load(GOLDEN.read_text())
-    snapshot = {word: list(found.get(kind.rpartition(".")[2], {}).values()) for word, kind in TYPES.items()}
+    shown = tables("request-authentication", capsys)
 
-    print_resource_tables(snapshot)
-
-    shown = capsys.readouterr().out
     assert "https://accounts.example.com" in shown
     assert "customers" in shown
     assert "claim org.unit" in shown
+
+
+def test_filters_of_policies_show_their_rules(capsys: pytest.CaptureFixture[str]) -> None:
+    """One line for each, with what it does; a filter without policies shows none."""
+    lines = [line.split() for line in tables("authorization", capsys).splitlines() if "envoy.filters." in line]
+    rules = {(name.rpartition(".")[2], action) for name, action, *_ in lines}
+    assert {
+        ("audit", "AUDIT"),
+        ("custom", "CUSTOM"),
+        ("ext_authz", "ASK"),
+        ("deny", "DENY"),
+        ("allow", "ALLOW"),
+    } <= rules
+    assert all(found[2].startswith(("ns[", "istio-ext-authz-", "outbound|")) for found in lines if "(dry" not in found)
+    assert "envoy.filters.http.rbac.deny" not in tables("request-authentication", capsys)
