@@ -20,7 +20,7 @@ import aiohttp
 import pytest
 
 from e2e.meshes import APPS, Mesh, Process, eventually, good, request, running_mesh
-from e2e.test_envoy_ads import Envoy, address, running_envoy, synced
+from e2e.test_envoy_ads import Envoy, address, both, running_envoy, synced
 from flow.discovery_server import Handmade, serving
 from lateen.envoy import rbac
 from lateen.envoy.extensions import discovered_filter, filter_settings
@@ -208,8 +208,8 @@ def guarded_listener(port: int, *, tcp: bool = False) -> Resource:
 
 
 @asynccontextmanager
-async def fed_envoy(folder: Path) -> AsyncIterator[tuple[Handmade, Envoy]]:
-    async with serving() as made, running_envoy(folder, int(made.address.rsplit(":", 1)[1]), "DELTA_GRPC") as envoy:
+async def fed_envoy(folder: Path, api_type: str = "DELTA_GRPC") -> AsyncIterator[tuple[Handmade, Envoy]]:
+    async with serving() as made, running_envoy(folder, int(made.address.rsplit(":", 1)[1]), api_type) as envoy:
         yield made, envoy
 
 
@@ -232,10 +232,11 @@ async def asked(envoy: Envoy, path: str) -> int:
 
 
 @pytest.mark.parametrize("tcp", [False, True], ids=["http", "tcp"])
+@both
 @pytest.mark.asyncio
-async def test_a_listener_waits_for_its_policies(tmp_path: Path, tcp: bool) -> None:
+async def test_a_listener_waits_for_its_policies(tmp_path: Path, tcp: bool, api_type: str) -> None:
     """However long they take: nothing passes unjudged at the start."""
-    async with fed_envoy(tmp_path) as (made, envoy):
+    async with fed_envoy(tmp_path, api_type) as (made, envoy):
         edge = guarded_listener(envoy.port, tcp=tcp)
         made.publish("1", edge)
         await reaches(envoy, "listener_manager.listener_added", 1)
