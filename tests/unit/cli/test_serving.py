@@ -1,11 +1,14 @@
-"""The durations of `lateen serve`."""
+"""What `lateen serve` makes of its flags."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+import structlog
 
 from lateen.cli.exits import ExitCode, Failure
-from lateen.cli.serving import read_debounce
+from lateen.cli.serving import ca_folder, read_debounce
 
 
 def test_durations_are_written_as_everywhere_else() -> None:
@@ -29,3 +32,17 @@ def test_a_duration_that_cannot_be_is_wrong_usage_of_its_flag(quiet: str, longes
 
     assert raised.value.code is ExitCode.USAGE
     assert "\n" not in raised.value.message
+
+
+def test_the_certificate_authority_lives_with_the_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ca_folder(tmp_path / "given") == tmp_path / "given" / "ca"
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    assert ca_folder(None) == tmp_path / "state" / "lateen" / "ca"
+
+
+def test_without_a_place_it_is_in_memory_and_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    with structlog.testing.capture_logs() as logs:
+        assert ca_folder(None) is None
+    assert "--state DIR" in logs[0]["event"]
