@@ -499,11 +499,13 @@ async def test_full_disk_is_said_and_tried_again(tmp_path: Path, token_file: Pat
     security = announcing(token_file)
     async with running_securely(FakeControlPlane(), security) as port, joined(tmp_path, security, port) as kept:
         # A folder in the way, as a file system that takes no more files would be.
-        (tmp_path / "agent" / "certificates" / "default.json.new").mkdir()
+        file = tmp_path / "agent" / "certificates" / "default.json"
+        file.unlink()
+        file.mkdir()
         with structlog.testing.capture_logs() as logs:
             kept.trust((security.authority.root_pem,), issuer="another")
             await until(lambda: logs)
-            (tmp_path / "agent" / "certificates" / "default.json.new").rmdir()
+            file.rmdir()
             await until(lambda: kept.renewals == 1)
     assert "cannot be used" in logs[0]["event"]
 

@@ -46,11 +46,11 @@ from lateen.agent.joining import (
     shown,
 )
 from lateen.agent.locating import Plaintext, SecureOnly, locate
-from lateen.agent.private_files import write_private
 from lateen.agent.secret_files import certificate_file, roots_file
 from lateen.agent.secure_connection import ConnectError, DistrustError, Tls, broke, client_context, connection, is_alert
 from lateen.agent.unary_call import CallError, ask
 from lateen.envoy.bootstrap import CERTIFICATE_FILE, CERTIFICATES_FOLDER, ROOTS_FILE
+from lateen.private_files import write_private
 
 _LONGEST_SLEEP = 60.0
 """Clocks are set and machines are suspended: so often the time is looked at again."""
@@ -145,7 +145,7 @@ class Certificates:
             issued = IssuedCertificates(chain=held.issued.chain, roots=joined)
             try:
                 tls = Tls(client_context(joined, self._pair), held.tls.server)
-                write_private(self._files / ROOTS_FILE, roots_file(joined))
+                write_private(self._files / ROOTS_FILE, roots_file(joined), durable=False)
             except (ValueError, OSError) as error:
                 self._log.error("the control plane sent roots that cannot be used", reason=str(error))
                 return ""
@@ -317,15 +317,15 @@ class Certificates:
         if validity.ends <= now:
             raise JoinError(clock_problem(validity, now), "set the clock; trying again")
         key = key_file.read_text()
-        write_private(self._pair.with_name("next.pem"), f"{issued.chain}{key}".encode())
+        write_private(self._pair.with_name("next.pem"), f"{issued.chain}{key}".encode(), durable=False)
         tls = Tls(client_context(issued.roots, self._pair.with_name("next.pem")), planned.server)
         self._pair.with_name("next.pem").replace(self._pair)
         key_file.unlink()
         self._files.mkdir(mode=0o700, exist_ok=True)
         if self._held is None or self._held.issued.roots != issued.roots:
             # Before the certificate that only they prove.
-            write_private(self._files / ROOTS_FILE, roots_file(issued.roots))
-        write_private(self._files / CERTIFICATE_FILE, certificate_file(issued.chain, key))
+            write_private(self._files / ROOTS_FILE, roots_file(issued.roots), durable=False)
+        write_private(self._files / CERTIFICATE_FILE, certificate_file(issued.chain, key), durable=False)
         self._held = _Held(issued, validity, planned, tls)
         self._renew_at = renewal_time(validity, now, random.uniform(-1, 1))  # noqa: S311  not a secret
         if problem := clock_problem(validity, now):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lateen.app.settings import StartError
+from lateen.private_files import write_private
 
 _MAX_BYTES = 256 * 1024 * 1024
 """A file larger than this is not one of ours."""
@@ -34,32 +35,13 @@ class StateFile:
 
     def write(self, content: bytes) -> None:
         """Replace the content, readable for our own user only, so that it outlives a power failure. OSError."""
-        fresh = self.path.with_name(f".{self.path.name}.new")
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0), 0o600)
-        with open(descriptor, "wb") as file:  # noqa: PTH123  a descriptor, not a path
-            if hasattr(os, "fchmod"):
-                os.fchmod(descriptor, 0o600)
-            file.write(content)
-            file.flush()
-            os.fsync(descriptor)
-        fresh.replace(self.path)
-        self._sync_folder()
+        write_private(self.path, content)
 
     def set_aside(self) -> Path:
         """Rename the file, so that a person can look at it and the next write does not replace it. OSError."""
         aside = self.path.with_name(f"{self.path.name}.broken")
         self.path.replace(aside)
         return aside
-
-    def _sync_folder(self) -> None:
-        """Make the new name durable too. A power failure without it brings the old content back, no worse."""
-        if os.name == "nt":
-            return
-        descriptor = os.open(self.path.parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def open_state_folder(folder: Path) -> Path:

@@ -13,8 +13,9 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from lateen.ca.files import CaFileError, open_private_folder, read_file, read_private, write_private
+from lateen.ca.files import CaFileError, open_private_folder, read_file, read_private
 from lateen.ca.keys import KeyProblemError, PrivateKey
+from lateen.private_files import write_private
 
 
 def pem(
