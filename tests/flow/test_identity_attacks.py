@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
 import grpc
@@ -13,6 +14,9 @@ import pytest
 from flow.control_planes import control_plane
 from flow.members import REVIEWS, Held, Mesh
 from flow.xds_client import XdsClient
+from lateen.ca.issue import Lifetimes
+from lateen.ca.wire import METHOD
+from lateen.discovery import server
 from lateen.envoy.messages import message_class
 from lateen.envoy.resources import CLUSTER, LISTENER
 from lateen.model.identities import Identity
@@ -75,3 +79,36 @@ def static_ports(cluster: bytes) -> list[int]:
         for locality in message.load_assignment.endpoints
         for each in locality.lb_endpoints
     ]
+
+
+async def test_no_connection_outlives_the_certificate_that_opened_it_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is proven once, at the handshake; so connections end by themselves, and a stream comes back on a new one."""
+    age = dict(server.OPTIONS)["grpc.max_connection_age_ms"] / 3_600_000
+    certificate, renewed, varied = Lifetimes().longest_leaf / timedelta(hours=1), 1.1 / 2, 1.1
+    assert age * varied < certificate * (1 - renewed), "whoever renews has a newer certificate by then"
+    short = {"grpc.max_connection_age_ms": 300, "grpc.max_connection_age_grace_ms": 100}
+    monkeypatch.setattr(server, "OPTIONS", tuple((dict(server.OPTIONS) | short).items()))
+    async with control_plane() as plane:
+        mesh = Mesh(plane)
+        held = await mesh.member()
+        options: dict[str, Any] = {"credentials": held.credentials, "metadata": NODE}
+        for _ in range(2):
+            async with XdsClient(mesh.listening.secure_grpc, **options) as client:
+                await client.subscribe(CLUSTER, "*")
+                await client.until(lambda: CLUSTER in client.held)
+                await client.until(lambda: client.ended)
+            assert client.ended == "UNAVAILABLE", "which a client takes for a reason to connect anew"
+
+
+@pytest.mark.parametrize("where", ["join", "secure_grpc"])
+async def test_a_message_that_grows_when_it_is_unpacked_is_not_read(mesh: Mesh, where: str) -> None:
+    """64 MiB of nothing are 64 kB on the way; who is still without a certificate could send them too."""
+    held = await mesh.member()
+    credentials = held.credentials if where == "secure_grpc" else grpc.ssl_channel_credentials(held.roots)
+    options = [("grpc.max_send_message_length", -1)]
+    address = getattr(mesh.listening, where)
+    async with grpc.aio.secure_channel(address, credentials, options, compression=grpc.Compression.Gzip) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await channel.unary_unary(METHOD)(b"\0" * (64 << 20))
+    assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert await mesh.locate()
