@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
@@ -14,11 +15,12 @@ import pytest
 from flow.control_planes import control_plane
 from flow.members import REVIEWS, Held, Mesh
 from flow.xds_client import XdsClient
+from key_pairs import encoded, key_pair
 from lateen.ca.issue import Lifetimes
 from lateen.ca.wire import METHOD
 from lateen.discovery import server
 from lateen.envoy.messages import message_class
-from lateen.envoy.resources import CLUSTER, LISTENER
+from lateen.envoy.resources import CLUSTER, LISTENER, SECRET
 from lateen.model.identities import Identity
 from lateen.model.workloads import ATTACH_METHOD
 
@@ -112,3 +114,67 @@ async def test_a_message_that_grows_when_it_is_unpacked_is_not_read(mesh: Mesh, 
             await channel.unary_unary(METHOD)(b"\0" * (64 << 20))
     assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert await mesh.locate()
+
+
+GATEWAY = """
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: shop, namespace: default}
+spec:
+  selector: {istio: ingressgateway}
+  servers:
+  - port: {number: 8443, name: https, protocol: HTTPS}
+    hosts: ["*"]
+    tls: {mode: SIMPLE, credentialName: shop}
+"""
+NAMES = tuple(
+    f"{scheme}://{path}" for scheme in ("kubernetes", "kubernetes-gateway") for path in ("shop", "default/shop")
+)
+
+
+async def test_private_keys_go_to_who_has_proven_to_be_of_their_namespace(mesh: Mesh) -> None:
+    """Whatever labels, node id and names of secrets somebody brings, and whoever was served them before."""
+    certificate, key = (encoded(part) for part in key_pair())
+    secret: dict[str, Any] = {"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls"}
+    secret |= {"metadata": {"name": "shop", "namespace": "default"}, "data": {"tls.crt": certificate, "tls.key": key}}
+    answer = await mesh.plane.ask("POST", "/v1/config", f"{GATEWAY}---\n{json.dumps(secret)}")
+    assert answer.status == 200, answer.body
+    own, thief = await mesh.member(), await mesh.member(THIEF)
+    labels = {"LABELS": {"istio": "ingressgateway"}}
+    ours = {"metadata": {**labels, "NAMESPACE": "default", "SERVICE_ACCOUNT": "reviews"}, "node_id": gateway("default")}
+    theirs = {"metadata": {**labels, "NAMESPACE": "aaa", "SERVICE_ACCOUNT": "thief"}, "node_id": gateway("aaa")}
+
+    async def keys(address: str, **options: Any) -> bool:
+        async with XdsClient(address, **options) as client:
+            await client.subscribe(LISTENER, "*")
+            await client.subscribe(SECRET, *NAMES)
+            await client.subscribe(CLUSTER, "*")  # whose answer comes after those to what was asked before
+            await client.until(lambda: CLUSTER in client.held)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0.3):
+                    await client.until(lambda: client.held.get(SECRET))
+            return any(b"PRIVATE KEY" in content for content in client.held.get(SECRET, {}).values())
+
+    secure, plain = mesh.listening.secure_grpc, mesh.listening.grpc
+    assert await keys(secure, credentials=own.credentials, **ours)
+    assert not await keys(secure, credentials=thief.credentials, **theirs)
+    assert not await keys(plain, **ours), "nobody has proven anything there"
+    assert await keys(secure, credentials=own.credentials, **ours), "which takes nothing from who has"
+
+
+def gateway(namespace: str) -> str:
+    return f"router~127.0.0.9~ingress.{namespace}~{namespace}.svc.cluster.local"
+
+
+async def test_a_token_for_one_use_opens_once_however_fast_it_is_tried(mesh: Mesh) -> None:
+    token = await mesh.token("default/reviews", one_time=True)
+    tried = await asyncio.gather(*(mesh.join(REVIEWS, token) for _ in range(10)), return_exceptions=True)
+    assert sum(isinstance(each, Held) for each in tried) == 1
+
+
+@pytest.mark.parametrize("address", ["169.254.169.254", "::ffff:169.254.169.254", "fe80::1", "fd00:ec2::254"])
+async def test_nobody_leads_callers_to_what_their_own_machine_keeps(mesh: Mesh, address: str) -> None:
+    """Callers of the service, a gateway among them, would ask their cloud for credentials, and pass the answer on."""
+    held = await mesh.member()
+    async with attached(mesh, held, REVIEWS, service="reviews", address=address, ports=[{"port": 80}]) as answer:
+        assert "is not an address of a host" in answer["refused"]["message"]
