@@ -12,6 +12,7 @@ or what is registered.
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import subprocess
 import sys
@@ -46,6 +47,7 @@ from lateen.agent.joining import (
     shown,
 )
 from lateen.agent.locating import Plaintext, SecureOnly, locate
+from lateen.agent.port_owners import listening_users
 from lateen.agent.secret_files import certificate_file, roots_file
 from lateen.agent.secure_connection import ConnectError, DistrustError, Tls, broke, client_context, connection, is_alert
 from lateen.agent.unary_call import CallError, ask
@@ -84,6 +86,19 @@ class _Held:
     validity: Validity
     plan: JoinPlan
     tls: Tls
+
+
+def _check_owner(address: Address) -> None:
+    """Raise JoinError when another user of this machine is on the control plane's port, and would be believed.
+
+    He would get a token, or write the configuration of Envoy, which reads and writes files as our user.
+    """
+    listeners = listening_users(*address)
+    if listeners is not None and not listeners <= {os.geteuid(), 0}:
+        raise JoinError(
+            f"another user of this machine listens on {host_port(*address)}, and proves nothing of itself",
+            "if that is the control plane: --ca-file FILE names its roots, and --token FILE a token that it made",
+        )
 
 
 def _nobody(what: str) -> None:
@@ -250,6 +265,8 @@ class Certificates:
                 case Located() as located:
                     pass
         token = self._token(located)
+        if located is not None and not self._wish.ca_file and not token.roots:
+            _check_owner(address)  # who listens there is about to say whom to trust
         planned = plan(self._wish, token, address, located, _read_ca_file(self._wish.ca_file), time.time())
         await self._obtain(planned, planned.join, _context(planned), token)
         return None
@@ -257,6 +274,7 @@ class Certificates:
     def _check_plaintext(self, found: Plaintext) -> None:
         """Raise JoinError when plaintext is not what the user wants: whoever listens there must not get the token."""
         wish = self._wish
+        _check_owner(found.address)
         if wish.ca_file or (wish.token_file and is_join_token(wish.token_file)):
             raise JoinError(
                 f"{host_port(*found.address)} gives no certificates, and --token or --ca-file ask for one",

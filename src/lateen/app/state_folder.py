@@ -48,10 +48,15 @@ def open_state_folder(folder: Path) -> Path:
     """Return the folder, made if there is none. Raises StartError when it cannot hold files."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.stat()
     except FileExistsError as error:
         raise StartError(f"--state {folder} is not a folder", exit_code=2) from error
     except OSError as error:
         raise StartError(f"--state {folder} cannot be made: {error.strerror or error}", exit_code=2) from error
+    if found.st_uid not in (0, os.geteuid()) or found.st_mode & 0o002:
+        # Whoever made it, or may write to it, decides what we serve and whose tokens are taken.
+        problem = "another user owns it, or all may write to it"
+        raise StartError(f"--state {folder} is not ours alone: {problem}", exit_code=2)
     if not os.access(folder, os.W_OK | os.X_OK):
         raise StartError(f"--state {folder} cannot be written to: it needs to be ours", exit_code=2)
     return folder

@@ -26,10 +26,13 @@ def open_private_folder(folder: Path) -> Path:
     """Return the folder, made (0700) if there is none. CaFileError when others could put files into it."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        mode = folder.stat().st_mode
+        found = folder.stat()
     except OSError as error:
         raise CaFileError(f"{folder} cannot be made: {error.strerror or error}") from error
-    if mode & 0o022:
+    if found.st_uid not in (0, os.geteuid()):
+        # Made before us, where others may make folders: its owner could put in keys of his own at any time.
+        raise CaFileError(f"{folder} belongs to another user, so its keys prove nothing: choose another folder")
+    if found.st_mode & 0o022:
         raise CaFileError(f"others can write to {folder}, so its keys prove nothing: run `chmod 700 {folder}`")
     return folder
 

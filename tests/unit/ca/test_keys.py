@@ -85,6 +85,19 @@ def test_a_private_file_is_ours_alone_whatever_the_umask(tmp_path: Path) -> None
     assert [file.name for file in tmp_path.iterdir() if file.is_file()] == ["key"]
 
 
+def test_a_folder_of_another_user_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever made it before us, where all may make folders, could put his own keys into it."""
+    open_private_folder(tmp_path / "ca")
+    monkeypatch.setattr(os, "geteuid", lambda: 4711)
+    if tmp_path.stat().st_uid != 0:
+        with pytest.raises(CaFileError, match="belongs to another user"):
+            open_private_folder(tmp_path / "ca")
+    else:  # root may be anybody
+        os.chown(tmp_path / "ca", 4712, -1)
+        with pytest.raises(CaFileError, match="belongs to another user"):
+            open_private_folder(tmp_path / "ca")
+
+
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "key").mkdir()
 
