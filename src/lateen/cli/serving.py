@@ -45,8 +45,8 @@ def read_certificate_ttl(text: str) -> float:
     read = _read_duration("--certificate-ttl", text)
     if not SHORTEST_TTL <= read <= LONGEST_TTL:
         raise Failure(
-            f"--certificate-ttl {text} is not between 1m and 24h: certificates cannot be taken back, and each is renewed "
-            "at half of its life",
+            f"--certificate-ttl {text} is not between 1m and 24h: certificates cannot be taken back, "
+            "and each is renewed at half of its life",
             code=ExitCode.USAGE,
         )
     return read
