@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import grpc
 import pytest
 
-from e2e.identity_bed import IDLE, SERVER, Bed, envoy_folder, private_keys, stat
-from e2e.meshes import Mesh, Process, eventually, good, running_mesh
+from e2e.identity_bed import IDLE, SERVER, Bed, envoy_folder, listeners, private_keys, stat
+from e2e.meshes import Process, eventually, good, running_mesh
 from e2e.test_gateway_tls import secret
 from e2e.tls_servers import TlsClient
 from e2e.traffic import traffic
-from flow.xds_client import XdsClient
+from flow.xds_client import Variant, XdsClient
 from key_pairs import Authority
 from lateen.envoy.resources import LISTENER, SECRET
 
@@ -148,39 +150,47 @@ def test_a_gateway_s_key_goes_to_the_gateway_only(bed: Bed, tmp_path: Path) -> N
     mesh, pair = bed.mesh, CERTIFICATE_OF.pair(HOST)
     gateway = mesh.gateway("ingress", "--service-account", "gateway")
     mesh.apply(secret("shop", pair) + EDGE)
-    listeners = eventually(lambda: bound(gateway), what="the gateway's listener")
-    client = TlsClient(folder=tmp_path, address=listeners, trusts=CERTIFICATE_OF.certificate)
+    address = eventually(lambda: bound(gateway), what="the gateway's listener")
+    client = TlsClient(folder=tmp_path, address=address, trusts=CERTIFICATE_OF.certificate)
     assert eventually(lambda: client.get(HOST).status == 200, what="HTTPS")
     name = str(gateway.addresses["workload"])
     secrets = mesh.command("proxy-config", "secrets", name, "-o", "json")
     assert secrets.returncode == 0, secrets.stderr
     assert "[redacted]" in secrets.stdout
+    names = [str(each["name"]) for each in json.loads(secrets.stdout)]
     key = pair[1].decode().splitlines()[1]
     assert key not in secrets.stdout
     assert "PRIVATE" not in secrets.stdout
-    asyncio.run(impersonate(mesh, gateway))
+    node = f"router~{gateway.addresses['address']}~{name}~default.svc.cluster.local"
+    issued = mesh.command("ca", "issue", "--service-account", "default/gateway", "--out", str(tmp_path / "id"))
+    assert issued.returncode == 0, issued.stderr
+    files = (tmp_path / "id" / file for file in ("root-cert.pem", "key.pem", "cert-chain.pem"))
+    proven = grpc.ssl_channel_credentials(*(file.read_bytes() for file in files))
+    ready = next(json.loads(line) for line in mesh.control_plane.log.read_text().splitlines() if "secure_grpc" in line)
+    for variant in VARIANTS:
+        given = asyncio.run(secrets_given(ready["secure_grpc"], node, names, variant, proven))
+        assert any(b"PRIVATE KEY" in body for body in given.values())
+        assert asyncio.run(secrets_given(ready["grpc"], node, names, variant)) == {}
+
+
+VARIANTS: tuple[Variant, ...] = ("delta", "sotw")
 
 
 def bound(gateway: Process) -> tuple[str, int] | None:
-    from e2e.identity_bed import listeners
-
     return next((at for name, at in listeners(gateway).items() if name.endswith("_443")), None)
 
 
-async def impersonate(mesh: Mesh, gateway: Process) -> None:
-    """Claim in plain text to be a gateway of the mesh, and ask for its keys."""
-    name = str(gateway.addresses["workload"])
+async def secrets_given(
+    address: str, node: str, names: Sequence[str], variant: Variant, credentials: grpc.ChannelCredentials | None = None
+) -> Mapping[str, bytes]:
+    """Say to be a gateway of the mesh, and ask for its keys."""
     metadata = {"NAMESPACE": "default", "SERVICE_ACCOUNT": "gateway", "LABELS": {"istio": "ingressgateway"}}
-    node = f"router~{gateway.addresses['address']}~{name}~default.svc.cluster.local"
-    for variant in ("delta", "sotw"):
-        async with XdsClient(f"127.0.0.1:{mesh.grpc}", variant=variant, node_id=node, metadata=metadata) as thief:
-            await thief.subscribe(LISTENER, "*") if variant == "delta" else await thief.subscribe(LISTENER)
-            await thief.until(lambda: thief.held.get(LISTENER) is not None or thief.ended)
-            names = [f"kubernetes://shop{end}" for end in ("", "-cacert")] + ["default", "kubernetes://default/shop"]
-            await thief.subscribe(SECRET, *names)
-            await thief.until(lambda: any(each.kind == SECRET for each in thief.received) or thief.ended)
-            everything = b"".join(body for each in thief.received for body in each.resources.values())
-            assert b"PRIVATE KEY" not in everything
+    async with XdsClient(address, variant, credentials, node, metadata) as client:
+        await client.subscribe(SECRET, *names)
+        # What exists comes at once, so before the answer to a later question.
+        await client.subscribe(LISTENER, *(("*",) if variant == "delta" else ()))
+        await client.until(lambda: any(each.kind == LISTENER for each in client.received))
+        return dict(client.held.get(SECRET, {}))
 
 
 def test_no_key_outlives_its_agent_nor_is_told(bed: Bed) -> None:
