@@ -74,7 +74,7 @@ class Citadel:
         self.tokens = tokens
         self.proofs = proofs
         began = now()
-        known_from = began if authority.is_new else began + Lifetimes().longest_leaf
+        known_from = began if authority.is_new else began + authority.times.leaf
         self._holders = Holders(began, known_from)
         self.board = TrustBoard(LeafHolders(self._holders))
         self.listening = Listening(grpc="", http="", monitoring="")
@@ -328,9 +328,15 @@ def open_citadel(settings: Settings, trust_domain: str, folders: ExitStack) -> C
 
     Without a folder everything is in memory, but for the proofs of this machine's user: `folders` removes those.
     """
-    times = Times(least=dt.timedelta(seconds=settings.rotation_pause))
+    times, leaf = (
+        Times(least=dt.timedelta(seconds=settings.rotation_pause)),
+        dt.timedelta(seconds=settings.certificate_ttl),
+    )
+    lifetimes = Lifetimes(leaf=leaf, longest_leaf=leaf)
     try:
-        authority = Authority.open(settings.ca, trust_domain, now=now(), plugged=settings.ca_files, times=times)
+        authority = Authority.open(
+            settings.ca, trust_domain, now=now(), plugged=settings.ca_files, lifetimes=lifetimes, times=times
+        )
         tokens = Tokens.open(settings.ca, trust_domain)
     except CaFileError as error:
         raise StartError(str(error)) from error

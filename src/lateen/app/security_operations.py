@@ -27,6 +27,7 @@ from lateen.ca.authority import CertificateInfo
 from lateen.ca.files import CaFileError
 from lateen.ca.records import TokenRecord
 from lateen.ca.rotation import Phase
+from lateen.ca.service import Issuance
 from lateen.ca.tokens import Audience
 from lateen.model.identities import Identity, control_plane_identity
 
@@ -123,6 +124,18 @@ class SecurityOperations:
         issued = authority.issue(csr.encode(), identity, now=now(), ttl=ttl)
         if isinstance(issued, values.Refused):
             raise OperationError("invalid", issued.message)
+        # A rotation waits for its end, too: nobody can tell its holder of other roots.
+        self._citadel.issued(
+            Issuance(
+                identity=identity,
+                serial=issued.serial,
+                not_after=issued.not_after,
+                peer="",
+                proof="an administrator",
+                issuer_id=authority.issuer_id(),
+                renews=None,
+            )
+        )
         return IssuedCertificate(
             chain=issued.chain_pem,
             roots="".join(authority.bundle()),

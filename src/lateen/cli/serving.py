@@ -40,6 +40,27 @@ def read_key_refresh(text: str) -> float:
     return read
 
 
+LONGEST_TTL = 24 * 3600.0
+SHORTEST_TTL = 60.0
+
+
+def read_certificate_ttl(text: str) -> float:
+    """Return `--certificate-ttl` in seconds. Raises Failure when it is out of range."""
+    read = _read_duration("--certificate-ttl", text)
+    if not SHORTEST_TTL <= read <= LONGEST_TTL:
+        raise Failure(
+            f"--certificate-ttl {text} is not between 1m and 24h: certificates cannot be taken back, "
+            "and each is renewed at half of its life",
+            code=ExitCode.USAGE,
+        )
+    return read
+
+
+def read_rotation_pause(text: str) -> float:
+    """Return `--rotation-pause` in seconds. Raises Failure when it is negative."""
+    return _read_duration("--rotation-pause", text)
+
+
 def _read_duration(flag: str, text: str) -> float:
     try:
         read = seconds(text)
