@@ -1,8 +1,9 @@
 """`make bench`: run the benchmarks, write bench/results/TIME.json and .md, print the table.
 
-    python bench/run.py [--quick] [--only state,generation,ads_push,serving,envoy,on_demand,latency,agent,ca]
+    python bench/run.py [--quick] [--only state,generation,ads_push,serving,envoy,on_demand,latency,agent,ca,mutual_tls]
 
-Parts of `serving` may be chosen as `serving:storm`. Nothing is asserted: figures of a busy machine are not a verdict.
+Parts of `serving` may be chosen as `serving:storm`; `mutual_tls:features` says what each thing costs.
+Nothing is asserted: figures of a busy machine are not a verdict.
 """
 
 from __future__ import annotations
@@ -24,12 +25,13 @@ import ca
 import config_latency
 import envoy_memory
 import generation
+import mutual_tls
 import on_demand
 import serving
 import state
 from report import Figure, figure, write
 
-PARTS = ("state", "generation", "ads_push", "serving", "envoy", "on_demand", "latency", "agent", "ca")
+PARTS = ("state", "generation", "ads_push", "serving", "envoy", "on_demand", "latency", "agent", "ca", "mutual_tls")
 
 
 def measure(part: str, details: Sequence[str], *, quick: bool) -> list[Figure]:
@@ -51,6 +53,8 @@ def measure(part: str, details: Sequence[str], *, quick: bool) -> list[Figure]:
             return on_demand.measure(quick=quick)
         case "ca":
             return ca.measure(quick=quick)
+        case "mutual_tls":
+            return mutual_tls.measure(quick=quick, features="features" in details)
         case "latency":
             return config_latency.measure(proxies=2 if quick else 5, rounds=5 if quick else 20)
         case _:

@@ -158,6 +158,30 @@ async def test_control_plane_without_certificates_is_used_without_them(tmp_path:
         assert list(tmp_path.iterdir()) == []
 
 
+async def test_another_user_who_takes_the_port_does_not_become_the_control_plane(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """He would only have to say that he gives no certificates, and could then write our Envoy's configuration."""
+    monkeypatch.setattr("lateen.agent.certificates.listening_users", lambda host, port: {os.geteuid() + 1})
+    async with running(FakeControlPlane()) as port:
+        said = await failing(tmp_path, port)
+    assert "another user of this machine listens" in said["event"]
+
+
+async def test_another_user_who_takes_the_port_gets_no_token_that_knows_no_roots(
+    tmp_path: Path, token_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The roots would be those that he names."""
+    monkeypatch.setattr("lateen.agent.certificates.listening_users", lambda host, port: {os.geteuid() + 1})
+    security = announcing(token_file)
+    given = tmp_path / "given"
+    given.write_text(security.authority.token(roots=[]))
+    async with running_securely(FakeControlPlane(), security) as port:
+        said = await failing(tmp_path, port, token_file=str(given))
+    assert "another user of this machine listens" in said["event"]
+    assert security.asked == []
+
+
 async def test_join_token_goes_to_nobody_in_plaintext(tmp_path: Path, token_file: Path) -> None:
     """Whoever took the control plane's port would only have to say that it gives no certificates."""
     token_file.write_text(FakeAuthority().token())
@@ -499,11 +523,13 @@ async def test_full_disk_is_said_and_tried_again(tmp_path: Path, token_file: Pat
     security = announcing(token_file)
     async with running_securely(FakeControlPlane(), security) as port, joined(tmp_path, security, port) as kept:
         # A folder in the way, as a file system that takes no more files would be.
-        (tmp_path / "agent" / "certificates" / "default.json.new").mkdir()
+        file = tmp_path / "agent" / "certificates" / "default.json"
+        file.unlink()
+        file.mkdir()
         with structlog.testing.capture_logs() as logs:
             kept.trust((security.authority.root_pem,), issuer="another")
             await until(lambda: logs)
-            (tmp_path / "agent" / "certificates" / "default.json.new").rmdir()
+            file.rmdir()
             await until(lambda: kept.renewals == 1)
     assert "cannot be used" in logs[0]["event"]
 

@@ -160,6 +160,16 @@ async def test_workloads_register_as_who_they_are(mesh: Mesh) -> None:
             await mesh.plane.until("/v1/workloads", lambda body: body["items"])
 
 
+async def test_no_administrator_becomes_the_control_plane(mesh: Mesh) -> None:
+    """Every proxy would take its holder for the control plane; a role must not be enough for that."""
+    own = control_plane_identity("cluster.local")
+    _, csr = request_for(own.uri)
+    wanted = {"service_account": f"{own.namespace}/{own.service_account}", "csr": csr.decode()}
+    answer = await mesh.plane.ask("POST", "/v1/ca/certificates", json.dumps(wanted))
+    assert answer.status in (400, 422)
+    assert "the control plane's own" in answer.body["error"]["message"]
+
+
 async def test_plain_text_registers_nobody(mesh: Mesh) -> None:
     async with grpc.aio.insecure_channel(mesh.listening.grpc) as channel, attached(channel) as call:
         await call.write(registration())

@@ -12,6 +12,7 @@ or what is registered.
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import subprocess
 import sys
@@ -46,11 +47,12 @@ from lateen.agent.joining import (
     shown,
 )
 from lateen.agent.locating import Plaintext, SecureOnly, locate
-from lateen.agent.private_files import write_private
+from lateen.agent.port_owners import listening_users
 from lateen.agent.secret_files import certificate_file, roots_file
 from lateen.agent.secure_connection import ConnectError, DistrustError, Tls, broke, client_context, connection, is_alert
 from lateen.agent.unary_call import CallError, ask
 from lateen.envoy.bootstrap import CERTIFICATE_FILE, CERTIFICATES_FOLDER, ROOTS_FILE
+from lateen.private_files import write_private
 
 _LONGEST_SLEEP = 60.0
 """Clocks are set and machines are suspended: so often the time is looked at again."""
@@ -84,6 +86,19 @@ class _Held:
     validity: Validity
     plan: JoinPlan
     tls: Tls
+
+
+def _check_owner(address: Address) -> None:
+    """Raise JoinError when another user of this machine is on the control plane's port, and would be believed.
+
+    He would get a token, or write the configuration of Envoy, which reads and writes files as our user.
+    """
+    listeners = listening_users(*address)
+    if listeners is not None and not listeners <= {os.geteuid(), 0}:
+        raise JoinError(
+            f"another user of this machine listens on {host_port(*address)}, and proves nothing of itself",
+            "if that is the control plane: --ca-file FILE names its roots, and --token FILE a token that it made",
+        )
 
 
 def _nobody(what: str) -> None:
@@ -145,7 +160,7 @@ class Certificates:
             issued = IssuedCertificates(chain=held.issued.chain, roots=joined)
             try:
                 tls = Tls(client_context(joined, self._pair), held.tls.server)
-                write_private(self._files / ROOTS_FILE, roots_file(joined))
+                write_private(self._files / ROOTS_FILE, roots_file(joined), durable=False)
             except (ValueError, OSError) as error:
                 self._log.error("the control plane sent roots that cannot be used", reason=str(error))
                 return ""
@@ -250,6 +265,8 @@ class Certificates:
                 case Located() as located:
                     pass
         token = self._token(located)
+        if located is not None and not self._wish.ca_file and not token.roots:
+            _check_owner(address)  # who listens there is about to say whom to trust
         planned = plan(self._wish, token, address, located, _read_ca_file(self._wish.ca_file), time.time())
         await self._obtain(planned, planned.join, _context(planned), token)
         return None
@@ -257,6 +274,7 @@ class Certificates:
     def _check_plaintext(self, found: Plaintext) -> None:
         """Raise JoinError when plaintext is not what the user wants: whoever listens there must not get the token."""
         wish = self._wish
+        _check_owner(found.address)
         if wish.ca_file or (wish.token_file and is_join_token(wish.token_file)):
             raise JoinError(
                 f"{host_port(*found.address)} gives no certificates, and --token or --ca-file ask for one",
@@ -317,15 +335,15 @@ class Certificates:
         if validity.ends <= now:
             raise JoinError(clock_problem(validity, now), "set the clock; trying again")
         key = key_file.read_text()
-        write_private(self._pair.with_name("next.pem"), f"{issued.chain}{key}".encode())
+        write_private(self._pair.with_name("next.pem"), f"{issued.chain}{key}".encode(), durable=False)
         tls = Tls(client_context(issued.roots, self._pair.with_name("next.pem")), planned.server)
         self._pair.with_name("next.pem").replace(self._pair)
         key_file.unlink()
         self._files.mkdir(mode=0o700, exist_ok=True)
         if self._held is None or self._held.issued.roots != issued.roots:
             # Before the certificate that only they prove.
-            write_private(self._files / ROOTS_FILE, roots_file(issued.roots))
-        write_private(self._files / CERTIFICATE_FILE, certificate_file(issued.chain, key))
+            write_private(self._files / ROOTS_FILE, roots_file(issued.roots), durable=False)
+        write_private(self._files / CERTIFICATE_FILE, certificate_file(issued.chain, key), durable=False)
         self._held = _Held(issued, validity, planned, tls)
         self._renew_at = renewal_time(validity, now, random.uniform(-1, 1))  # noqa: S311  not a secret
         if problem := clock_problem(validity, now):

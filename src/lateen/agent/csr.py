@@ -14,7 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from lateen.agent.private_files import write_private
+from lateen.private_files import write_private
 
 
 def make(uri: str) -> tuple[bytes, bytes]:
@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> int:
         return 2
     path, uri = arguments
     key, request = make(uri)
-    write_private(Path(path), key)
+    write_private(Path(path), key, durable=False)
     sys.stdout.write(request.decode())
     return 0
 

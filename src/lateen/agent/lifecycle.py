@@ -36,7 +36,7 @@ from lateen.agent.envoy_admin import EnvoyAdmin, RoutesState, gateway_ports
 from lateen.agent.envoy_process import EnvoyOptions, EnvoySupervisor, check_envoy, find_envoy
 from lateen.agent.errors import StartError
 from lateen.agent.listening import ListeningPorts
-from lateen.agent.private_files import private_folder
+from lateen.agent.private_folders import private_folder
 from lateen.agent.processes import Child, Guard, start
 from lateen.agent.settings import GATEWAY, RUN, SIDECAR, AgentSettings
 from lateen.agent.shutdown import Cause, Stage

@@ -203,15 +203,15 @@ def api_application(plane: ControlPlane, *, loopback: bool, security: Security |
 def monitoring_application(plane: Monitored, *, loopback: bool, security: Security | None) -> Starlette:
     """Return what the monitoring port serves: health, Prometheus metrics, and debug pages.
 
-    Where others can reach it, the debug pages need a viewer; without `security` there are none then.
+    Where others can reach it, all but health needs a viewer; without `security` there is only health then.
     """
     routes = [
         Route("/healthz", inspection.healthz),
         Route("/readyz", inspection.readyz),
         Route("/ready", inspection.readyz),
-        Route("/metrics", _metrics),
     ]
     pages = [
+        Route("/metrics", _metrics),
         Route("/debug", debug.index),
         Route("/debug/state", debug.show_state),
         Route("/debug/scopes", debug.show_scopes),

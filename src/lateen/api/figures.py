@@ -109,6 +109,30 @@ class LearnedHosts(Protocol):
     def entries(self, workload: str | None = None) -> Iterator[LearnedHost]: ...  # noqa: D102
 
 
+class CertificateFigures(Protocol):
+    """Of the certificate authority, since the start. Times are Unix seconds."""
+
+    @property
+    def requests(self) -> int:
+        """Certificates that were asked for."""
+
+    @property
+    def issued(self) -> int:
+        """Those that were given out."""
+
+    @property
+    def refused(self) -> Mapping[str, int]:
+        """Those that were not, by reason."""
+
+    @property
+    def root_expires(self) -> float:
+        """When the root under which certificates are issued expires."""
+
+    @property
+    def signer_expires(self) -> float:
+        """When the certificate that signs them does."""
+
+
 class Monitored(ControlPlane, Protocol):
     """The running control plane as the monitoring port sees it."""
 
@@ -127,6 +151,10 @@ class Monitored(ControlPlane, Protocol):
     @property
     def rebuilt(self) -> int:
         """How many parts of snapshots were generated."""
+
+    @property
+    def certificates(self) -> CertificateFigures:
+        """What the certificate authority counted."""
 
     @property
     def learned(self) -> LearnedHosts:

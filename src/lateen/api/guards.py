@@ -61,7 +61,8 @@ def refused(method: str, host: str, origin: str | None, *, loopback: bool) -> st
 def host_name(authority: str) -> str:
     """Return the host of `host:port`, `[::1]:port` or a bare host."""
     if authority.startswith("["):
-        return authority[1:].partition("]")[0]
+        address, _, rest = authority[1:].partition("]")
+        return address if not rest or rest.startswith(":") else authority
     return authority.rpartition(":")[0] if authority.count(":") == 1 else authority
 
 

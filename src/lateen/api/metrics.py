@@ -24,8 +24,8 @@ from lateen.envoy.resources import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE
 PAGE = Path("docs/reference/metrics.md")
 _INTRODUCTION = (
     "The control plane serves these on the monitoring port (15014) at `/metrics`, in Prometheus' text format. Names "
-    "that begin with `pilot_` are Istio's and mean the same there. The label `type` is `cds`, `eds`, `lds`, `rds`, "
-    "`vhds`, `sds`, `ecds`, or `other` for what only a client speaks of."
+    "that begin with `pilot_` or `citadel_` are Istio's and mean the same there. The label `type` is `cds`, `eds`, "
+    "`lds`, `rds`, `vhds`, `sds`, `ecds`, or `other` for what only a client speaks of."
 )
 _SHORT = {CLUSTER: "cds", ENDPOINT: "eds", LISTENER: "lds", ROUTE: "rds", VIRTUAL_HOST: "vhds", SECRET: "sds"} | {
     EXTENSION: "ecds"
@@ -133,6 +133,37 @@ METRICS = (
         "Responses that proxies rejected.",
         lambda s: _by_type(s.plane.figures.rejects),
         ("type",),
+    ),
+    Metric(
+        "citadel_server_csr_count",
+        "counter",
+        "Certificates that workloads asked for.",
+        lambda s: s.plane.certificates.requests,
+    ),
+    Metric(
+        "citadel_server_success_cert_issuance_count",
+        "counter",
+        "Certificates that were issued.",
+        lambda s: s.plane.certificates.issued,
+    ),
+    Metric(
+        "lateen_certificates_refused_total",
+        "counter",
+        "Certificates that were refused, by reason.",
+        lambda s: {(reason,): count for reason, count in sorted(s.plane.certificates.refused.items())},
+        ("reason",),
+    ),
+    Metric(
+        "citadel_server_root_cert_expiry_timestamp",
+        "gauge",
+        "When the root under which certificates are issued expires, Unix time.",
+        lambda s: s.plane.certificates.root_expires,
+    ),
+    Metric(
+        "citadel_server_cert_chain_expiry_timestamp",
+        "gauge",
+        "When the certificate that signs expires, Unix time.",
+        lambda s: s.plane.certificates.signer_expires,
     ),
     Metric("pilot_xds_cds_reject", "gauge", "Proxies whose newest clusters stand rejected.", _rejecting(CLUSTER)),
     Metric("pilot_xds_eds_reject", "gauge", "Proxies whose newest endpoints stand rejected.", _rejecting(ENDPOINT)),

@@ -12,9 +12,10 @@ import datetime as dt
 import socket
 import ssl
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from lateen.ca.peers import Peer
 from lateen.ca.rotation import Facts, Phase, Times
 from lateen.ca.service import CertificateService, Issuance, Seams
 from lateen.ca.tokens import Tokens
+from lateen.ca.values import Reason
 from lateen.discovery.ports import ServerCertificate
 from lateen.discovery.values import ForbiddenError
 from lateen.model.identities import Identity
@@ -53,6 +55,17 @@ def now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertificateFigures:
+    """What the authority counted (see api.figures)."""
+
+    requests: int = 0
+    issued: int = 0
+    refused: Mapping[str, int] = field(default_factory=dict)
+    root_expires: float = 0
+    signer_expires: float = 0
+
+
 class Citadel:
     """Authority, tokens and trust of one control plane. `open_citadel` makes one."""
 
@@ -61,7 +74,7 @@ class Citadel:
         self.tokens = tokens
         self.proofs = proofs
         began = now()
-        known_from = began if authority.is_new else began + Lifetimes().longest_leaf
+        known_from = began if authority.is_new else began + authority.times.leaf
         self._holders = Holders(began, known_from)
         self.board = TrustBoard(LeafHolders(self._holders))
         self.listening = Listening(grpc="", http="", monitoring="")
@@ -69,6 +82,8 @@ class Citadel:
         self.waived = False
         """Whether the rotation under way does not wait for workloads that are not connected."""
         self._contexts: list[ssl.SSLContext] = []
+        self._given_out = 0
+        self._refused: Counter[Reason] = Counter()
         self._served = self._serving()
 
     # --- what others ask ---------------------------------------------------------------------------------
@@ -109,8 +124,24 @@ class Citadel:
         )
         return replace(found, absent=()) if self.waived else found
 
+    def figures(self) -> CertificateFigures:
+        """Return what was counted, for metrics."""
+        shown = self.authority.describe()
+        return CertificateFigures(
+            requests=self._given_out + self._refused.total(),
+            issued=self._given_out,
+            refused={reason.value: count for reason, count in self._refused.items()},
+            root_expires=max((each.not_after.timestamp() for each in shown.roots if each.signs), default=0),
+            signer_expires=max((each.not_after.timestamp() for each in shown.intermediates if each.signs), default=0),
+        )
+
+    def refused(self, reason: Reason) -> None:
+        """Note a certificate that was refused."""
+        self._refused[reason] += 1
+
     def issued(self, issuance: Issuance) -> None:
         """Note a certificate that was given out."""
+        self._given_out += 1
         identity = issuance.identity
         self._holders.issued(
             f"a workload of {identity.namespace}/{identity.service_account}",
@@ -283,7 +314,11 @@ class Doorkeeper:
 def certificate_handlers(citadel: Citadel) -> tuple[grpc.GenericRpcHandler, ...]:
     """Return the gRPC handlers that give out certificates, and tell agents of this machine where."""
     seams = Seams(
-        peer=lambda context: peer_of(context, now()), is_plain=is_plain, locate=citadel.locate, issued=citadel.issued
+        peer=lambda context: peer_of(context, now()),
+        is_plain=is_plain,
+        locate=citadel.locate,
+        issued=citadel.issued,
+        refused=citadel.refused,
     )
     return CertificateService(citadel.authority, (JoinTokens(citadel.tokens),), seams).handlers()
 
@@ -293,9 +328,15 @@ def open_citadel(settings: Settings, trust_domain: str, folders: ExitStack) -> C
 
     Without a folder everything is in memory, but for the proofs of this machine's user: `folders` removes those.
     """
-    times = Times(least=dt.timedelta(seconds=settings.rotation_pause))
+    times, leaf = (
+        Times(least=dt.timedelta(seconds=settings.rotation_pause)),
+        dt.timedelta(seconds=settings.certificate_ttl),
+    )
+    lifetimes = Lifetimes(leaf=leaf, longest_leaf=leaf)
     try:
-        authority = Authority.open(settings.ca, trust_domain, now=now(), plugged=settings.ca_files, times=times)
+        authority = Authority.open(
+            settings.ca, trust_domain, now=now(), plugged=settings.ca_files, lifetimes=lifetimes, times=times
+        )
         tokens = Tokens.open(settings.ca, trust_domain)
     except CaFileError as error:
         raise StartError(str(error)) from error

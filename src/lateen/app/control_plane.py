@@ -19,6 +19,7 @@ from lateen.analysis.missing_keys import missing_keys
 from lateen.analysis.references import analyse
 from lateen.api.control_plane import ReadOnlyObjectError
 from lateen.api.figures import Shared
+from lateen.app.citadel import CertificateFigures
 from lateen.app.inputs import Inputs
 from lateen.app.learned import Learned
 from lateen.app.mesh_configs import MeshConfigs
@@ -79,6 +80,8 @@ class RunningControlPlane:
         self._keys_asked: frozenset[str] = frozenset()
         self._keys_until = 0.0
         """Until when changes wait for keys that are asked for the first time, by the loop's clock."""
+        self.certified: Callable[[], CertificateFigures] = CertificateFigures
+        """Set by the composition root once there is a certificate authority."""
         self.learned = learned
         """What workloads were seen calling."""
         self._state: MeshState | None = None
@@ -171,6 +174,11 @@ class RunningControlPlane:
     def snapshot_for(self, proxy_id: str) -> tuple[Proxy, Snapshot] | None:
         """Return what a connected proxy is served."""
         return self._hub.snapshot_for(proxy_id)
+
+    @property
+    def certificates(self) -> CertificateFigures:
+        """What the certificate authority counted."""
+        return self.certified()
 
     @property
     def figures(self) -> Figures:

@@ -73,6 +73,7 @@ async def run_control_plane(
         ports = grpc_ports(settings)
         servers = open_http_servers(settings, opened)
         citadel = open_citadel(settings, parts.mesh_configs.in_force({}).trust_domain, opened)
+        plane.certified = citadel.figures
         door = Doorkeeper(lambda: _trust_domains(plane, citadel), lambda: plane.listening.secure_grpc)
         options = AttachOptions(on_calls=plane.learned.note_calls, authenticate=door.authenticate, trust=citadel.board)
         handlers = [attach_handler(parts.agents, plane.workload_left, options), *certificate_handlers(citadel)]

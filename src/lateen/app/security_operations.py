@@ -27,8 +27,9 @@ from lateen.ca.authority import CertificateInfo
 from lateen.ca.files import CaFileError
 from lateen.ca.records import TokenRecord
 from lateen.ca.rotation import Phase
+from lateen.ca.service import Issuance
 from lateen.ca.tokens import Audience
-from lateen.model.identities import Identity
+from lateen.model.identities import Identity, control_plane_identity
 
 ResultT = TypeVar("ResultT")
 
@@ -117,9 +118,24 @@ class SecurityOperations:
             ttl = dt.timedelta(seconds=seconds) if seconds else None
         except (ValueError, OverflowError) as error:
             raise OperationError("invalid", str(error)) from error
+        if identity == control_plane_identity(authority.trust_domain):
+            # Every proxy would take its holder for us, and he needs no more than a role for it.
+            raise OperationError("invalid", f"{identity} is the control plane's own: nobody else gets it")
         issued = authority.issue(csr.encode(), identity, now=now(), ttl=ttl)
         if isinstance(issued, values.Refused):
             raise OperationError("invalid", issued.message)
+        # A rotation waits for its end, too: nobody can tell its holder of other roots.
+        self._citadel.issued(
+            Issuance(
+                identity=identity,
+                serial=issued.serial,
+                not_after=issued.not_after,
+                peer="",
+                proof="an administrator",
+                issuer_id=authority.issuer_id(),
+                renews=None,
+            )
+        )
         return IssuedCertificate(
             chain=issued.chain_pem,
             roots="".join(authority.bundle()),

@@ -39,6 +39,9 @@ class Settings:
     join: str = ""
     """Where workloads get their first certificate; empty takes the host of `secure_grpc` and its port + 1, or a free
     one."""
+    certificate_ttl: float = 24 * 3600.0
+    """Life of a workload's certificate, in seconds, and the longest that is issued. There is no revocation: this is how
+    long a stolen key is of use."""
     rotation_pause: float = 30.0
     """Shortest time, in seconds, of each phase in which a root is rotated: agents need to connect."""
     api_socket: Path | None = None

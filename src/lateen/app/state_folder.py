@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lateen.app.settings import StartError
+from lateen.private_files import write_private
 
 _MAX_BYTES = 256 * 1024 * 1024
 """A file larger than this is not one of ours."""
@@ -34,16 +35,7 @@ class StateFile:
 
     def write(self, content: bytes) -> None:
         """Replace the content, readable for our own user only, so that it outlives a power failure. OSError."""
-        fresh = self.path.with_name(f".{self.path.name}.new")
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0), 0o600)
-        with open(descriptor, "wb") as file:  # noqa: PTH123  a descriptor, not a path
-            if hasattr(os, "fchmod"):
-                os.fchmod(descriptor, 0o600)
-            file.write(content)
-            file.flush()
-            os.fsync(descriptor)
-        fresh.replace(self.path)
-        self._sync_folder()
+        write_private(self.path, content)
 
     def set_aside(self) -> Path:
         """Rename the file, so that a person can look at it and the next write does not replace it. OSError."""
@@ -51,25 +43,20 @@ class StateFile:
         self.path.replace(aside)
         return aside
 
-    def _sync_folder(self) -> None:
-        """Make the new name durable too. A power failure without it brings the old content back, no worse."""
-        if os.name == "nt":
-            return
-        descriptor = os.open(self.path.parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
 
 def open_state_folder(folder: Path) -> Path:
     """Return the folder, made if there is none. Raises StartError when it cannot hold files."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.stat()
     except FileExistsError as error:
         raise StartError(f"--state {folder} is not a folder", exit_code=2) from error
     except OSError as error:
         raise StartError(f"--state {folder} cannot be made: {error.strerror or error}", exit_code=2) from error
+    if found.st_uid not in (0, os.geteuid()) or found.st_mode & 0o002:
+        # Whoever made it, or may write to it, decides what we serve and whose tokens are taken.
+        problem = "another user owns it, or all may write to it"
+        raise StartError(f"--state {folder} is not ours alone: {problem}", exit_code=2)
     if not os.access(folder, os.W_OK | os.X_OK):
         raise StartError(f"--state {folder} cannot be written to: it needs to be ours", exit_code=2)
     return folder

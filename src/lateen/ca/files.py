@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,31 +26,15 @@ def open_private_folder(folder: Path) -> Path:
     """Return the folder, made (0700) if there is none. CaFileError when others could put files into it."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        mode = folder.stat().st_mode
+        found = folder.stat()
     except OSError as error:
         raise CaFileError(f"{folder} cannot be made: {error.strerror or error}") from error
-    if mode & 0o022:
+    if found.st_uid not in (0, os.geteuid()):
+        # Made before us, where others may make folders: its owner could put in keys of his own at any time.
+        raise CaFileError(f"{folder} belongs to another user, so its keys prove nothing: choose another folder")
+    if found.st_mode & 0o022:
         raise CaFileError(f"others can write to {folder}, so its keys prove nothing: run `chmod 700 {folder}`")
     return folder
-
-
-def write_private(path: Path, content: bytes) -> None:
-    """Replace the file's content, mode 0600, so that a reader sees the old or the new one. OSError."""
-    # A name of its own: two threads that write the same file must not write into one another's.
-    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-    descriptor = os.open(fresh, flags, 0o600)
-    try:
-        with open(descriptor, "wb") as file:  # noqa: PTH123  a descriptor, not a path
-            os.fchmod(descriptor, 0o600)
-            file.write(content)
-            file.flush()
-            os.fsync(descriptor)
-        fresh.replace(path)
-    except BaseException:
-        fresh.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
 
 
 def read_file(path: Path) -> bytes:
@@ -112,12 +95,3 @@ def _check_private(path: Path, status: os.stat_result) -> None:
     if stat.S_IMODE(status.st_mode) & forbidden:
         mode = f"{stat.S_IMODE(status.st_mode):04o}"
         raise CaFileError(f"others can read the private key {path} (mode {mode}): run `chmod 600 {path}`")
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the new name durable too. A power failure without it brings the old content back, no worse."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -15,11 +15,12 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
-from lateen.ca.files import CaFileError, read_file, read_if_there, read_private, write_private
+from lateen.ca.files import CaFileError, read_file, read_if_there, read_private
 from lateen.ca.generations import CaState, Generation
 from lateen.ca.issue import Signer, fingerprint, pem_of
 from lateen.ca.keys import KeyProblemError, PrivateKey
 from lateen.ca.rotation import Phase, Rotation
+from lateen.private_files import write_private
 
 FILE = "authority.json"
 VERSION = 1

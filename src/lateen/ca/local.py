@@ -10,9 +10,10 @@ import datetime as dt
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from lateen.ca.files import CaFileError, open_private_folder, read_private, write_private
+from lateen.ca.files import CaFileError, open_private_folder, read_private
 from lateen.ca.tokens import Audience, Claims, Tokens
 from lateen.ca.values import ANY, Refused
+from lateen.private_files import write_private
 
 FOLDER, JOIN_FILE, ADMIN_FILE = "local", "join-token", "admin-token"
 TTL = dt.timedelta(hours=24)

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from lateen.ca.files import CaFileError, read_if_there, write_private
+from lateen.ca.files import CaFileError, read_if_there
+from lateen.private_files import write_private
 
 FILE = "tokens.json"
 VERSION = 1

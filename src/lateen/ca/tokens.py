@@ -25,12 +25,13 @@ from joserfc import jwt as jose
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
-from lateen.ca.files import CaFileError, locked, open_private_folder, read_private, write_private
+from lateen.ca.files import CaFileError, locked, open_private_folder, read_private
 from lateen.ca.jwts import MAX_JWT_BYTES, read_unverified
 from lateen.ca.keys import KeyProblemError, PrivateKey
 from lateen.ca.records import Records, TokenRecord
 from lateen.ca.values import ANY, Grant, Reason, Refused
 from lateen.model.identities import Identity
+from lateen.private_files import write_private
 
 ISSUER = "lateen"
 ALGORITHM = "ES256"

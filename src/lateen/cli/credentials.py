@@ -12,20 +12,16 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import stat
-import struct
 from pathlib import Path
 from urllib.parse import unquote
 
+from lateen.agent.port_owners import listening_users
 from lateen.cli.exits import ExitCode, Failure
 
 TOKEN_FILE_NAME = "admin-token"  # noqa: S105  the name of a file
 MAX_FILE = 16 * 1024
 _JWT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
-_LISTEN = "0A"
-"""State of a listening socket in /proc/net/tcp."""
-_PROC = Path("/proc/net")
 HOW = (
     "an admin makes one: `lateen token create --role editor --name WHO`; then --token-file FILE, LATEEN_TOKEN_FILE "
     "or LATEEN_TOKEN"
@@ -86,27 +82,3 @@ def local_token(header: str, host: str, port: int) -> str:
 
 def _not_taken(reason: str) -> Failure:
     return Failure(f"the control plane wants a token, and there is none to send ({reason})", hint=HOW)
-
-
-def listening_users(host: str, port: int, proc: Path = _PROC) -> set[int] | None:
-    """Return the ids of the users whose sockets may have taken a connection to this address; None if unknown."""
-    addresses = {socket.inet_pton(socket.AF_INET6 if ":" in host else socket.AF_INET, host)}
-    addresses |= {bytes(4), bytes(16)} | {bytes(10) + b"\xff\xff" + one for one in addresses if len(one) == 4}
-    users: set[int] = set()
-    for name in ("tcp", "tcp6"):
-        try:
-            lines = (proc / name).read_text().splitlines()[1:]
-        except OSError:
-            continue
-        for line in lines:
-            _, local, _, state, _, _, _, user, *_ = line.split()
-            address, _, listens = local.partition(":")
-            if state == _LISTEN and int(listens, 16) == port and _bytes(address) in addresses:
-                users.add(int(user))
-    return users or None
-
-
-def _bytes(address: str) -> bytes:
-    """Return the address in network order; the kernel prints its 32-bit words as this machine holds them."""
-    words = [int(address[start : start + 8], 16) for start in range(0, len(address), 8)]
-    return struct.pack(f"={len(words)}I", *words)

@@ -5,12 +5,11 @@ Called by `cli/security.py`. A key is in memory and in its file, readable by its
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from lateen.cli.exits import ExitCode, Failure
+from lateen.private_files import write_private
 
 MAX_CSR = 32 * 1024
 
@@ -43,18 +42,11 @@ def read_csr(file: Path) -> str:
     return content.decode()
 
 
-def write_private(folder: Path, files: Mapping[str, str]) -> None:
+def write_files(folder: Path, files: Mapping[str, str]) -> None:
     """Write files that only their owner can read; one that is there is replaced at once. Raises Failure."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name, content in files.items():
-            descriptor, made = tempfile.mkstemp(dir=folder, prefix=f".{name}.")  # mode 0600
-            try:
-                with os.fdopen(descriptor, "w") as stream:
-                    stream.write(content)
-                Path(made).replace(folder / name)
-            except BaseException:
-                Path(made).unlink(missing_ok=True)
-                raise
+            write_private(folder / name, content.encode())
     except OSError as error:
         raise Failure(f"--out {folder} cannot be written: {error.strerror}", code=ExitCode.USAGE) from error

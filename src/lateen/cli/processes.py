@@ -64,6 +64,20 @@ def serve(
             "cert-chain.pem.",
         ),
     ] = None,
+    certificate_ttl: Annotated[
+        str,
+        typer.Option(
+            "--certificate-ttl", metavar="DURATION", help="Life of workloads' certificates, at most: 1m to 24h."
+        ),
+    ] = "24h",
+    rotation_pause: Annotated[
+        str,
+        typer.Option(
+            "--rotation-pause",
+            metavar="DURATION",
+            help="Shortest time of each phase of a root's rotation, for workloads to connect.",
+        ),
+    ] = "30s",
     mesh_config: MeshConfigOption = None,
     grpc: Annotated[
         str, typer.Option("--grpc", metavar="ADDR", help="Plaintext xDS, on loopback only.")
@@ -110,7 +124,14 @@ def serve(
     """Run the control plane until SIGTERM or SIGINT."""
     from lateen.app.settings import Settings, StartError
     from lateen.cli.logs import configure_logs
-    from lateen.cli.serving import ca_folder, read_debounce, read_key_refresh, serve_until_signal
+    from lateen.cli.serving import (
+        ca_folder,
+        read_certificate_ttl,
+        read_debounce,
+        read_key_refresh,
+        read_rotation_pause,
+        serve_until_signal,
+    )
 
     quiet, longest = read_debounce(debounce_quiet, debounce_max)
     configure_logs(log_level.value)
@@ -120,6 +141,8 @@ def serve(
         state=state,
         ca=ca_folder(state),
         ca_files=ca_files,
+        certificate_ttl=read_certificate_ttl(certificate_ttl),
+        rotation_pause=read_rotation_pause(rotation_pause),
         mesh_config=mesh_config,
         grpc=grpc,
         secure_grpc=secure_grpc,

@@ -291,7 +291,7 @@ def ca_issue(
     """Issue a certificate for a service account, for what cannot run an agent. A key made here stays on this host."""
     from lateen.api.schemas import IssueCertificate, IssuedAnswer
     from lateen.cli.client import Client
-    from lateen.cli.keys import new_key, read_csr, write_private
+    from lateen.cli.keys import new_key, read_csr, write_files
     from lateen.cli.output import note
 
     if (csr is None) is (out is None):
@@ -304,7 +304,7 @@ def ca_issue(
     if out is None:
         typer.echo(issued.chain, nl=not issued.chain.endswith("\n"))
     else:
-        write_private(out, {"key.pem": key, "cert-chain.pem": issued.chain, "root-cert.pem": issued.roots})
+        write_files(out, {"key.pem": key, "cert-chain.pem": issued.chain, "root-cert.pem": issued.roots})
     note(f"{issued.identity}, until {issued.not_after}{'' if out is None else f', in {out}'}")
     return ExitCode.DONE
 

@@ -11,10 +11,14 @@ import signal
 import sys
 from pathlib import Path
 
+import structlog
+
 from lateen.app.running import run_control_plane
 from lateen.app.settings import Settings
 from lateen.cli.exits import ExitCode, Failure
 from lateen.config.durations import seconds
+
+_LOG = structlog.get_logger(__name__)
 
 
 def read_debounce(quiet: str, longest: str) -> tuple[float, float]:
@@ -36,6 +40,27 @@ def read_key_refresh(text: str) -> float:
     return read
 
 
+LONGEST_TTL = 24 * 3600.0
+SHORTEST_TTL = 60.0
+
+
+def read_certificate_ttl(text: str) -> float:
+    """Return `--certificate-ttl` in seconds. Raises Failure when it is out of range."""
+    read = _read_duration("--certificate-ttl", text)
+    if not SHORTEST_TTL <= read <= LONGEST_TTL:
+        raise Failure(
+            f"--certificate-ttl {text} is not between 1m and 24h: certificates cannot be taken back, "
+            "and each is renewed at half of its life",
+            code=ExitCode.USAGE,
+        )
+    return read
+
+
+def read_rotation_pause(text: str) -> float:
+    """Return `--rotation-pause` in seconds. Raises Failure when it is negative."""
+    return _read_duration("--rotation-pause", text)
+
+
 def _read_duration(flag: str, text: str) -> float:
     try:
         read = seconds(text)
@@ -46,13 +71,25 @@ def _read_duration(flag: str, text: str) -> float:
     return read
 
 
-def ca_folder(state: Path | None) -> Path:
-    """Return where the certificate authority lives: in `--state`, else where the user's programs keep their state."""
+def ca_folder(state: Path | None) -> Path | None:
+    """Return where the certificate authority lives: in `--state`, else where the user's programs keep their state.
+
+    None, with a warning, when the user has no such place: nobody asked for it.
+    """
     if state is not None:
         return state / "ca"
     given = os.environ.get("XDG_STATE_HOME", "")
-    base = Path(given) if given.startswith("/") else Path.home() / ".local" / "state"
-    return base / "lateen" / "ca"
+    try:
+        base = Path(given) if given.startswith("/") else Path.home() / ".local" / "state"
+        folder = base / "lateen"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK | os.X_OK):
+            return folder / "ca"
+        reason = f"{folder} cannot be written to"
+    except (OSError, RuntimeError) as error:  # RuntimeError: no home
+        reason = str(error)
+    _LOG.warning("the certificate authority is new at each start: --state DIR keeps it", reason=reason)
+    return None
 
 
 def serve_until_signal(settings: Settings) -> None:

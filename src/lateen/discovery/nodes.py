@@ -20,6 +20,7 @@ _FORM = "TYPE~IP~NAME.NAMESPACE~DOMAIN, for instance sidecar~10.0.0.7~reviews-v2
 _TYPES = {kind.value: kind for kind in ProxyType}
 _ON_DEMAND_SINCE = (1, 40)
 """First version of Envoy with which on-demand discovery was tried."""
+_MAX_ID = 1024
 _MAX_ENTRIES = 1000
 """Labels, mapped ports, upstreams: more than any workload has."""
 
@@ -29,6 +30,9 @@ def proxy_from_node(node: Node, *, delta: bool = False) -> Proxy:
 
     `delta`: it speaks the incremental variant. Only in that can Envoy ask for single clusters beside all it is told.
     """
+    if len(node.id) > _MAX_ID or not node.id.isprintable():
+        # It stands in logs, tables and terminals.
+        raise PeerError(f"node id {node.id[:200]!r} is longer than {_MAX_ID} characters, or not all are printable")
     parts = node.id.split("~")
     if len(parts) != 4:
         raise PeerError(f"node id {node.id[:200]!r} is not of the form {_FORM}")

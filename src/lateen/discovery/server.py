@@ -52,6 +52,11 @@ OPTIONS = (
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.http2.max_ping_strikes", 0),
+    # Who is at the other end was proven when the connection was made. A certificate lasts 24 hours and is renewed at
+    # half of that, so at the end of this age (which gRPC varies by a tenth) whoever renews has a newer one to connect
+    # with: nobody goes on for long by one that has expired, and nobody has to open a stream on such a connection.
+    ("grpc.max_connection_age_ms", 9 * 3600 * 1000),
+    ("grpc.max_connection_age_grace_ms", 10_000),
 )
 """Of the gRPC server."""
 

@@ -169,7 +169,9 @@ def _http_filters(settings: HttpSettings) -> list[Fields]:
     forward = [_dynamic_forward_proxy()] if settings.dynamic_forward_proxy else []
     if settings.mutual_tls:
         ask.append(tunnel_alpn_filter())
-    return [*settings.security, *ask, _grpc_stats(), _fault(), _cors(), *forward, _router()]
+    # Both act by what a route says; the one route to a workload's own application says nothing.
+    by_route = [] if settings.inbound else [_fault(), _cors()]
+    return [*settings.security, *ask, _grpc_stats(), *by_route, *forward, _router()]
 
 
 @cache

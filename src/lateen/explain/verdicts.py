@@ -216,7 +216,9 @@ def _advice(decisive: Check, *, also_not_allowed: bool) -> str:
 
 
 def _nearest(check: Check) -> list[RuleVerdict]:
-    return sorted((rule for rule in check.rules if not rule.matched), key=lambda rule: len(rule.failed))[:NEAREST]
+    return sorted(
+        (rule for rule in check.rules if not rule.matched and rule.failed), key=lambda rule: len(rule.failed)
+    )[:NEAREST]
 
 
 def _changed(blank: WorkloadVerdict, **changes: Any) -> WorkloadVerdict:

@@ -189,5 +189,6 @@ def _verdicts(decision: Decision, policies: Policies) -> Iterator[RuleVerdict]:
             rule=found.rule,
             origin=found.origin,
             matched=evaluation.matched,
-            failed=list(evaluation.failed),
+            # A policy without rules matches nothing, whatever the conditions that stand for that in the filter.
+            failed=list(evaluation.failed) if found.rule >= 0 or not found.origin else [],
         )

@@ -175,8 +175,8 @@ class MeshIndex:
     sidecars: Mapping[str, Ordered[ConfigObject[Sidecar]]] = field(default_factory=dict)
     """By namespace, oldest first."""
     policies: PolicyTable = field(default_factory=dict)
-    registered: Mapping[str, int] = field(default_factory=dict)
-    """How many registered workloads are at an address."""
+    registered: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """How many registered workloads of a namespace are at an address."""
     merged: dict[Hostname, dict[tuple[ObjectKey, ...], ConfigObject[DestinationRule]]] = field(default_factory=dict)
     """Several DestinationRules of a host as one, once they were asked for: an equal question gets the same object."""
     trimmed: dict[Hostname, dict[frozenset[int], Service]] = field(default_factory=dict)
@@ -219,20 +219,17 @@ def patched_selected(
 
 
 def patched_registered(
-    old: Mapping[str, int],
+    old: Mapping[tuple[str, str], int],
     turns: Iterable[Turn[WorkloadRegistration]],
-) -> Mapping[str, int]:
-    """Return the addresses of registered workloads after some came, went or changed."""
-    difference: Counter[str] = Counter()
+) -> Mapping[tuple[str, str], int]:
+    """Return the namespaces and addresses of registered workloads after some came, went or changed."""
+    difference: Counter[tuple[str, str]] = Counter()
     for before, after in turns:
         if before is not None:
-            difference[before.address] -= 1
+            difference[before.namespace, before.address] -= 1
         if after is not None:
-            difference[after.address] += 1
-    return patched(
-        old,
-        {address: old.get(address, 0) + number or None for address, number in difference.items() if number},
-    )
+            difference[after.namespace, after.address] += 1
+    return patched(old, {place: old.get(place, 0) + number or None for place, number in difference.items() if number})
 
 
 def patched_sidecars(

@@ -219,18 +219,23 @@ def gateways_for(state: MeshState, proxy: Proxy) -> tuple[ConfigObject[Gateway],
 def instances_of(state: MeshState, proxy: Proxy) -> tuple[ServiceInstance, ...]:
     """Return what the proxy's workload serves: each service port with an endpoint at one of its addresses.
 
-    Unready endpoints count: their sidecar must listen before anyone sends. A service without such an endpoint
-    counts too when its selector matches the proxy's labels, unless the workload registered itself and so said
-    what it serves: it may run where endpoints are not known (yet). Ordered by host and port.
+    Services of its own namespace only, as in Istio: another's could say that they are at this address too, and so open
+    ports of this workload, or lead its own ones elsewhere. Unready endpoints count: their sidecar must listen before
+    anyone sends. A service without such an endpoint counts too when its selector matches the proxy's labels, unless the
+    workload registered itself and so said what it serves: it may run where endpoints are not known (yet). Ordered by
+    host and port.
     """
     found = [
         ServiceInstance(service=service, port=port, endpoint=endpoint)
         for address in dict.fromkeys(proxy.addresses)
         for host, endpoint in state.index.endpoints.at(address)
         for service in (state.services[host],)
-        if not service.external and (port := service.port(endpoint.service_port)) is not None
+        if service.namespace == proxy.namespace
+        and not service.external
+        and (port := service.port(endpoint.service_port)) is not None
     ]
-    if proxy.addresses and not any(address in state.index.registered for address in proxy.addresses):
+    registered = state.index.registered
+    if proxy.addresses and not any((proxy.namespace, address) in registered for address in proxy.addresses):
         known = {item.service.host for item in found}
         found += [item for item in _selected_instances(state, proxy) if item.service.host not in known]
     return tuple(

@@ -23,6 +23,8 @@ MAX_DIGEST = 128
 MAX_PORTS = 64
 MAX_LABEL_KEY = 253 + 1 + 63
 
+_MACHINE_METADATA = ipaddress.ip_address("fd00:ec2::254")
+"""Where a cloud serves its link-local address over IPv6; unlike that, it is not link-local itself."""
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 """RFC 1123 label: names of services, namespaces, workloads, ports."""
 _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
@@ -115,7 +117,10 @@ def _address_problems(address: str) -> Iterator[str]:
     except ValueError:
         yield f"address {address[:80]!r} is not an IP address"
         return
-    if parsed.is_unspecified or parsed.is_multicast:
+    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
+        parsed = parsed.ipv4_mapped
+    # Link-local is another thing on each machine: clouds keep credentials there, and callers would fetch theirs.
+    if parsed.is_unspecified or parsed.is_multicast or parsed.is_link_local or parsed == _MACHINE_METADATA:
         yield f"address {address} is not an address of a host"
 
 

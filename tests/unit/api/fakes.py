@@ -67,6 +67,15 @@ class FakeLearned:
         return self.table.entries(EXPIRING_SECONDS, workload)
 
 
+@dataclass
+class FakeCertificateFigures:
+    requests: int = 3
+    issued: int = 2
+    refused: Mapping[str, int] = field(default_factory=lambda: {"unproven": 1})
+    root_expires: float = 2e9
+    signer_expires: float = 1.9e9
+
+
 class FakeControlPlane:
     """Holds objects in a dict; builds real states."""
 
@@ -83,6 +92,7 @@ class FakeControlPlane:
         self.figures = Figures()
         self.sharing = {"responses": Bodies()}
         self.build_times = Histogram()
+        self.certificates = FakeCertificateFigures()
         self.rebuilt = 7
         self.learned = FakeLearned()
 

@@ -41,7 +41,10 @@ def test_a_foreign_page_may_not_change_anything(method: str, origin: str | None,
     assert (refused(method, "127.0.0.1:15080", origin, loopback=True) == "") is passes
 
 
-@pytest.mark.parametrize(("authority", "host"), [("a:1", "a"), ("a", "a"), ("[::1]:1", "::1"), ("::1", "::1")])
+@pytest.mark.parametrize(
+    ("authority", "host"),
+    [("a:1", "a"), ("a", "a"), ("[::1]:1", "::1"), ("::1", "::1"), ("[::1].evil.example", "[::1].evil.example")],
+)
 def test_the_host_of_an_authority(authority: str, host: str) -> None:
     assert host_name(authority) == host
 

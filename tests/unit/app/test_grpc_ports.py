@@ -18,10 +18,21 @@ def test_free_ports_are_free_for_all() -> None:
     ]
 
 
+def taken_after_a_free_one() -> socket.socket:
+    """A socket that listens on a port of which the one before is free."""
+    while True:
+        taken = socket.create_server(("127.0.0.1", 0))
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", taken.getsockname()[1] - 1))
+            except OSError:
+                taken.close()
+            else:
+                return taken
+
+
 def test_a_taken_default_gives_way_and_a_taken_wish_does_not() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
+    with taken_after_a_free_one() as taken:
         number = taken.getsockname()[1]
         ports = grpc_ports(Settings(grpc="127.0.0.1:0", secure_grpc=f"127.0.0.1:{number - 1}"))
         assert ports[2].address == "127.0.0.1:0"

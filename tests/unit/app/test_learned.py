@@ -102,16 +102,16 @@ async def test_a_write_that_fails_keeps_the_old_file_and_is_said_once(tmp_path: 
     learned.note_calls("web-v1-1", "shop", ["old"])
     await kept(learned)
     before = content(tmp_path)
-    in_the_way = tmp_path / f".{FILE_NAME}.new"
-    in_the_way.mkdir()
+    # A folder that is gone for a while, as one that cannot be written to is for all but root.
+    away = tmp_path.rename(tmp_path.with_name("away"))
     learned.note(PROXY, CLUSTERS)
     with structlog.testing.capture_logs() as logs:
         await kept(learned)
         await kept(learned)
     assert [entry["event"] for entry in logs] == ["learned hosts cannot be kept"]
-    assert content(tmp_path) == before
+    assert content(away) == before
 
-    in_the_way.rmdir()
+    away.rename(tmp_path)
     await kept(learned)
     assert open_learned(tmp_path).hosts(PROXY) == ("old", "ratings", "reviews")
 

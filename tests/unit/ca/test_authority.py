@@ -13,13 +13,14 @@ from cryptography.x509.verification import PolicyBuilder, Store
 
 from ca_requests import NOW, csr_for, new_key
 from lateen.ca.authority import Authority
-from lateen.ca.files import CaFileError, write_private
+from lateen.ca.files import CaFileError
 from lateen.ca.generations import root_signer
 from lateen.ca.issue import Issued, Lifetimes, make_intermediate, make_root, pem_of
 from lateen.ca.keys import PrivateKey
 from lateen.ca.rotation import Facts, Phase, Times
 from lateen.ca.values import Reason, Refused
 from lateen.model.identities import Identity, control_plane_identity
+from lateen.private_files import write_private
 
 REVIEWS = Identity("cluster.local", "default", "reviews")
 HOUR = dt.timedelta(hours=1)

@@ -6,6 +6,8 @@ import datetime as dt
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -51,6 +53,25 @@ def test_issuing_is_a_function_of_its_arguments() -> None:
     one, other = (issue(request(), REVIEWS, SIGNER, now=NOW, serial=3, ttl=dt.timedelta(hours=1)) for _ in range(2))
 
     assert one == other
+
+
+def test_of_a_request_nothing_is_taken_but_its_key() -> None:
+    """Who asks to be a CA, to sign code, or to have a subject, gets the leaf that everybody gets."""
+    greedy = (
+        x509.CertificateSigningRequestBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "spiffe://cluster.local/ns/a/sa/b")]))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=5), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CODE_SIGNING]), critical=True)
+        .sign(KEYS[0].signing, hashes.SHA256())
+    )
+    read = read_csr(greedy.public_bytes(serialization.Encoding.PEM))
+    assert isinstance(read, Csr)
+    made = issue(read, REVIEWS, SIGNER, now=NOW, serial=3, ttl=dt.timedelta(hours=1))
+    leaf = x509.load_pem_x509_certificate(made.chain[0].encode())
+    modest = issue(request(), REVIEWS, SIGNER, now=NOW, serial=3, ttl=dt.timedelta(hours=1))
+
+    assert leaf.subject == x509.Name([])
+    assert list(leaf.extensions) == list(x509.load_pem_x509_certificate(modest.chain[0].encode()).extensions)
 
 
 def test_an_intermediate_is_valid_no_longer_than_its_root_and_signs_no_ca() -> None:

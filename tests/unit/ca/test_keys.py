@@ -13,8 +13,9 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from lateen.ca.files import CaFileError, open_private_folder, read_file, read_private, write_private
+from lateen.ca.files import CaFileError, open_private_folder, read_file, read_private
 from lateen.ca.keys import KeyProblemError, PrivateKey
+from lateen.private_files import write_private
 
 
 def pem(
@@ -82,6 +83,19 @@ def test_a_private_file_is_ours_alone_whatever_the_umask(tmp_path: Path) -> None
     assert stat.S_IMODE((tmp_path / "key").stat().st_mode) == 0o600
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert [file.name for file in tmp_path.iterdir() if file.is_file()] == ["key"]
+
+
+def test_a_folder_of_another_user_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever made it before us, where all may make folders, could put his own keys into it."""
+    open_private_folder(tmp_path / "ca")
+    monkeypatch.setattr(os, "geteuid", lambda: 4711)
+    if tmp_path.stat().st_uid != 0:
+        with pytest.raises(CaFileError, match="belongs to another user"):
+            open_private_folder(tmp_path / "ca")
+    else:  # root may be anybody
+        os.chown(tmp_path / "ca", 4712, -1)
+        with pytest.raises(CaFileError, match="belongs to another user"):
+            open_private_folder(tmp_path / "ca")
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from urllib.parse import quote
 
 import pytest
 
-from lateen.cli.credentials import MAX_FILE, given_token, listening_users, local_token
+from lateen.agent.port_owners import listening_users
+from lateen.cli.credentials import MAX_FILE, given_token, local_token
 from lateen.cli.exits import ExitCode, Failure
 
 TOKEN = "head.claims.signature"

@@ -10,7 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from lateen.cli.exits import Failure
-from lateen.cli.keys import MAX_CSR, new_key, read_csr, write_private
+from lateen.cli.keys import MAX_CSR, new_key, read_csr, write_files
 
 
 def test_the_csr_is_of_the_key() -> None:
@@ -23,8 +23,8 @@ def test_the_csr_is_of_the_key() -> None:
 
 def test_files_are_their_owners_only_and_replaced_whole(tmp_path: Path) -> None:
     folder = tmp_path / "a" / "b"
-    write_private(folder, {"key.pem": "old", "cert-chain.pem": "old"})
-    write_private(folder, {"key.pem": "new", "cert-chain.pem": "new"})
+    write_files(folder, {"key.pem": "old", "cert-chain.pem": "old"})
+    write_files(folder, {"key.pem": "new", "cert-chain.pem": "new"})
 
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert sorted(path.name for path in folder.iterdir()) == ["cert-chain.pem", "key.pem"]
@@ -36,7 +36,7 @@ def test_files_are_their_owners_only_and_replaced_whole(tmp_path: Path) -> None:
 def test_a_link_is_replaced_not_followed(tmp_path: Path) -> None:
     (tmp_path / "precious").write_text("precious")
     (tmp_path / "key.pem").symlink_to(tmp_path / "precious")
-    write_private(tmp_path, {"key.pem": "new"})
+    write_files(tmp_path, {"key.pem": "new"})
 
     assert (tmp_path / "precious").read_text() == "precious"
     assert (tmp_path / "key.pem").read_text() == "new"
@@ -45,7 +45,7 @@ def test_a_link_is_replaced_not_followed(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_is_a_failure(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(Failure, match="--out"):
-        write_private(tmp_path / "file", {"key.pem": "new"})
+        write_files(tmp_path / "file", {"key.pem": "new"})
 
 
 def test_a_csr_is_read(tmp_path: Path) -> None:

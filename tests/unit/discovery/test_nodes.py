@@ -82,6 +82,8 @@ def test_grpc_clients_are_told_from_envoy(node: Node) -> None:
         ("sidecar~reviews~reviews.shop~shop.svc", {}, "'reviews' in the node id or INSTANCE_IPS is not an IP address"),
         ("sidecar~10.0.0.7~reviews~shop.svc", {}, "names no workload and namespace"),
         ("sidecar~10.0.0.7~.shop~shop.svc", {}, "names no workload and namespace"),
+        ("sidecar~10.0.0.7~a\n\x1b[2J.shop~shop.svc", {}, "not all are printable"),
+        (f"sidecar~10.0.0.7~{'a' * 1024}.shop~shop.svc", {}, "longer than 1024 characters"),
         (ID, {"LABELS": ["app"]}, "LABELS is not a map"),
         (ID, {"LABELS": {"app": 1.0}}, "LABELS: the value of 'app' is not a string"),
         (ID, {"NAMESPACE": 7.0}, "NAMESPACE is not a string"),

@@ -143,6 +143,8 @@ def test_a_policy_without_rules_allows_nobody() -> None:
 
     assert verdict.verdict == "denied"
     assert (rule.policy, rule.rule) == ("default/nothing", -1)
+    assert [rule.failed for rule in check(verdict, "ALLOW").rules] == [[]], "there is no condition to meet"
+    assert verdict.nearest == []
 
 
 def test_a_deny_goes_before_and_cannot_be_overridden() -> None:

@@ -44,7 +44,7 @@ def test_nobody_says_himself_who_he_is() -> None:
 
 
 def test_addresses_get_one_spelling() -> None:
-    assert read(address="FE80::0:1").address == "fe80::1"
+    assert read(address="FD00::0:1").address == "fd00::1"
 
 
 def test_leave() -> None:

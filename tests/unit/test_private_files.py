@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lateen.agent.private_files import private_folder, write_private
+from lateen.agent.private_folders import private_folder
+from lateen.private_files import write_private
 
 
 @pytest.fixture(autouse=True)

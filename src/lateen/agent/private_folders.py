@@ -1,7 +1,4 @@
-"""Files that only their owner may read, each written at once, and the folder that they are in.
-
-Used by `lifecycle`, `certificates` and its child `csr`. Must not know: what the files hold.
-"""
+"""The folder of one agent, for its owner only and gone with it. Used by `lifecycle`. Must not know: what is in it."""
 
 from __future__ import annotations
 
@@ -41,12 +38,3 @@ def _remove(folder: Path) -> None:
                     path.unlink()
     with contextlib.suppress(OSError):
         folder.rmdir()
-
-
-def write_private(path: Path, content: bytes) -> None:
-    """Replace a file by one for its owner only, atomically: nobody ever sees half of it, and watchers see a move."""
-    unfinished = path.with_name(f"{path.name}.new")
-    unfinished.unlink(missing_ok=True)
-    with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(content)
-    unfinished.replace(path)
