@@ -8,11 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from lateen.analysis.access import denies_everything, http_rules_on_tcp, known_namespaces, namespaces
 from lateen.analysis.authorization import authorization_policy, authorization_servers
 from lateen.analysis.conflicts import conflicts
 from lateen.analysis.credentials import gateway_credentials, rule_credentials
+from lateen.analysis.host_names import HostNames
+from lateen.analysis.mutual_tls import PeerModes, auto_mtls, peer_authentications, server_first, tls_of_rule
 from lateen.analysis.reports import Report
+from lateen.analysis.selectors import selector
 from lateen.analysis.unreachable import unreachable
+from lateen.analysis.workloads import Workloads
 from lateen.config.codes import (
     EMPTY_SUBSET,
     HOST_NOT_IN_GATEWAY,
@@ -21,6 +26,7 @@ from lateen.config.codes import (
     UNKNOWN_RULE_HOST,
 )
 from lateen.config.decoding import closest
+from lateen.config.kubernetes import ServiceSpec
 from lateen.config.networking import (
     Destination,
     DestinationRule,
@@ -28,6 +34,7 @@ from lateen.config.networking import (
     HTTPMatchRequest,
     HTTPRoute,
     L4MatchAttributes,
+    ServiceEntry,
     TCPRoute,
     TLSMatchAttributes,
     TLSRoute,
@@ -70,9 +77,32 @@ def analyse(
                 gateway_credentials(report, one, state)
             case AuthorizationPolicy():
                 authorization_policy(report, one, state)
+    _security(report, objects, state)
     authorization_servers(report, objects, state)
     conflicts(report, objects, state)
     return tuple(sorted(report.findings, key=_place))
+
+
+def _security(report: Report, objects: Sequence[ConfigObject[Any]], state: MeshState) -> None:
+    """Run the rules that ask what workloads there are, and what they take."""
+    workloads = Workloads(state, objects)
+    modes = PeerModes(state, workloads)
+    root_namespace = state.mesh_config.root_namespace
+    unruled = HostNames(host for host in state.services if host not in state.destination_rules)
+    known = known_namespaces(objects, state)
+    for one in objects:
+        selector(report, one, workloads, root_namespace)
+        match one.spec:
+            case DestinationRule():
+                tls_of_rule(report, one, state, modes, unruled)
+            case AuthorizationPolicy():
+                namespaces(report, one, known)
+                http_rules_on_tcp(report, one, workloads, root_namespace)
+            case ServiceSpec() | ServiceEntry():
+                server_first(report, one, state, modes)
+    peer_authentications(report, state, workloads, modes)
+    auto_mtls(report, state)
+    denies_everything(report, state, workloads)
 
 
 def _place(finding: Finding) -> tuple[str, int, int, str, str, str, str, str]:
