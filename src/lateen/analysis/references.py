@@ -11,11 +11,14 @@ from typing import Any
 from lateen.analysis.access import denies_everything, http_rules_on_tcp, known_namespaces, namespaces
 from lateen.analysis.authorization import authorization_policy, authorization_servers
 from lateen.analysis.conflicts import conflicts
-from lateen.analysis.credentials import gateway_credentials, rule_credentials
+from lateen.analysis.credentials import gateway_credentials, rule_credentials, rule_verification
+from lateen.analysis.gateway_servers import gateway_servers
 from lateen.analysis.host_names import HostNames
 from lateen.analysis.mutual_tls import PeerModes, auto_mtls, peer_authentications, server_first, tls_of_rule
 from lateen.analysis.reports import Report
+from lateen.analysis.routes import claims, route_settings, unused
 from lateen.analysis.selectors import selector
+from lateen.analysis.services import services
 from lateen.analysis.unreachable import unreachable
 from lateen.analysis.workloads import Workloads
 from lateen.config.codes import (
@@ -70,20 +73,29 @@ def analyse(
             case VirtualService():
                 _virtual_service(report, one, targets, gateways, delegates)
                 unreachable(report, one)
+                route_settings(report, one)
             case DestinationRule():
                 _destination_rule(report, one, targets)
                 rule_credentials(report, one, state)
+                rule_verification(report, one)
             case Gateway():
                 gateway_credentials(report, one, state)
             case AuthorizationPolicy():
                 authorization_policy(report, one, state)
-    _security(report, objects, state)
+    _by_workload(report, objects, state, gateways)
+    services(report, objects, state)
+    unused(report, objects)
     authorization_servers(report, objects, state)
     conflicts(report, objects, state)
     return tuple(sorted(report.findings, key=_place))
 
 
-def _security(report: Report, objects: Sequence[ConfigObject[Any]], state: MeshState) -> None:
+def _by_workload(
+    report: Report,
+    objects: Sequence[ConfigObject[Any]],
+    state: MeshState,
+    gateways: Mapping[str, ConfigObject[Gateway]],
+) -> None:
     """Run the rules that ask what workloads there are, and what they take."""
     workloads = Workloads(state, objects)
     modes = PeerModes(state, workloads)
@@ -100,6 +112,9 @@ def _security(report: Report, objects: Sequence[ConfigObject[Any]], state: MeshS
                 http_rules_on_tcp(report, one, workloads, root_namespace)
             case ServiceSpec() | ServiceEntry():
                 server_first(report, one, state, modes)
+            case VirtualService():
+                claims(report, one, state, gateways, workloads)
+    gateway_servers(report, list(gateways.values()), state, workloads)
     peer_authentications(report, state, workloads, modes)
     auto_mtls(report, state)
     denies_everything(report, state, workloads)

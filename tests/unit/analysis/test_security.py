@@ -1,6 +1,7 @@
 """Mutual TLS, selectors and access: each rule with a case that it finds and a near one that it leaves alone."""
 
 import pytest
+
 from analysis_cases import codes, document, entry, found, running, service, workload
 from lateen.config.mesh_config import MeshConfig
 
