@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import chain, islice
 from typing import Any
 
+from lateen.analysis.hints import MOST_NAMES, some_names
 from lateen.analysis.reports import Report
 from lateen.config.codes import (
     CONFLICTING_GATEWAYS,
@@ -18,7 +20,7 @@ from lateen.config.codes import (
 from lateen.config.networking import Gateway, Sidecar, VirtualService
 from lateen.config.objects import ConfigObject
 from lateen.mesh.state import MESH_GATEWAY, MeshState
-from lateen.model.names import Hostname, resolve_host
+from lateen.model.names import Hostname, ObjectKey, resolve_host
 from lateen.model.proxies import DISCOVERY_SCOPE, DISCOVERY_SCOPES, labels_match
 
 
@@ -38,24 +40,24 @@ def _mesh_hosts(report: Report, virtual_services: list[ConfigObject[VirtualServi
                 claims[resolve_host(host, one.key.namespace)].append((one, index))
     default = state.mesh_config.default_virtual_service_export_to
     for host, claimants in claims.items():
+        if len({one.key for one, _ in claimants}) == 1:
+            continue
+        by_scope: defaultdict[str, dict[ObjectKey, None]] = defaultdict(dict)
+        scopes = {one.key: _seen_from(one, default) for one, _ in claimants}
+        for key, seen_from in scopes.items():
+            for scope in seen_from:
+                by_scope[scope][key] = None
         for one, index in claimants:
-            others = [
-                str(other.key)
-                for other, _ in claimants
-                if other.key != one.key and _meet(_seen_from(one, default), _seen_from(other, default))
-            ]
+            seen_from = scopes[one.key]
+            rivals = scopes if "*" in seen_from else chain(*(by_scope[scope] for scope in sorted({"*"} | seen_from)))
+            others = {str(key) for key in islice((key for key in rivals if key != one.key), MOST_NAMES + 1)}
             if others:
-                message = f"the host {host} is also defined by {', '.join(sorted(others))}; merge them into one"
+                message = f"the host {host} is also defined by {some_names(others)}; merge them into one"
                 report.add(CONFLICTING_MESH_HOSTS, one, ("spec", "hosts", index), message)
 
 
 def _seen_from(one: ConfigObject[VirtualService], default: Sequence[str]) -> set[str]:
     return {one.key.namespace if name == "." else name for name in one.spec.export_to or default}
-
-
-def _meet(first: set[str], second: set[str]) -> bool:
-    """Whether some namespace sees both."""
-    return "*" in first or "*" in second or bool(first & second)
 
 
 def _discovery_scopes(report: Report, objects: Sequence[ConfigObject[Any]]) -> None:
@@ -119,9 +121,9 @@ def _gateways(report: Report, gateways: list[ConfigObject[Gateway]]) -> None:
     for slot, hosts in claims.items():
         for host, claimants in hosts.items():
             for one, index in claimants:
-                others = sorted({str(other.key) for other, _ in claimants if other.key != one.key})
-                if others:
-                    message = f"port {slot[1]} for host {host} is also served by {', '.join(others)}; keep one of them"
+                rivals = (str(other.key) for other, _ in claimants if other.key != one.key)
+                if others := set(islice(rivals, MOST_NAMES + 1)):
+                    message = f"port {slot[1]} for host {host} is also served by {some_names(others)}; keep one of them"
                     report.add(CONFLICTING_GATEWAYS, one, ("spec", "servers", index, "hosts"), message)
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
+from lateen.analysis.hints import MOST_NAMES, some_names
 from lateen.analysis.reports import Report
 from lateen.analysis.workloads import ByLabels, Workloads
 from lateen.config.codes import DUPLICATE_CERTIFICATE, GATEWAY_PORT_NOT_ON_SERVICE
@@ -13,9 +15,6 @@ from lateen.config.networking import Gateway, ServerTLSSettings
 from lateen.config.objects import ConfigObject
 from lateen.mesh.state import MeshState
 from lateen.model.services import Service
-
-_MOST_NAMES = 5
-"""Of those that a message lists."""
 
 
 def gateway_servers(
@@ -36,13 +35,13 @@ def _certificates(report: Report, gateways: Sequence[ConfigObject[Gateway]]) -> 
     showing: defaultdict[tuple[Any, ...], dict[str, tuple[ConfigObject[Gateway], int]]] = defaultdict(dict)
     for one in gateways:
         for index, server in enumerate(one.spec.servers):
-            if server.tls is not None and (shown := _certificate(server.tls)):
-                place = (frozenset(one.spec.selector.items()), *shown)
+            if server.tls is not None and (certificate := _certificate(server.tls)):
+                place = (frozenset(one.spec.selector.items()), *certificate)
                 showing[place].setdefault(str(one.key), (one, index))
-    for (_, *shown), claimants in showing.items():
+    for (_, shown, *_), claimants in showing.items():
         for name, (one, index) in claimants.items() if len(claimants) > 1 else ():
-            others = ", ".join([other for other in list(claimants)[: _MOST_NAMES + 1] if other != name][:_MOST_NAMES])
-            message = f"{others} shows the same certificate ({shown[0]}): on one connection the hosts of the other"
+            others = some_names(set(islice((other for other in claimants if other != name), MOST_NAMES + 1)))
+            message = f"{others} shows the same certificate ({shown}): on one connection the hosts of the other"
             hint = "give 404; put the servers into one Gateway"
             report.add(DUPLICATE_CERTIFICATE, one, ("spec", "servers", index, "tls"), f"{message} {hint}")
 

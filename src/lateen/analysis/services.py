@@ -35,8 +35,8 @@ def services(report: Report, objects: Sequence[ConfigObject[Any]], state: MeshSt
     entries: list[_Entry] = [one for one in objects if isinstance(one.spec, ServiceEntry)]
     for one in chosen:
         _port_names(report, one)
-    for one in entries:
-        _addresses(report, one)
+    for entry in entries:
+        _addresses(report, entry)
     _target_ports(report, chosen)
     _protocols(report, entries, state.mesh_config.default_service_export_to)
 
