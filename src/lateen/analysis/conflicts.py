@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, islice
 from typing import Any
 
 from lateen.analysis.hints import MOST_NAMES, some_names
 from lateen.analysis.reports import Report
+from lateen.analysis.workloads import ByLabels
 from lateen.config.codes import (
     CONFLICTING_GATEWAYS,
     CONFLICTING_MESH_HOSTS,
@@ -21,7 +22,7 @@ from lateen.config.networking import Gateway, Sidecar, VirtualService
 from lateen.config.objects import ConfigObject
 from lateen.mesh.state import MESH_GATEWAY, MeshState
 from lateen.model.names import Hostname, ObjectKey, resolve_host
-from lateen.model.proxies import DISCOVERY_SCOPE, DISCOVERY_SCOPES, labels_match
+from lateen.model.proxies import DISCOVERY_SCOPE, DISCOVERY_SCOPES
 
 
 def conflicts(report: Report, objects: Sequence[ConfigObject[Any]], state: MeshState) -> None:
@@ -81,31 +82,38 @@ def _sidecars(report: Report, sidecars: list[ConfigObject[Sidecar]], state: Mesh
     by_namespace: dict[str, list[ConfigObject[Sidecar]]] = defaultdict(list)
     for one in sidecars:
         by_namespace[one.key.namespace].append(one)
+    labels_of: defaultdict[str, dict[frozenset[tuple[str, str]], None]] = defaultdict(dict)
+    for each in state.workloads if by_namespace else ():
+        labels_of[each.namespace][frozenset(each.labels.items())] = None
     for namespace, members in by_namespace.items():
         default = [one for one in members if one.spec.workload_selector is None]
         for one in default if len(default) > 1 else ():
-            names = ", ".join(sorted(other.key.name for other in default if other is not one))
+            names = some_names(set(islice((other.key.name for other in default if other is not one), MOST_NAMES + 1)))
             message = f"{names} too has no workload selector in namespace {namespace}; only one can act"
             report.add(SEVERAL_DEFAULT_SIDECARS, one, ("metadata", "name"), message)
-        selective = [(one, one.spec.workload_selector.labels) for one in members if one.spec.workload_selector]
-        workloads = [dict(each.labels) for each in state.workloads if each.namespace == namespace]
-        for one, labels in selective:
-            # Without running workloads only equal selectors are a sure conflict.
-            candidates = [each for each in workloads if labels_match(labels, each)] or [labels]
-            names = ", ".join(
-                sorted(
-                    other.key.name
-                    for other, theirs in selective
-                    if other is not one and (theirs == labels or _select_one(theirs, candidates))
-                )
-            )
-            if names:
-                message = f"{names} selects the same workloads; only one can act"
-                report.add(CONFLICTING_SIDECARS, one, ("spec", "workloadSelector"), message)
+        _selective_sidecars(
+            report, [one for one in members if one.spec.workload_selector], map(dict, labels_of[namespace])
+        )
 
 
-def _select_one(labels: Mapping[str, str], workloads: Sequence[Mapping[str, str]]) -> bool:
-    return any(labels_match(labels, each) for each in workloads)
+def _selective_sidecars(
+    report: Report, sidecars: Sequence[ConfigObject[Sidecar]], workloads: Iterable[Mapping[str, str]]
+) -> None:
+    """Report Sidecars that select one workload; where none is known, those of which one selects all of the other."""
+    chosen = {one.key: one.spec.workload_selector.labels for one in sidecars if one.spec.workload_selector is not None}
+    selecting = ByLabels((labels, key) for key, labels in chosen.items())
+    groups = [selecting.matching(labels) for labels in workloads]
+    used = {key for group in groups for key in group}
+    alone = {frozenset(labels.items()): labels for key, labels in chosen.items() if key not in used}
+    groups += [selecting.matching(labels) for labels in alone.values()]
+    rivals: defaultdict[ObjectKey, set[str]] = defaultdict(set)
+    for group in groups:
+        for key in group if len(group) > 1 else ():
+            rivals[key].update(islice((other.name for other in group if other != key), MOST_NAMES + 1))
+    for one in sidecars:
+        if one.key in rivals:
+            message = f"{some_names(rivals[one.key])} selects the same workloads; only one can act"
+            report.add(CONFLICTING_SIDECARS, one, ("spec", "workloadSelector"), message)
 
 
 def _gateways(report: Report, gateways: list[ConfigObject[Gateway]]) -> None:
