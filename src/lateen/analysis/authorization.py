@@ -6,8 +6,8 @@ Called by `references`. Generation refuses in the same cases, proxy by proxy; he
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
 
 from lateen.analysis.reports import Report
 from lateen.config.codes import REFERENCE_NOT_FOUND, SEVERAL_AUTHORIZATION_SERVERS, UNUSABLE_AUTHORIZATION_SERVER
@@ -21,6 +21,8 @@ from lateen.mesh.state import MeshState
 from lateen.model.names import Hostname
 
 _PATH: Path = ("spec", "provider", "name")
+_Policy: TypeAlias = ConfigObject[AuthorizationPolicy]
+_Values: TypeAlias = frozenset[tuple[str, str]]
 
 
 def authorization_policy(report: Report, one: ConfigObject[AuthorizationPolicy], state: MeshState) -> None:
@@ -65,36 +67,59 @@ def authorization_servers(report: Report, objects: Sequence[ConfigObject[Any]], 
     for one in objects:
         if isinstance(one.spec, AuthorizationPolicy) and one.spec.action is AuthorizationAction.CUSTOM:
             custom[one.key.namespace].append(one)
-    of_all = custom.get(state.mesh_config.root_namespace, [])
-    for policies in custom.values():
-        others = policies if policies is of_all else [*of_all, *policies]
-        if len({_provider(other) for other in others}) > 1:
-            for one in policies:
-                _rival(report, one, others)
+    tables = {namespace: _Providers(policies) for namespace, policies in custom.items()}
+    root_namespace = state.mesh_config.root_namespace
+    for namespace, policies in custom.items():
+        near = [tables[name] for name in dict.fromkeys((root_namespace, namespace)) if name in tables]
+        for one in policies if len(set().union(*(table.names for table in near))) > 1 else ():
+            rival = next((found for table in near if (found := table.rival(one)) is not None), None)
+            if rival is not None:
+                message = f"{rival.key} names {_provider(rival)!r} for the same workloads"
+                report.add(SEVERAL_AUTHORIZATION_SERVERS, one, _PATH, f"{message}; a workload has one provider")
 
 
-def _rival(
-    report: Report, one: ConfigObject[AuthorizationPolicy], others: Sequence[ConfigObject[AuthorizationPolicy]]
-) -> None:
-    rival = next((other for other in others if _meet(one, other)), None)
-    if rival is not None:
-        message = f"{rival.key} names {_provider(rival)!r} for the same workloads"
-        report.add(SEVERAL_AUTHORIZATION_SERVERS, one, _PATH, f"{message}; a workload has one provider")
-
-
-def _provider(policy: ConfigObject[AuthorizationPolicy]) -> str:
+def _provider(policy: _Policy) -> str:
     return policy.spec.provider.name if policy.spec.provider is not None else ""
 
 
-def _meet(one: ConfigObject[AuthorizationPolicy], other: ConfigObject[AuthorizationPolicy]) -> bool:
-    """Whether two policies name different providers for what may be the same workload."""
-    if _provider(one) == _provider(other):
-        return False
-    first, second = targets_of(one.spec), targets_of(other.spec)
-    if first or second:
-        return bool({target.name for target in first} & {target.name for target in second})
-    return _compatible(selector_labels(one.spec), selector_labels(other.spec))
+class _Providers:
+    """Policies of one namespace by what they are about, so that nobody compares each with each."""
 
+    def __init__(self, policies: Sequence[_Policy]) -> None:
+        self.names = {_provider(policy) for policy in policies}
+        self._by_target: defaultdict[str, dict[str, _Policy]] = defaultdict(dict)
+        self._by_keys: defaultdict[frozenset[str], list[_Policy]] = defaultdict(list)
+        self._by_values: dict[tuple[frozenset[str], frozenset[str]], dict[_Values, dict[str, _Policy]]] = {}
+        for policy in policies:
+            targets = targets_of(policy.spec)
+            for target in targets:
+                self._by_target[target.name].setdefault(_provider(policy), policy)
+            if not targets:
+                self._by_keys[frozenset(selector_labels(policy.spec))].append(policy)
 
-def _compatible(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
-    return all(other.get(key, value) == value for key, value in one.items())
+    def rival(self, one: _Policy) -> _Policy | None:
+        """Return a policy that names another provider for what may be the same workload."""
+        for alternatives in self._meeting(one):
+            for provider, policy in alternatives.items():
+                if provider != _provider(one):
+                    return policy
+        return None
+
+    def _meeting(self, one: _Policy) -> Iterator[Mapping[str, _Policy]]:
+        """Yield policies by provider: of the same target, or with a selector that does not contradict this one's."""
+        if targets := targets_of(one.spec):
+            yield from (self._by_target[target.name] for target in targets if target.name in self._by_target)
+            return
+        labels = selector_labels(one.spec)
+        for keys in self._by_keys:
+            shared = keys.intersection(labels)
+            yield self._values(keys, shared).get(frozenset((key, labels[key]) for key in shared), {})
+
+    def _values(self, keys: frozenset[str], shared: frozenset[str]) -> dict[_Values, dict[str, _Policy]]:
+        if (keys, shared) not in self._by_values:
+            table: defaultdict[_Values, dict[str, _Policy]] = defaultdict(dict)
+            for policy in self._by_keys[keys]:
+                labels = selector_labels(policy.spec)
+                table[frozenset((key, labels[key]) for key in shared)].setdefault(_provider(policy), policy)
+            self._by_values[keys, shared] = dict(table)
+        return self._by_values[keys, shared]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain, islice
 from typing import Any
 
+from lateen.analysis.hints import MOST_NAMES, some_names
 from lateen.analysis.reports import Report
+from lateen.analysis.workloads import ByLabels
 from lateen.config.codes import (
     CONFLICTING_GATEWAYS,
     CONFLICTING_MESH_HOSTS,
@@ -18,8 +21,8 @@ from lateen.config.codes import (
 from lateen.config.networking import Gateway, Sidecar, VirtualService
 from lateen.config.objects import ConfigObject
 from lateen.mesh.state import MESH_GATEWAY, MeshState
-from lateen.model.names import Hostname, resolve_host
-from lateen.model.proxies import DISCOVERY_SCOPE, DISCOVERY_SCOPES, labels_match
+from lateen.model.names import Hostname, ObjectKey, resolve_host
+from lateen.model.proxies import DISCOVERY_SCOPE, DISCOVERY_SCOPES
 
 
 def conflicts(report: Report, objects: Sequence[ConfigObject[Any]], state: MeshState) -> None:
@@ -38,24 +41,24 @@ def _mesh_hosts(report: Report, virtual_services: list[ConfigObject[VirtualServi
                 claims[resolve_host(host, one.key.namespace)].append((one, index))
     default = state.mesh_config.default_virtual_service_export_to
     for host, claimants in claims.items():
+        if len({one.key for one, _ in claimants}) == 1:
+            continue
+        by_scope: defaultdict[str, dict[ObjectKey, None]] = defaultdict(dict)
+        scopes = {one.key: _seen_from(one, default) for one, _ in claimants}
+        for key, seen_from in scopes.items():
+            for scope in seen_from:
+                by_scope[scope][key] = None
         for one, index in claimants:
-            others = [
-                str(other.key)
-                for other, _ in claimants
-                if other.key != one.key and _meet(_seen_from(one, default), _seen_from(other, default))
-            ]
+            seen_from = scopes[one.key]
+            rivals = scopes if "*" in seen_from else chain(*(by_scope[scope] for scope in sorted({"*"} | seen_from)))
+            others = {str(key) for key in islice((key for key in rivals if key != one.key), MOST_NAMES + 1)}
             if others:
-                message = f"the host {host} is also defined by {', '.join(sorted(others))}; merge them into one"
+                message = f"the host {host} is also defined by {some_names(others)}; merge them into one"
                 report.add(CONFLICTING_MESH_HOSTS, one, ("spec", "hosts", index), message)
 
 
 def _seen_from(one: ConfigObject[VirtualService], default: Sequence[str]) -> set[str]:
     return {one.key.namespace if name == "." else name for name in one.spec.export_to or default}
-
-
-def _meet(first: set[str], second: set[str]) -> bool:
-    """Whether some namespace sees both."""
-    return "*" in first or "*" in second or bool(first & second)
 
 
 def _discovery_scopes(report: Report, objects: Sequence[ConfigObject[Any]]) -> None:
@@ -79,31 +82,38 @@ def _sidecars(report: Report, sidecars: list[ConfigObject[Sidecar]], state: Mesh
     by_namespace: dict[str, list[ConfigObject[Sidecar]]] = defaultdict(list)
     for one in sidecars:
         by_namespace[one.key.namespace].append(one)
+    labels_of: defaultdict[str, dict[frozenset[tuple[str, str]], None]] = defaultdict(dict)
+    for each in state.workloads if by_namespace else ():
+        labels_of[each.namespace][frozenset(each.labels.items())] = None
     for namespace, members in by_namespace.items():
         default = [one for one in members if one.spec.workload_selector is None]
         for one in default if len(default) > 1 else ():
-            names = ", ".join(sorted(other.key.name for other in default if other is not one))
+            names = some_names(set(islice((other.key.name for other in default if other is not one), MOST_NAMES + 1)))
             message = f"{names} too has no workload selector in namespace {namespace}; only one can act"
             report.add(SEVERAL_DEFAULT_SIDECARS, one, ("metadata", "name"), message)
-        selective = [(one, one.spec.workload_selector.labels) for one in members if one.spec.workload_selector]
-        workloads = [dict(each.labels) for each in state.workloads if each.namespace == namespace]
-        for one, labels in selective:
-            # Without running workloads only equal selectors are a sure conflict.
-            candidates = [each for each in workloads if labels_match(labels, each)] or [labels]
-            names = ", ".join(
-                sorted(
-                    other.key.name
-                    for other, theirs in selective
-                    if other is not one and (theirs == labels or _select_one(theirs, candidates))
-                )
-            )
-            if names:
-                message = f"{names} selects the same workloads; only one can act"
-                report.add(CONFLICTING_SIDECARS, one, ("spec", "workloadSelector"), message)
+        _selective_sidecars(
+            report, [one for one in members if one.spec.workload_selector], map(dict, labels_of[namespace])
+        )
 
 
-def _select_one(labels: Mapping[str, str], workloads: Sequence[Mapping[str, str]]) -> bool:
-    return any(labels_match(labels, each) for each in workloads)
+def _selective_sidecars(
+    report: Report, sidecars: Sequence[ConfigObject[Sidecar]], workloads: Iterable[Mapping[str, str]]
+) -> None:
+    """Report Sidecars that select one workload; where none is known, those of which one selects all of the other."""
+    chosen = {one.key: one.spec.workload_selector.labels for one in sidecars if one.spec.workload_selector is not None}
+    selecting = ByLabels((labels, key) for key, labels in chosen.items())
+    groups = [selecting.matching(labels) for labels in workloads]
+    used = {key for group in groups for key in group}
+    alone = {frozenset(labels.items()): labels for key, labels in chosen.items() if key not in used}
+    groups += [selecting.matching(labels) for labels in alone.values()]
+    rivals: defaultdict[ObjectKey, set[str]] = defaultdict(set)
+    for group in groups:
+        for key in group if len(group) > 1 else ():
+            rivals[key].update(islice((other.name for other in group if other != key), MOST_NAMES + 1))
+    for one in sidecars:
+        if one.key in rivals:
+            message = f"{some_names(rivals[one.key])} selects the same workloads; only one can act"
+            report.add(CONFLICTING_SIDECARS, one, ("spec", "workloadSelector"), message)
 
 
 def _gateways(report: Report, gateways: list[ConfigObject[Gateway]]) -> None:
@@ -119,9 +129,9 @@ def _gateways(report: Report, gateways: list[ConfigObject[Gateway]]) -> None:
     for slot, hosts in claims.items():
         for host, claimants in hosts.items():
             for one, index in claimants:
-                others = sorted({str(other.key) for other, _ in claimants if other.key != one.key})
-                if others:
-                    message = f"port {slot[1]} for host {host} is also served by {', '.join(others)}; keep one of them"
+                rivals = (str(other.key) for other, _ in claimants if other.key != one.key)
+                if others := set(islice(rivals, MOST_NAMES + 1)):
+                    message = f"port {slot[1]} for host {host} is also served by {some_names(others)}; keep one of them"
                     report.add(CONFLICTING_GATEWAYS, one, ("spec", "servers", index, "hosts"), message)
 
 

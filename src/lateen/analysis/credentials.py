@@ -19,7 +19,12 @@ from lateen.config.certificates import (
     staple_of,
     staple_problem,
 )
-from lateen.config.codes import INVALID_CREDENTIAL, REFERENCE_NOT_FOUND
+from lateen.config.codes import (
+    INVALID_CREDENTIAL,
+    NO_VERIFICATION,
+    NO_VERIFICATION_AT_PORT,
+    REFERENCE_NOT_FOUND,
+)
 from lateen.config.decoding import closest
 from lateen.config.kubernetes import Secret
 from lateen.config.networking import (
@@ -71,6 +76,17 @@ def rule_credentials(report: Report, one: ConfigObject[DestinationRule], state: 
         for path, tls in _client_settings(one.spec):
             for named in _of_client(path, tls):
                 _check(report, one, named, state, {one.key.namespace})
+
+
+def rule_verification(report: Report, one: ConfigObject[DestinationRule]) -> None:
+    """Find TLS to servers whose certificate nobody checks, unless the rule says that this is meant."""
+    for path, tls in _client_settings(one.spec):
+        if tls.mode not in (ClientTLSMode.SIMPLE, ClientTLSMode.MUTUAL) or tls.insecure_skip_verify:
+            continue
+        if not tls.ca_certificates and not tls.credential_name:
+            code = NO_VERIFICATION_AT_PORT if "portLevelSettings" in path else NO_VERIFICATION
+            message = f"mode {tls.mode.value} without caCertificates believes whoever answers for {one.spec.host}"
+            report.add(code, one, path, f"{message}; add caCertificates, or insecureSkipVerify: true if that is meant")
 
 
 def _of_server(path: Path, tls: ServerTLSSettings) -> Iterator[_Named]:

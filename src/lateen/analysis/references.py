@@ -6,13 +6,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
+from lateen.analysis.access import denies_everything, http_rules_on_tcp, known_namespaces, namespaces
 from lateen.analysis.authorization import authorization_policy, authorization_servers
 from lateen.analysis.conflicts import conflicts
-from lateen.analysis.credentials import gateway_credentials, rule_credentials
+from lateen.analysis.credentials import gateway_credentials, rule_credentials, rule_verification
+from lateen.analysis.gateway_servers import gateway_servers
+from lateen.analysis.hints import Hints
+from lateen.analysis.host_names import HostNames
+from lateen.analysis.mutual_tls import PeerModes, auto_mtls, peer_authentications, server_first, tls_of_rule
 from lateen.analysis.reports import Report
+from lateen.analysis.routes import claims, route_settings, unused
+from lateen.analysis.selectors import selector
+from lateen.analysis.services import services
+from lateen.analysis.suppression import without_annotated
 from lateen.analysis.unreachable import unreachable
+from lateen.analysis.workloads import Workloads
 from lateen.config.codes import (
     EMPTY_SUBSET,
     HOST_NOT_IN_GATEWAY,
@@ -20,7 +31,7 @@ from lateen.config.codes import (
     REFERENCE_NOT_FOUND,
     UNKNOWN_RULE_HOST,
 )
-from lateen.config.decoding import closest
+from lateen.config.kubernetes import ServiceSpec
 from lateen.config.networking import (
     Destination,
     DestinationRule,
@@ -28,6 +39,7 @@ from lateen.config.networking import (
     HTTPMatchRequest,
     HTTPRoute,
     L4MatchAttributes,
+    ServiceEntry,
     TCPRoute,
     TLSMatchAttributes,
     TLSRoute,
@@ -36,6 +48,7 @@ from lateen.config.networking import (
 from lateen.config.objects import ConfigObject
 from lateen.config.positions import Path, Positions
 from lateen.config.security import AuthorizationPolicy
+from lateen.mesh.hosts import HostTable
 from lateen.mesh.references import resolve_gateway
 from lateen.mesh.state import MESH_GATEWAY, MeshState
 from lateen.model.findings import Finding
@@ -63,16 +76,51 @@ def analyse(
             case VirtualService():
                 _virtual_service(report, one, targets, gateways, delegates)
                 unreachable(report, one)
+                route_settings(report, one)
             case DestinationRule():
                 _destination_rule(report, one, targets)
                 rule_credentials(report, one, state)
+                rule_verification(report, one)
             case Gateway():
                 gateway_credentials(report, one, state)
             case AuthorizationPolicy():
                 authorization_policy(report, one, state)
+    _by_workload(report, objects, state, gateways)
+    services(report, objects, state)
+    unused(report, objects)
     authorization_servers(report, objects, state)
     conflicts(report, objects, state)
-    return tuple(sorted(report.findings, key=_place))
+    return tuple(sorted(without_annotated(report.findings, objects), key=_place))
+
+
+def _by_workload(
+    report: Report,
+    objects: Sequence[ConfigObject[Any]],
+    state: MeshState,
+    gateways: Mapping[str, ConfigObject[Gateway]],
+) -> None:
+    """Run the rules that ask what workloads there are, and what they take."""
+    workloads = Workloads(state, objects)
+    modes = PeerModes(state, workloads)
+    root_namespace = state.mesh_config.root_namespace
+    unruled = HostNames(host for host in state.services if host not in state.destination_rules)
+    known = known_namespaces(objects, state)
+    for one in objects:
+        selector(report, one, workloads, root_namespace)
+        match one.spec:
+            case DestinationRule():
+                tls_of_rule(report, one, state, modes, unruled)
+            case AuthorizationPolicy():
+                namespaces(report, one, known)
+                http_rules_on_tcp(report, one, workloads, root_namespace)
+            case ServiceSpec() | ServiceEntry():
+                server_first(report, one, state, modes)
+            case VirtualService():
+                claims(report, one, state, gateways, workloads)
+    gateway_servers(report, list(gateways.values()), state, workloads)
+    peer_authentications(report, state, workloads, modes)
+    auto_mtls(report, state)
+    denies_everything(report, state, workloads)
 
 
 def _place(finding: Finding) -> tuple[str, int, int, str, str, str, str, str]:
@@ -85,21 +133,31 @@ class _Targets:
 
     def __init__(self, state: MeshState) -> None:
         self.state = state
-        self._wildcards = [service for host, service in state.services.items() if host.startswith("*")]
-        self._wildcard_rules = [host for host in state.destination_rules if host.startswith("*")]
+        self.hints = Hints()
+        self.hosts = HostNames(state.services)
+        self._by_name: dict[str, Hostname] = {}
+        for host in state.services:
+            self._by_name.setdefault(host.partition(".")[0], host)
+        self._wildcard_services = HostTable.of(
+            {host: service for host, service in state.services.items() if host.startswith("*")}
+        )
+        self._wildcard_rules = HostTable.of(
+            {host: rules for host, rules in state.destination_rules.items() if host.startswith("*")}
+        )
 
     def service(self, host: Hostname, namespace: str) -> Service | None:
         """Return the service of a host as a namespace sees it; a wildcard service covers its hosts."""
         exact = self.state.services.get(host)
-        for service in [exact, *self._wildcards] if exact else self._wildcards:
-            if host_matches(service.host, host) and visible_to(service.export_to, service.namespace, namespace):
+        wide = (service for _, service in self._wildcard_services.candidates(host))
+        for service in chain((exact,) if exact else (), wide):
+            if visible_to(service.export_to, service.namespace, namespace):
                 return service
         return None
 
     def has_subset(self, host: Hostname, subset: str, namespace: str) -> bool:
         """Whether a DestinationRule that a namespace sees defines the subset of the host."""
-        patterns = [host, *(pattern for pattern in self._wildcard_rules if host_matches(pattern, host))]
-        for rule in (rule for pattern in patterns for rule in self.state.destination_rules.get(pattern, ())):
+        wide = (rules for _, rules in self._wildcard_rules.candidates(host))
+        for rule in chain(self.state.destination_rules.get(host, ()), chain.from_iterable(wide)):
             seen = visible_to(rule.export_to, rule.object.key.namespace, namespace)
             if seen and any(one.name == subset for one in rule.object.spec.subsets):
                 return True
@@ -115,8 +173,7 @@ class _Targets:
         if host in self.state.services:
             return "it exists but is not exported to this namespace"
         name = host.partition(".")[0]
-        elsewhere = [known for known in self.state.services if known.partition(".")[0] == name]
-        near = elsewhere[0] if elsewhere else closest(host, self.state.services)
+        near = self._by_name.get(name) or self.hints.closest(host, self.state.services)
         return f"did you mean {near}?" if near else "add the Service or ServiceEntry, or correct the name"
 
 
@@ -135,7 +192,7 @@ def _virtual_service(
     for path, name in _gateway_names(one.spec):
         full = resolve_gateway(name, one.key.namespace)
         if full != MESH_GATEWAY and full not in gateways:
-            near = closest(full, gateways)
+            near = targets.hints.closest(full, gateways)
             hint = f"did you mean {near}?" if near else "add the Gateway, or correct the name"
             report.add(REFERENCE_NOT_FOUND, one, path, f"the Gateway {full} does not exist; {hint}")
     for index, name in enumerate(one.spec.gateways):
@@ -197,7 +254,7 @@ def _destination(
         report.add(PORT_REQUIRED, one, path, message)
     if destination.subset and not targets.has_subset(host, destination.subset, one.key.namespace):
         known_subsets = targets.subsets(host)
-        near = closest(destination.subset, known_subsets)
+        near = targets.hints.closest(destination.subset, known_subsets)
         if near:
             hint = f"did you mean {near}?"
         elif known_subsets:
@@ -237,7 +294,7 @@ def _destination_rule(report: Report, one: ConfigObject[DestinationRule], target
     host = resolve_host(one.spec.host, one.key.namespace)
     state = targets.state
     if host.startswith("*"):
-        if not any(host_matches(host, known) for known in state.services):
+        if next(targets.hosts.under(host), None) is None:
             message = f"no service has a host like {host}, so the rule changes nothing"
             report.add(UNKNOWN_RULE_HOST, one, ("spec", "host"), message)
         return

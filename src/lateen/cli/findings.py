@@ -1,11 +1,13 @@
-"""Printing findings in all three formats, and the summary line. Called by validate, analyze, generate and apply."""
+"""Printing findings in all formats, and the summary line. Called by validate, analyze, generate and apply."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
+from lateen.cli.finding_formats import FindingOutput, github, sarif
 from lateen.cli.options import Output
-from lateen.cli.output import note, print_json, print_yaml
+from lateen.cli.output import line_width, note, print_json, print_yaml
 from lateen.model.findings import Finding, Severity
 
 Row = dict[str, str | int]
@@ -27,20 +29,35 @@ def finding_row(finding: Finding) -> Row:
     }
 
 
-def print_findings(findings: Sequence[Finding], output: Output) -> None:
-    """Print findings to stdout: one line each as a table of words, or a list as JSON or YAML.
+def print_findings(findings: Sequence[Finding], output: Output | FindingOutput) -> None:
+    """Print findings to stdout: as a table of words, or in a format for machines.
 
-    The table is for reading, so a message is not cut: each finding is one whole line, as a compiler prints it.
+    The table is for reading, so a message is never cut: in a pipe each finding is one whole line, as a compiler prints
+    it, and on a terminal it is folded.
     """
     ordered = sorted(findings, key=lambda found: (found.file, found.line, found.column, found.path, found.code))
-    match output:
-        case Output.JSON:
+    match FindingOutput(output.value):
+        case FindingOutput.JSON:
             print_json([finding_row(found) for found in ordered])
-        case Output.YAML:
+        case FindingOutput.YAML:
             print_yaml([[finding_row(found) for found in ordered]])
-        case Output.TABLE:
+        case FindingOutput.SARIF:
+            from importlib.metadata import version
+
+            print_json(sarif(ordered, version("lateen")))
+        case FindingOutput.GITHUB:
             for found in ordered:
-                print(found)  # noqa: T201
+                print(github(found))  # noqa: T201
+        case FindingOutput.TABLE:
+            width = line_width()
+            for found in ordered:
+                print(str(found) if width is None else folded(found, width))  # noqa: T201
+
+
+def folded(finding: Finding, width: int) -> str:
+    """Return a finding in lines no wider than `width`; words break only where there is no other way."""
+    lines = textwrap.wrap(str(finding), width, subsequent_indent="    ", break_on_hyphens=False)
+    return "\n".join(lines)
 
 
 def summary(objects: int, findings: Sequence[Finding]) -> str:

@@ -11,14 +11,27 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from lateen.cli.exits import ExitCode, Failure
+from lateen.cli.finding_formats import FindingOutput, FindingOutputOption
 from lateen.cli.options import FilesOption, MeshConfigOption, MorePaths, Output, OutputOption
 
 if TYPE_CHECKING:
+    from lateen.analysis.suppression import Suppression
     from lateen.cli.files import ParsedFiles
     from lateen.config.mesh_config import MeshConfig
     from lateen.envoy.resources import Snapshot
     from lateen.mesh.state import MeshState
     from lateen.model.findings import Finding
+
+
+SuppressOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--suppress",
+        "-S",
+        metavar="CODE=OBJECT",
+        help="Do not report a code for an object, `KIND NAME.NAMESPACE`; `*` matches anything; repeatable.",
+    ),
+]
 
 
 class Checked(NamedTuple):
@@ -34,13 +47,16 @@ def validate(
     filename: FilesOption,
     more: MorePaths = None,
     mesh_config: MeshConfigOption = None,
-    output: OutputOption = Output.TABLE,
+    output: FindingOutputOption = FindingOutput.TABLE,
+    suppress: SuppressOption = None,
 ) -> int:
     """Parse and check each document by itself."""
     from lateen.cli.findings import note_summary, print_findings
     from lateen.model.findings import has_errors
 
+    rules = _suppressions(suppress)
     parsed, _, findings = checked(filename, more, mesh_config)
+    findings = _unsuppressed(findings, parsed, rules)
     print_findings(findings, output)
     note_summary(len(parsed.objects), findings)
     return ExitCode.REJECTED if has_errors(findings) else ExitCode.DONE
@@ -50,18 +66,46 @@ def analyze(
     filename: FilesOption,
     more: MorePaths = None,
     mesh_config: MeshConfigOption = None,
-    output: OutputOption = Output.TABLE,
+    output: FindingOutputOption = FindingOutput.TABLE,
+    suppress: SuppressOption = None,
 ) -> int:
     """Validate, and look for problems between objects: dangling hosts and subsets, conflicts, shadowed rules."""
     from lateen.analysis.references import analyse
     from lateen.cli.findings import note_summary, print_findings
     from lateen.model.findings import has_errors
 
+    rules = _suppressions(suppress)
     parsed, mesh, findings = checked(filename, more, mesh_config)
     findings += analyse(state_of(parsed, mesh), parsed.objects, parsed.positions) + _left_open(parsed)
+    findings = _unsuppressed(findings, parsed, rules)
     print_findings(findings, output)
     note_summary(len(parsed.objects), findings)
     return ExitCode.REJECTED if has_errors(findings) else ExitCode.DONE
+
+
+def _suppressions(texts: list[str] | None) -> list[Suppression]:
+    """Read --suppress; a code that nobody knows is said, as it suppresses nothing."""
+    from lateen.analysis.suppression import Suppression
+    from lateen.cli.output import note
+    from lateen.config.codes import CODES
+
+    known = {"*"} | {code.code for code in CODES}
+    rules = []
+    for text in texts or ():
+        try:
+            rules.append(Suppression.parse(text))
+        except ValueError as error:
+            hint = 'for example --suppress "IST0101=VirtualService reviews.default"'
+            raise Failure(str(error), code=ExitCode.USAGE, hint=hint) from error
+        if rules[-1].code not in known:
+            note(f"warning: there is no code {rules[-1].code}, so this suppresses nothing")
+    return rules
+
+
+def _unsuppressed(findings: tuple[Finding, ...], parsed: ParsedFiles, rules: list[Suppression]) -> tuple[Finding, ...]:
+    from lateen.analysis.suppression import without_annotated, without_suppressed
+
+    return without_suppressed(without_annotated(findings, parsed.objects), rules)
 
 
 def generate(

@@ -32,11 +32,16 @@ def print_yaml(documents: Sequence[Any]) -> None:
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table to stdout, no wider than the terminal or COLUMNS; whole when there is neither."""
-    columns = shutil.get_terminal_size((WIDTH, 24)).columns  # COLUMNS goes before the terminal
-    width = columns if sys.stdout.isatty() or os.environ.get("COLUMNS") else None
+    width = line_width()
     ellipsis = "…" if sys.stdout.isatty() and "utf" in (sys.stdout.encoding or "").lower() else "..."
     for line in table_lines(headers, rows, width=width, ellipsis=ellipsis):
         sys.stdout.write(line + "\n")
+
+
+def line_width() -> int | None:
+    """Return how wide a line may be on stdout; None in a pipe, where nothing is cut or folded."""
+    columns = shutil.get_terminal_size((WIDTH, 24)).columns  # COLUMNS goes before the terminal
+    return columns if sys.stdout.isatty() or os.environ.get("COLUMNS") else None
 
 
 def print_rows(headers: Sequence[str], rows: Sequence[Sequence[str]], empty: str) -> None:

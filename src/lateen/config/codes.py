@@ -154,6 +154,58 @@ UNUSABLE_AUTHORIZATION_SERVER = Code(
     "port is not there. Everything that the policy matches is refused, whatever `failOpen` says.",
 )
 
+AUTO_MTLS_OFF = Code(
+    code="LAT0040",
+    severity=Severity.WARNING,
+    title="Mutual TLS is required, but nobody offers it",
+    explanation="MeshConfig has `enableAutoMtls: false`, so sidecars offer mutual TLS only where a DestinationRule "
+    "says `ISTIO_MUTUAL`. The workloads of this policy take nothing else, and not all of their services have one.",
+)
+NEVER_ON_TCP = Code(
+    code="LAT0041",
+    severity=Severity.WARNING,
+    title="Rule asks a TCP port for attributes of HTTP",
+    explanation="The rule allows requests by method, path, host, header or token, but all ports that it is about carry "
+    "TCP, where there are none of these: it never matches, and allows nothing. Allow by `from` and `ports`, or declare "
+    "the ports as HTTP.",
+)
+DENIES_EVERYTHING = Code(
+    code="LAT0042",
+    severity=Severity.INFO,
+    title="Policy denies everything",
+    explanation="No request to the selected workloads can pass: an ALLOW policy without rules and no other that allows "
+    "something there, or a DENY policy with a rule without conditions.",
+)
+SERVER_FIRST = Code(
+    code="LAT0043",
+    severity=Severity.INFO,
+    title="Server speaks first under PERMISSIVE",
+    explanation="The proxy waits for the first bytes of the client to tell mutual TLS from plain text. A client "
+    "without proxy waits for the server, so each of its connections begins with that delay. Callers in the mesh are "
+    "not affected. With mode STRICT or DISABLE for this port nobody waits.",
+)
+UNUSED_WEIGHT = Code(
+    code="LAT0050",
+    severity=Severity.WARNING,
+    title="Weights that do not add up",
+    explanation="Weights are shares of their sum. Reported are a destination without a weight beside others that have "
+    "one, which gets nothing, and weights that look like percentages but add up to something near 100.",
+)
+RETRIES_CUT = Code(
+    code="LAT0051",
+    severity=Severity.WARNING,
+    title="Timeout shorter than its retries",
+    explanation="The route's timeout includes all tries. It ends before as many tries as `attempts` says can each use "
+    "their `perTryTimeout`, so the last ones do not happen. Raise the timeout, or lower one of the others.",
+)
+UNUSED_OBJECT = Code(
+    code="LAT0052",
+    severity=Severity.INFO,
+    title="Object that nobody uses",
+    explanation="A Gateway that no VirtualService is bound to, or a delegate that no VirtualService delegates to. "
+    "It does no harm, and does nothing.",
+)
+
 DEPRECATED = Code(
     code="IST0002",
     severity=Severity.WARNING,
@@ -263,6 +315,104 @@ UNKNOWN_RULE_HOST = Code(
     title="Unknown host of a DestinationRule",
     explanation="No service has this host, so the rule changes nothing.",
 )
+MTLS_CONFLICT = Code(
+    code="IST0113",
+    severity=Severity.ERROR,
+    title="Conflict about mutual TLS",
+    explanation="A DestinationRule makes callers use another kind of TLS than the workloads take by their "
+    "PeerAuthentication, or offers the mesh's mutual TLS to workloads that take none. These calls fail.",
+)
+SEVERAL_SERVICES = Code(
+    code="IST0137",
+    severity=Severity.WARNING,
+    title="Services with the same target port",
+    explanation="Services that select the same workloads have the same target port under different ports. Policies "
+    "and statistics of the port are those of one of them; which one is an accident.",
+)
+PORT_NAME = Code(
+    code="IST0118",
+    severity=Severity.INFO,
+    title="Port name says no protocol",
+    explanation="Neither the port's name nor `appProtocol` says which protocol it carries, so the proxy looks at the "
+    "first bytes of each connection. Name it `http-…`, `grpc-…`, `tcp-…`.",
+)
+NO_MATCHING_WORKLOADS = Code(
+    code="IST0127",
+    severity=Severity.WARNING,
+    title="No matching workloads",
+    explanation="The selector matches no workload that is known, and no service selects such workloads either. Said "
+    "only where workloads are known: a mesh that runs, or files with WorkloadEntries.",
+)
+NO_VERIFICATION = Code(
+    code="IST0128",
+    severity=Severity.WARNING,
+    title="Server certificate is not verified",
+    explanation="A DestinationRule has TLS mode SIMPLE or MUTUAL without `caCertificates` or a credential of its "
+    "workloads, so whoever answers is believed.",
+)
+NO_VERIFICATION_AT_PORT = Code(
+    code="IST0129",
+    severity=Severity.WARNING,
+    title="Server certificate is not verified at a port",
+    explanation="As IST0128, in the settings of a port.",
+)
+ADDRESSES_REQUIRED = Code(
+    code="IST0134",
+    severity=Severity.WARNING,
+    title="ServiceEntry without addresses",
+    explanation="A TCP port has no host name on the wire, so without `addresses` the whole port number is taken for "
+    "this service: two such entries with the same port cannot be told apart.",
+)
+DUPLICATE_CERTIFICATE = Code(
+    code="IST0138",
+    severity=Severity.WARNING,
+    title="Same certificate in several Gateways",
+    explanation="Browsers reuse an HTTP/2 connection for every host of its certificate. When the hosts are in several "
+    "Gateways, the connection leads to the routes of one of them: others answer 404. Put the servers into "
+    "one Gateway, or give each its own certificate.",
+)
+CLAIMS_WITHOUT_AUTHENTICATION = Code(
+    code="IST0149",
+    severity=Severity.ERROR,
+    title="Routing by claims without RequestAuthentication",
+    explanation="A VirtualService on a Gateway matches claims of tokens (`@request.auth.claims`), but no "
+    "RequestAuthentication is about the gateway's proxies: the match never holds.",
+)
+EXTERNAL_NAME_PORT = Code(
+    code="IST0150",
+    severity=Severity.WARNING,
+    title="Port name of an ExternalName service",
+    explanation="The port of a Service of type ExternalName has no protocol, or is named `tcp`: it then takes all "
+    "connections to its port number. Name it `http`, `https` or `tls`.",
+)
+GATEWAY_PORT_NOT_ON_SERVICE = Code(
+    code="IST0162",
+    severity=Severity.WARNING,
+    title="Gateway port is not on its Service",
+    explanation="The Services that select the gateway's proxies do not have the port of the Gateway's server, so it "
+    "cannot be reached through them.",
+)
+INTERNAL_GATEWAY = Code(
+    code="IST0165",
+    severity=Severity.WARNING,
+    title="Internal Gateway",
+    explanation="The VirtualService names a Gateway that is made from a Gateway API one. Attach an HTTPRoute to that "
+    "instead.",
+)
+INEFFECTIVE_POLICY = Code(
+    code="IST0167",
+    severity=Severity.WARNING,
+    title="Policy without effect",
+    explanation="The policy, or a part of it, changes nothing: an older one of the same width counts, it stands where "
+    "its kind of selector does not act, or it is about a port that nobody has.",
+)
+CONFLICTING_ENTRY_PROTOCOLS = Code(
+    code="IST0177",
+    severity=Severity.WARNING,
+    title="ServiceEntries with conflicting protocols",
+    explanation="Several ServiceEntries give the same host and port different protocols. The oldest counts."
+    "Several ServiceEntries give the same host and port different protocols. The oldest counts.",
+)
 
 CODES: tuple[Code, ...] = (
     SYNTAX,
@@ -297,6 +447,27 @@ CODES: tuple[Code, ...] = (
     INVALID_CREDENTIAL,
     EMPTY_SUBSET,
     UNKNOWN_RULE_HOST,
+    AUTO_MTLS_OFF,
+    NEVER_ON_TCP,
+    DENIES_EVERYTHING,
+    SERVER_FIRST,
+    UNUSED_WEIGHT,
+    RETRIES_CUT,
+    UNUSED_OBJECT,
+    MTLS_CONFLICT,
+    SEVERAL_SERVICES,
+    PORT_NAME,
+    NO_MATCHING_WORKLOADS,
+    NO_VERIFICATION,
+    NO_VERIFICATION_AT_PORT,
+    ADDRESSES_REQUIRED,
+    DUPLICATE_CERTIFICATE,
+    CLAIMS_WITHOUT_AUTHENTICATION,
+    EXTERNAL_NAME_PORT,
+    GATEWAY_PORT_NOT_ON_SERVICE,
+    INTERNAL_GATEWAY,
+    INEFFECTIVE_POLICY,
+    CONFLICTING_ENTRY_PROTOCOLS,
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -62,7 +63,7 @@ def lateen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     monkeypatch.delenv("LATEEN_SERVER", raising=False)
 
     def made(words: str) -> tuple[int, str, str]:
-        code = run(words.split())
+        code = run(shlex.split(words))
         printed = capsys.readouterr()
         assert "Traceback" not in printed.err
         return code, printed.out, printed.err
@@ -221,3 +222,21 @@ def test_the_version_of_a_missing_envoy_is_not_shown(lateen: Lateen, monkeypatch
     assert json.loads(lateen(words)[1])["envoy"].startswith("1.")
     monkeypatch.setattr(envoy_process, "find_envoy", missing)
     assert json.loads(lateen(words)[1])["envoy"] == "not found"
+
+
+def test_findings_in_sarif_and_as_annotations(lateen: Lateen) -> None:
+    code, out, _ = lateen("analyze -f good.yaml dangling.yaml -o sarif")
+    [run] = json.loads(out)["runs"]
+    assert code == 1
+    assert "IST0101" in {result["ruleId"] for result in run["results"]}
+    code, out, _ = lateen("validate -f good.yaml -o github")
+    assert all(line.startswith("::") for line in out.splitlines())
+
+
+def test_suppressed_findings_are_not_said_and_do_not_count(lateen: Lateen) -> None:
+    code, out, _ = lateen("analyze -f good.yaml dangling.yaml --suppress 'IST0101=* *'")
+    assert "IST0101" not in out
+    assert code == 0
+    code, _, err = lateen("analyze -f good.yaml --suppress IST0101")
+    assert code == 2
+    assert "CODE=KIND NAME.NAMESPACE" in err
