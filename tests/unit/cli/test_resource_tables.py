@@ -13,6 +13,12 @@ from lateen.cli.resources import print_resource_tables
 GOLDENS = Path(__file__).parents[2] / "goldens"
 
 
+@pytest.fixture(autouse=True)
+def no_narrow_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker of pytest-xdist says how wide its lines are."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
 def tables(golden: str, capsys: pytest.CaptureFixture[str]) -> str:
     found = yaml.safe_load((GOLDENS / golden / "out.yaml").read_text())
     print_resource_tables({word: list(found.get(kind.rpartition(".")[2], {}).values()) for word, kind in TYPES.items()})
