@@ -71,10 +71,10 @@ async def until(registry: AgentRegistry, condition: Callable[[Sequence[WorkloadR
 
 async def test_register_change_leave() -> None:
     registry = AgentRegistry()
-    asked: list[tuple[str, int]] = []
+    asked: list[tuple[str, list[bool]]] = []
 
     async def on_left(workload: str) -> bool:
-        asked.append((workload, len(registry.workloads)))
+        asked.append((workload, [item.ready for item in registry.workloads]))
         return True
 
     async with serving(registry, on_left) as attach:
@@ -84,7 +84,7 @@ async def test_register_change_leave() -> None:
         assert [item.ready for item in registry.workloads] == [True]
         assert await agent.say({"leave": True}) == {"left": {"acknowledged": True}}
         assert await agent.hear() is None
-    assert asked == [("reviews-v2-1.default", 0)], "it is gone before anyone waits"
+    assert asked == [("reviews-v2-1.default", [False])], "nobody sends to it before anyone waits"
 
 
 async def test_called_hosts_are_passed_on_without_a_reply() -> None:

@@ -40,6 +40,7 @@ from lateen.model.findings import Finding
 from lateen.model.names import ObjectKey
 from lateen.model.origins import Origin
 from lateen.model.proxies import Proxy
+from lateen.registries.agents import AgentRegistry
 from lateen.stores.protocol import Store
 
 _LOG = structlog.get_logger(__name__)
@@ -59,6 +60,7 @@ class RunningControlPlane:
         *,
         inputs: Inputs,
         hub: Hub,
+        agents: AgentRegistry,
         rebuilt: Callable[[], int],
         memory: Store,
         mesh_configs: MeshConfigs,
@@ -73,6 +75,7 @@ class RunningControlPlane:
         """Seconds that it took to build each state."""
         self._inputs = inputs
         self._hub = hub
+        self._agents = agents
         self._rebuilt = rebuilt
         self._memory = memory
         self._mesh_configs = mesh_configs
@@ -262,7 +265,10 @@ class RunningControlPlane:
         self._inputs.take_key_sets(self._key_sets.key_sets)
 
     async def workload_left(self, workload: str) -> bool:
-        """Wait until every proxy dropped `name.namespace`; whether all did in time. The registry forgot it already."""
+        """Wait until every proxy dropped `name.namespace`; whether all did in time. The registry lists it no more as
+        ready, and forgets it when its own proxy is gone: at once if there is none."""
+        if not self._hub.is_connected(workload):
+            self._agents.gone(workload)
         try:
             async with asyncio.timeout(PUBLISH_SECONDS), self._published:
                 await self._published.wait_for(lambda: self._without(workload))
@@ -278,4 +284,4 @@ class RunningControlPlane:
         name, _, namespace = workload.partition(".")  # a name has no dot
         known = self._state.workloads
         place = bisect_left(known, (namespace, name), key=workload_name)
-        return place == len(known) or workload_name(known[place]) != (namespace, name)
+        return place == len(known) or workload_name(known[place]) != (namespace, name) or not known[place].ready

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
@@ -160,13 +160,16 @@ class Hub:
         scope_of: ScopeOf,
         keep: Keep | None = None,
         learning: Learning = Forgetful(),  # noqa: B008  it holds nothing
+        on_gone: Callable[[str], None] = lambda _proxy: None,
     ) -> None:
+        """`on_gone` is called with the id of a proxy whose last stream has ended."""
         self.learning = learning
         self.sharing = Sharing()
         """For the sessions and writers of the streams."""
         self.figures = Figures()
         self._scopes = Scopes(generate, scope_of, self.figures, self.sharing.compare)
         self._keep = keep
+        self._on_gone = on_gone
         self._streams: dict[Stream, None] = {}
         """In the order of connection."""
         self._state: MeshState | None = None
@@ -268,7 +271,13 @@ class Hub:
             self.count_users(stream.scope, None)
             stream.scope = None
             stream.note_progress()
+            if not self.is_connected(proxy.id):
+                self._on_gone(proxy.id)
             log.info("proxy disconnected", proxy=proxy.id, seconds=round(time.time() - stream.connected_at, 1))
+
+    def is_connected(self, proxy_id: str) -> bool:
+        """Whether a proxy, `name.namespace`, has a stream."""
+        return any(stream.proxy.id == proxy_id for stream in self._streams)
 
     def proxies(self) -> tuple[ProxyStatus, ...]:
         """Return the status of each stream, by proxy id and then by the time of its connection."""

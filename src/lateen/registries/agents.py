@@ -63,10 +63,16 @@ class AgentRegistry:
         return taken
 
     def leave(self, stream: StreamId) -> WorkloadRegistration | None:
-        """Remove the stream's workload at once; None when it has none."""
-        left = self._sessions.leave(stream)
+        """Note that nobody sends to the stream's workload any more; None when it has none (see AgentSessions)."""
+        left = self._sessions.leave(stream, self._clock())
         self._publish()
         return left
+
+    def gone(self, workload: str) -> None:
+        """Note that the proxy of a workload, `name.namespace`, is gone: one that has left is forgotten now."""
+        name, _, namespace = workload.partition(".")  # a name has no dot
+        if self._sessions.gone((namespace, name)):
+            self._publish()
 
     def disconnect(self, stream: StreamId) -> WorkloadRegistration | None:
         """Note that a stream ended; its workload, if it still has one, stays for the grace period."""

@@ -60,6 +60,8 @@ def attach_handler(
     async def attach(_requests: object, context: grpc.aio.ServicerContext) -> None:
         who = options.authenticate(context)
         if isinstance(who, Refusal):
+            # Whoever is refused while speaking would hear of a broken stream only.
+            await _first(context, options.first_message_seconds)
             log.warning("workload refused", peer=context.peer(), reason=who.message)
             await context.write(_encode({"refused": {"message": who.message}}))
             return

@@ -19,6 +19,8 @@ from lateen.mesh.sharing import Ordered, kept
 from lateen.model.workloads import WorkloadRegistration
 
 GRACE_SECONDS = 5.0
+DRAIN_SECONDS = 60.0
+"""Longest life of a workload that has left: its proxy still answers the requests under way."""
 MAX_NAME = 63
 """Length of an RFC 1123 label."""
 
@@ -71,6 +73,8 @@ class AgentSessions:
         self._places: dict[Place, _Session] = {}
         self._lost: dict[Name, _Session] = {}
         """Those without a stream; as every grace is as long, the first of them ends first."""
+        self._draining: dict[Name, _Session] = {}
+        """Those that have left and whose proxy may still be there; the first of them ends first, too."""
         self._workloads: Ordered[WorkloadRegistration] = Ordered()
 
     def workloads(self) -> Sequence[WorkloadRegistration]:
@@ -111,13 +115,30 @@ class AgentSessions:
         self._replace(holder, _Session(registration=registration, stream=stream))
         return registration
 
-    def leave(self, stream: StreamId) -> WorkloadRegistration | None:
-        """End the stream's session at once and return what it was; None when it has none."""
+    def leave(self, stream: StreamId, now: float) -> WorkloadRegistration | None:
+        """End the stream's session and return what it was; None when it has none.
+
+        From now on nobody sends to the workload. It is not forgotten before its proxy is gone (`gone`): the requests
+        under way need the proxy's inbound side, which is there because the workload is.
+        """
         session = self._streams.get(stream)
         if session is None:
             return None
+        before = session.registration
+        self._replace(session, _Session(registration=replace(before, ready=False), stream=stream))
+        del self._streams[stream]
+        left = self._sessions[session.name]
+        left.deadline = now + DRAIN_SECONDS
+        self._draining[left.name] = left
+        return before
+
+    def gone(self, name: Name) -> bool:
+        """Note that the proxy of a workload is gone; whether the workload had left, and is forgotten now."""
+        session = self._draining.get(name)
+        if session is None:
+            return False
         self._forget(session)
-        return session.registration
+        return True
 
     def disconnect(self, stream: StreamId, now: float) -> WorkloadRegistration | None:
         """Note that a stream broke: its session, which is returned if there is one, now lasts for the grace only.
@@ -135,16 +156,16 @@ class AgentSessions:
     def expire(self, now: float) -> tuple[WorkloadRegistration, ...]:
         """End the sessions whose grace is over, and return what they were."""
         ended: list[WorkloadRegistration] = []
-        while (deadline := self.next_deadline()) is not None and deadline <= now:
-            session = next(iter(self._lost.values()))
-            self._forget(session)
-            ended.append(session.registration)
+        for waiting in (self._lost, self._draining):
+            while (session := next(iter(waiting.values()), None)) is not None and (session.deadline or 0) <= now:
+                self._forget(session)
+                ended.append(session.registration)
         return tuple(ended)
 
     def next_deadline(self) -> float | None:
         """Return when `expire` has something to do next, None when nothing waits."""
-        first = next(iter(self._lost.values()), None)
-        return None if first is None else first.deadline
+        firsts = (next(iter(waiting.values()), None) for waiting in (self._lost, self._draining))
+        return min((first.deadline for first in firsts if first is not None and first.deadline), default=None)
 
     def _change(self, session: _Session, registration: WorkloadRegistration) -> WorkloadRegistration | Refusal:
         before = session.registration
@@ -173,8 +194,10 @@ class AgentSessions:
         self._workloads = self._workloads.patched({session.name: None})
 
     def _unlist(self, session: _Session) -> None:
-        del self._sessions[session.name], self._streams[session.stream], self._places[session.place]
+        del self._sessions[session.name], self._places[session.place]
+        self._streams.pop(session.stream, None)
         self._lost.pop(session.name, None)
+        self._draining.pop(session.name, None)
 
     def _free_name(self, registration: WorkloadRegistration) -> str:
         """Return the lowest free `service[-version]-n`; a gateway is named after its labels."""

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from lateen.model.workloads import WorkloadRegistration
-from lateen.registries.sessions import AgentSessions, Refusal, StreamId
+from lateen.registries.sessions import DRAIN_SECONDS, AgentSessions, Refusal, StreamId
 
 
 def workload(address: str = "127.0.0.5", **fields: Any) -> WorkloadRegistration:
@@ -41,7 +41,8 @@ def test_workloads_get_the_lowest_free_ordinal_of_their_namespace() -> None:
     assert attach(sessions, workload("127.0.0.2"))[1] == "reviews-v2-2"
     assert attach(sessions, workload("127.0.0.3", version=""))[1] == "reviews-1"
     assert attach(sessions, workload("127.0.0.4", namespace="shop"))[1] == "reviews-v2-1"
-    sessions.leave(first)
+    sessions.leave(first, 0)
+    sessions.gone(("default", "reviews-v2-1"))
     assert attach(sessions, workload("127.0.0.6"))[1] == "reviews-v2-1"
 
 
@@ -77,14 +78,37 @@ def test_a_stream_is_one_workload() -> None:
     assert names(sessions) == ["reviews-v2-1"]
 
 
-def test_a_graceful_leave_takes_effect_at_once() -> None:
+def test_who_leaves_is_not_sent_to_and_stays_until_its_proxy_is_gone() -> None:
+    """Requests under way need the proxy's inbound side, which is there because the workload is."""
+    sessions = AgentSessions()
+    stream, name = attach(sessions, workload(ready=True))
+    left = sessions.leave(stream, 1)
+    assert left is not None
+    assert left.ready
+    assert [found.ready for found in sessions.workloads()] == [False]
+    assert sessions.disconnect(stream, 1) is None
+    assert sessions.leave(stream, 1) is None
+    assert sessions.gone(("default", name))
+    assert names(sessions) == []
+    assert not sessions.gone(("default", name))
+
+
+def test_a_proxy_that_stays_does_not_keep_a_workload_that_has_left_for_ever() -> None:
     sessions = AgentSessions()
     stream, _ = attach(sessions, workload())
-    left = sessions.leave(stream)
-    assert left is not None
+    sessions.leave(stream, 1)
+    assert sessions.next_deadline() == 1 + DRAIN_SECONDS
+    assert sessions.expire(DRAIN_SECONDS) == ()
+    assert [ended.service for ended in sessions.expire(1 + DRAIN_SECONDS)] == ["reviews"]
     assert names(sessions) == []
-    assert sessions.disconnect(stream, 1) is None
-    assert sessions.leave(stream) is None
+
+
+def test_only_who_has_left_goes_with_its_proxy() -> None:
+    """A proxy that reconnects, or a sidecar whose Envoy crashed, is no goodbye."""
+    sessions = AgentSessions()
+    attach(sessions, workload())
+    assert not sessions.gone(("default", "reviews-v2-1"))
+    assert names(sessions) == ["reviews-v2-1"]
 
 
 def test_a_broken_stream_keeps_its_workload_for_the_grace_period() -> None:
@@ -108,9 +132,9 @@ def test_a_return_within_the_grace_takes_the_session_over() -> None:
     assert again == name
     assert sessions.next_deadline() is None
     assert sessions.disconnect(old, 2) is None
-    assert sessions.leave(old) is None
+    assert sessions.leave(old, 0) is None
     assert [item.address for item in sessions.workloads()] == ["127.0.0.9"]
-    assert sessions.leave(new) is not None
+    assert sessions.leave(new, 0) is not None
 
 
 def test_a_return_before_the_old_stream_is_known_to_be_broken_takes_over_too() -> None:
@@ -173,7 +197,7 @@ class Attachments(RuleBasedStateMachine):
     @rule(index=st.integers(0, 3), graceful=st.booleans())
     def end(self, index: int, *, graceful: bool) -> None:
         if graceful:
-            self.sessions.leave(self.streams[index])
+            self.sessions.leave(self.streams[index], self.now)
         self.sessions.disconnect(self.streams[index], self.now)
         self.streams[index] = self.sessions.open()
 
@@ -182,7 +206,12 @@ class Attachments(RuleBasedStateMachine):
         self.now += seconds
         self.sessions.expire(self.now)
         deadline = self.sessions.next_deadline()
-        assert deadline is None or self.now < deadline <= self.now + 5
+        assert deadline is None or self.now < deadline <= self.now + DRAIN_SECONDS
+
+    @rule(name=st.sampled_from(["reviews-v2-1", "reviews-v2-2", "x"]))
+    def gone(self, name: str) -> None:
+        if self.sessions.gone(("default", name)):
+            assert name not in names(self.sessions)
 
     @invariant()
     def unique(self) -> None:
@@ -194,7 +223,7 @@ class Attachments(RuleBasedStateMachine):
     def teardown(self) -> None:
         for stream in self.streams:
             self.sessions.disconnect(stream, self.now)
-        self.sessions.expire(self.now + 5)
+        self.sessions.expire(self.now + DRAIN_SECONDS)
         assert not self.sessions.workloads()
 
 
