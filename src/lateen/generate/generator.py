@@ -174,7 +174,9 @@ class Generator:
             own.assembly.update(view, ())
             if known is not None:
                 own.assembly.adopt(known.assembly.maps)
-                own.parts, own.snapshot = known.parts, known.snapshot
+                if known.number == self._number - 1:
+                    # An older snapshot may be equal again, of objects that the shared parts have made anew since.
+                    own.parts, own.snapshot = known.parts, known.snapshot
             self._own[scope] = own
             return own
         view = shared.view.seen_by(proxy, own.view.memo, instances)

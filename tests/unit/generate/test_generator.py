@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from lateen.config.mesh_config import MeshConfig, MeshOutboundTrafficPolicy, MeshOutboundTrafficPolicyMode
 from lateen.config.objects import ConfigObject
+from lateen.config.security import PeerAuthentication
 from lateen.envoy.resources import VIRTUAL_HOST, Snapshot
 from lateen.generate.generator import Generator
 from lateen.generate.scopes import Scope
@@ -194,3 +195,30 @@ def assert_shared(old: Snapshot, new: Snapshot) -> None:
         same = {name for name in before.keys() & named.keys() if before[name].version == named[name].version}
         assert all(before[name] is named[name] for name in same)
         assert (before is named) == (len(same) == len(named) == len(before))
+
+
+def test_a_mesh_that_is_again_what_it_was_shares_what_it_has_now() -> None:
+    """Settings and a workload that come and go leave no older object behind."""
+    inputs, generator = Inputs(), Generator()
+    port = WorkloadPort(port=80, protocol="http")
+    here = WorkloadRegistration(service="a", namespace="default", address="10.1.0.1", name="a-1", ports=(port,))
+    strictness = [object_of("PeerAuthentication", "default", number, PeerAuthentication()) for number in range(2)]
+    steps: list[list[Any]] = [
+        [],
+        strictness[:1],
+        strictness,
+        [MODES[1], here],
+        [50, MODES[0]],
+        [replace(here, address="10.1.0.2")],
+    ]
+    state = inputs.state(None)
+    known: dict[int, tuple[Scope, Snapshot]] = {}
+    for step in steps:
+        for change in step:
+            apply(inputs, change)
+        state = inputs.state(state)
+        for number, proxy in enumerate(EVERY_PROXY):
+            found, scope = generator.generate(state, proxy), generator.scope_of(state, proxy)
+            if number in known and known[number][0] == scope:
+                assert_shared(known[number][1], found)
+            known[number] = (scope, found)
