@@ -138,7 +138,7 @@ async def _serve_stream(
     try:
         # Headers at once: a client that reconnects sees that it did, even if there is nothing to tell it.
         await context.send_initial_metadata(())
-        await _converse(serving, variant, context, serving.identify(context))
+        await _converse(serving, variant, context)
     except* ForbiddenError as group:
         status = grpc.StatusCode.PERMISSION_DENIED, str(_first(group))
     except* PeerError as group:
@@ -164,9 +164,7 @@ def _first(group: BaseExceptionGroup[Any]) -> BaseException:
     return error
 
 
-async def _converse(
-    serving: _Serving, variant: _Variant, context: grpc.aio.ServicerContext, identity: Identity | None
-) -> None:
+async def _converse(serving: _Serving, variant: _Variant, context: grpc.aio.ServicerContext) -> None:
     hub, limits = serving.hub, serving.limits
     try:
         async with asyncio.timeout(limits.first_request):
@@ -175,6 +173,8 @@ async def _converse(
         raise SlowPeerError(f"no request within {limits.first_request:g} s") from None
     if content is grpc.aio.EOF:
         return
+    # Whoever is refused before having spoken may hear of a broken stream only.
+    identity = serving.identify(context)
     request = variant.decode(content)
     if request.node is None:
         raise PeerError("the first request of a stream must say who the client is (field node)")
