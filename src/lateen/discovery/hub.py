@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -172,6 +173,8 @@ class Hub:
         self._on_gone = on_gone
         self._streams: dict[Stream, None] = {}
         """In the order of connection."""
+        self._connected: Counter[str] = Counter()
+        """Streams by the id of their proxy; nobody with none."""
         self._state: MeshState | None = None
         self._number = 0
         self._numbers: dict[str, int] = {}
@@ -262,11 +265,15 @@ class Hub:
                 stream.move_to(scope)
         self.figures.opened += 1
         self._streams[stream] = None
+        self._connected[proxy.id] += 1
         log.info("proxy connected", proxy=proxy.id, node=proxy.node_id, user_agent=user_agent)
         try:
             yield stream
         finally:
             del self._streams[stream]
+            self._connected[proxy.id] -= 1
+            if not self._connected[proxy.id]:
+                del self._connected[proxy.id]
             self._resuming.discard(stream)
             self.count_users(stream.scope, None)
             stream.scope = None
@@ -277,7 +284,7 @@ class Hub:
 
     def is_connected(self, proxy_id: str) -> bool:
         """Whether a proxy, `name.namespace`, has a stream."""
-        return any(stream.proxy.id == proxy_id for stream in self._streams)
+        return proxy_id in self._connected
 
     def proxies(self) -> tuple[ProxyStatus, ...]:
         """Return the status of each stream, by proxy id and then by the time of its connection."""
