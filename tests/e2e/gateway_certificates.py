@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from key_pairs import Authority
-from lateen.envoy.mutual_tls import CERTIFICATES, ROOTS, WORKLOAD_CERTIFICATE
+from lateen.envoy.bootstrap import CERTIFICATE_SECRET, CERTIFICATES_FOLDER, ROOTS_SECRET
 
 _SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"  # a type's name, not a secret
 
@@ -17,9 +17,9 @@ def write_mesh_certificates(folder: Path, authority: Authority | None = None, id
     authority = authority or Authority("mesh")
     chain, key = authority.pair(identity or "spiffe://cluster.local/ns/default/sa/default")
     certificate = {"certificate_chain": _inline(chain), "private_key": _inline(key)}
-    (folder / CERTIFICATES).mkdir(exist_ok=True)
-    _write(folder, WORKLOAD_CERTIFICATE, {"tls_certificate": certificate})
-    _write(folder, ROOTS, {"validation_context": {"trusted_ca": _inline(authority.certificate)}})
+    (folder / CERTIFICATES_FOLDER).mkdir(exist_ok=True)
+    _write(folder, CERTIFICATE_SECRET, {"tls_certificate": certificate})
+    _write(folder, ROOTS_SECRET, {"validation_context": {"trusted_ca": _inline(authority.certificate)}})
     return authority
 
 
@@ -29,4 +29,4 @@ def _inline(pem: bytes) -> dict[str, str]:
 
 def _write(folder: Path, name: str, fields: dict[str, Any]) -> None:
     response = {"resources": [{"@type": _SECRET, "name": name, **fields}]}
-    (folder / CERTIFICATES / f"{name}.json").write_text(json.dumps(response))
+    (folder / CERTIFICATES_FOLDER / f"{name}.json").write_text(json.dumps(response))

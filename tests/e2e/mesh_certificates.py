@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from lateen.envoy.mutual_tls import CERTIFICATES, ROOTS, WORKLOAD_CERTIFICATE
+from lateen.envoy.bootstrap import CERTIFICATE_SECRET, CERTIFICATES_FOLDER, ROOTS_SECRET
 
 DAY = dt.timedelta(days=1)
 _SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
@@ -80,17 +80,17 @@ class Root:
 def write_leaf(folder: Path, leaf: Leaf) -> None:
     """Put a workload's certificate where the Envoy that runs in `folder` looks for it."""
     chain, key = {"inline_string": leaf.chain}, {"inline_string": leaf.key}
-    _write(folder, WORKLOAD_CERTIFICATE, {"tls_certificate": {"certificate_chain": chain, "private_key": key}})
+    _write(folder, CERTIFICATE_SECRET, {"tls_certificate": {"certificate_chain": chain, "private_key": key}})
 
 
 def write_roots(folder: Path, roots: Sequence[Root]) -> None:
     """Put the roots that it trusts there."""
     bundle = {"inline_string": "".join(root.pem for root in roots)}
-    _write(folder, ROOTS, {"validation_context": {"trusted_ca": bundle}})
+    _write(folder, ROOTS_SECRET, {"validation_context": {"trusted_ca": bundle}})
 
 
 def _write(folder: Path, name: str, content: dict[str, object]) -> None:
-    place = folder / CERTIFICATES
+    place = folder / CERTIFICATES_FOLDER
     place.mkdir(exist_ok=True)
     fresh = place / f".{name}.new"
     fresh.write_text(json.dumps({"resources": [{"@type": _SECRET, "name": name, **content}]}))

@@ -25,9 +25,9 @@ PROMETHEUS_PORT = 15090
 PROMETHEUS_PATH = "/stats/prometheus"
 CERTIFICATES_FOLDER = "certificates"
 """In Envoy's working directory: the path is relative, so that what refers to it is the same for every proxy."""
-CERTIFICATE_FILE, ROOTS_FILE = "default.json", "ROOTCA.json"
 CERTIFICATE_SECRET, ROOTS_SECRET = "default", "ROOTCA"
 """Istio's names of the workload's own certificate and of the roots."""
+CERTIFICATE_FILE, ROOTS_FILE = f"{CERTIFICATE_SECRET}.json", f"{ROOTS_SECRET}.json"
 
 _TYPE = "type.googleapis.com/"
 _HCM = f"{_TYPE}envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
@@ -214,18 +214,19 @@ def _mutual_tls(server: str) -> dict[str, Any]:
                 # Left alone, Envoy's clients stop at TLS 1.2.
                 "tls_params": {"tls_minimum_protocol_version": "TLSv1_2", "tls_maximum_protocol_version": "TLSv1_3"},
                 "alpn_protocols": ["h2"],
-                "tls_certificate_sds_secret_configs": [_secret(CERTIFICATE_SECRET, CERTIFICATE_FILE)],
+                "tls_certificate_sds_secret_configs": [file_secret(CERTIFICATE_SECRET)],
                 "combined_validation_context": {
                     "default_validation_context": {"match_typed_subject_alt_names": names},
-                    "validation_context_sds_secret_config": _secret(ROOTS_SECRET, ROOTS_FILE),
+                    "validation_context_sds_secret_config": file_secret(ROOTS_SECRET),
                 },
             },
         },
     }
 
 
-def _secret(name: str, file: str) -> dict[str, Any]:
-    path = {"path": f"{CERTIFICATES_FOLDER}/{file}", "watched_directory": {"path": CERTIFICATES_FOLDER}}
+def file_secret(name: str) -> dict[str, Any]:
+    """Return the SdsSecretConfig of a secret that the agent keeps in a file of its name."""
+    path = {"path": f"{CERTIFICATES_FOLDER}/{name}.json", "watched_directory": {"path": CERTIFICATES_FOLDER}}
     return {"name": name, "sds_config": {"path_config_source": path, "resource_api_version": "V3"}}
 
 

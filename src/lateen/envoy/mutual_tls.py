@@ -10,12 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 
+from lateen.envoy.bootstrap import CERTIFICATE_SECRET, ROOTS_SECRET, file_secret
 from lateen.envoy.messages import Fields, packed, typed_extension
-
-CERTIFICATES = "certificates"
-"""Folder in Envoy's working directory."""
-WORKLOAD_CERTIFICATE = "default"
-ROOTS = "ROOTCA"
 
 HTTP_ALPN = ("istio-http/1.1",)
 HTTP2_ALPN = ("istio-h2",)
@@ -33,20 +29,6 @@ CIPHERS = (
     "ECDHE-RSA-AES128-GCM-SHA256",
 )
 """Istio's suites for TLS 1.2; those of 1.3 are not configurable."""
-
-
-def file_secret(name: str) -> Fields:
-    """Return the SdsSecretConfig of a secret that the agent keeps in a file."""
-    return {
-        "name": name,
-        "sds_config": {
-            "path_config_source": {
-                "path": f"{CERTIFICATES}/{name}.json",
-                "watched_directory": {"path": CERTIFICATES},
-            },
-            "resource_api_version": "V3",
-        },
-    }
 
 
 def client_context(alpn: Sequence[str], *, sni: str = "", subject_alt_names: Sequence[str] = ()) -> Fields:
@@ -167,9 +149,9 @@ def _common(subject_alt_names: Sequence[str]) -> Fields:
             {"san_type": "URI" if "://" in name else "DNS", "matcher": {"exact": name}} for name in subject_alt_names
         ]
     return {
-        "tls_certificate_sds_secret_configs": [file_secret(WORKLOAD_CERTIFICATE)],
+        "tls_certificate_sds_secret_configs": [file_secret(CERTIFICATE_SECRET)],
         "combined_validation_context": {
             "default_validation_context": validation,
-            "validation_context_sds_secret_config": file_secret(ROOTS),
+            "validation_context_sds_secret_config": file_secret(ROOTS_SECRET),
         },
     }

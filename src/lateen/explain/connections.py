@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from lateen.envoy.bootstrap import CERTIFICATE_SECRET
 from lateen.envoy.listeners import HTTP_PROTOCOLS
 from lateen.envoy.messages import Fields, to_json
-from lateen.envoy.mutual_tls import MUTUAL_TLS, TLS_MODE, WORKLOAD_CERTIFICATE
+from lateen.envoy.mutual_tls import MUTUAL_TLS, TLS_MODE
 from lateen.envoy.names import VIRTUAL_INBOUND, outbound_cluster
 from lateen.envoy.resources import CLUSTER, ENDPOINT, EXTENSION, LISTENER, Snapshot
 from lateen.explain.destinations import Destination
@@ -76,7 +77,7 @@ def _transport(socket: Fields) -> Transport:
     if context is None:
         return PLAINTEXT
     secrets = context.get("tls_certificate_sds_secret_configs", ())
-    own = any(secret.get("name") == WORKLOAD_CERTIFICATE for secret in secrets)
+    own = any(secret.get("name") == CERTIFICATE_SECRET for secret in secrets)
     return Transport(
         name="mutual TLS" if own else "TLS",
         offered=tuple(context.get("alpn_protocols", ())),
