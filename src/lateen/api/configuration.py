@@ -186,7 +186,7 @@ async def list_config(request: Request) -> Response:
         return _unknown_kind(request.path_params["kind"])
     namespace = request.query_params.get("namespace")
     items = [
-        config_item(found, plane.read_only(key))
+        config_item(found, plane.read_only(key), plane.state)
         for key, found in plane.objects().items()
         if key.kind == kind.name and (not kind.namespaced or namespace in (None, "", key.namespace))
     ]
@@ -202,7 +202,7 @@ async def get_config(request: Request) -> Response:
     found = plane.objects().get(key)
     if found is None:
         return error_response(404, "not_found", f"there is no {key}")
-    return json_response(config_item(found, plane.read_only(key)))
+    return json_response(config_item(found, plane.read_only(key), plane.state))
 
 
 async def delete_config(request: Request) -> Response:

@@ -179,7 +179,7 @@ _AUTHORIZATION_POLICY: dict[type[msgspec.Struct], Acting] = _every(
     security.Condition,
 )
 
-# What a cluster provisions for a Gateway is not a mesh's business: `infrastructure` is silent.
+# What a cluster puts on the Gateways that it provisions is not a mesh's business: `infrastructure` is silent.
 _GATEWAY_API: dict[type[msgspec.Struct], Acting] = {
     **_every(
         gwapi.ParentReference,
@@ -226,6 +226,7 @@ _GATEWAY_API: dict[type[msgspec.Struct], Acting] = {
     gwapi.KubernetesGateway: Acting(
         fields=frozenset(("gatewayClassName", "listeners", "addresses", "tls")), silent=frozenset(("infrastructure",))
     ),
+    gwapi.GatewayInfrastructure: Acting(fields=frozenset(), silent=frozenset(("labels", "annotations"))),
     gwapi.GatewayAddress: Acting(values={"type": frozenset(("Hostname",))}),
     gwapi.ListenerTLS: only("mode", "certificateRefs"),
     gwapi.GatewayTLSConfig: only("frontend"),

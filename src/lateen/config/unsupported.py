@@ -38,8 +38,9 @@ def _heading(kind: Kind) -> str:
 
 
 _INTRODUCTION = (
-    "Every field of Istio's schema and of the Gateway API's standard channel is read and checked. The fields below do not change the proxies' configuration in "
-    "this version; setting one gives the warning [LAT0004](findings.md#lat0004)."
+    "Every field of Istio's schema and of the Gateway API's standard channel is read and checked. The fields below do "
+    "not change the proxies' configuration in this version; setting one gives the warning "
+    "[LAT0004](findings.md#lat0004)."
 )
 
 if __name__ == "__main__":
