@@ -52,6 +52,7 @@ def state(text: str) -> MeshState:
 
 
 def status(text: str, kind: str, name: str = "") -> dict[str, Any]:
+    found: dict[str, Any]
     (found,) = [
         one["status"] for one in status_list(state(text).statuses) if one["kind"] == kind and name in ("", one["name"])
     ]
@@ -349,7 +350,8 @@ def test_a_route_of_a_service_is_for_all_callers_or_for_those_of_its_namespace()
         for bound in state(route("r", spec) + route("r", spec, namespace="other")).virtual_services
     }
     host = "a.default.svc.cluster.local"
-    assert found == {"default": ((host,), {"mesh"}, ("*",)), "other": ((host,), {"mesh"}, (".",))}
+    mesh = frozenset(("mesh",))
+    assert found == {"default": ((host,), mesh, ("*",)), "other": ((host,), mesh, (".",))}
 
 
 @pytest.mark.parametrize(
