@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from e2e.meshes import Answer, Mesh, eventually, good, request, running_mesh
-from e2e.tls_servers import TlsClient
+from e2e.tls_servers import TlsClient, tls_server
 from key_pairs import Authority, encoded
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("gateway-api")]
@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("gateway-api")]
 IDLE = (sys.executable, "-c", "import signal; signal.pause()")
 CA, CLIENTS = Authority("servers"), Authority("clients")
 API = "apiVersion: gateway.networking.k8s.io/v1\n"
-KINDS = ("gtw", "httproutes", "tlsroutes", "tcproutes", "grpcroutes", "refgrant", "secrets", "cm")
+KINDS = ("gtw", "httproutes", "tlsroutes", "tcproutes", "grpcroutes", "refgrant", "btlspolicy", "secrets", "cm", "svc")
 
 
 def gateway(*listeners: str, more: str = "") -> str:
@@ -205,3 +205,54 @@ def test_tcp_routes_forward_connections(bed: Bed) -> None:
     address, port = bed.listener(9000)
     answer = eventually(lambda: good(request(port, "/", address=address)), what="TCP")
     assert answer.json["app"] == "two"
+
+
+def backend(port: int) -> str:
+    """A Service whose only endpoint is a TLS server outside the mesh."""
+    return (
+        "apiVersion: v1\nkind: Service\nmetadata: {name: sealed}\nspec: {ports: [{port: 80, name: http}, "
+        "{port: 443, name: tls}]}\n---\n"
+        "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\naddressType: IPv4\n"
+        "metadata: {name: sealed-1, labels: {kubernetes.io/service-name: sealed}}\n"
+        "endpoints: [{addresses: [127.0.0.1]}]\n"
+        f"ports: [{{name: http, port: {port}}}, {{name: tls, port: {port}}}]\n---\n"
+    )
+
+
+def ca_map(name: str, authority: Authority) -> str:
+    text = "\n".join(f"    {line}" for line in authority.certificate.decode().splitlines())
+    return f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata:\n  ca.crt: |\n{text}\n---\n"
+
+
+def policy(ca: str, hostname: str) -> str:
+    return (
+        f"{API}kind: BackendTLSPolicy\nmetadata: {{name: sealed}}\nspec:\n"
+        '  targetRefs: [{group: "", kind: Service, name: sealed, sectionName: http}]\n'
+        f"  validation:\n    hostname: {hostname}\n"
+        f"    caCertificateRefs: [{{group: '', kind: ConfigMap, name: {ca}}}]\n---\n"
+    )
+
+
+def test_a_backend_is_called_by_tls_and_checked(bed: Bed, tmp_path: Path) -> None:
+    """By gateways and by sidecars; a wrong name, a wrong CA or a missing one is no reason to call it unchecked."""
+    with tls_server(tmp_path, CA.pair("sealed.example.com")) as server:
+        spec = TO_EDGE + "  rules: [{backendRefs: [{name: sealed, port: 80}]}]\n"
+        objects = gateway(HTTP) + route("a", spec) + backend(server.port) + ca_map("ca", CA) + ca_map("no", CLIENTS)
+        bed.mesh.apply(objects + policy("ca", "sealed.example.com"))
+        answer = eventually(lambda: good(bed.get("/", "x.example.com")), what="the backend")
+        assert answer.json["sni"] == "sealed.example.com"
+        assert eventually(lambda: good(bed.client.get("http://sealed/")), what="the sidecar's way").json["sni"]
+        for wrong in (policy("ca", "other.example.com"), policy("no", "sealed.example.com"), policy("gone", "a.b")):
+            bed.mesh.apply(wrong)
+            eventually(lambda: bed.get("/", "x.example.com").status == 503, what="the refusal")
+            eventually(lambda: bed.client.get("http://sealed/").status == 503, what="the sidecar's refusal")
+
+
+def test_tls_routes_pass_connections_through(bed: Bed, tmp_path: Path) -> None:
+    listener = "{name: sealed, port: 8443, protocol: TLS, tls: {mode: Passthrough}}"
+    spec = TO_EDGE + "  hostnames: [sealed.example.com]\n  rules: [{backendRefs: [{name: sealed, port: 443}]}]\n"
+    with tls_server(tmp_path, CA.pair("sealed.example.com")) as server:
+        bed.mesh.apply(gateway(listener) + route("a", spec, kind="TLSRoute") + backend(server.port))
+        client = TlsClient(folder=tmp_path, address=bed.listener(8443), trusts=CA.certificate)
+        eventually(lambda: client.get("sealed.example.com").status == 200, what="the backend's own certificate")
+        assert client.refuses("other.example.com")
