@@ -11,6 +11,7 @@ from typing import Any
 from lateen.analysis.authorization import authorization_policy, authorization_servers
 from lateen.analysis.conflicts import conflicts
 from lateen.analysis.credentials import gateway_credentials, rule_credentials
+from lateen.analysis.gateway_api import failed_conditions
 from lateen.analysis.reports import Report
 from lateen.analysis.unreachable import unreachable
 from lateen.config.codes import (
@@ -59,6 +60,7 @@ def analyse(
     delegates = {one.key for one in virtual_services if not one.spec.hosts}
     gateways = {f"{one.key.namespace}/{one.key.name}": one for one in state.gateways}
     for one in objects:
+        failed_conditions(report, one, state)
         match one.spec:
             case VirtualService():
                 _virtual_service(report, one, targets, gateways, delegates)

@@ -154,6 +154,14 @@ UNUSABLE_AUTHORIZATION_SERVER = Code(
     "port is not there. Everything that the policy matches is refused, whatever `failOpen` says.",
 )
 
+GATEWAY_API_CONDITION = Code(
+    code="LAT0060",
+    severity=Severity.WARNING,
+    title="Condition of a Gateway API object does not hold",
+    explanation="A listener, a route or a policy is not in force, or only in part. The condition, its reason and the "
+    "message are those of the object's status, which `lateen get KIND NAME -o yaml` shows.",
+)
+
 DEPRECATED = Code(
     code="IST0002",
     severity=Severity.WARNING,
@@ -280,6 +288,7 @@ CODES: tuple[Code, ...] = (
     KEYS_MISSING,
     SEVERAL_AUTHORIZATION_SERVERS,
     UNUSABLE_AUTHORIZATION_SERVER,
+    GATEWAY_API_CONDITION,
     DEPRECATED,
     REFERENCE_NOT_FOUND,
     SCHEMA_VALIDATION,
