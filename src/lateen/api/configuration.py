@@ -36,7 +36,7 @@ from lateen.api.schemas import (
     ProxyView,
     SourceFile,
 )
-from lateen.config.kinds import kind_named
+from lateen.config.kinds import document_kind, kind_named
 from lateen.config.objects import ConfigObject
 from lateen.config.parsing import Parsed, find_duplicates, parse
 from lateen.config.positions import Positions
@@ -91,7 +91,7 @@ async def _apply_parsed(plane: ControlPlane, parsed: Parsed, options: ApplyOptio
     before = plane.objects()
     applied = [
         AppliedObject(
-            kind=found.key.kind,
+            kind=document_kind(found.key.kind),
             namespace=found.key.namespace,
             name=found.key.name,
             action=_action(before.get(found.key), found),
@@ -225,7 +225,9 @@ async def delete_config(request: Request) -> Response:
     if wait is not None:
         await plane.wait_synced(revision, wait)
     synced = wait is not None and plane.is_synced(revision)
-    answer = DeleteAnswer(revision=revision, kind=key.kind, namespace=key.namespace, name=key.name, synced=synced)
+    answer = DeleteAnswer(
+        revision=revision, kind=document_kind(key.kind), namespace=key.namespace, name=key.name, synced=synced
+    )
     return json_response(answer)
 
 
