@@ -27,6 +27,7 @@ async def test_watchers_see_the_content_at_once_and_then_only_the_newest() -> No
     registry.register(two, workload("127.0.0.2"))
     assert [item.address for item in (await anext(watcher)).workloads] == ["127.0.0.1", "127.0.0.2"]
     registry.leave(one)
+    registry.gone("reviews-1.default")
     assert [item.address for item in (await anext(watcher)).workloads] == ["127.0.0.2"]
     assert [item.address for item in (await anext(registry.watch())).workloads] == ["127.0.0.2"]
 
