@@ -36,10 +36,10 @@ $(READY): pyproject.toml uv.lock build_descriptors.py
 demo: $(READY)
 	@$(BIN)/lateen demo $(DEMO_FLAGS)
 
-# Unit tests first: they are quick (in one process, which starts sooner than two) and say more. Then two workers; last
-# and alone the demo, which takes the well-known ports of this machine.
+# Unit tests first: they are quick (in one process, which starts sooner than two) and say more. Then two workers, a
+# file each (beds of a file are shared, and have fixed addresses); last and alone the demo, which takes the well-known ports of this machine.
 test: unit
-	@$(BIN)/pytest tests/flow tests/e2e -n 2 --dist loadgroup --ignore tests/e2e/test_demo.py $(PYTEST_FLAGS)
+	@$(BIN)/pytest tests/flow tests/e2e -n 2 --dist loadfile --ignore tests/e2e/test_demo.py $(PYTEST_FLAGS)
 	@$(BIN)/pytest tests/e2e/test_demo.py $(PYTEST_FLAGS)
 
 unit: $(READY)

@@ -19,7 +19,7 @@ import pytest
 from e2e.meshes import Answer, Mesh, Process, eventually, good, outside_app, request, running_mesh
 from key_pairs import encoded, key_pair
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("acting-fields")]
+pytestmark = pytest.mark.e2e
 
 SUBSETS = """
 apiVersion: networking.istio.io/v1

@@ -27,7 +27,7 @@ from lateen.envoy.extensions import discovered_filter, filter_settings
 from lateen.envoy.messages import Fields, typed_extension
 from lateen.envoy.resources import EXTENSION, LISTENER, Resource, make_resource
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("authorization-changes")]
+pytestmark = pytest.mark.e2e
 
 LONG = 12
 """Seconds; a listener that is replaced cuts what lasts longer than 5."""

@@ -29,7 +29,7 @@ from e2e.authorized_workloads import (
     running_envoy,
 )
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("authorization-policies")]
+pytestmark = pytest.mark.e2e
 
 SEED = 20261122
 WORKLOADS = 120

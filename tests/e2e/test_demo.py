@@ -27,7 +27,6 @@ from lateen.cli.demo.steps import STEPS
 
 pytestmark = [
     pytest.mark.e2e,
-    pytest.mark.xdist_group("demo"),
     pytest.mark.skipif(sys.platform != "linux", reason="looks for leftovers in /proc"),
 ]
 UP_SECONDS = 30.0

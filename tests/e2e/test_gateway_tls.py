@@ -28,7 +28,7 @@ from lateen.generate.static import static_bootstrap
 from lateen.mesh.build import build_state
 from lateen.model.proxies import Proxy, ProxyType
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("gateway-tls")]
+pytestmark = pytest.mark.e2e
 
 IDLE = (sys.executable, "-c", "import signal; signal.pause()")
 CA, CLIENTS, FOREIGN = Authority("servers"), Authority("clients"), Authority("foreign")

@@ -23,7 +23,7 @@ from flow.xds_client import Variant, XdsClient
 from key_pairs import Authority
 from lateen.envoy.resources import LISTENER, SECRET
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("identity")]
+pytestmark = pytest.mark.e2e
 
 ONLY_CLIENT = """
 apiVersion: security.istio.io/v1

@@ -15,7 +15,7 @@ from e2e.identity_bed import IDLE, SERVER, Bed, roots
 from e2e.meshes import Mesh, Process, eventually, good, running_mesh
 from e2e.traffic import traffic
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("identity")]
+pytestmark = pytest.mark.e2e
 
 
 def outer_address() -> str:

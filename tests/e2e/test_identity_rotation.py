@@ -16,7 +16,7 @@ from e2e.identity_bed import IDLE, SERVER, Bed, leaves, roots, shows
 from e2e.meshes import Process, eventually, running_mesh
 from e2e.traffic import traffic
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("identity")]
+pytestmark = pytest.mark.e2e
 
 SHORT = ("--certificate-ttl", "1m", "--rotation-pause", "1s")
 

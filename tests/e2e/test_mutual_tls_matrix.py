@@ -46,7 +46,7 @@ from lateen.model.catalogues import Catalogue
 from lateen.model.proxies import Interception, Proxy, ProxyType, Upstream
 from lateen.model.workloads import WorkloadPort, WorkloadRegistration
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("mutual-tls")]
+pytestmark = pytest.mark.e2e
 
 DOCUMENTS = """
 apiVersion: security.istio.io/v1

@@ -14,7 +14,7 @@ import pytest
 
 from e2e.meshes import APPS, Answer, Mesh, Process, eventually, good, request, running_mesh, tunnel
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("on-demand")]
+pytestmark = pytest.mark.e2e
 
 IDLE = (sys.executable, "-c", "import signal; signal.pause()")
 TCP = (sys.executable, str(APPS / "tcp.py"))

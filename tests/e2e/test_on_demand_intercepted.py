@@ -40,7 +40,7 @@ from lateen.envoy.bootstrap import (
 from lateen.model.identities import control_plane_identity
 from lateen.model.proxies import Interception, Proxy, ProxyType
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("intercepted")]
+pytestmark = pytest.mark.e2e
 
 T = TypeVar("T")
 PROXY = "client-1.default"

@@ -15,7 +15,7 @@ import pytest
 
 from e2e.meshes import APPS, Mesh, eventually, free_port, good, request, running_mesh, tunnel
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("protocols")]
+pytestmark = pytest.mark.e2e
 
 IDLE = (sys.executable, "-c", "import signal; signal.pause()")
 TCP = (sys.executable, str(APPS / "tcp.py"))

@@ -32,7 +32,7 @@ from lateen.mesh.build import build_state
 from lateen.model.proxies import Proxy, ProxyType
 from tokens import ISSUER, Documents, document_server, key_set, signed_with_text, signing_key, token, unsigned
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("request-authentication")]
+pytestmark = pytest.mark.e2e
 
 RSA = signing_key("rsa")
 EC = signing_key("ec", "ES256")
