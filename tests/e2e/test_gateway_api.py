@@ -13,7 +13,7 @@ from e2e.meshes import Answer, Mesh, eventually, good, request, running_mesh
 from e2e.tls_servers import TlsClient, tls_server
 from key_pairs import Authority, encoded
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("gateway-api")]
+pytestmark = pytest.mark.e2e
 
 IDLE = (sys.executable, "-c", "import signal; signal.pause()")
 CA, CLIENTS = Authority("servers"), Authority("clients")
