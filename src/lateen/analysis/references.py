@@ -13,6 +13,7 @@ from lateen.analysis.access import denies_everything, http_rules_on_tcp, known_n
 from lateen.analysis.authorization import authorization_policy, authorization_servers
 from lateen.analysis.conflicts import conflicts
 from lateen.analysis.credentials import gateway_credentials, rule_credentials, rule_verification
+from lateen.analysis.gateway_api import failed_conditions
 from lateen.analysis.gateway_servers import gateway_servers
 from lateen.analysis.hints import Hints
 from lateen.analysis.host_names import HostNames
@@ -72,6 +73,7 @@ def analyse(
     delegates = {one.key for one in virtual_services if not one.spec.hosts}
     gateways = {f"{one.key.namespace}/{one.key.name}": one for one in state.gateways}
     for one in objects:
+        failed_conditions(report, one, state)
         match one.spec:
             case VirtualService():
                 _virtual_service(report, one, targets, gateways, delegates)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lateen.config.codes import Code, Subject
+from lateen.config.kinds import document_kind
 from lateen.config.objects import ConfigObject
 from lateen.config.positions import Path, Positions, render_path
 from lateen.model.findings import Finding
@@ -28,7 +29,7 @@ class Report:
         known = self.positions.get(subject.key)
         place = known.line_of(path) if known is not None else (subject.origin.line, 0)
         about = Subject(
-            kind=subject.key.kind,
+            kind=document_kind(subject.key.kind),
             namespace=subject.key.namespace,
             name=subject.key.name,
             path=render_path(path),

@@ -27,10 +27,13 @@ from lateen.api.schemas import (
     WorkloadView,
 )
 from lateen.config.key_sets import without_private_members
+from lateen.config.kinds import document_kind
 from lateen.config.objects import ConfigObject
 from lateen.config.redaction import redacted
 from lateen.envoy.messages import to_json
 from lateen.envoy.resources import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE, SECRET, VIRTUAL_HOST, Resource
+from lateen.mesh.gateway_api.statuses import status_view
+from lateen.mesh.state import MeshState
 from lateen.model.findings import Finding
 from lateen.model.origins import Origin
 from lateen.model.services import Endpoint, Service
@@ -84,16 +87,20 @@ def finding_view(finding: Finding) -> FindingView:
     )
 
 
-def config_item(found: ConfigObject[Any], managed_by: Origin | None) -> ConfigItem:
-    """Return the object with its whole document, the values of a Secret hidden."""
+def config_item(found: ConfigObject[Any], managed_by: Origin | None, state: MeshState | None = None) -> ConfigItem:
+    """Return the object with its whole document, the values of a Secret hidden, and its status if it has one."""
+    document = redacted(whole_document(found))
+    status = state.statuses.get(found.key) if state is not None else None
+    if status is not None:
+        document["status"] = status_view(found.key, status)
     return ConfigItem(
-        kind=found.key.kind,
+        kind=document_kind(found.key.kind),
         namespace=found.key.namespace,
         name=found.key.name,
         origin=str(found.origin),
         digest=found.digest,
         read_only=managed_by is not None,
-        document=redacted(whole_document(found)),
+        document=document,
     )
 
 

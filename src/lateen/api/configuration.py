@@ -36,7 +36,7 @@ from lateen.api.schemas import (
     ProxyView,
     SourceFile,
 )
-from lateen.config.kinds import kind_named
+from lateen.config.kinds import document_kind, kind_named
 from lateen.config.objects import ConfigObject
 from lateen.config.parsing import Parsed, find_duplicates, parse
 from lateen.config.positions import Positions
@@ -91,7 +91,7 @@ async def _apply_parsed(plane: ControlPlane, parsed: Parsed, options: ApplyOptio
     before = plane.objects()
     applied = [
         AppliedObject(
-            kind=found.key.kind,
+            kind=document_kind(found.key.kind),
             namespace=found.key.namespace,
             name=found.key.name,
             action=_action(before.get(found.key), found),
@@ -186,7 +186,7 @@ async def list_config(request: Request) -> Response:
         return _unknown_kind(request.path_params["kind"])
     namespace = request.query_params.get("namespace")
     items = [
-        config_item(found, plane.read_only(key))
+        config_item(found, plane.read_only(key), plane.state)
         for key, found in plane.objects().items()
         if key.kind == kind.name and (not kind.namespaced or namespace in (None, "", key.namespace))
     ]
@@ -202,7 +202,7 @@ async def get_config(request: Request) -> Response:
     found = plane.objects().get(key)
     if found is None:
         return error_response(404, "not_found", f"there is no {key}")
-    return json_response(config_item(found, plane.read_only(key)))
+    return json_response(config_item(found, plane.read_only(key), plane.state))
 
 
 async def delete_config(request: Request) -> Response:
@@ -225,7 +225,9 @@ async def delete_config(request: Request) -> Response:
     if wait is not None:
         await plane.wait_synced(revision, wait)
     synced = wait is not None and plane.is_synced(revision)
-    answer = DeleteAnswer(revision=revision, kind=key.kind, namespace=key.namespace, name=key.name, synced=synced)
+    answer = DeleteAnswer(
+        revision=revision, kind=document_kind(key.kind), namespace=key.namespace, name=key.name, synced=synced
+    )
     return json_response(answer)
 
 

@@ -24,6 +24,7 @@ from lateen.app.inputs import Inputs
 from lateen.app.learned import Learned
 from lateen.app.mesh_configs import MeshConfigs
 from lateen.app.settings import Listening
+from lateen.config.kinds import document_kind
 from lateen.config.objects import ConfigObject
 from lateen.config.positions import Positions
 from lateen.discovery.figures import Figures, Histogram
@@ -135,13 +136,13 @@ class RunningControlPlane:
         self, objects: Sequence[ConfigObject[Any]], positions: Mapping[ObjectKey, Positions]
     ) -> tuple[Finding, ...]:
         """Return the cross-resource findings about these objects, as if they were in force."""
-        keys = {found.key for found in objects}
+        keys = {(document_kind(found.key.kind), found.key.namespace, found.key.name) for found in objects}
         union = self._inputs.objects().patched({found.key: found for found in objects})
         mesh_config = self._mesh_configs.in_force(self._inputs.objects())
         catalogues, key_sets = self._inputs.catalogues(), self._inputs.key_sets()
         state = build_state(union.values(), catalogues, mesh_config, previous=self._state, key_sets=key_sets)
         findings = analyse(state, tuple(union.values()), positions)
-        return tuple(found for found in findings if ObjectKey(found.kind, found.namespace, found.name) in keys)
+        return tuple(found for found in findings if (found.kind, found.namespace, found.name) in keys)
 
     async def put(self, objects: Sequence[ConfigObject[Any]]) -> str:
         """Store the objects; return the version of a published state that holds them."""

@@ -129,7 +129,7 @@ def generate(
     Without `interception` in PROXY.yaml a sidecar on a loopback address gets NONE, any other REDIRECT. Without
     `certificates` it has a certificate of the mesh, but with --static it has none.
     """
-    from lateen.cli.output import note, print_json
+    from lateen.cli.output import note
     from lateen.model.findings import Severity, has_errors
 
     parsed, mesh, findings = checked(filename, more, mesh_config)
@@ -139,8 +139,7 @@ def generate(
     if has_errors(findings):
         return ExitCode.REJECTED
     if status:
-        # No Gateway API kind is read yet, so there is none to report on.
-        print_json([])
+        _print_statuses(state_of(parsed, mesh), output)
         return ExitCode.DONE
     if proxy is None:
         raise Failure(
@@ -152,6 +151,17 @@ def generate(
         note(str(finding))
     _generate(state_of(parsed, mesh), proxy, static=static, output=output)
     return ExitCode.DONE
+
+
+def _print_statuses(state: MeshState, output: Output) -> None:
+    from lateen.cli.output import print_json, print_yaml
+    from lateen.mesh.gateway_api.statuses import status_list
+
+    statuses = status_list(state.statuses)
+    if output is Output.YAML:
+        print_yaml(statuses)
+    else:
+        print_json(statuses)
 
 
 def _generate(state: MeshState, proxy_file: Path, *, static: bool, output: Output) -> None:

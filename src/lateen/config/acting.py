@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
+from lateen.config import gateway_api as gwapi
 from lateen.config import kubernetes as k8s
 from lateen.config import networking as istio
 from lateen.config import security
@@ -178,6 +179,68 @@ _AUTHORIZATION_POLICY: dict[type[msgspec.Struct], Acting] = _every(
     security.Condition,
 )
 
+# What a cluster puts on the Gateways that it provisions is not a mesh's business: `infrastructure` is silent.
+_GATEWAY_API: dict[type[msgspec.Struct], Acting] = {
+    **_every(
+        gwapi.ParentReference,
+        gwapi.BackendObjectReference,
+        gwapi.BackendRef,
+        gwapi.SecretObjectReference,
+        gwapi.ObjectReference,
+        gwapi.LocalObjectReference,
+        gwapi.LabelSelector,
+        gwapi.LabelSelectorRequirement,
+        gwapi.RouteNamespaces,
+        gwapi.RouteGroupKind,
+        gwapi.AllowedRoutes,
+        gwapi.Listener,
+        gwapi.FrontendTLSConfig,
+        gwapi.FrontendTLSPort,
+        gwapi.FrontendTLS,
+        gwapi.HTTPPathMatch,
+        gwapi.HTTPHeaderMatch,
+        gwapi.HTTPRouteMatch,
+        gwapi.HTTPHeader,
+        gwapi.HTTPHeaderFilter,
+        gwapi.Fraction,
+        gwapi.HTTPRequestMirrorFilter,
+        gwapi.HTTPPathModifier,
+        gwapi.HTTPRequestRedirectFilter,
+        gwapi.HTTPURLRewriteFilter,
+        gwapi.HTTPCORSFilter,
+        gwapi.HTTPRouteTimeouts,
+        gwapi.HTTPRouteRule,
+        gwapi.HTTPRoute,
+        gwapi.GRPCMethodMatch,
+        gwapi.GRPCRouteMatch,
+        gwapi.GRPCRouteRule,
+        gwapi.GRPCRoute,
+        gwapi.ConnectionRule,
+        gwapi.TCPRoute,
+        gwapi.TLSRoute,
+        gwapi.ReferenceGrantFrom,
+        gwapi.ReferenceGrantTo,
+        gwapi.ReferenceGrant,
+    ),
+    gwapi.GatewayClass: Acting(fields=frozenset(("controllerName",)), silent=frozenset(("description",))),
+    gwapi.KubernetesGateway: Acting(
+        fields=frozenset(("gatewayClassName", "listeners", "addresses", "tls")), silent=frozenset(("infrastructure",))
+    ),
+    gwapi.GatewayInfrastructure: Acting(fields=frozenset(), silent=frozenset(("labels", "annotations"))),
+    gwapi.GatewayAddress: Acting(values={"type": frozenset(("Hostname",))}),
+    gwapi.ListenerTLS: only("mode", "certificateRefs"),
+    gwapi.GatewayTLSConfig: only("frontend"),
+    gwapi.FrontendTLSValidation: ALL,
+    gwapi.HTTPRouteFilter: all_but(gwapi.HTTPRouteFilter, "extensionRef"),
+    gwapi.GRPCRouteFilter: all_but(gwapi.GRPCRouteFilter, "extensionRef"),
+    gwapi.HTTPBackendRef: ALL,
+    gwapi.GRPCBackendRef: ALL,
+    gwapi.BackendTLSPolicy: only("targetRefs", "validation"),
+    gwapi.PolicyTarget: ALL,
+    gwapi.BackendTLSValidation: ALL,
+    gwapi.SubjectAltName: ALL,
+}
+
 Table = dict[type[msgspec.Struct], Acting]
 ACTING: Table = (
     _VIRTUAL_SERVICE
@@ -185,6 +248,7 @@ ACTING: Table = (
     | _GATEWAY
     | _SERVICES
     | _KUBERNETES
+    | _GATEWAY_API
     | _PEER_AUTHENTICATION
     | _REQUEST_AUTHENTICATION
     | _AUTHORIZATION_POLICY

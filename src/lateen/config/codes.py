@@ -205,6 +205,13 @@ UNUSED_OBJECT = Code(
     explanation="A Gateway that no VirtualService is bound to, or a delegate that no VirtualService delegates to. "
     "It does no harm, and does nothing.",
 )
+GATEWAY_API_CONDITION = Code(
+    code="LAT0060",
+    severity=Severity.WARNING,
+    title="Condition of a Gateway API object does not hold",
+    explanation="A listener, a route or a policy is not in force, or only in part. The condition, its reason and the "
+    "message are those of the object's status, which `lateen get KIND NAME -o yaml` shows.",
+)
 
 DEPRECATED = Code(
     code="IST0002",
@@ -430,6 +437,7 @@ CODES: tuple[Code, ...] = (
     KEYS_MISSING,
     SEVERAL_AUTHORIZATION_SERVERS,
     UNUSABLE_AUTHORIZATION_SERVER,
+    GATEWAY_API_CONDITION,
     DEPRECATED,
     REFERENCE_NOT_FOUND,
     SCHEMA_VALIDATION,

@@ -8,6 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from lateen.config.gateway_api import (
+    GROUP,
+    BackendTLSPolicy,
+    GatewayClass,
+    GRPCRoute,
+    HTTPRoute,
+    KubernetesGateway,
+    ReferenceGrant,
+    TCPRoute,
+    TLSRoute,
+)
 from lateen.config.kubernetes import ConfigMap, Endpoints, EndpointSlice, Namespace, Secret, ServiceSpec
 from lateen.config.networking import (
     DestinationRule,
@@ -30,7 +41,7 @@ class Kind:
     """One kind that this version reads."""
 
     name: str
-    """`VirtualService`, as documents write it."""
+    """What keys of objects hold. `VirtualService`, as documents write it, unless `written` is set."""
     group: str
     """API group, empty for Kubernetes' core."""
     versions: tuple[str, ...]
@@ -41,6 +52,13 @@ class Kind:
     spec_field: str = "spec"
     """Field that holds the struct; empty when its fields stand beside metadata."""
     namespaced: bool = True
+    written: str = ""
+    """Kind as documents write it, where another group has a kind of that name: Gateway."""
+
+    @property
+    def document_kind(self) -> str:
+        """Kind as documents write it."""
+        return self.written or self.name
 
     @property
     def is_istio(self) -> bool:
@@ -63,6 +81,26 @@ def _istio(struct: type[Spec], plural: str, short_name: str, group: str = ISTIO_
     )
 
 
+def _gateway_api(
+    struct: type[Spec],
+    plural: str,
+    *short_names: str,
+    versions: tuple[str, ...] = ("v1",),
+    namespaced: bool = True,
+    written: str = "",
+) -> Kind:
+    return Kind(
+        name=struct.__name__,
+        group=GROUP,
+        versions=versions,
+        struct=struct,
+        plural=plural,
+        short_names=short_names,
+        namespaced=namespaced,
+        written=written,
+    )
+
+
 _ALL = (
     _istio(VirtualService, "virtualservices", "vs"),
     _istio(DestinationRule, "destinationrules", "dr"),
@@ -73,6 +111,14 @@ _ALL = (
     _istio(PeerAuthentication, "peerauthentications", "pa", ISTIO_SECURITY),
     _istio(RequestAuthentication, "requestauthentications", "ra", ISTIO_SECURITY),
     _istio(AuthorizationPolicy, "authorizationpolicies", "ap", ISTIO_SECURITY),
+    _gateway_api(GatewayClass, "gatewayclasses", "gc", versions=("v1", "v1beta1"), namespaced=False),
+    _gateway_api(KubernetesGateway, f"gateways.{GROUP}", "gtw", versions=("v1", "v1beta1"), written="Gateway"),
+    _gateway_api(HTTPRoute, "httproutes", versions=("v1", "v1beta1")),
+    _gateway_api(GRPCRoute, "grpcroutes", versions=("v1", "v1alpha2")),
+    _gateway_api(TCPRoute, "tcproutes", versions=("v1", "v1alpha2")),
+    _gateway_api(TLSRoute, "tlsroutes", versions=("v1", "v1alpha3", "v1alpha2")),
+    _gateway_api(ReferenceGrant, "referencegrants", "refgrant", versions=("v1", "v1beta1", "v1alpha2")),
+    _gateway_api(BackendTLSPolicy, "backendtlspolicies", "btlspolicy", versions=("v1", "v1alpha3")),
     Kind(name="Service", group="", versions=("v1",), struct=ServiceSpec, plural="services", short_names=("svc",)),
     Kind(
         name="Endpoints",
@@ -113,42 +159,45 @@ _ALL = (
 )
 
 KINDS: Mapping[str, Kind] = {kind.name: kind for kind in _ALL}
-"""By name. Kind names are unique among the kinds that are read, so the group need not be part of the key."""
+"""By name. Two groups have a kind `Gateway`: Istio's keeps the name, the Gateway API's is `KubernetesGateway`."""
 
 NOT_YET: Mapping[str, frozenset[str]] = {
     "networking.istio.io": frozenset(("EnvoyFilter", "WorkloadGroup", "ProxyConfig")),
     "telemetry.istio.io": frozenset(("Telemetry",)),
     "extensions.istio.io": frozenset(("WasmPlugin", "TrafficExtension")),
-    "gateway.networking.k8s.io": frozenset(
-        (
-            "Gateway",
-            "GatewayClass",
-            "HTTPRoute",
-            "GRPCRoute",
-            "TLSRoute",
-            "TCPRoute",
-            "UDPRoute",
-            "ReferenceGrant",
-            "BackendTLSPolicy",
-        )
-    ),
+    GROUP: frozenset(("UDPRoute", "ListenerSet")),
 }
 """Kinds of a mesh that this version does not read, by group."""
+
+_BY_DOCUMENT = {(kind.group, kind.document_kind): kind for kind in _ALL}
 
 
 def find_kind(group: str, name: str) -> Kind | None:
     """Return the kind of a document, None when it is not one that is read."""
-    kind = KINDS.get(name)
-    return kind if kind is not None and kind.group == group else None
+    return _BY_DOCUMENT.get((group, name))
+
+
+def document_kind(name: str) -> str:
+    """Return a kind as documents and users write it, by the name that keys hold; an unknown one as it is."""
+    return KINDS[name].document_kind if name in KINDS else name
 
 
 def kind_named(word: str) -> Kind | None:
-    """Return the kind that a user means by `virtualservice`, `vs` or `virtualservices.networking.istio.io`."""
-    wanted = word.lower().split(".", 1)[0]
-    for kind in KINDS.values():
-        if wanted in (kind.name.lower(), kind.plural, *kind.short_names):
-            return kind
-    return None
+    """Return the kind that a user means by `virtualservice`, `vs` or `virtualservices.networking.istio.io`.
+
+    A group decides between kinds of one name, as in kubectl; without one `gateways` are Istio's.
+    """
+    wanted, _, group = word.lower().partition(".")
+    named = [kind for kind in KINDS.values() if wanted in _words(kind)]
+    if group:
+        # `virtualservices.v1.networking.istio.io` is kubectl's way to name a version too.
+        of_group = [kind for kind in named if group in (kind.group, *(f"{one}.{kind.group}" for one in kind.versions))]
+        named = of_group or named
+    return named[0] if named else None
+
+
+def _words(kind: Kind) -> tuple[str, ...]:
+    return (kind.document_kind.lower(), kind.name.lower(), kind.plural.partition(".")[0], *kind.short_names)
 
 
 def kind_names() -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from lateen.model.names import ObjectKey
 from lateen.model.origins import Origin
@@ -30,6 +30,13 @@ class ConfigObject(Generic[SpecT_co]):
     annotations: Mapping[str, str] = field(default_factory=dict)
     created: str = ""
     """metadata.creationTimestamp (RFC 3339), empty when the document has none. Older wins a conflict."""
+    made_of: tuple[ConfigObject[Any], ...] = ()
+    """For an object that no user wrote (see `mesh.gateway_api`): what it was made of. Of a VirtualService, the object
+    of each of its rules; otherwise one. Findings and metadata are about these."""
+
+    def source(self, rule: int = 0) -> ConfigObject[Any]:
+        """Return the object that a user wrote: this one, or what (a rule of) it was made of."""
+        return self.made_of[rule] if rule < len(self.made_of) else self.made_of[0] if self.made_of else self
 
     def __repr__(self) -> str:
         """Show the key only: a spec or document can hold a private key."""

@@ -27,7 +27,7 @@ from lateen.config.codes import (
 )
 from lateen.config.decoding import check, closest, decode, salvage
 from lateen.config.documents import Document, problem_findings, read_documents
-from lateen.config.kinds import KINDS, NOT_YET, Kind, find_kind
+from lateen.config.kinds import KINDS, NOT_YET, Kind, document_kind, find_kind
 from lateen.config.kubernetes import Secret
 from lateen.config.metadata import Metadata, metadata_violations, read_metadata
 from lateen.config.objects import ConfigObject
@@ -85,7 +85,7 @@ def find_duplicates(objects: Iterable[ConfigObject[Any]]) -> tuple[Finding, ...]
 
 def _duplicate(key: ObjectKey, file: str, place: tuple[int, int], first: Origin) -> Finding:
     message = f"{key} is already defined at {first}; rename or remove one of them"
-    subject = Subject(kind=key.kind, namespace=key.namespace, name=key.name)
+    subject = Subject(kind=document_kind(key.kind), namespace=key.namespace, name=key.name)
     return DUPLICATE_OBJECT.finding(message, file=file, place=place, subject=subject)
 
 
@@ -106,7 +106,9 @@ class _Source:
         """Return the object, or None when anything is wrong with it."""
         name = self._value.get("kind")
         self._kind_name = name if isinstance(name, str) else ""
-        known = KINDS.get(self._kind_name)
+        group = self._value.get("apiVersion")
+        known = find_kind(group.rpartition("/")[0], self._kind_name) if isinstance(group, str) else None
+        known = known or KINDS.get(self._kind_name)
         self._metadata = read_metadata(
             self._value, default_namespace=self._default_namespace, namespaced=known is None or known.namespaced
         )

@@ -10,7 +10,7 @@ import sys
 import msgspec
 
 from lateen.config.acting import ACTING, inert_paths
-from lateen.config.kinds import KINDS, NOT_YET
+from lateen.config.kinds import KINDS, NOT_YET, Kind
 from lateen.config.mesh_config import ACTING_MESH, MeshConfig
 
 
@@ -23,7 +23,7 @@ def unsupported_reference() -> str:
         "",
         _INTRODUCTION,
     ]
-    structs: dict[str, type[msgspec.Struct]] = {kind.name: kind.struct for kind in KINDS.values()}
+    structs: dict[str, type[msgspec.Struct]] = {_heading(kind): kind.struct for kind in KINDS.values()}
     for name, struct in (structs | {"MeshConfig": MeshConfig}).items():
         paths = sorted(inert_paths(struct, table=ACTING | ACTING_MESH))
         if paths:
@@ -33,9 +33,14 @@ def unsupported_reference() -> str:
     return "\n".join(lines) + "\n"
 
 
+def _heading(kind: Kind) -> str:
+    return f"{kind.document_kind} ({kind.group})" if kind.written else kind.name
+
+
 _INTRODUCTION = (
-    "Every field of Istio's schema is read and checked. The fields below do not change the proxies' configuration in "
-    "this version; setting one gives the warning [LAT0004](findings.md#lat0004)."
+    "Every field of Istio's schema and of the Gateway API's standard channel is read and checked. The fields below do "
+    "not change the proxies' configuration in this version; setting one gives the warning "
+    "[LAT0004](findings.md#lat0004)."
 )
 
 if __name__ == "__main__":

@@ -10,8 +10,10 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from lateen.config.kinds import document_kind
 from lateen.config.objects import ConfigObject
 from lateen.envoy.messages import Fields, Message, prepared
+from lateen.model.names import ObjectKey
 from lateen.model.services import Service
 
 _CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z])")
@@ -19,6 +21,7 @@ _CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 def config_metadata(source: ConfigObject[Any]) -> Fields:
     """Return the metadata of something made from one configuration object."""
+    source = source.source()
     return {"filter_metadata": {"istio": _struct({"config": _api_path(source)}), "lateen": _origin(source)}}
 
 
@@ -44,6 +47,7 @@ def cluster_metadata(services: Sequence[Service], *, rule: ConfigObject[Any] | N
         for service in services
     ]
     istio: Fields = {"services": {"list_value": {"values": listed}}}
+    rule = rule and rule.source()
     if rule is not None:
         istio["config"] = {"string_value": _api_path(rule)}
     if subset:
@@ -55,7 +59,9 @@ def cluster_metadata(services: Sequence[Service], *, rule: ConfigObject[Any] | N
 
 
 def _origin(source: ConfigObject[Any]) -> Fields:
-    return _struct({"origin": str(source.origin), "config": str(source.key)})
+    key = source.key
+    shown = ObjectKey(document_kind(key.kind), key.namespace, key.name)
+    return _struct({"origin": str(source.origin), "config": str(shown)})
 
 
 def _service_origin(service: Service) -> Fields:
@@ -69,6 +75,6 @@ def _struct(values: dict[str, str]) -> Fields:
 
 def _api_path(source: ConfigObject[Any]) -> str:
     key = source.key
-    kind = _CAPITAL.sub("-", key.kind).lower()
+    kind = _CAPITAL.sub("-", document_kind(key.kind)).lower()
     group = source.api_version.partition("/")[0]
     return f"/apis/{group}/v1/namespaces/{key.namespace}/{kind}/{key.name}"

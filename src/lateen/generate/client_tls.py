@@ -38,7 +38,9 @@ def client_secrets(
     tls = policy.tls if policy is not None else None
     if tls is None or tls.mode not in _OUTSIDE or not tls.credential_name:
         return FROM_FILES
-    if view.proxy.type is ProxyType.SIDECAR and (rule is None or rule.spec.workload_selector is None):
+    # A BackendTLSPolicy is for every caller: its credential is a CA, which nobody need be kept from.
+    of_policy = rule is not None and bool(rule.made_of)
+    if view.proxy.type is ProxyType.SIDECAR and not of_policy and (rule is None or rule.spec.workload_selector is None):
         return ClientSecrets(ignored=True)
     found = _named(tls)
     problem = next(

@@ -41,7 +41,7 @@ from lateen.envoy.routes import (
 from lateen.generate.destinations import Target, one_would_never_come, target_of
 from lateen.generate.traffic_policies import consistent_hash, effective_policy
 from lateen.generate.view import View
-from lateen.mesh.references import resolve_gateway
+from lateen.mesh.references import NO_BACKEND, resolve_gateway
 from lateen.mesh.state import MESH_GATEWAY, BoundVirtualService
 from lateen.model.proxies import labels_match
 from lateen.model.services import Service
@@ -118,13 +118,13 @@ def rule_routes(context: RouteContext, bound: BoundVirtualService) -> HttpRoutes
     rules = bound.object.spec.http
     several = len(rules) > 1 or any(len(rule.match) > 1 for rule in rules)
     metadata = shared_metadata(bound.object) if several else config_metadata(bound.object)
-    for rule in rules:
+    for number, rule in enumerate(rules):
         every: Sequence[HTTPMatchRequest | None] = rule.match or (None,)
         matches = [match for match in every if _for_this_listener(context, match, namespace)]
         if not matches:
             continue
         shared = _rule_fields(context, bound, rule, found)
-        shared["metadata"] = metadata
+        shared["metadata"] = config_metadata(bound.object.source(number)) if bound.object.made_of else metadata
         destination = _operation(bound, shared, context.port)
         for match in matches:
             route = _with_match(shared, rule, match, destination)
@@ -238,6 +238,9 @@ def _forward(
         authority = authority or own.authority
     else:
         action["weighted_clusters"] = {"clusters": _weighted(chosen, targets)}
+    if any(target.host == NO_BACKEND for target in targets):
+        # The Gateway API's answer for a backend that is not there; Envoy's own is 503.
+        action["cluster_not_found_response_code"] = "INTERNAL_SERVER_ERROR"
     if authority:
         action["host_rewrite_literal"] = authority
     if mirrors := _mirrors(context, rule, namespace, found):

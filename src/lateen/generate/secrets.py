@@ -4,7 +4,7 @@ Called by what names a credential: `gateway_tls` for servers, `client_tls` for u
 
 - what its own generated configuration names, and nothing else;
 - only of the namespace of the *proxy*, whatever namespace the Gateway or DestinationRule is in: it never sees another
-  namespace's keys (Istio's rule for credentialName);
+  namespace's keys (Istio's rule for credentialName), unless a ReferenceGrant of the Gateway API grants them;
 - private keys only when the stream they would travel on allows it (`Proxy.private_keys`). A CA is no secret.
 """
 
@@ -20,6 +20,7 @@ from lateen.envoy.resources import SECRET, Resource, make_resource
 from lateen.envoy.secrets import ca_secret, certificate_secret
 from lateen.generate.parts import NOTHING, Made
 from lateen.generate.view import View
+from lateen.mesh.references import MADE_MARK
 
 _SCHEMES = ("kubernetes", "kubernetes-gateway")
 NO_KEYS = "private keys are sent only to a proxy that has proven its identity, and this connection has not"
@@ -60,26 +61,39 @@ def _credential(view: View, name: str) -> Credential:
     namespace, _, short = path.rpartition("/")
     if scheme not in _SCHEMES:
         return Credential(problem=f"credentials of the kind {scheme}:// are not known")
-    if namespace and namespace != view.proxy.namespace:
+    namespace = namespace or view.proxy.namespace
+    if namespace != view.proxy.namespace and not _granted(view, name, short):
         return Credential(problem=f"the Secret {path!r} is in another namespace than the proxy")
     wants_ca = short.endswith(names.CA_SUFFIX)
     if not wants_ca and not view.proxy.private_keys:
         return Credential(problem=NO_KEYS)
-    secret = _secret(view, short)
+    secret = _secret(view, namespace, short)
     if secret is None:
         short = short.removesuffix(names.CA_SUFFIX)
-        return Credential(problem=f"there is no Secret {short!r} in namespace {view.proxy.namespace}")
+        return Credential(problem=f"there is no Secret {short!r} in namespace {namespace}")
     problem = _ca_problem(secret) if wants_ca else _certificate_problem(secret)
     if problem:
         return Credential(problem=f"the Secret {short!r} cannot be served: {problem}")
     return Credential(make_resource(SECRET, name, (ca_secret if wants_ca else certificate_secret)(name, secret)))
 
 
-def _secret(view: View, short: str) -> Secret | None:
+def _granted(view: View, name: str, short: str) -> bool:
+    """Whether a Secret of another namespace may be read.
+
+    A Gateway of the Gateway API names what a ReferenceGrant lets it, or what is in its own namespace; the translation
+    has seen to that. A Secret that was made there holds nothing but CA certificates.
+    """
+    if MADE_MARK in short:
+        return True
+    servers = (server for gateway in view.gateways() if gateway.made_of for server in gateway.spec.servers)
+    return any(server.tls is not None and name in server.tls.credential_names for server in servers)
+
+
+def _secret(view: View, namespace: str, short: str) -> Secret | None:
     """Return the Secret of a name: a CA is in `NAME-cacert`, or in `NAME` beside the certificate."""
     plain = short.removesuffix(names.CA_SUFFIX)
     for candidate in dict.fromkeys((short, plain)):
-        found = view.secret(view.proxy.namespace, candidate)
+        found = view.secret(namespace, candidate)
         if found is not None:
             return found.spec
     return None

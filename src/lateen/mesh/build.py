@@ -6,7 +6,8 @@ does not matter, equal inputs give equal versions. It reports nothing: `analysis
 There is one way to build: a state follows from the previous one and from what changed since, and a state from scratch
 follows from that of an empty mesh, in which everything is new. Each step is a function of one thing (the claims of a
 source, what the claims of a host come to, a bound rule), applied to the things that changed; the steps are
-`elections` (which inputs count), `services` with `claims` and `memberships`, `rules`, and `index`.
+`elections` (which inputs count), `services` with `claims` and `memberships`, `gateway_api` (which adds objects of
+Istio's kinds), `rules`, and `index`.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from lateen.config.kubernetes import Secret
 from lateen.config.mesh_config import MeshConfig
 from lateen.config.objects import ConfigObject
 from lateen.mesh.bindings import BoundDestinationRule
 from lateen.mesh.elections import Election, Place, Turn, TurnsByKind, age, place_of, seniority, workload_name
+from lateen.mesh.gateway_api.incremental import merged
 from lateen.mesh.index import MeshIndex, Selecting, StateTurns, updated_index
 from lateen.mesh.memberships import Memberships
 from lateen.mesh.memo import Memo
@@ -81,13 +83,23 @@ def build_state(
     winners = counting.objects.winners
     exported = tuple(mesh_config.default_service_export_to) or ("*",)
     settled = _settle(old, old.memo, Inputs(winners, counting.catalogues, exported), turns)
+    services = patched_in_order(old.services, _after(settled.services))
+    selectors = _selectors(old, settled)
+    gateway_api, made_turns = old.memo.gateway_api.updated(
+        winners,
+        turns.objects,
+        services,
+        settled.services.keys() | settled.selectors.keys(),
+        lambda host: selectors.get(host, {}),
+    )
+    object_turns = merged(turns.objects, made_turns)
     virtual_services, virtual_service_turns = old.memo.virtual_services.updated(
-        winners, turns.objects, mesh_config.default_virtual_service_export_to, defaults_changed=defaults_changed
+        winners, object_turns, mesh_config.default_virtual_service_export_to, defaults_changed=defaults_changed
     )
     destination_rules, rule_turns = updated_destination_rules(
         old.destination_rules,
         winners,
-        turns.objects,
+        object_turns,
         mesh_config.default_destination_rule_export_to,
         defaults_changed=defaults_changed,
     )
@@ -103,7 +115,8 @@ def build_state(
         claims=settled.claims,
         memberships=settled.memberships,
         virtual_services=virtual_services,
-        ordered=_in_order(old.memo.ordered, turns.objects),
+        gateway_api=gateway_api,
+        ordered=_in_order(old.memo.ordered, object_turns),
         workloads=old.memo.workloads.patched({name: after for name, (_, after) in turns.registrations.items()}),
     )
     state_turns = StateTurns(
@@ -117,17 +130,33 @@ def build_state(
         registrations=turns.registrations.values(),
     )
     secrets = patched_in_order(
-        old.secrets, {place[1:]: after for place, (_, after) in turns.objects.get("Secret", {}).items()}
+        old.secrets, {place[1:]: after for place, (_, after) in object_turns.get("Secret", {}).items()}
     )
-    return _assembled(old, memo, settled, destination_rules, secrets, updated_index(old.index, state_turns))
+    index = updated_index(old.index, state_turns)
+    return _assembled(old, memo, settled, _Tables(services, selectors, destination_rules, secrets), index)
+
+
+class _Tables(NamedTuple):
+    """Parts of a state by name."""
+
+    services: Mapping[Hostname, Service]
+    selectors: Mapping[Hostname, Mapping[str, str]]
+    destination_rules: Mapping[Hostname, tuple[BoundDestinationRule, ...]]
+    secrets: Mapping[tuple[str, str], ConfigObject[Secret]]
+
+
+def _selectors(old: MeshState, settled: _Settlement) -> Mapping[Hostname, Mapping[str, str]]:
+    changes = {
+        host: after and kept(old.selectors.get(host), after[1]) for host, (_, after) in settled.selectors.items()
+    }
+    return patched_in_order(old.selectors, changes)
 
 
 def _assembled(
     old: MeshState,
     memo: Memo,
     settled: _Settlement,
-    destination_rules: Mapping[Hostname, tuple[BoundDestinationRule, ...]],
-    secrets: Mapping[tuple[str, str], ConfigObject[Secret]],
+    tables: _Tables,
     index: MeshIndex,
 ) -> MeshState:
     """Put the parts of a state together."""
@@ -135,21 +164,19 @@ def _assembled(
     assert memo.mesh_config is not None
     mesh_config, settings = memo.mesh_config
     key_sets, key_sets_print = memo.key_sets
-    selectors = {
-        host: after and kept(old.selectors.get(host), after[1]) for host, (_, after) in settled.selectors.items()
-    }
     return MeshState(
         version=version(memo.fingerprint + key_sets_print, settings),
         mesh_config=mesh_config,
-        services=patched_in_order(old.services, _after(settled.services)),
+        services=tables.services,
         endpoints=patched_in_order(old.endpoints, _after(settled.endpoints)),
-        selectors=patched_in_order(old.selectors, selectors),
+        selectors=tables.selectors,
         virtual_services=memo.virtual_services.bound,
-        destination_rules=destination_rules,
+        destination_rules=tables.destination_rules,
         gateways=memo.ordered["Gateway"],
         sidecars=memo.ordered["Sidecar"],
         policies={kind: memo.ordered[kind] for kind in POLICY_KINDS},
-        secrets=secrets,
+        secrets=tables.secrets,
+        statuses=memo.gateway_api.statuses,
         key_sets=key_sets,
         workloads=memo.workloads,
         made=(index, memo),

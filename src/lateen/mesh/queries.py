@@ -17,6 +17,7 @@ from lateen.mesh.destination_rules import merged, select_for
 from lateen.mesh.egress import imported_services, names_hosts
 from lateen.mesh.mutual_tls import ISTIO_TLS_MODE, modes_of
 from lateen.mesh.policies import is_about, selector_labels
+from lateen.mesh.references import PROXY_NAMESPACE
 from lateen.mesh.state import MESH_GATEWAY, BoundDestinationRule, BoundVirtualService, MeshState
 from lateen.model.names import Hostname
 from lateen.model.proxies import DISCOVERY_SCOPE, Capability, Proxy, ProxyType, labels_match
@@ -213,7 +214,13 @@ def gateways_for(state: MeshState, proxy: Proxy) -> tuple[ConfigObject[Gateway],
 
     A Gateway without selector applies to every gateway proxy, as in Istio.
     """
-    return tuple(gateway for gateway in state.gateways if labels_match(gateway.spec.selector, proxy.labels))
+    return tuple(
+        gateway
+        for gateway in state.gateways
+        if labels_match(gateway.spec.selector, proxy.labels)
+        # What is made of a Gateway API Gateway says of which namespace its proxies are.
+        and (not gateway.made_of or gateway.annotations.get(PROXY_NAMESPACE) == proxy.namespace)
+    )
 
 
 def instances_of(state: MeshState, proxy: Proxy) -> tuple[ServiceInstance, ...]:

@@ -15,6 +15,7 @@ from lateen.config.mesh_config import MeshConfig
 from lateen.config.networking import Gateway, Sidecar
 from lateen.config.objects import ConfigObject
 from lateen.mesh.bindings import BoundDestinationRule, BoundVirtualService
+from lateen.mesh.gateway_api.statuses import Statuses
 from lateen.mesh.index import MeshIndex, StateTurns, rule_age, updated_index
 from lateen.mesh.memo import Memo
 from lateen.mesh.references import MESH_GATEWAY
@@ -49,6 +50,8 @@ class MeshState:
     """Security policies by kind, oldest first."""
     secrets: Mapping[tuple[str, str], ConfigObject[Secret]]
     """By (namespace, name)."""
+    statuses: Statuses = field(default_factory=dict)
+    """Of the Gateway API's objects, by key."""
     workloads: Sequence[WorkloadRegistration]
     """By namespace and name."""
     key_sets: Mapping[str, str] = field(default_factory=dict)

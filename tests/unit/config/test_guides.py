@@ -13,7 +13,7 @@ GUIDES = Path(__file__).parents[3] / "docs" / "guide"
 SHOWN = re.compile(r"^```yaml\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize("name", ["request-authentication.md"])
+@pytest.mark.parametrize("name", ["request-authentication.md", "gateway-api.md"])
 def test_shown_documents(name: str) -> None:
     texts = SHOWN.findall((GUIDES / name).read_text())
     assert texts

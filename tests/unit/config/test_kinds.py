@@ -17,6 +17,13 @@ from lateen.config.redaction import HIDDEN, redacted
         ("svc", "Service"),
         ("ns", "Namespace"),
         ("endpointslices", "EndpointSlice"),
+        ("gateway", "Gateway"),
+        ("gw", "Gateway"),
+        ("gateways.networking.istio.io", "Gateway"),
+        ("gtw", "KubernetesGateway"),
+        ("gateways.gateway.networking.k8s.io", "KubernetesGateway"),
+        ("gateway.v1.gateway.networking.k8s.io", "KubernetesGateway"),
+        ("httproute", "HTTPRoute"),
     ],
 )
 def test_words_for_kinds(word: str, name: str) -> None:
@@ -31,8 +38,10 @@ def test_unknown_words_are_none_and_known_ones_unique() -> None:
 
 
 def test_the_group_is_part_of_a_kind() -> None:
-    assert find_kind("networking.istio.io", "Gateway") is not None
-    assert find_kind("gateway.networking.k8s.io", "Gateway") is None
+    istio, other = find_kind("networking.istio.io", "Gateway"), find_kind("gateway.networking.k8s.io", "Gateway")
+    assert (istio and istio.name, other and other.name) == ("Gateway", "KubernetesGateway")
+    assert find_kind("gateway.networking.k8s.io", "VirtualService") is None
+    assert find_kind("networking.istio.io", "KubernetesGateway") is None
 
 
 def test_secrets_are_shown_without_values() -> None:

@@ -151,6 +151,33 @@ kind: Service
 metadata: {name: NAME, namespace: NS}
 spec: {selector: {app: APP, tier: x}, ports: [{port: PORT, name: http}]}
 """,
+    """
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: NAME, namespace: NS}
+spec:
+  gatewayClassName: istio
+  listeners:
+  - {name: http, port: 80, protocol: HTTP, allowedRoutes: {namespaces: {from: All}}}
+  - {name: named, port: PORT, protocol: HTTP, hostname: "*.example.com"}
+""",
+    """
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: NAME, namespace: NS, creationTimestamp: "2026-01-0XT00:00:00Z"}
+spec:
+  parentRefs: [{name: NAME, namespace: NS}, {group: "", kind: Service, name: NAME, namespace: NS}]
+  hostnames: [APP.example.com]
+  rules: [{matches: [{path: {value: /X}}], backendRefs: [{name: NAME, port: PORT}, {name: APP, port: PORT}]}]
+""",
+    """
+apiVersion: gateway.networking.k8s.io/v1
+kind: BackendTLSPolicy
+metadata: {name: NAME, namespace: NS}
+spec:
+  targetRefs: [{group: "", kind: Service, name: NAME}]
+  validation: {hostname: vX.example.com, wellKnownCACertificates: System}
+""",
 )
 
 

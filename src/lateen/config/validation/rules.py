@@ -10,6 +10,13 @@ from lateen.config.networking import Spec
 from lateen.config.positions import Path
 from lateen.config.validation.authorization_policies import authorization_policy
 from lateen.config.validation.destination_rules import destination_rule
+from lateen.config.validation.gateway_api import (
+    backend_tls_policy,
+    gateway_class,
+    kubernetes_gateway,
+    reference_grant,
+)
+from lateen.config.validation.gateway_api_routes import grpc_route, http_route, tcp_route, tls_route
 from lateen.config.validation.gateways import gateway
 from lateen.config.validation.kubernetes_kinds import endpoint_slice, endpoints, secret, service
 from lateen.config.validation.peer_authentications import peer_authentication
@@ -31,6 +38,14 @@ RULES: Mapping[str, Rule] = {
     "PeerAuthentication": peer_authentication,
     "RequestAuthentication": request_authentication,
     "AuthorizationPolicy": authorization_policy,
+    "GatewayClass": gateway_class,
+    "KubernetesGateway": kubernetes_gateway,
+    "HTTPRoute": http_route,
+    "GRPCRoute": grpc_route,
+    "TCPRoute": tcp_route,
+    "TLSRoute": tls_route,
+    "ReferenceGrant": reference_grant,
+    "BackendTLSPolicy": backend_tls_policy,
     "Service": service,
     "EndpointSlice": endpoint_slice,
     "Endpoints": endpoints,

@@ -1,0 +1,295 @@
+"""Listeners of Gateways: what they accept, whether they can be served, and the Istio Gateway that each becomes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from lateen.config.certificates import certificate_of, certificate_problem, staple_of
+from lateen.config.gateway_api import (
+    FromNamespaces,
+    KubernetesGateway,
+    Listener,
+    RouteGroupKind,
+    SecretObjectReference,
+    TLSMode,
+)
+from lateen.config.networking import ConfigPort, Gateway, Server, ServerTLSMode, ServerTLSSettings
+from lateen.config.objects import ConfigObject
+from lateen.mesh.gateway_api.authorities import ClientAuthority, client_authority
+from lateen.mesh.gateway_api.made import MARK, made
+from lateen.mesh.gateway_api.statuses import Condition, ListenerStatus, all_hold, fails, holds
+from lateen.mesh.gateway_api.world import GATEWAY_API, World, selects
+from lateen.mesh.policies import GATEWAY_NAME_LABEL
+from lateen.mesh.references import PROXY_NAMESPACE
+from lateen.model.names import Hostname, host_matches, resolve_host
+
+_HTTP_KINDS = ("HTTPRoute", "GRPCRoute")
+_COMPATIBLE = {"HTTP": "HTTP", "HTTPS": "TLS", "TLS": "TLS", "TCP": "TCP"}
+"""Protocols that may share a port have one value."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListenerPlan:
+    """A listener as it will be served."""
+
+    gateway: ConfigObject[KubernetesGateway]
+    listener: Listener
+    kinds: tuple[RouteGroupKind, ...]
+    """Kinds of routes that may attach."""
+    conditions: tuple[Condition, ...]
+    credentials: tuple[str, ...] = ()
+    """SDS names of its certificates."""
+    clients: ClientAuthority | None = None
+    """Who signs the certificates of its clients; None when nobody asks for them."""
+
+    @property
+    def served(self) -> bool:
+        """Whether a proxy is told of it."""
+        return all(item.status == "True" for item in self.conditions if item.type == "Programmed")
+
+    @property
+    def name(self) -> str:
+        """Name of the Istio Gateway that it becomes."""
+        return f"{self.gateway.key.name}{MARK}{self.listener.name}"
+
+    @property
+    def reference(self) -> str:
+        """How VirtualServices refer to that."""
+        return f"{self.gateway.key.namespace}/{self.name}"
+
+    def takes(self, world: World, kind: str, namespace: str) -> bool:
+        """Whether routes of a kind and namespace may attach."""
+        if not any((one.group, one.kind) == (GATEWAY_API, kind) for one in self.kinds):
+            return False
+        allowed = self.listener.allowed_routes
+        namespaces = allowed.namespaces if allowed is not None else None
+        match namespaces.from_ if namespaces is not None else FromNamespaces.SAME:
+            case FromNamespaces.ALL:
+                return True
+            case FromNamespaces.SAME:
+                return namespace == self.gateway.key.namespace
+            case FromNamespaces.SELECTOR:
+                assert namespaces is not None
+                return selects(namespaces.selector, world.namespace_labels(namespace))
+
+    def shared(self, hostnames: Sequence[str]) -> tuple[str, ...]:
+        """Return the hosts that it and a route both speak for, of each pair the more specific one."""
+        own = self.listener.hostname or "*"
+        found: dict[str, None] = {}
+        for host in hostnames or ("*",):
+            if host_matches(own, host):
+                found[host] = None
+            elif host_matches(host, own):
+                found[own] = None
+        return tuple(found)
+
+    def leaves(self, host: str, others: Sequence[ListenerPlan]) -> bool:
+        """Whether a more specific plain HTTP listener of the same port has this host (listener isolation)."""
+        own = self.listener.hostname
+        return self.listener.protocol == "HTTP" and any(
+            other is not self
+            and (other.listener.port, other.listener.protocol) == (self.listener.port, "HTTP")
+            and len(other.listener.hostname) > len(own)
+            and host_matches(other.listener.hostname, host)
+            for other in others
+        )
+
+    def status(self, attached: int) -> ListenerStatus:
+        """Return its status."""
+        return ListenerStatus(
+            name=self.listener.name,
+            supported_kinds=self.kinds,
+            attached_routes=attached,
+            conditions=self.conditions,
+        )
+
+
+def listener_plans(world: World, gateway: ConfigObject[KubernetesGateway]) -> list[ListenerPlan]:
+    """Return the listeners of a Gateway in its order."""
+    listeners = gateway.spec.listeners
+    return [_plan(world, gateway, listener, _conflict(listener, listeners)) for listener in listeners]
+
+
+def _plan(
+    world: World, gateway: ConfigObject[KubernetesGateway], listener: Listener, conflict: Condition | None
+) -> ListenerPlan:
+    supported = _supported_kinds(listener)
+    kinds, refused = _allowed_kinds(listener, supported)
+    credentials, problems = _certificates(world, gateway, listener)
+    problems = [*refused, *problems]
+    clients = client_authority(world, gateway, listener)
+    if not supported:
+        message = f"the protocol {listener.protocol} is not supported; write HTTP, HTTPS, TLS or TCP"
+        accepted = fails("Accepted", "UnsupportedProtocol", message)
+    elif clients is not None and clients.problem is not None:
+        accepted = clients.problem
+        problems += clients.references
+    else:
+        accepted = holds("Accepted")
+        problems += clients.references if clients is not None else ()
+    resolved = problems[0] if problems else holds("ResolvedRefs")
+    lacks_certificate = _ends_tls(listener) and not credentials
+    conflicted = conflict or Condition("Conflicted", "False", "NoConflicts")
+    serves = accepted.status == "True" and conflict is None and not lacks_certificate and bool(kinds)
+    programmed = holds("Programmed") if serves else fails("Programmed", "Invalid", "see the other conditions")
+    return ListenerPlan(
+        gateway=gateway,
+        listener=listener,
+        kinds=kinds,
+        conditions=(accepted, conflicted, resolved, programmed),
+        credentials=credentials,
+        clients=clients,
+    )
+
+
+# --- what it accepts -----------------------------------------------------------------------------------------
+
+
+def _supported_kinds(listener: Listener) -> tuple[str, ...]:
+    match listener.protocol:
+        case "HTTP" | "HTTPS":
+            return _HTTP_KINDS
+        case "TLS":
+            return ("TLSRoute", "TCPRoute") if _ends_tls(listener) else ("TLSRoute",)
+        case "TCP":
+            return ("TCPRoute",)
+        case _:
+            return ()
+
+
+def _allowed_kinds(
+    listener: Listener, supported: tuple[str, ...]
+) -> tuple[tuple[RouteGroupKind, ...], list[Condition]]:
+    wanted = listener.allowed_routes.kinds if listener.allowed_routes is not None else []
+    if not wanted:
+        return tuple(RouteGroupKind(kind=kind) for kind in supported), []
+    known = tuple(one for one in wanted if one.group == GATEWAY_API and one.kind in supported)
+    if len(known) == len(wanted):
+        return known, []
+    others = ", ".join(one.kind for one in wanted if one not in known)
+    message = f"a listener of protocol {listener.protocol} takes no routes of kind {others}"
+    return known, [fails("ResolvedRefs", "InvalidRouteKinds", message)]
+
+
+def _conflict(listener: Listener, others: Sequence[Listener]) -> Condition | None:
+    """Return why it cannot stand beside the others of its port: none of such listeners is served."""
+    for other in others:
+        if other is listener or other.port != listener.port:
+            continue
+        if _COMPATIBLE.get(other.protocol) != _COMPATIBLE.get(listener.protocol):
+            message = f"the port {listener.port} is of protocol {other.protocol} at the listener {other.name}"
+            return Condition("Conflicted", "True", "ProtocolConflict", message)
+        if listener.protocol == "TCP" or other.hostname == listener.hostname:
+            message = f"the listener {other.name} has the same port and host name"
+            return Condition("Conflicted", "True", "HostnameConflict", message)
+    return None
+
+
+# --- TLS -----------------------------------------------------------------------------------------------------
+
+
+def _ends_tls(listener: Listener) -> bool:
+    if listener.protocol == "HTTPS":
+        return True
+    return listener.protocol == "TLS" and listener.tls is not None and listener.tls.mode is TLSMode.TERMINATE
+
+
+def _certificates(
+    world: World, gateway: ConfigObject[KubernetesGateway], listener: Listener
+) -> tuple[tuple[str, ...], list[Condition]]:
+    if not _ends_tls(listener):
+        return (), []
+    refs = listener.tls.certificate_refs if listener.tls is not None else []
+    found: list[str] = []
+    problems: list[Condition] = []
+    for ref in refs:
+        problem = _certificate_problem(world, gateway, ref)
+        if problem is None:
+            found.append(f"kubernetes-gateway://{ref.namespace or gateway.key.namespace}/{ref.name}")
+        else:
+            problems.append(problem)
+    if not refs:
+        problems.append(fails("ResolvedRefs", "InvalidCertificateRef", "the listener names no certificate"))
+    return tuple(found), problems
+
+
+def _certificate_problem(
+    world: World, gateway: ConfigObject[KubernetesGateway], ref: SecretObjectReference
+) -> Condition | None:
+    if (ref.group, ref.kind) != ("", "Secret"):
+        return fails("ResolvedRefs", "InvalidCertificateRef", f"{ref.name!r} is a {ref.kind}, not a Secret")
+    namespace = ref.namespace or gateway.key.namespace
+    if not world.permits("Gateway", gateway.key.namespace, "", "Secret", (namespace, ref.name)):
+        message = f"no ReferenceGrant of namespace {namespace} lets Gateways of {gateway.key.namespace} use {ref.name}"
+        return fails("ResolvedRefs", "RefNotPermitted", message)
+    secret = world.secret(namespace, ref.name)
+    if secret is None:
+        return fails("ResolvedRefs", "InvalidCertificateRef", f"there is no Secret {namespace}/{ref.name}")
+    pair = certificate_of(secret)
+    problem = certificate_problem(*pair, staple_of(secret)) if pair else "it has no readable tls.crt and tls.key"
+    if problem:
+        return fails("ResolvedRefs", "InvalidCertificateRef", f"the Secret {namespace}/{ref.name}: {problem}")
+    return None
+
+
+# --- as Istio's Gateway --------------------------------------------------------------------------------------
+
+
+def istio_gateways(world: World, plans: Sequence[ListenerPlan]) -> Iterator[ConfigObject[Gateway]]:
+    """Yield the Gateways of the listeners that are served."""
+    for plan in plans:
+        if not plan.served:
+            continue
+        selector, namespace = _proxies(world, plan.gateway)
+        listener = plan.listener
+        server = Server(
+            port=ConfigPort(number=listener.port, protocol=listener.protocol, name=listener.name),
+            hosts=[f"*/{listener.hostname or '*'}"],
+            tls=_tls_settings(plan),
+        )
+        made_one = made(
+            "Gateway", plan.gateway.key.namespace, plan.name, Gateway(servers=[server], selector=selector), plan.gateway
+        )
+        yield replace(made_one, annotations={PROXY_NAMESPACE: namespace})
+
+
+def _tls_settings(plan: ListenerPlan) -> ServerTLSSettings | None:
+    tls = plan.listener.tls
+    if plan.listener.protocol not in ("HTTPS", "TLS"):
+        return None
+    if tls is not None and tls.mode is TLSMode.PASSTHROUGH:
+        return ServerTLSSettings(mode=ServerTLSMode.PASSTHROUGH)
+    return ServerTLSSettings(
+        mode=ServerTLSMode.MUTUAL if plan.clients is not None else ServerTLSMode.SIMPLE,
+        credential_names=list(plan.credentials),
+        ca_cert_credential_name=plan.clients.credential if plan.clients is not None else "",
+    )
+
+
+def _proxies(world: World, gateway: ConfigObject[KubernetesGateway]) -> tuple[dict[str, str], str]:
+    """Return the labels and the namespace of the proxies that serve a Gateway.
+
+    Nothing is provisioned here. A proxy serves it by the label that provisioned ones would have; or, as in Istio's
+    manual deployment, because it is behind the service that an address of type Hostname names.
+    """
+    for address in gateway.spec.addresses:
+        if address.type == "Hostname" and address.value:
+            host = resolve_host(address.value, gateway.key.namespace)
+            service = world.service_at(Hostname(host))
+            labels = world.selector_of(Hostname(host))
+            if service is not None and labels:
+                return dict(labels), service.namespace
+    return {GATEWAY_NAME_LABEL: gateway.key.name}, gateway.key.namespace
+
+
+def gateway_conditions(plans: Sequence[ListenerPlan]) -> tuple[Condition, ...]:
+    """Return the conditions of a Gateway whose class is served."""
+    bad = [plan.listener.name for plan in plans if not all_hold(c for c in plan.conditions if c.type != "Conflicted")]
+    served = [plan for plan in plans if plan.served]
+    if not served:
+        message = "no listener can be served: see their conditions"
+        return fails("Accepted", "ListenersNotValid", message), fails("Programmed", "Invalid", message)
+    message = f"listeners with problems: {', '.join(bad)}" if bad else ""
+    accepted = holds("Accepted", "ListenersNotValid" if bad else "Accepted", message)
+    return accepted, holds("Programmed", message="sent to the proxies that serve it")

@@ -1,0 +1,258 @@
+"""Gateway API objects in a real mesh: who answers which request, at a gateway and between workloads."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from e2e.meshes import Answer, Mesh, eventually, good, request, running_mesh
+from e2e.tls_servers import TlsClient, tls_server
+from key_pairs import Authority, encoded
+
+pytestmark = pytest.mark.e2e
+
+IDLE = (sys.executable, "-c", "import signal; signal.pause()")
+CA, CLIENTS = Authority("servers"), Authority("clients")
+API = "apiVersion: gateway.networking.k8s.io/v1\n"
+KINDS = ("gtw", "httproutes", "tlsroutes", "tcproutes", "grpcroutes", "refgrant", "btlspolicy", "secrets", "cm", "svc")
+
+
+def gateway(*listeners: str, more: str = "") -> str:
+    listed = "".join(f"  - {listener}\n" for listener in listeners)
+    head = f"{API}kind: Gateway\nmetadata: {{name: edge}}\nspec:\n  gatewayClassName: lateen\n"
+    return f"{head}{more}  listeners:\n{listed}---\n"
+
+
+def route(name: str, spec: str, kind: str = "HTTPRoute") -> str:
+    return f"{API}kind: {kind}\nmetadata: {{name: {name}}}\nspec:\n{spec}---\n"
+
+
+def secret(name: str, *hosts: str, namespace: str = "default") -> str:
+    chain, key = CA.pair(*hosts)
+    return (
+        f"apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: {namespace}}}\ntype: kubernetes.io/tls\n"
+        f"data: {{tls.crt: {encoded(chain)}, tls.key: {encoded(key)}}}\n---\n"
+    )
+
+
+HTTP = "{name: http, port: 80, protocol: HTTP}"
+TO_EDGE = "  parentRefs: [{name: edge}]\n"
+
+
+class Bed:
+    def __init__(self, mesh: Mesh) -> None:
+        self.mesh = mesh
+        self.one = mesh.run("one", version="v1", wait=False)
+        self.two = mesh.run("two", version="v1", wait=False)
+        self.client = mesh.run("client", *IDLE, port="", wait=False)
+        self.gateway = mesh.gateway("edge", "--label", "gateway.networking.k8s.io/gateway-name=edge", wait=False)
+        mesh.wait_addresses(self.one, self.two, self.client, self.gateway)
+
+    def listener(self, port: int) -> tuple[str, int]:
+        host, _, admin = self.gateway.addresses["admin"].rpartition(":")
+
+        def found() -> tuple[str, int] | None:
+            statuses = request(int(admin), "/listeners?format=json", address=host).json.get("listener_statuses", [])
+            for status in statuses:
+                if status["name"] == f"0.0.0.0_{port}":
+                    bound = status["local_address"]["socket_address"]
+                    return bound["address"], bound["port_value"]
+            return None
+
+        return eventually(found, what=f"port {port}")
+
+    def get(self, path: str, host: str, **options: object) -> Answer:
+        address, port = self.listener(80)
+        headers = {"host": host, **options.pop("headers", {})}  # type: ignore[dict-item]
+        return request(port, path, address=address, headers=headers, **options)  # type: ignore[arg-type]
+
+    def answers(self, path: str, host: str, **options: object) -> str:
+        """Who answers: the name of an app, or the status."""
+        answer = self.get(path, host, **options)
+        return str(answer.json["app"]) if answer.status == 200 else str(answer.status)
+
+
+@pytest.fixture(scope="module")
+def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
+    with running_mesh(tmp_path_factory.mktemp("mesh")) as mesh:
+        yield Bed(mesh)
+
+
+@pytest.fixture(autouse=True)
+def _clean(bed: Bed) -> Iterator[None]:
+    yield
+    bed.mesh.delete_all(*KINDS)
+
+
+PRECEDENCE = """  hostnames: [a.example.com]
+  rules:
+  - backendRefs: [{name: two, port: 80}]
+  - matches: [{path: {value: /deep}}]
+    filters: [{type: URLRewrite, urlRewrite: {path: {type: ReplacePrefixMatch, replacePrefixMatch: /}}}]
+    backendRefs: [{name: one, port: 80}]
+  - matches: [{path: {value: /deep}, headers: [{name: X-Who, value: two}]}]
+    backendRefs: [{name: two, port: 80}]
+  - matches: [{path: {type: Exact, value: /deep/exact}}]
+    backendRefs: [{name: gone, port: 80}]
+  - matches: [{path: {value: /moved}}]
+    filters: [{type: RequestRedirect, requestRedirect: {hostname: b.example.com, scheme: https}}]
+"""
+
+
+def test_the_most_specific_match_wins(bed: Bed) -> None:
+    """Order in the document does not matter; prefixes are of whole elements; a backend that is not there is a 500."""
+    bed.mesh.apply(gateway(HTTP) + route("a", TO_EDGE + PRECEDENCE))
+    eventually(lambda: bed.answers("/", "a.example.com") == "two", what="the route")
+    assert bed.answers("/deep", "a.example.com") == "one"
+    assert bed.get("/deep/er?x=1", "a.example.com").json["target"] == "/er?x=1"
+    assert bed.get("/deep", "a.example.com").json["target"] == "/"
+    assert bed.answers("/deeper", "a.example.com") == "two"
+    assert bed.answers("/deep", "a.example.com", headers={"x-who": "two"}) == "two"
+    assert bed.answers("/deep/exact", "a.example.com") == "500"
+    moved = bed.get("/moved/x", "a.example.com")
+    assert (moved.status, moved.headers["location"]) == (302, "https://b.example.com/moved/x")
+    assert bed.answers("/", "other.example.com") == "404"
+
+
+def test_weights_and_the_share_that_leads_nowhere(bed: Bed) -> None:
+    spec = "  rules: [{backendRefs: [{name: one, port: 80, weight: 1}, {name: gone, port: 80, weight: 1}]}]\n"
+    bed.mesh.apply(gateway(HTTP) + route("a", TO_EDGE + spec))
+    eventually(lambda: bed.answers("/", "x.example.com") == "one", what="the route")
+    found = Counter(bed.answers("/", "x.example.com") for _ in range(60))
+    assert set(found) == {"one", "500"}
+
+
+def test_header_filters_are_literal(bed: Bed) -> None:
+    spec = """  rules:
+  - filters:
+    - {type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: x-a, value: 100%}], remove: [x-b]}}
+    - {type: ResponseHeaderModifier, responseHeaderModifier: {add: [{name: x-c, value: "%UPSTREAM%"}]}}
+    backendRefs: [{name: one, port: 80}]
+"""
+    bed.mesh.apply(gateway(HTTP) + route("a", TO_EDGE + spec))
+    answer = eventually(lambda: good(bed.get("/", "x.example.com", headers={"x-b": "1"})), what="the route")
+    assert answer.json["headers"]["x-a"] == "100%"
+    assert "x-b" not in answer.json["headers"]
+    assert answer.headers["x-c"] == "%UPSTREAM%"
+
+
+def test_a_more_specific_listener_has_its_hosts_alone(bed: Bed) -> None:
+    """Listener isolation: the wildcard's route does not answer for a listener of its own, routes there or none."""
+    wild = '{name: wild, port: 80, protocol: HTTP, hostname: "*.example.com"}'
+    own = "{name: own, port: 80, protocol: HTTP, hostname: own.example.com}"
+    spec = "  parentRefs: [{name: edge, sectionName: wild}]\n  rules: [{backendRefs: [{name: one, port: 80}]}]\n"
+    bed.mesh.apply(gateway(wild, own) + route("a", spec))
+    eventually(lambda: bed.answers("/", "any.example.com") == "one", what="the route")
+    assert bed.answers("/", "own.example.com") == "404"
+
+
+def test_https_with_a_certificate_of_another_namespace(bed: Bed, tmp_path: Path) -> None:
+    """Only a ReferenceGrant lets a Gateway show it; without, nothing is served and the status says why."""
+    tls = "tls: {certificateRefs: [{name: servers, namespace: certs}]}"
+    listener = "{name: https, port: 443, protocol: HTTPS, hostname: a.example.com, " + tls + "}"
+    objects = gateway(HTTP, listener) + route("a", TO_EDGE + "  rules: [{backendRefs: [{name: one, port: 80}]}]\n")
+    grant = (
+        "apiVersion: gateway.networking.k8s.io/v1beta1\nkind: ReferenceGrant\nmetadata: {name: g, namespace: certs}\n"
+        "spec:\n  from: [{group: gateway.networking.k8s.io, kind: Gateway, namespace: default}]\n"
+        '  to: [{group: "", kind: Secret}]\n'
+    )
+    bed.mesh.apply(secret("servers", "a.example.com", namespace="certs") + objects)
+    eventually(lambda: bed.answers("/", "x.example.com") == "one", what="the HTTP listener")
+    shown = bed.mesh.command("get", "gtw", "edge", "-o", "yaml")
+    assert "RefNotPermitted" in shown.stdout, shown
+    bed.mesh.apply(grant)
+    client = TlsClient(folder=tmp_path, address=bed.listener(443), trusts=CA.certificate)
+    eventually(lambda: client.get("a.example.com").status == 200, what="HTTPS")
+
+
+def test_clients_are_checked_when_the_gateway_says_so(bed: Bed, tmp_path: Path) -> None:
+    tls = "  tls: {frontend: {default: {validation: {caCertificateRefs: [{group: '', kind: ConfigMap, name: ca}]}}}}\n"
+    listener = "{name: https, port: 443, protocol: HTTPS, tls: {certificateRefs: [{name: servers}]}}"
+    text = "\n".join(f"    {line}" for line in CLIENTS.certificate.decode().splitlines())
+    config_map = f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: ca}}\ndata:\n  ca.crt: |\n{text}\n---\n"
+    spec = TO_EDGE + "  rules: [{backendRefs: [{name: one, port: 80}]}]\n"
+    bed.mesh.apply(secret("servers", "a.example.com") + config_map + gateway(listener, more=tls) + route("a", spec))
+    client = TlsClient(folder=tmp_path, address=bed.listener(443), trusts=CA.certificate)
+    eventually(lambda: not client.refuses("a.example.com", CLIENTS.pair("c")), what="HTTPS")
+    assert client.refuses("a.example.com", None)
+    assert client.refuses("a.example.com", CA.pair("c"))
+
+
+def test_routes_of_a_service_are_for_its_callers(bed: Bed) -> None:
+    """A route whose parent is a Service decides where calls of it go, inside the mesh."""
+    spec = """  parentRefs: [{group: "", kind: Service, name: one, port: 80}]
+  rules:
+  - matches: [{path: {value: /other}}]
+    backendRefs: [{name: two, port: 80}]
+  - matches: [{path: {value: /same}}]
+    backendRefs: [{name: one, port: 80}]
+"""
+    eventually(lambda: good(bed.client.get("http://one/other")), what="the service")
+    bed.mesh.apply(route("a", spec))
+    eventually(lambda: bed.client.get("http://one/other").json["app"] == "two", what="the route")
+    assert bed.client.get("http://one/same").json["app"] == "one"
+    assert bed.client.get("http://one/neither").status == 404
+
+
+def test_tcp_routes_forward_connections(bed: Bed) -> None:
+    tcp = "{name: tcp, port: 9000, protocol: TCP}"
+    spec = "  parentRefs: [{name: edge, sectionName: tcp}]\n  rules: [{backendRefs: [{name: two, port: 80}]}]\n"
+    bed.mesh.apply(gateway(tcp) + route("a", spec, kind="TCPRoute"))
+    address, port = bed.listener(9000)
+    answer = eventually(lambda: good(request(port, "/", address=address)), what="TCP")
+    assert answer.json["app"] == "two"
+
+
+def backend(port: int) -> str:
+    """A Service whose only endpoint is a TLS server outside the mesh."""
+    return (
+        "apiVersion: v1\nkind: Service\nmetadata: {name: sealed}\nspec: {ports: [{port: 80, name: http}, "
+        "{port: 443, name: tls}]}\n---\n"
+        "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\naddressType: IPv4\n"
+        "metadata: {name: sealed-1, labels: {kubernetes.io/service-name: sealed}}\n"
+        "endpoints: [{addresses: [127.0.0.1]}]\n"
+        f"ports: [{{name: http, port: {port}}}, {{name: tls, port: {port}}}]\n---\n"
+    )
+
+
+def ca_map(name: str, authority: Authority) -> str:
+    text = "\n".join(f"    {line}" for line in authority.certificate.decode().splitlines())
+    return f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata:\n  ca.crt: |\n{text}\n---\n"
+
+
+def policy(ca: str, hostname: str) -> str:
+    return (
+        f"{API}kind: BackendTLSPolicy\nmetadata: {{name: sealed}}\nspec:\n"
+        '  targetRefs: [{group: "", kind: Service, name: sealed, sectionName: http}]\n'
+        f"  validation:\n    hostname: {hostname}\n"
+        f"    caCertificateRefs: [{{group: '', kind: ConfigMap, name: {ca}}}]\n---\n"
+    )
+
+
+def test_a_backend_is_called_by_tls_and_checked(bed: Bed, tmp_path: Path) -> None:
+    """By gateways and by sidecars; a wrong name, a wrong CA or a missing one is no reason to call it unchecked."""
+    with tls_server(tmp_path, CA.pair("sealed.example.com")) as server:
+        spec = TO_EDGE + "  rules: [{backendRefs: [{name: sealed, port: 80}]}]\n"
+        objects = gateway(HTTP) + route("a", spec) + backend(server.port) + ca_map("ca", CA) + ca_map("no", CLIENTS)
+        bed.mesh.apply(objects + policy("ca", "sealed.example.com"))
+        answer = eventually(lambda: good(bed.get("/", "x.example.com")), what="the backend")
+        assert answer.json["sni"] == "sealed.example.com"
+        assert eventually(lambda: good(bed.client.get("http://sealed/")), what="the sidecar's way").json["sni"]
+        for wrong in (policy("ca", "other.example.com"), policy("no", "sealed.example.com"), policy("gone", "a.b")):
+            bed.mesh.apply(wrong)
+            eventually(lambda: bed.get("/", "x.example.com").status == 503, what="the refusal")
+            eventually(lambda: bed.client.get("http://sealed/").status == 503, what="the sidecar's refusal")
+
+
+def test_tls_routes_pass_connections_through(bed: Bed, tmp_path: Path) -> None:
+    listener = "{name: sealed, port: 8443, protocol: TLS, tls: {mode: Passthrough}}"
+    spec = TO_EDGE + "  hostnames: [sealed.example.com]\n  rules: [{backendRefs: [{name: sealed, port: 443}]}]\n"
+    with tls_server(tmp_path, CA.pair("sealed.example.com")) as server:
+        bed.mesh.apply(gateway(listener) + route("a", spec, kind="TLSRoute") + backend(server.port))
+        client = TlsClient(folder=tmp_path, address=bed.listener(8443), trusts=CA.certificate)
+        eventually(lambda: client.get("sealed.example.com").status == 200, what="the backend's own certificate")
+        assert client.refuses("other.example.com")
