@@ -100,6 +100,9 @@ _DESTINATION_RULE: dict[type[msgspec.Struct], Acting] = {
         istio.RingHash,
         istio.MagLev,
         istio.WarmupConfiguration,
+        istio.LocalityLoadBalancerSetting,
+        istio.LocalityDistribute,
+        istio.LocalityFailover,
         istio.ConnectionPoolSettings,
         istio.TCPSettings,
         istio.TcpKeepalive,
@@ -111,7 +114,8 @@ _DESTINATION_RULE: dict[type[msgspec.Struct], Acting] = {
     # Envoy's API of this version has no such interval.
     istio.RetryBudget: all_but(istio.RetryBudget, "budgetInterval"),
     istio.TrafficPolicy: all_but(istio.TrafficPolicy, "tunnel"),
-    istio.LoadBalancerSettings: all_but(istio.LoadBalancerSettings, "localityLbSetting", "zoneAwareLbSetting"),
+    # Envoy spreads by zone only if its bootstrap names the cluster that the proxy itself is of.
+    istio.LoadBalancerSettings: all_but(istio.LoadBalancerSettings, "zoneAwareLbSetting"),
     istio.ClientTLSSettings: Acting(values={"mode": frozenset(("DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL"))}),
 }
 

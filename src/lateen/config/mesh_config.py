@@ -337,6 +337,7 @@ ACTING_MESH: dict[type[msgspec.Struct], Acting] = {
         "defaultHttpRetryPolicy",
         "pathNormalization",
         "defaultTrafficPolicy",
+        "localityLbSetting",
         "proxyListenPort",
         "proxyInboundListenPort",
         "discoveryScope",
