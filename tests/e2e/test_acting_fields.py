@@ -657,3 +657,17 @@ def test_sidecar_egress_hosts_limit_what_a_workload_sees(bed: Bed) -> None:
     )
     assert bed.client.get("http://echo/").status == 200
     assert bed.client.get("http://other:9080/").status == 502
+
+
+def test_sidecar_ingress_says_where_the_application_is(bed: Bed) -> None:
+    """The listed port leads to the endpoint that the Sidecar names, and back to the application without it."""
+    with outside_app() as port:
+        bed.mesh.apply(
+            "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: other}\nspec:\n"
+            "  workloadSelector: {labels: {app: other}}\n"
+            "  ingress:\n  - port: {number: 9080, protocol: HTTP, name: http}\n"
+            f"    defaultEndpoint: 127.0.0.1:{port}\n"
+        )
+        assert bed.client.get("http://other:9080/").json["app"] == "outside"
+    bed.mesh.delete_all("sidecars")
+    assert bed.client.get("http://other:9080/").json["app"] == "other"

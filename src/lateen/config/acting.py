@@ -134,7 +134,9 @@ _SERVICES: dict[type[msgspec.Struct], Acting] = {
     ),
     istio.WorkloadEntry: all_but(istio.WorkloadEntry, "network"),
     istio.WorkloadSelector: ALL,
-    istio.Sidecar: only("workloadSelector", "egress", "outboundTrafficPolicy", "inboundConnectionPool"),
+    istio.Sidecar: ALL,
+    # TLS of its own on a port of the workload: the mesh's mutual TLS is what acts.
+    istio.IstioIngressListener: all_but(istio.IstioIngressListener, "tls"),
     istio.IstioEgressListener: only("hosts"),
     istio.OutboundTrafficPolicy: only("mode"),
 }

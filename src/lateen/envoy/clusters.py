@@ -143,9 +143,14 @@ def inbound_passthrough_cluster(connect_timeout: Fields) -> Fields:
     }
 
 
-def intercepted_inbound_cluster(name: str) -> Fields:
-    """Return the cluster of an intercepted workload's port: the address the client dialled, from 127.0.0.6."""
+def intercepted_inbound_cluster(name: str, *, port: int = 0) -> Fields:
+    """Return the cluster of an intercepted workload's port: the address the client dialled, from 127.0.0.6.
+
+    `port`: another port at that address than the one that was dialled.
+    """
+    override: Fields = {"original_dst_lb_config": {"upstream_port_override": {"value": port}}} if port else {}
     return {
+        **override,
         **original_destination_cluster(name),
         "upstream_bind_config": inbound_source(),
         # Connections to oneself always have the same address: nothing to clean up.
@@ -188,6 +193,11 @@ def use_client_protocol(draft: ClusterDraft) -> None:
 def all_open_circuit_breakers() -> Message:
     """Return circuit breakers without limits, for the clusters that no policy narrows. Shared: do not change it."""
     return prepared("envoy.config.cluster.v3.CircuitBreakers", {"thresholds": [open_circuit_breakers()]})
+
+
+def address_cluster(name: str, address: str, port: int) -> Fields:
+    """Return the cluster of one address, or of the path of a socket."""
+    return static_cluster(name, load_assignment(name, [socket_address(address, port)]))
 
 
 def loopback_assignment(name: str, port: int) -> Fields:

@@ -221,6 +221,17 @@ SIDECAR_HOSTS = ("*/*", "./*", "default/a.default.svc.cluster.local", "*/c.examp
 sidecars = st.builds(
     n.Sidecar,
     workload_selector=st.none() | st.just(n.WorkloadSelector(labels={"app": "a"})),
+    ingress=st.lists(
+        st.builds(
+            n.IstioIngressListener,
+            port=st.builds(n.ConfigPort, number=ports, protocol=st.sampled_from(("HTTP", "TCP")), name=st.just("p")),
+            bind=st.sampled_from(("", "127.0.0.9")),
+            capture_mode=st.sampled_from(n.CaptureMode),
+            default_endpoint=st.sampled_from(("", "127.0.0.1:81", "0.0.0.0:82", "unix:///s")),
+        ),
+        max_size=2,
+        unique_by=lambda listener: listener.port.number if listener.port else 0,
+    ),
     egress=st.lists(
         st.builds(
             n.IstioEgressListener,
