@@ -110,10 +110,11 @@ _DESTINATION_RULE: dict[type[msgspec.Struct], Acting] = {
         istio.Http2KeepAlive,
         istio.OutlierDetection,
         istio.ProxyProtocol,
+        istio.TrafficPolicy,
+        istio.TunnelSettings,
     ),
     # Envoy's API of this version has no such interval.
     istio.RetryBudget: all_but(istio.RetryBudget, "budgetInterval"),
-    istio.TrafficPolicy: all_but(istio.TrafficPolicy, "tunnel"),
     # Envoy spreads by zone only if its bootstrap names the cluster that the proxy itself is of.
     istio.LoadBalancerSettings: all_but(istio.LoadBalancerSettings, "zoneAwareLbSetting"),
     istio.ClientTLSSettings: Acting(values={"mode": frozenset(("DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL"))}),

@@ -338,6 +338,7 @@ ACTING_MESH: dict[type[msgspec.Struct], Acting] = {
         "pathNormalization",
         "defaultTrafficPolicy",
         "localityLbSetting",
+        "dnsRefreshRate",
         "proxyListenPort",
         "proxyInboundListenPort",
         "discoveryScope",

@@ -19,7 +19,6 @@ UNLIMITED = 4_294_967_295
 """Envoy's circuit breakers default to 1024; Istio opens them, so that only a DestinationRule limits."""
 
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-_DNS_REFRESH: Fields = {"seconds": 60}
 _FOR_EVER: Fields = {"seconds": 9_000_000_000}
 """Near Envoy's longest duration, 2^63 ns."""
 
@@ -58,14 +57,17 @@ def eds_cluster(name: str) -> Fields:
     }
 
 
-def dns_cluster(name: str, assignment: Fields, *, logical: bool, lookup_family: str) -> Fields:
-    """Return a cluster of DNS names: all addresses of each (STRICT_DNS), or the first only (LOGICAL_DNS)."""
+def dns_cluster(name: str, assignment: Fields, *, logical: bool, lookup_family: str, refresh_rate: Fields) -> Fields:
+    """Return a cluster of DNS names: all addresses of each (STRICT_DNS), or the first only (LOGICAL_DNS).
+
+    `refresh_rate`: how often to ask again when an answer has no time to live.
+    """
     return {
         "name": name,
         "alt_stat_name": names.stat_prefix(name),
         "type": "LOGICAL_DNS" if logical else "STRICT_DNS",
         "dns_lookup_family": lookup_family,
-        "dns_refresh_rate": _DNS_REFRESH,
+        "dns_refresh_rate": refresh_rate,
         "respect_dns_ttl": True,
         "load_assignment": assignment,
     }

@@ -145,7 +145,9 @@ def _discovery(view: View, service: Service, target: Target) -> Fields:
     assignment = inline_assignment(view, name, service, target.port, labels, policy, single=logical)
     if not any(group["lb_endpoints"] for group in assignment["endpoints"]):
         return static_cluster(name, {"cluster_name": name})
-    return dns_cluster(name, assignment, logical=logical, lookup_family=view.lookup_family)
+    return dns_cluster(
+        name, assignment, logical=logical, lookup_family=view.lookup_family, refresh_rate=view.dns_refresh_rate
+    )
 
 
 def _without_tls(policy: TrafficPolicy | None) -> TrafficPolicy | None:

@@ -239,7 +239,9 @@ def _discovery(view: View, target: Target, service: Service, policy: TrafficPoli
     if not any(group["lb_endpoints"] for group in assignment["endpoints"]):
         # Envoy refuses LOGICAL_DNS without its one name; nothing can be reached either way.
         return static_cluster(name, {"cluster_name": name})
-    return dns_cluster(name, assignment, logical=logical, lookup_family=view.lookup_family)
+    return dns_cluster(
+        name, assignment, logical=logical, lookup_family=view.lookup_family, refresh_rate=view.dns_refresh_rate
+    )
 
 
 def _as_dialled(view: View, name: str) -> Fields:

@@ -30,7 +30,7 @@ def inert(kind: str, spec: str) -> list[str]:
         (
             "DestinationRule",
             "{host: a, trafficPolicy: {tunnel: {targetHost: b, targetPort: 80}}}",
-            ["spec.trafficPolicy.tunnel"],
+            [],
         ),
         (
             "DestinationRule",
