@@ -339,6 +339,8 @@ ACTING_MESH: dict[type[msgspec.Struct], Acting] = {
         "defaultTrafficPolicy",
         "localityLbSetting",
         "dnsRefreshRate",
+        "inboundClusterStatName",
+        "outboundClusterStatName",
         "proxyListenPort",
         "proxyInboundListenPort",
         "discoveryScope",

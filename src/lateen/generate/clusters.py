@@ -32,6 +32,7 @@ from lateen.generate.endpoints import eds_assignment, inline_assignment
 from lateen.generate.localities import is_weighted, of_policy
 from lateen.generate.mutual_tls import client_side, connects_as_dialled, is_unreachable
 from lateen.generate.parts import NOTHING, Made, Part
+from lateen.generate.stat_names import rename
 from lateen.generate.traffic_policies import effective_policy, subset_of
 from lateen.generate.view import View
 from lateen.model.names import Hostname
@@ -204,6 +205,7 @@ def _cluster(view: View, service: Service, port: ServicePort, subset: str) -> Ma
         mutual_tls=client_side(view, service, target, policy),
     )
     draft.fields["metadata"] = cluster_metadata((service,), rule=rule, subset=subset)
+    rename(draft.fields, view.mesh_config.outbound_cluster_stat_name, service, port, subset)
     return Made((make_resource(CLUSTER, target.cluster, draft.finish()),), secret_parts(secrets))
 
 

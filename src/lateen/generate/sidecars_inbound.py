@@ -46,6 +46,7 @@ from lateen.generate.mutual_tls import Accepts, InboundChain, accepted_at, inbou
 from lateen.generate.parts import Made
 from lateen.generate.security_filters import http_security, network_security, security_parts
 from lateen.generate.sidecar_ingress import application_cluster, ingress_instances, ingress_listeners, is_bound
+from lateen.generate.stat_names import rename
 from lateen.generate.traffic_policies import effective_policy
 from lateen.generate.view import View
 from lateen.mesh.queries import ServiceInstance
@@ -113,6 +114,7 @@ def _cluster(view: View, name: str, instance: ServiceInstance) -> Fields:
         use_client_protocol(draft)
     apply_connection_pool(draft, _connection_pool(view, instance), view.mesh_config)
     fields["metadata"] = cluster_metadata((instance.service,))
+    rename(fields, view.mesh_config.inbound_cluster_stat_name, instance.service, instance.port)
     return draft.finish()
 
 
