@@ -137,6 +137,9 @@ def _bound_listeners(view: View, instances: list[ServiceInstance]) -> Iterator[R
     for instance in instances:
         address, port = instance.endpoint.address, instance.endpoint.port
         name = names.listener(address, port)
+        if not view.explicit:
+            # Outbound listeners of intercepted traffic have the plain names.
+            name = f"inbound_{name}"
         accepted = accepted_at(view, port, instance.endpoint.app_port)
         chains = _chains(view, instance, name, accepted)
         listener = bound_listener(name, address, port, direction=INBOUND, chains=chains)

@@ -83,7 +83,7 @@ def test_a_port_of_no_service_is_the_sidecars_own() -> None:
 def test_a_port_that_is_not_captured_is_bound() -> None:
     found = ingress(f"{HTTP}, captureMode: NONE, bind: 127.0.0.9, defaultEndpoint: '127.0.0.1:7000'")
     assert ports(found) == {15006}
-    address = found["Listener"]["127.0.0.9_8000"]["address"]["socket_address"]
+    address = found["Listener"]["inbound_127.0.0.9_8000"]["address"]["socket_address"]
     assert (address["address"], address["port_value"]) == ("127.0.0.9", 8000)
 
 
