@@ -312,7 +312,12 @@ class Bed:
     @property
     def listener(self) -> tuple[str, int]:
         """Where the gateway's port 80 is bound."""
-        host, _, port = eventually(lambda: self._listeners().get("80"), what="port 80").rpartition(":")
+        return self.gateway_listener(80)
+
+    def gateway_listener(self, declared: int) -> tuple[str, int]:
+        """Where a port of the gateway is bound."""
+        found = eventually(lambda: self._listeners().get(str(declared)), what=f"port {declared}")
+        host, _, port = found.rpartition(":")
         return host, int(port)
 
     def _listeners(self) -> dict[str, str]:
@@ -657,3 +662,38 @@ def test_sidecar_egress_hosts_limit_what_a_workload_sees(bed: Bed) -> None:
     )
     assert bed.client.get("http://echo/").status == 200
     assert bed.client.get("http://other:9080/").status == 502
+
+
+def test_sidecar_ingress_says_where_the_application_is(bed: Bed) -> None:
+    """The listed port leads to the endpoint that the Sidecar names, and back to the application without it."""
+    with outside_app() as port:
+        bed.mesh.apply(
+            "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: other}\nspec:\n"
+            "  workloadSelector: {labels: {app: other}}\n"
+            "  ingress:\n  - port: {number: 9080, protocol: HTTP, name: http}\n"
+            f"    defaultEndpoint: 127.0.0.1:{port}\n"
+        )
+        assert bed.client.get("http://other:9080/").json["app"] == "outside"
+    bed.mesh.delete_all("sidecars")
+    assert bed.client.get("http://other:9080/").json["app"] == "other"
+
+
+def test_tunnel_goes_through_an_egress_proxy(bed: Bed) -> None:
+    """Bytes for a gateway's TCP port reach what the tunnel names, by CONNECT through a proxy: here the client's own."""
+    address, port = bed.client.proxy
+    bed.mesh.apply(
+        "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: egress}\nspec:\n"
+        "  hosts: [egress.example.org]\n  ports: [{number: 3128, name: tcp, protocol: TCP}]\n"
+        f"  resolution: STATIC\n  endpoints: [{{address: {address}, ports: {{tcp: {port}}}}}]\n"
+        "---\napiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: bytes}\nspec:\n"
+        "  selector: {istio: ingressgateway}\n"
+        "  servers: [{port: {number: 7070, name: tcp, protocol: TCP}, hosts: ['*']}]\n"
+        "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: bytes}\nspec:\n"
+        "  hosts: ['*']\n  gateways: [bytes]\n"
+        "  tcp: [{route: [{destination: {host: egress.example.org, port: {number: 3128}}}]}]\n"
+        "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: egress}\nspec:\n"
+        "  host: egress.example.org\n  trafficPolicy:\n"
+        "    tunnel: {protocol: CONNECT, targetHost: other.default.svc.cluster.local, targetPort: 9080}\n"
+    )
+    where, bound = bed.gateway_listener(7070)
+    assert request(bound, "/", address=where).json["app"] == "other"

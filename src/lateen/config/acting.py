@@ -101,6 +101,9 @@ _DESTINATION_RULE: dict[type[msgspec.Struct], Acting] = {
         istio.RingHash,
         istio.MagLev,
         istio.WarmupConfiguration,
+        istio.LocalityLoadBalancerSetting,
+        istio.LocalityDistribute,
+        istio.LocalityFailover,
         istio.ConnectionPoolSettings,
         istio.TCPSettings,
         istio.TcpKeepalive,
@@ -108,11 +111,13 @@ _DESTINATION_RULE: dict[type[msgspec.Struct], Acting] = {
         istio.Http2KeepAlive,
         istio.OutlierDetection,
         istio.ProxyProtocol,
+        istio.TrafficPolicy,
+        istio.TunnelSettings,
     ),
     # Envoy's API of this version has no such interval.
     istio.RetryBudget: all_but(istio.RetryBudget, "budgetInterval"),
-    istio.TrafficPolicy: all_but(istio.TrafficPolicy, "tunnel"),
-    istio.LoadBalancerSettings: all_but(istio.LoadBalancerSettings, "localityLbSetting", "zoneAwareLbSetting"),
+    # Envoy spreads by zone only if its bootstrap names the cluster that the proxy itself is of.
+    istio.LoadBalancerSettings: all_but(istio.LoadBalancerSettings, "zoneAwareLbSetting"),
     istio.ClientTLSSettings: Acting(values={"mode": frozenset(("DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL"))}),
 }
 
@@ -131,7 +136,9 @@ _SERVICES: dict[type[msgspec.Struct], Acting] = {
     ),
     istio.WorkloadEntry: all_but(istio.WorkloadEntry, "network"),
     istio.WorkloadSelector: ALL,
-    istio.Sidecar: only("workloadSelector", "egress", "outboundTrafficPolicy", "inboundConnectionPool"),
+    istio.Sidecar: ALL,
+    # TLS of its own on a port of the workload: the mesh's mutual TLS is what acts.
+    istio.IstioIngressListener: all_but(istio.IstioIngressListener, "tls"),
     istio.IstioEgressListener: only("hosts"),
     istio.OutboundTrafficPolicy: only("mode"),
 }

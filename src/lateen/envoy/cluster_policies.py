@@ -75,13 +75,14 @@ def apply_traffic_policy(
     *,
     protocol: Protocol,
     mesh_config: MeshConfig,
+    locality_weighted: bool = False,
     secrets: ClientSecrets = FROM_FILES,
     mutual_tls: MutualTLS | None = None,
 ) -> None:
     """Apply everything of a policy to an outbound cluster; None applies the mesh's defaults.
 
-    `secrets`: what stands for the credential of the policy's TLS. `mutual_tls` comes from outside, because more than
-    the policy decides it.
+    `locality_weighted`: whether the weights of localities count. `secrets`: what stands for the credential of the
+    policy's TLS. These and `mutual_tls` come from outside, because more than the policy decides them.
     """
     policy = policy or TrafficPolicy()
     pool = policy.connection_pool or ConnectionPoolSettings()
@@ -92,6 +93,8 @@ def apply_traffic_policy(
     apply_load_balancer(draft.fields, policy.load_balancer)
     if policy.outlier_detection is not None:
         apply_outlier_detection(draft, policy.outlier_detection)
+    if locality_weighted and draft.fields.get("lb_policy") != "CLUSTER_PROVIDED":
+        draft.fields.setdefault("common_lb_config", {})["locality_weighted_lb_config"] = {}
     if mutual_tls is not None:
         apply_mutual_tls(draft, mutual_tls, protocol, policy)
         return

@@ -19,7 +19,6 @@ UNLIMITED = 4_294_967_295
 """Envoy's circuit breakers default to 1024; Istio opens them, so that only a DestinationRule limits."""
 
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-_DNS_REFRESH: Fields = {"seconds": 60}
 _FOR_EVER: Fields = {"seconds": 9_000_000_000}
 """Near Envoy's longest duration, 2^63 ns."""
 
@@ -58,14 +57,17 @@ def eds_cluster(name: str) -> Fields:
     }
 
 
-def dns_cluster(name: str, assignment: Fields, *, logical: bool, lookup_family: str) -> Fields:
-    """Return a cluster of DNS names: all addresses of each (STRICT_DNS), or the first only (LOGICAL_DNS)."""
+def dns_cluster(name: str, assignment: Fields, *, logical: bool, lookup_family: str, refresh_rate: Fields) -> Fields:
+    """Return a cluster of DNS names: all addresses of each (STRICT_DNS), or the first only (LOGICAL_DNS).
+
+    `refresh_rate`: how often to ask again when an answer has no time to live.
+    """
     return {
         "name": name,
         "alt_stat_name": names.stat_prefix(name),
         "type": "LOGICAL_DNS" if logical else "STRICT_DNS",
         "dns_lookup_family": lookup_family,
-        "dns_refresh_rate": _DNS_REFRESH,
+        "dns_refresh_rate": refresh_rate,
         "respect_dns_ttl": True,
         "load_assignment": assignment,
     }
@@ -143,9 +145,14 @@ def inbound_passthrough_cluster(connect_timeout: Fields) -> Fields:
     }
 
 
-def intercepted_inbound_cluster(name: str) -> Fields:
-    """Return the cluster of an intercepted workload's port: the address the client dialled, from 127.0.0.6."""
+def intercepted_inbound_cluster(name: str, *, port: int = 0) -> Fields:
+    """Return the cluster of an intercepted workload's port: the address the client dialled, from 127.0.0.6.
+
+    `port`: another port at that address than the one that was dialled.
+    """
+    override: Fields = {"original_dst_lb_config": {"upstream_port_override": {"value": port}}} if port else {}
     return {
+        **override,
         **original_destination_cluster(name),
         "upstream_bind_config": inbound_source(),
         # Connections to oneself always have the same address: nothing to clean up.
@@ -188,6 +195,11 @@ def use_client_protocol(draft: ClusterDraft) -> None:
 def all_open_circuit_breakers() -> Message:
     """Return circuit breakers without limits, for the clusters that no policy narrows. Shared: do not change it."""
     return prepared("envoy.config.cluster.v3.CircuitBreakers", {"thresholds": [open_circuit_breakers()]})
+
+
+def address_cluster(name: str, address: str, port: int) -> Fields:
+    """Return the cluster of one address, or of the path of a socket."""
+    return static_cluster(name, load_assignment(name, [socket_address(address, port)]))
 
 
 def loopback_assignment(name: str, port: int) -> Fields:

@@ -1,4 +1,4 @@
-"""ClusterLoadAssignments: endpoints by locality, with weights.
+"""ClusterLoadAssignments: endpoints by locality, with weights and priorities.
 
 Called by `generate.endpoints`, which chooses the endpoints. Order is by locality, then as given. Most of a large
 assignment is the same as before when it changes, so its endpoints are serialised once and then remembered.
@@ -7,6 +7,7 @@ assignment is the same as before when it changes, so its endpoints are serialise
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from lateen.envoy.listeners import is_ip, socket_address
@@ -54,36 +55,68 @@ class EndpointEntries:
         return found
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalityGroup:
+    """Endpoints of one locality, or some of them."""
+
+    locality: Locality
+    endpoints: Sequence[Endpoint]
+    weight: int
+    """Against other groups of the same priority. As much as its endpoints together if nobody says otherwise: gRPC
+    needs it, Envoy ignores it unless locality weighting is switched on."""
+    priority: int = 0
+    """Groups of the next one are called when too few endpoints are healthy in this one; 0 is the first."""
+
+
+Arrange: TypeAlias = Callable[[list[LocalityGroup]], list[LocalityGroup]]
+"""Gives groups the weights and priorities that they have for one proxy; may split them or leave some out."""
+
+
+def as_found(groups: list[LocalityGroup]) -> list[LocalityGroup]:
+    """Treat all localities alike."""
+    return groups
+
+
 def assignment_resource(
-    cluster: str, endpoints: Sequence[Endpoint], entries: EndpointEntries, takes_mutual_tls: Takes = none_takes_it
+    cluster: str,
+    endpoints: Sequence[Endpoint],
+    entries: EndpointEntries,
+    takes_mutual_tls: Takes = none_takes_it,
+    arrange: Arrange = as_found,
 ) -> Resource:
     """Return the assignment of an EDS cluster, byte for byte what `load_assignment` says, but without names."""
     known = {id(item): entries.of(item, mutual_tls=takes_mutual_tls(item)) for item in endpoints}
     parts = [serialise(ENDPOINT, {"cluster_name": cluster})]
-    for locality, found in _by_locality([endpoint for endpoint in endpoints if known[id(endpoint)]]):
-        fields = _locality(locality, found)
+    for group in arrange(_by_locality([endpoint for endpoint in endpoints if known[id(endpoint)]])):
+        fields = _locality(group)
         head = serialise(_LOCALITY_ENDPOINTS, {"locality": fields.pop("locality")})
-        bodies = [known[id(endpoint)] for endpoint in found]
+        bodies = [known[id(endpoint)] for endpoint in group.endpoints]
         body = b"".join([head, *bodies, serialise(_LOCALITY_ENDPOINTS, fields)])
         parts.append(entry(_ENDPOINTS, body))
     body = b"".join(parts)
     return Resource(kind=ENDPOINT, name=cluster, version=content_hash(body), body=body)
 
 
-def load_assignment(cluster: str, endpoints: Iterable[Endpoint], takes_mutual_tls: Takes = none_takes_it) -> Fields:
-    """Return the assignment of a cluster.
-
-    A locality weighs as much as its endpoints together: gRPC needs the weight, Envoy ignores it unless locality
-    weighting is switched on.
-    """
+def load_assignment(
+    cluster: str,
+    endpoints: Iterable[Endpoint],
+    takes_mutual_tls: Takes = none_takes_it,
+    arrange: Arrange = as_found,
+) -> Fields:
+    """Return the assignment of a cluster."""
     groups = [
-        {"lb_endpoints": [_lb_endpoint(item, takes_mutual_tls(item)) for item in found], **_locality(locality, found)}
-        for locality, found in _by_locality(endpoints)
+        {"lb_endpoints": [_lb_endpoint(item, takes_mutual_tls(item)) for item in group.endpoints], **_locality(group)}
+        for group in arrange(_by_locality(endpoints))
     ]
     return {"cluster_name": cluster, "endpoints": groups}
 
 
-def _by_locality(endpoints: Iterable[Endpoint]) -> list[tuple[Locality, list[Endpoint]]]:
+def endpoint_weight(endpoint: Endpoint) -> int:
+    """Return the weight of an endpoint against others of its group."""
+    return endpoint.weight or 1
+
+
+def _by_locality(endpoints: Iterable[Endpoint]) -> list[LocalityGroup]:
     groups: dict[tuple[str, str, str], tuple[Locality, list[Endpoint]]] = {}
     for endpoint in endpoints:
         where = endpoint.locality
@@ -92,21 +125,26 @@ def _by_locality(endpoints: Iterable[Endpoint]) -> list[tuple[Locality, list[End
         if group is None:
             groups[key] = group = (where, [])
         group[1].append(endpoint)
-    return [groups[key] for key in sorted(groups)]
+    return [
+        LocalityGroup(locality=locality, endpoints=found, weight=sum([endpoint.weight or 1 for endpoint in found]))
+        for locality, found in (groups[key] for key in sorted(groups))
+    ]
 
 
-def _locality(locality: Locality, endpoints: list[Endpoint]) -> Fields:
-    """Return what is said of a locality besides its endpoints."""
+def _locality(group: LocalityGroup) -> Fields:
+    """Return what is said of a group besides its endpoints."""
+    locality = group.locality
     parts = (("region", locality.region), ("zone", locality.zone), ("sub_zone", locality.subzone))
-    return {
+    fields: Fields = {
         "locality": {name: part for name, part in parts if part},
-        "load_balancing_weight": {"value": sum([endpoint.weight or 1 for endpoint in endpoints])},
+        "load_balancing_weight": {"value": group.weight},
     }
+    return {**fields, "priority": group.priority} if group.priority else fields
 
 
 def _lb_endpoint(endpoint: Endpoint, mutual_tls: bool) -> Fields:
     fields: Fields = {
         "endpoint": {"address": socket_address(endpoint.address, endpoint.port)},
-        "load_balancing_weight": {"value": endpoint.weight or 1},
+        "load_balancing_weight": {"value": endpoint_weight(endpoint)},
     }
     return {**fields, "metadata": TAKES_MUTUAL_TLS} if mutual_tls else fields

@@ -125,6 +125,8 @@ class TcpSettings:
     idle_timeout: Fields | None = None
     max_duration: Fields | None = None
     hash_source_ip: bool = False
+    tunnel: Fields | None = None
+    """How to wrap the bytes into HTTP, see `tunnel_config`."""
     on_demand: bool = False
     """Fetch the cluster when the first connection needs it."""
 
@@ -138,6 +140,8 @@ def tcp_proxy(settings: TcpSettings, defaults: FilterDefaults) -> Fields:
         fields["max_downstream_connection_duration"] = settings.max_duration
     if settings.hash_source_ip:
         fields["hash_policy"] = [{"source_ip": {}}]
+    if settings.tunnel is not None:
+        fields["tunneling_config"] = settings.tunnel
     if settings.on_demand:
         fields["on_demand"] = {"odcds_config": ADS, "timeout": ON_DEMAND_PATIENCE}
     if defaults.access_logs:
@@ -145,6 +149,11 @@ def tcp_proxy(settings: TcpSettings, defaults: FilterDefaults) -> Fields:
     return typed_extension(
         "envoy.filters.network.tcp_proxy", "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy", fields
     )
+
+
+def tunnel_config(target: str, *, post: bool) -> Fields:
+    """Return how a TCP proxy asks an HTTP proxy upstream to connect it with `host:port`: by CONNECT, or by POST."""
+    return {"hostname": target, "use_post": True} if post else {"hostname": target}
 
 
 def tcp_target(clusters: Sequence[tuple[str, int]]) -> Fields:

@@ -17,7 +17,7 @@ from lateen.config.networking import TrafficPolicy
 from lateen.envoy import names
 from lateen.envoy.cluster_policies import apply_traffic_policy
 from lateen.envoy.clusters import ClusterDraft, dns_cluster, eds_cluster, static_cluster
-from lateen.envoy.endpoints import assignment_resource
+from lateen.envoy.endpoints import assignment_resource, none_takes_it
 from lateen.envoy.filters import TcpSettings, tcp_proxy
 from lateen.envoy.listeners import filter_chain, sni_match
 from lateen.envoy.messages import Fields
@@ -26,6 +26,7 @@ from lateen.envoy.mutual_tls import MESH_ALPN
 from lateen.envoy.resources import CLUSTER, Resource, make_resource
 from lateen.generate.destinations import Target
 from lateen.generate.endpoints import inline_assignment
+from lateen.generate.localities import arrangement, is_weighted, of_policy
 from lateen.generate.parts import NOTHING, Made
 from lateen.generate.traffic_policies import effective_policy, subset_of
 from lateen.generate.view import View
@@ -89,9 +90,15 @@ class SniCluster:
         if service is None or port is None:
             return NOTHING
         rule = view.rule(service.host)
-        policy = _without_tls(effective_policy(rule, target.port, target.subset, view.mesh_config))
+        policy = _without_tls(_policy(view, target))
         draft = ClusterDraft(fields=_discovery(view, service, target))
-        apply_traffic_policy(draft, policy, protocol=Protocol.TCP, mesh_config=view.mesh_config)
+        apply_traffic_policy(
+            draft,
+            policy,
+            protocol=Protocol.TCP,
+            mesh_config=view.mesh_config,
+            locality_weighted=is_weighted(of_policy(policy, view.mesh_config)),
+        )
         draft.fields["metadata"] = cluster_metadata((service,), rule=rule, subset=target.subset)
         cluster = make_resource(CLUSTER, server_name(target), draft.finish())
         return Made((cluster,), (SniEndpoints(target),) if service.resolution is Resolution.STATIC else ())
@@ -116,7 +123,12 @@ class SniEndpoints:
 def _assignment(view: View, target: Target) -> Resource:
     found = view.endpoints(target.host, target.port, _labels(view, target))
     mutual = [endpoint for endpoint in found if endpoint.tls_mode == _MUTUAL]
-    return assignment_resource(server_name(target), mutual, view.endpoint_entries, lambda _: False)
+    arrange = arrangement(of_policy(_policy(view, target), view.mesh_config), view.proxy)
+    return assignment_resource(server_name(target), mutual, view.endpoint_entries, none_takes_it, arrange)
+
+
+def _policy(view: View, target: Target) -> TrafficPolicy | None:
+    return effective_policy(view.rule(target.host), target.port, target.subset, view.mesh_config)
 
 
 def _labels(view: View, target: Target) -> dict[str, str]:
@@ -129,10 +141,13 @@ def _discovery(view: View, service: Service, target: Target) -> Fields:
     if service.resolution is Resolution.STATIC:
         return eds_cluster(name)
     logical = service.resolution is Resolution.DNS_ROUND_ROBIN
-    assignment = inline_assignment(view, name, service, target.port, _labels(view, target), single=logical)
+    labels, policy = _labels(view, target), _policy(view, target)
+    assignment = inline_assignment(view, name, service, target.port, labels, policy, single=logical)
     if not any(group["lb_endpoints"] for group in assignment["endpoints"]):
         return static_cluster(name, {"cluster_name": name})
-    return dns_cluster(name, assignment, logical=logical, lookup_family=view.lookup_family)
+    return dns_cluster(
+        name, assignment, logical=logical, lookup_family=view.lookup_family, refresh_rate=view.dns_refresh_rate
+    )
 
 
 def _without_tls(policy: TrafficPolicy | None) -> TrafficPolicy | None:

@@ -29,8 +29,10 @@ from lateen.envoy.resources import CLUSTER, Resource, make_resource
 from lateen.generate.client_tls import client_secrets, secret_parts, with_known_names
 from lateen.generate.destinations import Target, exists
 from lateen.generate.endpoints import eds_assignment, inline_assignment
+from lateen.generate.localities import is_weighted, of_policy
 from lateen.generate.mutual_tls import client_side, connects_as_dialled, is_unreachable
 from lateen.generate.parts import NOTHING, Made, Part
+from lateen.generate.stat_names import rename
 from lateen.generate.traffic_policies import effective_policy, subset_of
 from lateen.generate.view import View
 from lateen.model.names import Hostname
@@ -198,10 +200,12 @@ def _cluster(view: View, service: Service, port: ServicePort, subset: str) -> Ma
         policy,
         protocol=port.protocol,
         mesh_config=view.mesh_config,
+        locality_weighted=is_weighted(of_policy(policy, view.mesh_config)),
         secrets=secrets,
         mutual_tls=client_side(view, service, target, policy),
     )
     draft.fields["metadata"] = cluster_metadata((service,), rule=rule, subset=subset)
+    rename(draft.fields, view.mesh_config.outbound_cluster_stat_name, service, port, subset)
     return Made((make_resource(CLUSTER, target.cluster, draft.finish()),), secret_parts(secrets))
 
 
@@ -214,7 +218,7 @@ def _endpoints(view: View, service: Service, port: ServicePort, subset: str) -> 
         return None
     name = Target(service.host, port.number, subset).cluster
     labels = _labels(view, service.host, subset)
-    return eds_assignment(view, name, service, port.number, labels)
+    return eds_assignment(view, name, service, port.number, labels, policy)
 
 
 def _labels(view: View, host: Hostname, subset: str) -> Mapping[str, str]:
@@ -233,11 +237,13 @@ def _discovery(view: View, target: Target, service: Service, policy: TrafficPoli
         return eds_cluster(name)
     logical = service.resolution is Resolution.DNS_ROUND_ROBIN
     labels = _labels(view, target.host, target.subset)
-    assignment = inline_assignment(view, name, service, target.port, labels, single=logical)
+    assignment = inline_assignment(view, name, service, target.port, labels, policy, single=logical)
     if not any(group["lb_endpoints"] for group in assignment["endpoints"]):
         # Envoy refuses LOGICAL_DNS without its one name; nothing can be reached either way.
         return static_cluster(name, {"cluster_name": name})
-    return dns_cluster(name, assignment, logical=logical, lookup_family=view.lookup_family)
+    return dns_cluster(
+        name, assignment, logical=logical, lookup_family=view.lookup_family, refresh_rate=view.dns_refresh_rate
+    )
 
 
 def _as_dialled(view: View, name: str) -> Fields:

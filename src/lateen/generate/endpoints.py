@@ -7,21 +7,38 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lateen.envoy.endpoints import Takes, assignment_resource, load_assignment, none_takes_it
+from lateen.config.networking import TrafficPolicy
+from lateen.envoy.endpoints import Takes, as_found, assignment_resource, load_assignment, none_takes_it
 from lateen.envoy.messages import Fields
 from lateen.envoy.resources import Resource
+from lateen.generate.localities import arrangement, of_policy
 from lateen.generate.mutual_tls import has_part
 from lateen.generate.view import View
 from lateen.model.services import Endpoint, Service
 
 
-def eds_assignment(view: View, cluster: str, service: Service, port: int, labels: Mapping[str, str]) -> Resource:
-    """Return the assignment of an EDS cluster."""
-    return assignment_resource(cluster, view.endpoints(service.host, port, labels), view.endpoint_entries, _takes(view))
+def eds_assignment(
+    view: View, cluster: str, service: Service, port: int, labels: Mapping[str, str], policy: TrafficPolicy | None
+) -> Resource:
+    """Return the assignment of an EDS cluster with this policy."""
+    return assignment_resource(
+        cluster,
+        view.endpoints(service.host, port, labels),
+        view.endpoint_entries,
+        _takes(view),
+        arrangement(of_policy(policy, view.mesh_config), view.proxy),
+    )
 
 
 def inline_assignment(
-    view: View, cluster: str, service: Service, port: int, labels: Mapping[str, str], *, single: bool
+    view: View,
+    cluster: str,
+    service: Service,
+    port: int,
+    labels: Mapping[str, str],
+    policy: TrafficPolicy | None,
+    *,
+    single: bool,
 ) -> Fields:
     """Return the assignment of a cluster of DNS names. `single`: Envoy's LOGICAL_DNS takes exactly one name."""
     found = [
@@ -32,7 +49,8 @@ def inline_assignment(
     if not found and not labels and not service.host.startswith("*"):
         # A DNS service without endpoints is its own name.
         found = [Endpoint(address=service.host, port=port, service_port=port)]
-    return load_assignment(cluster, found[:1] if single else found, _takes(view))
+    arrange = as_found if single else arrangement(of_policy(policy, view.mesh_config), view.proxy)
+    return load_assignment(cluster, found[:1] if single else found, _takes(view), arrange)
 
 
 def _takes(view: View) -> Takes:

@@ -140,7 +140,8 @@ def _cluster(view: View, target: Target) -> Resource:
 def _endpoints(view: View, service: Service, target: Target) -> Resource:
     narrowed = subset_of(view.rule(target.host), target.subset) if target.subset else None
     labels = narrowed.labels if narrowed is not None else {}
-    return eds_assignment(view, target.cluster, service, target.port, labels)
+    policy = effective_policy(view.rule(target.host), target.port, target.subset, view.mesh_config)
+    return eds_assignment(view, target.cluster, service, target.port, labels, policy)
 
 
 def _max_requests(policy: TrafficPolicy | None) -> int:

@@ -5,7 +5,8 @@ its view of others depends on; workloads of one namespace mostly share it. A `Sc
 depends on; replicas of a workload share it, unless they have listeners at addresses of their own.
 
 Labels tell proxies apart only as far as something selects by them: a Sidecar or DestinationRule for some workloads,
-or a rule's source labels. Of a proxy's labels, those count that a selector which it matches names.
+or a rule's source labels. Of a proxy's labels, those count that a selector which it matches names. Where proxies run
+tells them apart as soon as somebody asks for locality load balancing, and with it the labels that priorities go by.
 """
 
 from __future__ import annotations
@@ -16,14 +17,17 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any, TypeAlias
 
+from lateen.config.mesh_config import MeshConfig
 from lateen.config.networking import DestinationRule, Sidecar, VirtualService
 from lateen.config.objects import ConfigObject
 from lateen.config.security import AuthorizationPolicy, PeerAuthentication, RequestAuthentication
+from lateen.generate.localities import LocalityUse, locality_use, may_ask_for_locality
 from lateen.mesh.policies import selector_labels
 from lateen.mesh.queries import ServiceInstance, asks_on_demand, instances_of
 from lateen.mesh.state import MeshState
-from lateen.model.names import Hostname
+from lateen.model.names import Hostname, ObjectKey
 from lateen.model.proxies import Capability, Interception, Proxy, ProxyType, Upstream
+from lateen.model.services import Locality
 
 Labels: TypeAlias = tuple[tuple[str, str], ...]
 """Sorted."""
@@ -42,6 +46,10 @@ class OutboundScope:
     namespace: str
     dns_domain: str
     labels: Labels
+    locality: Locality
+    """Nowhere, as long as nobody asks for locality load balancing."""
+    network: str
+    """Empty, as long as no priority goes by it."""
     bound: bool
     """Whether the proxy has an address at all; without one, explicit mode has nowhere to listen."""
     only_ipv6: bool
@@ -64,6 +72,8 @@ class OutboundScope:
             namespace=self.namespace,
             addresses=self.addresses or ((family,) if self.bound else ()),
             labels=dict(self.labels),
+            locality=self.locality,
+            network=self.network,
             interception=self.interception,
             capability=self.capability,
             dns_domain=self.dns_domain,
@@ -98,10 +108,15 @@ class Selectors:
         self._counts: Counter[tuple[str, Labels]] = Counter()
         self._known: dict[str, dict[Labels, None]] = {}
         self._relevant: dict[tuple[str, Labels], Labels] = {}
+        self._rules: dict[ObjectKey, DestinationRule] = {}
+        """Those that may ask for locality load balancing."""
+        self._localities: tuple[MeshConfig, LocalityUse] | None = None
         self.replace((), objects)
 
     def replace(self, gone: Iterable[ConfigObject[Any]], fresh: Iterable[ConfigObject[Any]]) -> None:
         """Take other objects into account."""
+        gone, fresh = list(gone), list(fresh)
+        self._replace_rules(gone, fresh)
         before = set(self._counts)
         self._counts.subtract(found for item in gone for found in _selectors(item))
         self._counts.update(found for item in fresh for found in _selectors(item))
@@ -111,6 +126,20 @@ class Selectors:
             self._known.clear()
             for namespace, labels in sorted(self._counts):
                 self._known.setdefault(namespace, {})[labels] = None
+
+    def localities(self, mesh_config: MeshConfig) -> LocalityUse:
+        """Return what matters of where a proxy runs."""
+        if self._localities is None or self._localities[0] is not mesh_config:
+            self._localities = mesh_config, locality_use(self._rules.values(), mesh_config)
+        return self._localities[1]
+
+    def _replace_rules(self, gone: Iterable[ConfigObject[Any]], fresh: Iterable[ConfigObject[Any]]) -> None:
+        known = len(self._rules)
+        popped = [self._rules.pop(item.key, None) for item in gone]
+        found = {item.key: item.spec for item in fresh if may_ask_for_locality(item.spec)}
+        self._rules |= found
+        if found or any(popped) or known != len(self._rules):
+            self._localities = None
 
     def relevant(self, proxy: Proxy) -> Labels:
         """Return the labels of a proxy that matter: those in selectors that it matches."""
@@ -168,13 +197,16 @@ def outbound_scope(state: MeshState, proxy: Proxy, selectors: Selectors) -> Outb
     """Return the scope of a proxy's outbound parts."""
     gateway = proxy.type is ProxyType.GATEWAY
     binds = gateway or proxy.interception is Interception.NONE
+    use = selectors.localities(state.mesh_config)
     return OutboundScope(
         type=proxy.type,
         capability=proxy.capability,
         interception=proxy.interception,
         namespace=proxy.namespace,
         dns_domain=proxy.dns_domain,
-        labels=_pairs(proxy.labels) if gateway else selectors.relevant(proxy),
+        labels=_pairs(proxy.labels) if gateway else use.with_labels(proxy, selectors.relevant(proxy)),
+        locality=proxy.locality if use.located else Locality(),
+        network=proxy.network if use.by_network else "",
         bound=bool(proxy.addresses),
         only_ipv6=bool(proxy.addresses) and all(":" in address for address in proxy.addresses),
         port_map=tuple(sorted(proxy.port_map.items())) if binds else (),

@@ -2,7 +2,8 @@
 
 Intercepted sidecars have one listener, `virtualInbound`, with a chain per port; in explicit mode each port has a
 listener of its own at the workload's address. They exist while the workload is still unhealthy, so that it is
-reachable the moment others learn of it. Which chains a port has follows from the mode of its mutual TLS.
+reachable the moment others learn of it. A Sidecar's `ingress` says in place of services what ports there are. Which
+chains a port has follows from the mode of its mutual TLS.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ from lateen.envoy.routes import cluster_route, route_configuration, virtual_host
 from lateen.generate.mutual_tls import Accepts, InboundChain, accepted_at, inbound_chains, server_socket
 from lateen.generate.parts import Made
 from lateen.generate.security_filters import http_security, network_security, token_parts
+from lateen.generate.sidecar_ingress import application_cluster, ingress_instances, ingress_listeners, is_bound
+from lateen.generate.stat_names import rename
 from lateen.generate.traffic_policies import effective_policy
 from lateen.generate.view import View
 from lateen.mesh.queries import ServiceInstance
@@ -66,14 +69,17 @@ class Inbound:
 
 
 def _resources(view: View) -> Iterator[Resource]:
-    instances = _distinct(view)
+    instances = ingress_instances(view) if ingress_listeners(view) else _distinct(view)
     clusters = {names.inbound_cluster(item.endpoint.port): item for item in reversed(instances)}
     for name, instance in sorted(clusters.items()):
         yield make_resource(CLUSTER, name, _cluster(view, name, instance))
     if view.explicit:
-        yield from _explicit_listeners(view, instances)
+        yield from _bound_listeners(view, instances)
         return
-    yield make_resource(LISTENER, names.VIRTUAL_INBOUND, _virtual_inbound(view, instances))
+    bound = [item for item in instances if is_bound(view, item.endpoint.port)]
+    captured = [item for item in instances if item not in bound] if bound else instances
+    yield from _bound_listeners(view, bound)
+    yield make_resource(LISTENER, names.VIRTUAL_INBOUND, _virtual_inbound(view, captured))
     bypass = inbound_passthrough_cluster(view.connect_timeout)
     yield make_resource(CLUSTER, names.INBOUND_PASSTHROUGH_CLUSTER, bypass)
 
@@ -94,7 +100,10 @@ def _distinct(view: View) -> list[ServiceInstance]:
 def _cluster(view: View, name: str, instance: ServiceInstance) -> Fields:
     """Return the way to the application: on loopback when its port there is known or nothing is intercepted."""
     endpoint = instance.endpoint
-    if view.explicit or endpoint.app_port:
+    given = application_cluster(view, name, endpoint.port)
+    if given is not None:
+        fields = given
+    elif view.explicit or endpoint.app_port:
         fields = static_cluster(name, loopback_assignment(name, endpoint.app_port or endpoint.port))
     else:
         fields = intercepted_inbound_cluster(name)
@@ -105,11 +114,15 @@ def _cluster(view: View, name: str, instance: ServiceInstance) -> Fields:
         use_client_protocol(draft)
     apply_connection_pool(draft, _connection_pool(view, instance), view.mesh_config)
     fields["metadata"] = cluster_metadata((instance.service,))
+    rename(fields, view.mesh_config.inbound_cluster_stat_name, instance.service, instance.port)
     return draft.finish()
 
 
 def _connection_pool(view: View, instance: ServiceInstance) -> ConnectionPoolSettings:
     """Return the limits of the workload's own side: the Sidecar's, else those of the service's DestinationRule."""
+    for listener in ingress_listeners(view):
+        if listener.port is not None and listener.port.number == instance.endpoint.port and listener.connection_pool:
+            return listener.connection_pool
     if view.sidecar is not None and view.sidecar.spec.inbound_connection_pool is not None:
         return view.sidecar.spec.inbound_connection_pool
     rule = view.rule(instance.service.host)
@@ -120,10 +133,13 @@ def _connection_pool(view: View, instance: ServiceInstance) -> ConnectionPoolSet
 # --- listeners -----------------------------------------------------------------------------------------------
 
 
-def _explicit_listeners(view: View, instances: list[ServiceInstance]) -> Iterator[Resource]:
+def _bound_listeners(view: View, instances: list[ServiceInstance]) -> Iterator[Resource]:
     for instance in instances:
         address, port = instance.endpoint.address, instance.endpoint.port
         name = names.listener(address, port)
+        if not view.explicit:
+            # Outbound listeners of intercepted traffic have the plain names.
+            name = f"inbound_{name}"
         accepted = accepted_at(view, port, instance.endpoint.app_port)
         chains = _chains(view, instance, name, accepted)
         listener = bound_listener(name, address, port, direction=INBOUND, chains=chains)

@@ -11,14 +11,15 @@ from dataclasses import dataclass
 
 from lateen.config.durations import to_fields
 from lateen.config.networking import L4MatchAttributes, RouteDestination, TCPSettings, TLSMatchAttributes
-from lateen.envoy.filters import TcpSettings, tcp_proxy
+from lateen.envoy import names
+from lateen.envoy.filters import TcpSettings, tcp_proxy, tunnel_config
 from lateen.envoy.messages import Fields
 from lateen.envoy.metadata import config_metadata, service_metadata
 from lateen.envoy.mutual_tls import tcp_alpn_filter
 from lateen.generate.destinations import Target, one_would_never_come, target_of
 from lateen.generate.mutual_tls import offers_tcp
 from lateen.generate.routes import RouteContext
-from lateen.generate.traffic_policies import consistent_hash, effective_policy
+from lateen.generate.traffic_policies import consistent_hash, effective_policy, tunnel_of
 from lateen.generate.view import View
 from lateen.mesh.references import resolve_gateway
 from lateen.mesh.state import BoundVirtualService
@@ -121,12 +122,13 @@ def forward_filters(view: View, forward: Forward) -> list[Fields]:
 
 
 def forward_filter(view: View, forward: Forward) -> Fields:
-    """Return the TCP proxy of a forward; its first target's DestinationRule sets time limits and hashing."""
+    """Return the TCP proxy of a forward; its first target's DestinationRule sets time limits, hashing and tunnels."""
     first = forward.targets[0][0]
     policy = effective_policy(view.rule(first.host), first.port, first.subset, view.mesh_config)
     pool = policy.connection_pool if policy is not None else None
     tcp = (pool.tcp if pool is not None else None) or TCPSettings()
     consistent = consistent_hash(policy)
+    tunnel = tunnel_of(view.rule(first.host), first.subset)
     settings = TcpSettings(
         stat_prefix=forward.stat_prefix,
         clusters=forward.clusters,
@@ -134,6 +136,9 @@ def forward_filter(view: View, forward: Forward) -> Fields:
         max_duration=to_fields(tcp.max_connection_duration)
         if tcp is not None and tcp.max_connection_duration
         else None,
+        tunnel=None
+        if tunnel is None
+        else tunnel_config(names.host_and_port(tunnel.target_host, tunnel.target_port), post=tunnel.protocol == "POST"),
         hash_source_ip=consistent is not None and bool(consistent.use_source_ip),
         on_demand=view.on_demand and not fetches_nothing(view, forward),
     )

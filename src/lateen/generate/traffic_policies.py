@@ -9,11 +9,11 @@ from __future__ import annotations
 import msgspec
 
 from lateen.config.mesh_config import MeshConfig
-from lateen.config.networking import ConsistentHashLB, DestinationRule, Subset, TrafficPolicy
+from lateen.config.networking import ConsistentHashLB, DestinationRule, Subset, TrafficPolicy, TunnelSettings
 from lateen.config.objects import ConfigObject
 
 _BY_PORT = ("load_balancer", "connection_pool", "outlier_detection", "tls")
-_BY_HOST = ("tunnel", "proxy_protocol", "retry_budget")
+_BY_HOST = ("proxy_protocol", "retry_budget")
 
 
 def effective_policy(
@@ -38,6 +38,15 @@ def subset_of(rule: ConfigObject[DestinationRule] | None, name: str) -> Subset |
     if rule is None:
         return None
     return next((subset for subset in rule.spec.subsets if subset.name == name), None)
+
+
+def tunnel_of(rule: ConfigObject[DestinationRule] | None, subset: str) -> TunnelSettings | None:
+    """Return how connections are tunnelled: what a subset says about itself, and no more; ports have no say."""
+    if rule is None:
+        return None
+    narrowed = subset_of(rule, subset) if subset else rule.spec
+    policy = narrowed.traffic_policy if narrowed is not None else None
+    return policy.tunnel if policy is not None else None
 
 
 def consistent_hash(policy: TrafficPolicy | None) -> ConsistentHashLB | None:

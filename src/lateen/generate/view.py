@@ -254,6 +254,11 @@ class View:
         addresses = self.proxy.addresses
         return "V6_ONLY" if addresses and all(":" in address for address in addresses) else "V4_ONLY"
 
+    @property
+    def dns_refresh_rate(self) -> Fields:
+        """How often a DNS name is resolved again that says nothing of it."""
+        return to_fields(self.mesh_config.dns_refresh_rate)
+
     def unrecorded(self) -> View:
         """Return the same view, for what is made of it after the memo has moved on to another."""
         return replace(self, memo=Memo(recording=False))

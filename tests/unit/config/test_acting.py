@@ -30,7 +30,7 @@ def inert(kind: str, spec: str) -> list[str]:
         (
             "DestinationRule",
             "{host: a, trafficPolicy: {tunnel: {targetHost: b, targetPort: 80}}}",
-            ["spec.trafficPolicy.tunnel"],
+            [],
         ),
         (
             "DestinationRule",
@@ -44,8 +44,11 @@ def inert(kind: str, spec: str) -> list[str]:
         ),
         (
             "Sidecar",
-            "{egress: [{port: {number: 80, protocol: HTTP}, hosts: ['*/*']}], ingress: [{port: {number: 1}}]}",
-            ["spec.egress[0].port", "spec.ingress"],
+            (
+                "{egress: [{port: {number: 80, protocol: HTTP}, hosts: ['*/*']}], "
+                "ingress: [{port: {number: 1, protocol: TLS}, tls: {mode: SIMPLE, credentialName: c}}]}"
+            ),
+            ["spec.egress[0].port", "spec.ingress[0].tls"],
         ),
         (
             "ServiceEntry",

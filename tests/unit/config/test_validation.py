@@ -204,6 +204,19 @@ DESTINATION_RULES: list[tuple[str, list[str]]] = [
         policy("{loadBalancer: {localityLbSetting: {distribute: [{from: a, to: {b: 50, c: 40}}]}}}"),
         ["trafficPolicy.loadBalancer.localityLbSetting.distribute[0].to"],
     ),
+    (
+        policy(
+            "{loadBalancer: {localityLbSetting: {distribute: "
+            '[{from: a/*, to: {b: 50, b/c: 50}}, {from: "a", to: {"*/b": 100}}, {from: c/a*, to: {d//e: 100}}]}}}'
+        ),
+        [
+            "trafficPolicy.loadBalancer.localityLbSetting.distribute[0].to",
+            "trafficPolicy.loadBalancer.localityLbSetting.distribute[1].from",
+            "trafficPolicy.loadBalancer.localityLbSetting.distribute[1].to",
+            "trafficPolicy.loadBalancer.localityLbSetting.distribute[2].from",
+            "trafficPolicy.loadBalancer.localityLbSetting.distribute[2].to",
+        ],
+    ),
     (policy("{connectionPool: {}}"), ["trafficPolicy.connectionPool"]),
     (
         policy("{connectionPool: {tcp: {maxConnections: -1, connectTimeout: 0s, idleTimeout: 0s}}}"),

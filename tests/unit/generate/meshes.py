@@ -19,6 +19,7 @@ from lateen.mesh.state import MeshState
 from lateen.model.names import ObjectKey
 from lateen.model.origins import Origin
 from lateen.model.proxies import Capability, Interception, Proxy, ProxyType, Upstream
+from lateen.model.services import Locality
 
 HOSTS = ("a.default.svc.cluster.local", "b.other.svc.cluster.local", "c.example.com", "*.example.com", "a.default")
 RULE_HOSTS = (*HOSTS, "a", "d.example.com", "*.com")
@@ -100,6 +101,15 @@ virtual_services = st.builds(
     tcp=st.lists(tcp_routes, max_size=2),
     tls=st.lists(tls_routes, max_size=2),
 )
+locality_settings = st.sampled_from(
+    (
+        n.LocalityLoadBalancerSetting(enabled=False),
+        n.LocalityLoadBalancerSetting(failover=[n.LocalityFailover(from_="r1", to="r2")]),
+        n.LocalityLoadBalancerSetting(failover_priority=["app", "version=v1", "topology.kubernetes.io/zone"]),
+        n.LocalityLoadBalancerSetting(failover_priority=["topology.istio.io/network"]),
+        n.LocalityLoadBalancerSetting(distribute=[n.LocalityDistribute(from_="r1/*", to={"r1/z1": 70, "r2": 30})]),
+    )
+)
 policies = st.builds(
     n.TrafficPolicy,
     load_balancer=st.none()
@@ -109,7 +119,8 @@ policies = st.builds(
             n.LoadBalancerSettings(simple=n.SimpleLB.RANDOM),
             n.LoadBalancerSettings(consistent_hash=n.ConsistentHashLB(use_source_ip=True)),
         )
-    ),
+    )
+    | st.builds(n.LoadBalancerSettings, locality_lb_setting=locality_settings),
     tls=st.none()
     | st.builds(n.ClientTLSSettings, mode=st.sampled_from(n.ClientTLSMode), sni=st.sampled_from(("", "name.example")))
     | st.sampled_from(
@@ -147,6 +158,8 @@ service_entries = st.builds(
             n.WorkloadEntry,
             address=st.sampled_from(("10.1.0.1", "10.1.0.2", "name.example", "unix:///s")),
             service_account=st.sampled_from(("", "", "a", "b")),
+            locality=st.sampled_from(("", "r1/z1", "r1/z2/s1", "r2")),
+            network=st.sampled_from(("", "n1")),
             labels=st.sampled_from(({}, {"app": "a"}, {"version": "v1", "security.istio.io/tlsMode": "disabled"})),
         ),
         max_size=2,
@@ -186,6 +199,7 @@ PROXIES = tuple(
         capability=capability,
         upstreams=(Upstream(host="a", port=80, local_port=1), Upstream(host="c.example.com", port=443, local_port=2)),
         certificates=certificates,
+        locality=Locality("r1", "z1"),
     )
     for kind, interception, capability, certificates in (
         (ProxyType.SIDECAR, Interception.REDIRECT, Capability.ENVOY, True),
@@ -207,6 +221,17 @@ SIDECAR_HOSTS = ("*/*", "./*", "default/a.default.svc.cluster.local", "*/c.examp
 sidecars = st.builds(
     n.Sidecar,
     workload_selector=st.none() | st.just(n.WorkloadSelector(labels={"app": "a"})),
+    ingress=st.lists(
+        st.builds(
+            n.IstioIngressListener,
+            port=st.builds(n.ConfigPort, number=ports, protocol=st.sampled_from(("HTTP", "TCP")), name=st.just("p")),
+            bind=st.sampled_from(("", "127.0.0.9")),
+            capture_mode=st.sampled_from(n.CaptureMode),
+            default_endpoint=st.sampled_from(("", "127.0.0.1:81", "0.0.0.0:82", "unix:///s")),
+        ),
+        max_size=2,
+        unique_by=lambda listener: listener.port.number if listener.port else 0,
+    ),
     egress=st.lists(
         st.builds(
             n.IstioEgressListener,

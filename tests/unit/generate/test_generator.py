@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lateen.config.mesh_config import MeshConfig, MeshOutboundTrafficPolicy, MeshOutboundTrafficPolicyMode
+from lateen.config.networking import LocalityLoadBalancerSetting
 from lateen.config.objects import ConfigObject
 from lateen.config.security import PeerAuthentication
 from lateen.envoy.resources import VIRTUAL_HOST, Snapshot
@@ -20,6 +21,7 @@ from lateen.mesh.build import build_state
 from lateen.mesh.state import MeshState
 from lateen.model.catalogues import Catalogue
 from lateen.model.names import Hostname, ObjectKey
+from lateen.model.services import Locality
 from lateen.model.workloads import WorkloadPort, WorkloadRegistration
 from unit.generate.meshes import (
     AUTHORIZATION_SERVER,
@@ -27,6 +29,7 @@ from unit.generate.meshes import (
     NAMESPACES,
     PROXIES,
     ROOT_NAMESPACE,
+    locality_settings,
     object_of,
 )
 
@@ -37,6 +40,7 @@ OTHERS = (
     replace(PROXIES[1], name="e", addresses=()),
     replace(PROXIES[0], name="f", addresses=("::1",)),
     replace(PROXIES[2], name="g", labels={"app": "b"}),
+    replace(PROXIES[0], name="j", locality=Locality("r2", "z1"), network="n1"),
     replace(PROXIES[0], name="h", asks_on_demand=True),
     replace(
         PROXIES[1],
@@ -111,6 +115,7 @@ steps = st.one_of(
     st.integers(0, 100),  # remove one thing
     st.sampled_from(MODES),
     st.sampled_from(((), ("old.domain",))),
+    locality_settings,
 )
 
 
@@ -119,6 +124,8 @@ def apply(inputs: Inputs, step: Any) -> None:
         inputs.objects[step.key] = step
     elif isinstance(step, WorkloadRegistration):
         inputs.workloads[step.name] = step
+    elif isinstance(step, LocalityLoadBalancerSetting):
+        inputs.mesh_config = MeshConfig(locality_lb_setting=step)
     elif isinstance(step, tuple):
         inputs.mesh_config = MeshConfig(trust_domain_aliases=list(step), enable_auto_mtls=bool(step))
     elif isinstance(step, MeshOutboundTrafficPolicyMode):

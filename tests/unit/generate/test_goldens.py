@@ -18,6 +18,7 @@ from lateen.generate.snapshot import generate
 from lateen.mesh.build import build_state
 from lateen.model.findings import has_errors
 from lateen.model.proxies import Capability, Interception, Proxy, ProxyType, Upstream
+from lateen.model.services import Locality
 
 GOLDENS = Path(__file__).parents[2] / "goldens"
 CASES = sorted(path.parent for path in GOLDENS.glob("*/in.yaml"))
@@ -32,6 +33,7 @@ def proxy_of(text: str) -> Proxy:
         namespace=fields.get("namespace", "default"),
         addresses=tuple(fields.get("addresses", ())),
         labels=fields.get("labels", {}),
+        locality=Locality.parse(fields.get("locality", "")),
         interception=Interception(fields.get("interception", "REDIRECT")),
         capability=Capability(fields.get("capability", "envoy")),
         port_map=fields.get("portMap", {}),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 
 from lateen.config.codes import INVALID_VALUE
@@ -305,8 +305,11 @@ def locality_setting(
     topology = [one for one in setting.failover_priority if one.startswith("topology.")]
     if setting.failover and topology:
         yield Violation(path, f"`failover` and the label {topology[0]} in `failoverPriority` exclude each other")
+    sources = [share.from_ for share in setting.distribute]
     for index, share in enumerate(setting.distribute):
+        yield from _localities((*path, "distribute", index, "from"), [share.from_], others=sources[:index])
         here = (*path, "distribute", index, "to")
+        yield from _localities(here, list(share.to))
         for locality, weight in share.to.items():
             if not 1 <= weight <= 100:
                 yield Violation((*here, locality), f"weight {weight} is out of range", "write a number from 1 to 100")
@@ -320,3 +323,26 @@ def locality_setting(
             yield Violation(here, "failover must go to another region")
         if any(mark in name for name in (failover.from_, failover.to) for mark in "/*"):
             yield Violation(here, "failover names regions only", "leave out zones and wildcards")
+
+
+def _localities(path: Path, patterns: Sequence[str], *, others: Sequence[str] = ()) -> Iterator[Violation]:
+    """Patterns of localities: parts from the left, `*` only at the end, and none that covers what another does."""
+    known = list(others)
+    for pattern in patterns:
+        parts = pattern.split("/")
+        if (
+            "" in parts
+            or len(parts) > 3
+            or any("*" in part for part in parts[:-1])
+            or ("*" in parts[-1] and parts[-1] != "*")
+        ):
+            yield Violation(path, f"{pattern!r} is not a locality", "write region/zone/subzone, with * at the end")
+        elif any(_overlap(pattern, one) for one in known):
+            yield Violation(path, f"{pattern} overlaps another locality", "let each locality be covered once")
+        known.append(pattern)
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Whether the wider of two patterns covers the other: what is left out at the end covers all."""
+    pairs = zip(one.split("/"), other.split("/"), strict=False)
+    return all(left == right or "*" in (left, right) for left, right in pairs)
