@@ -232,7 +232,9 @@ class Bed:
         self.mesh, self.namespace, self.servers, self.log = mesh, namespace, servers, log
 
         def listening() -> bool:
-            return {"virtualOutbound", f"{virtual_ip(1)}_{TCP_PORT}", "0.0.0.0_80"} <= self.listeners()
+            # Envoy shows its first listeners a moment before its workers take connections.
+            wanted = {"virtualOutbound", f"{virtual_ip(1)}_{TCP_PORT}", "0.0.0.0_80"}
+            return wanted <= self.listeners() and self.admin("/ready").strip() == "LIVE"
 
         eventually(listening, what="the sidecar's listeners")
         self.clusters_at_start = self.clusters()
