@@ -34,7 +34,7 @@ from lateen.config.networking import (
     ZoneAwareLoadBalancerSetting,
 )
 from lateen.config.positions import Path, render_path
-from lateen.config.proxy_config import ProxyConfig
+from lateen.config.proxy_config import ProxyConfig, ProxyStatsMatcher
 from lateen.config.validation.extension_providers import extension_providers
 from lateen.config.validation.fields import duration, http_retry, locality_setting, port_number
 from lateen.config.validation.gateways import CIPHER_SUITES
@@ -349,7 +349,25 @@ ACTING_MESH: dict[type[msgspec.Struct], Acting] = {
         "enableAutoMtls",
         "meshMTLS",
         "extensionProviders",
+        "defaultConfig",
+        # Listeners keep no such log in any case: connections that match no chain are counted.
+        "disableEnvoyListenerLog",
     ),
+    ProxyConfig: Acting(
+        fields=frozenset(
+            (
+                "concurrency",
+                "drainDuration",
+                "terminationDrainDuration",
+                "proxyStatsMatcher",
+                "proxyMetadata",
+                "holdApplicationUntilProxyStarts",
+            )
+        ),
+        # What image runs a proxy is a cluster's business.
+        silent=frozenset(("image",)),
+    ),
+    ProxyStatsMatcher: ALL,
     TLSConfig: ALL,
     MeshOutboundTrafficPolicy: only("mode", values={"mode": frozenset(("REGISTRY_ONLY", "ALLOW_ANY"))}),
     ProxyPathNormalization: ALL,

@@ -70,7 +70,7 @@ def test_what_does_not_act_is_said() -> None:
     assert [finding.path for finding in findings] == [
         "tlsDefaults",
         "extensionProviders[0].zipkin",
-        "defaultConfig",
+        "defaultConfig.tracing",
         "outboundTrafficPolicy.mode",
     ]
     assert config.mesh_mtls is not None
