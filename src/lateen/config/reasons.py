@@ -1,7 +1,7 @@
 """Why a field does not act, and what to do instead: one row for each, by struct and field.
 
 Called by `config.acting`, whose tables say which fields act. Rows are `Struct.field`, `Struct.field: VALUE` for a value
-that does not act, or `Struct` where nothing of a kind does. A field that acts has no row: a test holds the two together.
+that does not act, or `Struct` where nothing of a kind does. What acts has no row: a test holds the two together.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""WorkloadGroup and ProxyConfig of `networking.istio.io`: what workloads outside a cluster, and their proxies, begin with.
+"""WorkloadGroup and ProxyConfig of `networking.istio.io`: what workloads, and their proxies, begin with.
 
 Structs without logic, as in `config.networking`. Read by `mesh.workload_groups` and `mesh.proxy_settings`; what the
 fields must be, `config.validation.workload_groups` says.

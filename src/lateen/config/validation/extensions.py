@@ -1,4 +1,4 @@
-"""Rules of WasmPlugin and TrafficExtension, as Istio's validation and its CRD have them. Called by `validation.rules`."""
+"""Rules of WasmPlugin and TrafficExtension, as Istio's validation has them. Called by `validation.rules`."""
 
 from __future__ import annotations
 

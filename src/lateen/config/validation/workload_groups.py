@@ -12,12 +12,12 @@ from lateen.config.proxy_config import HTTPHealthCheckConfig, ReadinessProbe
 from lateen.config.validation import fields
 from lateen.config.violations import Violation, warning
 from lateen.config.workload_groups import WorkloadGroup, WorkloadProxyConfig
+from lateen.model.proxy_settings import is_variable, loads_code
 
 LONGEST_VALUE = 2048
+MOST_LABELS = 64
 MOST_VARIABLES = 64
 """They travel in one message to each proxy."""
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,255}")
-_LOADER = re.compile(r"(?i)(LD|DYLD)_.*|GLIBC_TUNABLES|MALLOC_.*")
 _PROBE_HEADER = re.compile(r"[-_A-Za-z0-9]+")
 _METHODS = ("httpGet", "tcpSocket", "exec", "grpc")
 _TIMES = ("initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold")
@@ -29,6 +29,9 @@ def workload_group(spec: WorkloadGroup, _metadata: Metadata) -> Iterator[Violati
         yield from fields.labels(("metadata", "labels"), spec.metadata.labels)
     yield from _template(("template",), spec.template)
     yield from readiness_probe(("probe",), spec.probe)
+    marked = {*spec.template.labels, *(spec.metadata.labels if spec.metadata is not None else ())}
+    if len(marked) > MOST_LABELS:
+        yield Violation((), f"the group has {len(marked)} labels", f"at most {MOST_LABELS} are allowed")
 
 
 def _template(path: Path, template: WorkloadEntry) -> Iterator[Violation]:
@@ -95,9 +98,9 @@ def environment(path: Path, variables: dict[str, str]) -> Iterator[Violation]:
         return
     for name, value in variables.items():
         here = (*path, name)
-        if not _VARIABLE.fullmatch(name):
+        if not is_variable(name):
             yield Violation(here, f"{name[:80]!r} is not a name of a variable", "use letters, digits and `_`")
-        elif _LOADER.fullmatch(name):
+        elif loads_code(name):
             yield Violation(here, f"{name} says which code a process loads, which no configuration may", "remove it")
         elif len(value) > LONGEST_VALUE or "\0" in value:
             yield Violation(here, f"the value has {len(value)} characters", f"at most {LONGEST_VALUE} are allowed")
