@@ -37,7 +37,7 @@ class Acting:
     """Names of the acting fields, None for all."""
     silent: frozenset[str] = frozenset()
     """Fields that can have no meaning for a mesh (how a cloud provisions a load balancer): no warning for them."""
-    values: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    values: Mapping[str, frozenset[Any]] = field(default_factory=dict)
     """For a field that acts with some values only: those values."""
     as_one: bool = False
     """Whether nothing of an object of this kind acts: that is said once, not of each field."""
@@ -50,7 +50,7 @@ class Acting:
 ALL = Acting()
 
 
-def only(*names: str, values: Mapping[str, frozenset[str]] | None = None) -> Acting:
+def only(*names: str, values: Mapping[str, frozenset[Any]] | None = None) -> Acting:
     """Return that these fields act."""
     return Acting(fields=frozenset(names), values=values or {})
 
@@ -304,14 +304,18 @@ def inert_fields(
             yield here, f"`{name}` is read but has no effect in this version{_because(struct, name)}"
         elif name in acting.values and item not in acting.values[name]:
             acts = f"what acts is {_shown(acting.values[name])}"
-            because = _because(struct, name, item)
-            yield here, f"`{name}: {item}` is read but has no effect in this version; {acts}{because}"
+            because = _because(struct, name, _word(item))
+            yield here, f"`{name}: {_word(item)}` is read but has no effect in this version; {acts}{because}"
         elif name in types:
             yield from _inert_below(item, types[name], here, table)
 
 
-def _shown(values: frozenset[str]) -> str:
-    return ", ".join(sorted(word for word in values if word))
+def _shown(values: frozenset[Any]) -> str:
+    return ", ".join(sorted(word for word in map(_word, values) if word))
+
+
+def _word(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _because(struct: type[msgspec.Struct], name: str = "", value: str = "") -> str:
@@ -378,6 +382,9 @@ def inert_parts(struct: type[msgspec.Struct], prefix: str = "", *, table: Table 
                 yield from inert_parts(each.cls, f"{here}{suffix}.", table=table)
             elif isinstance(each, inspect.EnumType) and name in acting.values:
                 words = [member.value for member in each.cls if member.value not in acting.values[name]]
+                yield from (Inert(f"{here}: {word}", struct.__name__, name, word) for word in words)
+            elif isinstance(each, inspect.BoolType) and name in acting.values:
+                words = [_word(value) for value in (True, False) if value not in acting.values[name]]
                 yield from (Inert(f"{here}: {word}", struct.__name__, name, word) for word in words)
             elif isinstance(each, inspect.StrType) and name in acting.values:
                 yield Inert(f"{here} other than {_shown(acting.values[name])}", struct.__name__, name)

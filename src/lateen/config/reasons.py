@@ -124,8 +124,16 @@ REASONS: Mapping[str, Reason] = {
     ),
     "MeshConfig.defaultProviders": Reason(_TELEMETRY, "accessLogFile for access logs"),
     "MeshConfig.enableEnvoyAccessLogService": Reason(_REMOTE, "accessLogFile, and a collector that reads it"),
-    "MeshConfig.enablePrometheusMerge": Reason(
+    "MeshConfig.disableEnvoyListenerLog: false": Reason(
+        "listeners keep no log of connections that match no chain",
+        "the statistic listener.ADDRESS.no_filter_chain_match",
+    ),
+    "MeshConfig.enablePrometheusMerge: true": Reason(
         "the metrics page of the agent does not hold the application's", "scrape the application's own page too"
+    ),
+    "MeshConfig.verifyCertificateAtClient: false": Reason(
+        "servers are always verified, without caCertificates by the system's roots",
+        "insecureSkipVerify of the DestinationRule",
     ),
     "MeshConfig.enableTracing": Reason(_TRACER, _TRACES),
     "MeshConfig.hboneIdleTimeout": Reason(_AMBIENT, "idleTimeout of a DestinationRule's connectionPool"),
@@ -145,13 +153,6 @@ REASONS: Mapping[str, Reason] = {
     ),
     "MeshConfig.serviceScopeConfigs": Reason(_ONE_CLUSTER, "exportTo"),
     "MeshConfig.serviceSettings": Reason(_ONE_CLUSTER, "exportTo"),
-    "MeshConfig.tlsDefaults": Reason(
-        "TLS that is not the mesh's own is set where it is configured",
-        "minProtocolVersion and cipherSuites of a Gateway",
-    ),
-    "MeshConfig.verifyCertificateAtClient": Reason(
-        "a DestinationRule with TLS says itself by whom it verifies", "tls.caCertificates of the DestinationRule"
-    ),
     "MeshConfig.zoneAwareLbSetting": Reason(_ZONES, _LOCALITY),
     "MeshOutboundTrafficPolicy.mode: ALLOW_ANY_DYNAMIC_DNS": Reason(
         "only the explicit proxy looks up unknown hosts, and does so with ALLOW_ANY too", "ALLOW_ANY"
@@ -206,8 +207,8 @@ REASONS: Mapping[str, Reason] = {
             "runtimeValues": Reason("proxies' runtime is the agent's", "a setting of the API that says the same"),
             "statusPort": Reason("the agent takes its ports before it is told anything", "ports 15020 and 15021"),
             "extraStatTags": Reason("Istio's metrics are not made in this version", _SCRAPE),
-            "gatewayTopology": Reason(
-                "gateways take the peer's address for the client's", "access control where the address is still known"
+            "holdApplicationUntilProxyStarts: false": Reason(
+                "an application never runs before its proxy", "`lateen proxy sidecar`, and the application on its own"
             ),
             "meshId": Reason("there is one mesh", "trustDomain, which names it in identities"),
             "readinessProbe": Reason(
@@ -218,13 +219,25 @@ REASONS: Mapping[str, Reason] = {
                 "roots of the mesh come with its certificate authority only", "`--ca-files` with several roots"
             ),
             "privateKeyProvider": Reason(_MESH_KEYS, "nothing to do"),
-            "proxyHeaders": Reason("proxies add Istio's default headers", "headers of a VirtualService"),
             "fileFlushInterval": Reason("Envoy's own intervals are kept", "nothing to do"),
             "fileFlushMinSizeKb": Reason("Envoy's own sizes are kept", "nothing to do"),
             "statsCompression": Reason("the metrics page is small, and not compressed", "proxyStatsMatcher"),
             "connectionSettings": Reason(_CONTAINER, _CONNECTION_POOL),
         }.items()
     },
+    "ProxyHeaders.attemptCount": Reason(
+        "attempts are always counted for upstreams", "headers.request.remove of a route"
+    ),
+    "ProxyHeaders.metadataExchangeHeaders": Reason(
+        "stock Envoy exchanges no metadata, so that there are no such headers", "nothing to do"
+    ),
+    "ProxyHeaders.preserveHttp1HeaderCase": Reason(
+        "names of headers go on in lower case", "applications that compare names of headers without case"
+    ),
+    "ProxyHeaders.xForwardedHost": Reason("the header is not added", "headers.request.set of a route"),
+    "Topology.proxyProtocol": Reason(
+        "gateways do not read the PROXY protocol", "numTrustedProxies, with a balancer that sets x-forwarded-for"
+    ),
 }
 """By `Struct.field`, in the order of the reference."""
 

@@ -10,6 +10,7 @@ import pytest
 
 from lateen.config.workload_groups import WorkloadGroup
 from lateen.mesh.workloads import from_registration
+from lateen.model.protocols import Protocol
 from lateen.model.services import ServicePort
 from lateen.model.workloads import WorkloadPort, WorkloadRegistration
 from lateen.registries.agents import AgentRegistry
@@ -54,7 +55,7 @@ def test_labels_of_the_workload_win_over_the_group_s_and_those_over_the_template
 def test_a_service_finds_the_port_that_the_group_names_as_its_own() -> None:
     port = WorkloadPort(port=8080, protocol="http", app_port=23456)
     _, found = taken(registry(group({"ports": {"web": 8080}})), replace(SAID, ports=(port,)))
-    endpoint = from_registration(found).endpoint(ServicePort(number=80, name="web", protocol="HTTP"))
+    endpoint = from_registration(found).endpoint(ServicePort(number=80, name="web", protocol=Protocol.HTTP))
     assert endpoint is not None
     assert (endpoint.port, endpoint.app_port) == (8080, 23456)
 
