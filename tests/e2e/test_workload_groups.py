@@ -50,16 +50,16 @@ spec:
 """
 
 
-def group(version: str, *, name: str = "stock", account: str = "stock") -> str:
+def group(version: str, *, guarded: str = "no") -> str:
     return f"""
 apiVersion: networking.istio.io/v1
 kind: WorkloadGroup
-metadata: {{name: {name}}}
+metadata: {{name: stock}}
 spec:
   metadata: {{labels: {{app: stock, version: {version}}}}}
   template:
-    labels: {{version: from-the-template, tier: back}}
-    serviceAccount: {account}
+    labels: {{version: from-the-template, tier: back, guarded: "{guarded}"}}
+    serviceAccount: stock
     locality: region/zone
     ports: {{http: 8080}}
 """
@@ -145,6 +145,20 @@ def test_a_subset_by_a_label_of_the_group_reaches_it_and_follows_the_group(bed: 
     eventually(lambda: bed.client.get("http://stock.internal/").status == 503, what="nobody in the subset v2")
     bed.mesh.apply(group("v2"))
     eventually(lambda: good(bed.client.get("http://stock.internal/")), what="the subset v2 again")
+
+
+def test_a_policy_by_a_label_of_the_group_follows_the_group_too(bed: Bed) -> None:
+    """Envoy's node still says the labels with which it was started."""
+    policy = (
+        "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: guard}\n"
+        "spec: {selector: {matchLabels: {guarded: 'yes'}}, action: DENY, rules: [{}]}\n---"
+    )
+    bed.mesh.apply(policy + group("v2"))
+    eventually(lambda: good(bed.client.get("http://stock.internal/")), what="an answer")
+    bed.mesh.apply(group("v2", guarded="yes"))
+    eventually(lambda: bed.client.get("http://stock.internal/").status == 403, what="the policy")
+    bed.mesh.apply(group("v2"))
+    eventually(lambda: good(bed.client.get("http://stock.internal/")), what="an answer again")
 
 
 def test_a_proxy_begins_with_what_the_nearest_proxyconfig_says(bed: Bed) -> None:

@@ -7,11 +7,17 @@ workload names win over the template's; its service account must be the template
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import replace
 
 from lateen.config.networking import WorkloadEntry
 from lateen.config.workload_groups import WorkloadGroup
+from lateen.mesh.elections import workload_name
+from lateen.mesh.state import MeshState
+from lateen.mesh.workloads import from_registration
+from lateen.model.proxies import Proxy
 from lateen.model.proxy_settings import GroupTraits
+from lateen.model.services import Locality
 from lateen.model.workloads import DEFAULT_SERVICE_ACCOUNT, WorkloadPort, WorkloadRegistration
 
 WORKLOAD_GROUP = "WorkloadGroup"
@@ -67,3 +73,19 @@ def traits(registration: WorkloadRegistration) -> GroupTraits | None:
         network=registration.network,
         ports=tuple(port.port for port in registration.ports),
     )
+
+
+def as_grouped(state: MeshState, proxy: Proxy) -> Proxy:
+    """Return the proxy with what its workload's group says now: its node says what the group said when Envoy started.
+
+    The same object for a proxy whose workload is of no group, or whose node is right.
+    """
+    known = state.workloads
+    place = bisect_left(known, (proxy.namespace, proxy.name), key=workload_name)
+    if place == len(known) or workload_name(known[place]) != (proxy.namespace, proxy.name) or not known[place].group:
+        return proxy
+    workload = known[place]
+    labels, locality = from_registration(workload).labels, Locality.parse(workload.locality)
+    if (labels, locality, workload.network) == (proxy.labels, proxy.locality, proxy.network):
+        return proxy
+    return replace(proxy, labels=labels, locality=locality, network=workload.network)
