@@ -46,7 +46,7 @@ from lateen.config.proxy_config import (
     XForwardedPort,
 )
 from lateen.config.validation.extension_providers import extension_providers
-from lateen.config.validation.fields import duration, http_retry, locality_setting, port_number
+from lateen.config.validation.fields import duration, http_retry, labels, locality_setting, port_number
 from lateen.config.validation.gateways import CIPHER_SUITES
 from lateen.config.validation.mesh_settings import default_config, provider_names, tls_defaults
 from lateen.config.violations import Violation, warning
@@ -362,6 +362,7 @@ ACTING_MESH: dict[type[msgspec.Struct], Acting] = {
         "extensionProviders",
         "defaultConfig",
         "tlsDefaults",
+        "discoverySelectors",
         "disableEnvoyListenerLog",
         "enablePrometheusMerge",
         "verifyCertificateAtClient",
@@ -391,6 +392,8 @@ ACTING_MESH: dict[type[msgspec.Struct], Acting] = {
         # What image runs a proxy is a cluster's business.
         silent=frozenset(("image",)),
     ),
+    LabelSelector: ALL,
+    LabelSelectorRequirement: ALL,
     ProxyStatsMatcher: ALL,
     ProxyHeaders: all_but(
         ProxyHeaders, "attemptCount", "metadataExchangeHeaders", "preserveHttp1HeaderCase", "xForwardedHost"
@@ -484,6 +487,8 @@ def _violations(config: MeshConfig, normal: dict[str, Any]) -> Iterator[Violatio
     yield from default_config(("defaultConfig",), config.default_config)
     defaults = config.tls_defaults or TLSConfig()
     yield from tls_defaults(("tlsDefaults",), defaults.ecdh_curves, defaults.cipher_suites)
+    for index, selector in enumerate(config.discovery_selectors):
+        yield from _label_selector(("discoverySelectors", index), selector)
     known = [provider.name for provider in config.extension_providers]
     named = config.default_providers or DefaultProviders()
     for name, providers in (
@@ -509,3 +514,21 @@ def _mutual_tls(config: MeshConfig) -> Iterator[Violation]:
         if suite not in CIPHER_SUITES:
             path = ("meshMTLS", "cipherSuites", index)
             yield warning(path, f"{suite!r} is not a cipher suite and is ignored", "use OpenSSL's names")
+
+
+_OPERATORS = {"In": True, "NotIn": True, "Exists": False, "DoesNotExist": False}
+"""Of label selectors, and whether they take values."""
+
+
+def _label_selector(path: Path, selector: LabelSelector) -> Iterator[Violation]:
+    yield from labels((*path, "matchLabels"), selector.match_labels)
+    for index, one in enumerate(selector.match_expressions):
+        here = (*path, "matchExpressions", index)
+        if not one.key:
+            yield Violation((*here, "key"), "an expression is about a label", "add `key: …`")
+        if one.operator not in _OPERATORS:
+            hint = f"write one of {', '.join(_OPERATORS)}"
+            yield Violation((*here, "operator"), f"{one.operator[:40]!r} is not an operator", hint)
+        elif _OPERATORS[one.operator] is not bool(one.values):
+            message = f"{one.operator} {'needs' if _OPERATORS[one.operator] else 'takes no'} values"
+            yield Violation((*here, "values"), message)

@@ -119,9 +119,6 @@ REASONS: Mapping[str, Reason] = {
         "no certificates for DNS names are made", "Secrets of the type kubernetes.io/tls"
     ),
     "MeshConfig.configSources": Reason("sources are flags of the control plane", "`lateen serve --config DIR`"),
-    "MeshConfig.discoverySelectors": Reason(
-        "every namespace of the configuration is part of the mesh", "folders of only those namespaces (`--config`)"
-    ),
     "MeshConfig.defaultProviders": Reason(_TELEMETRY, "accessLogFile for access logs"),
     "MeshConfig.enableEnvoyAccessLogService": Reason(_REMOTE, "accessLogFile, and a collector that reads it"),
     "MeshConfig.disableEnvoyListenerLog: false": Reason(

@@ -8,6 +8,7 @@ from lateen.config.mesh_config import MeshConfig, parse_mesh_config
 from lateen.config.objects import ConfigObject
 from lateen.config.parsing import parse
 from lateen.mesh.proxy_settings import proxy_settings
+from lateen.model.findings import has_errors
 from lateen.model.proxy_settings import MAX_SETTINGS_BYTES, GroupTraits, ProxySettings, fits
 from lateen.model.workloads import WorkloadRegistration
 
@@ -33,7 +34,7 @@ def configs(*texts: str) -> list[ConfigObject[Any]]:
 
 def mesh(text: str) -> MeshConfig:
     config, findings = parse_mesh_config(text.encode(), "f")
-    assert not findings
+    assert not has_errors(findings)
     return config
 
 
