@@ -11,14 +11,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 MAX_SETTINGS_BYTES = 32 * 1024
 """Half of what an attach message may hold."""
 LONGEST_DRAIN_SECONDS = 3600.0
+MOST_THREADS = 1024
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,255}")
-_LOADER = re.compile(r"(?i)(LD|DYLD)_.*|GLIBC_TUNABLES|MALLOC_.*|PATH")
+_LOADER = re.compile(r"(?i)(LD|DYLD|MALLOC)_.*|GLIBC_TUNABLES|PATH|IFS|ENV|BASH_ENV|PYTHON.*")
 """Variables that say which code a process loads."""
 
 
@@ -49,6 +50,10 @@ class ProxySettings:
     stats_regexps: tuple[str, ...] = ()
     """RE2; checked by the control plane, because the agent does not load RE2."""
 
+    def without_texts(self) -> ProxySettings:
+        """Return what of these settings is small whatever it says: the numbers."""
+        return replace(self, environment={}, stats_prefixes=(), stats_suffixes=(), stats_regexps=())
+
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON types, without what is unset."""
         return {name: value for name, value in asdict(self).items() if value not in (None, (), {})}
@@ -58,7 +63,7 @@ class ProxySettings:
         """Read `to_json`'s form from a peer: what cannot be a setting is left out, and nothing raises."""
         said = value if isinstance(value, dict) else {}
         return cls(
-            concurrency=_number(said.get("concurrency"), most=4096),
+            concurrency=_number(said.get("concurrency"), most=MOST_THREADS),
             environment={name: text for name, text in _texts(said.get("environment")).items() if not loads_code(name)},
             drain_seconds=_seconds(said.get("drain_seconds")),
             envoy_drain_seconds=_seconds(said.get("envoy_drain_seconds")),

@@ -203,9 +203,9 @@ class _Conversation:
         group, settings = traits(taken), self._options.settings(taken)
         said, traits_said = settings.to_json(), group.to_json() if group is not None else {}
         if not fits(said, traits_said):
-            # Of all that, only variables can be that large.
-            log.warning("a proxy's environment is too large to be told", workload=self._workload)
-            said = replace(settings, environment={}).to_json()
+            # Numbers and the traits of a group always fit: their limits are those of a registration.
+            log.warning("settings of a proxy are too large to be told", workload=self._workload)
+            said = settings.without_texts().to_json()
         return {**({"proxy": said} if said else {}), **({"group": traits_said} if group is not None else {})}
 
     def _note_calls(self, hosts: tuple[str, ...]) -> tuple[bytes, bool]:

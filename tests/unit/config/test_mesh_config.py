@@ -100,6 +100,11 @@ def test_settings_of_mutual_tls_are_checked(text: str, path: str, severity: Seve
         ("defaultConfig: {concurrency: -1}", ["defaultConfig.concurrency"]),
         ("defaultConfig: {drainDuration: fast}", ["defaultConfig.drainDuration"]),
         ("defaultConfig: {terminationDrainDuration: 0s}", []),
+        ("defaultConfig: {terminationDrainDuration: 2h}", ["defaultConfig.terminationDrainDuration"]),
+        (
+            f"defaultConfig: {{proxyStatsMatcher: {{inclusionSuffixes: [{'a, ' * 33}]}}}}",
+            ["defaultConfig.proxyStatsMatcher"],
+        ),
         ("defaultConfig: {proxyMetadata: {LD_PRELOAD: /a.so}}", ["defaultConfig.proxyMetadata.LD_PRELOAD"]),
         (
             "defaultConfig: {proxyMetadata: {ISTIO_META_DNS_CAPTURE: 'true'}}",

@@ -62,6 +62,8 @@ def test_workload_groups(spec: str, errors: list[str], warnings: list[str]) -> N
         ("{}", [], []),
         ("{concurrency: 0, environmentVariables: {A_1: b}, image: {imageType: debug}}", [], []),
         ("{concurrency: -1}", ["concurrency"], []),
+        ("{concurrency: 100000}", ["concurrency"], []),
+        ("{environmentVariables: {PYTHONPATH: /tmp}}", ["environmentVariables.PYTHONPATH"], []),
         ("{selector: {}}", [], ["selector.matchLabels"]),
         ("{selector: {matchLabels: {a: 'b*'}}}", ["selector.matchLabels.a"], []),
         ("{environmentVariables: {LD_PRELOAD: /tmp/a.so}}", ["environmentVariables.LD_PRELOAD"], []),

@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from lateen.config.codes import NO_EFFECT
+from lateen.config.durations import seconds
 from lateen.config.positions import Path
 from lateen.config.proxy_config import ProxyConfig
 from lateen.config.validation import fields
 from lateen.config.validation.gateways import CIPHER_SUITES
 from lateen.config.validation.regexes import regex
-from lateen.config.validation.workload_groups import environment, readiness_probe
+from lateen.config.validation.workload_groups import environment, readiness_probe, threads
 from lateen.config.violations import Violation, warning
+from lateen.model.proxy_settings import LONGEST_DRAIN_SECONDS
 
 # Istio knows X25519Kyber768Draft00 too, which has gone from Envoy's TLS library: by that name a cluster is refused.
 ECDH_CURVES = frozenset(("P-224", "P-256", "P-384", "P-521", "X25519", "X25519MLKEM768"))
@@ -23,21 +25,24 @@ ECDH_CURVES = frozenset(("P-224", "P-256", "P-384", "P-521", "X25519", "X25519ML
 _AGENT_PREFIX = "ISTIO_META_"
 _BUILT_IN = frozenset(("envoy", "prometheus", "stackdriver"))
 """Providers that Istio's installation names by itself."""
-_LONGEST_PATTERN = 1024
-_MOST_PATTERNS = 64
+_LONGEST_PATTERN = 256
+_MOST_PATTERNS = 32
+"""Of all three kinds: they travel in one message to each proxy, and a workload's flags may add more."""
 
 
 def default_config(path: Path, config: ProxyConfig | None) -> Iterator[Violation]:
     """What every proxy begins with."""
     if config is None:
         return
-    if config.concurrency is not None:
-        yield from fields.not_negative((*path, "concurrency"), config.concurrency)
+    yield from threads((*path, "concurrency"), config.concurrency)
     for name, text in (
         ("drainDuration", config.drain_duration),
         ("terminationDrainDuration", config.termination_drain_duration),
     ):
-        yield from fields.optional_duration((*path, name), text, minimum=0)
+        found = list(fields.optional_duration((*path, name), text, minimum=0))
+        yield from found
+        if text and not found and seconds(text) > LONGEST_DRAIN_SECONDS:
+            yield warning((*path, name), f"{text} is longer than an hour", "write 1h, which is what counts")
     yield from environment((*path, "proxyMetadata"), config.proxy_metadata)
     for name in config.proxy_metadata:
         if name.startswith(_AGENT_PREFIX):
@@ -47,6 +52,9 @@ def default_config(path: Path, config: ProxyConfig | None) -> Iterator[Violation
     matcher = config.proxy_stats_matcher
     if matcher is not None:
         here = (*path, "proxyStatsMatcher")
+        patterns = (*matcher.inclusion_prefixes, *matcher.inclusion_suffixes, *matcher.inclusion_regexps)
+        if len(patterns) > _MOST_PATTERNS:
+            yield Violation(here, f"there are {len(patterns)} patterns", f"at most {_MOST_PATTERNS} are allowed")
         yield from _patterns((*here, "inclusionPrefixes"), matcher.inclusion_prefixes)
         yield from _patterns((*here, "inclusionSuffixes"), matcher.inclusion_suffixes)
         yield from _patterns((*here, "inclusionRegexps"), matcher.inclusion_regexps)
@@ -55,8 +63,6 @@ def default_config(path: Path, config: ProxyConfig | None) -> Iterator[Violation
 
 
 def _patterns(path: Path, patterns: Sequence[str]) -> Iterator[Violation]:
-    if len(patterns) > _MOST_PATTERNS:
-        yield Violation(path, f"there are {len(patterns)} patterns", f"at most {_MOST_PATTERNS} are allowed")
     for index, pattern in enumerate(patterns):
         if not 1 <= len(pattern) <= _LONGEST_PATTERN:
             message = f"the pattern has {len(pattern)} characters"

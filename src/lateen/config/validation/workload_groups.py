@@ -12,7 +12,7 @@ from lateen.config.proxy_config import HTTPHealthCheckConfig, ReadinessProbe
 from lateen.config.validation import fields
 from lateen.config.violations import Violation, warning
 from lateen.config.workload_groups import WorkloadGroup, WorkloadProxyConfig
-from lateen.model.proxy_settings import is_variable, loads_code
+from lateen.model.proxy_settings import MOST_THREADS, is_variable, loads_code
 
 LONGEST_VALUE = 2048
 MOST_LABELS = 64
@@ -88,7 +88,14 @@ def proxy_config(spec: WorkloadProxyConfig, _metadata: Metadata) -> Iterator[Vio
     """Yield what is wrong with a ProxyConfig."""
     if spec.selector is not None:
         yield from fields.selector(("selector", "matchLabels"), spec.selector.match_labels, required=True)
+    yield from threads(("concurrency",), spec.concurrency)
     yield from environment(("environmentVariables",), spec.environment_variables)
+
+
+def threads(path: Path, number: int | None) -> Iterator[Violation]:
+    """Envoy's worker threads: each has its own connections, so that too many take a machine's memory."""
+    if number is not None and not 0 <= number <= MOST_THREADS:
+        yield Violation(path, f"{number} is out of range", f"write a number from 0 to {MOST_THREADS}")
 
 
 def environment(path: Path, variables: dict[str, str]) -> Iterator[Violation]:
