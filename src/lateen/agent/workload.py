@@ -14,7 +14,7 @@ from typing import Any
 from lateen.agent.addresses import OwnAddress, host_port
 from lateen.agent.attach_protocol import Registered
 from lateen.agent.joining import Wish
-from lateen.agent.settings import GATEWAY, PROXY, AgentSettings
+from lateen.agent.settings import GATEWAY, PROXY, AgentSettings, SettingsError
 from lateen.agent.status import METRICS_PATH, READY_PATH
 from lateen.envoy.bootstrap import BootstrapSettings
 from lateen.envoy.statistics import StatsInclusion
@@ -68,6 +68,9 @@ def as_told(settings: AgentSettings, told: Registered | None) -> AgentSettings:
         ),
     )
     if group is None:
+        if settings.workload_group:
+            # It has taken the workload for one without a group.
+            raise SettingsError("the control plane is too old to know WorkloadGroups: update it")
         return settings
     return replace(
         settings,

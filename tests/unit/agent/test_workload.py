@@ -173,3 +173,9 @@ def test_a_version_flag_wins_over_the_label_of_the_group(address: OwnAddress) ->
 def test_a_group_with_a_port_of_the_sidecar_itself_is_an_error() -> None:
     with pytest.raises(SettingsError, match="15020"):
         workload.as_told(replace(RUN, ports=()), Registered("a", group=GroupTraits(ports=(15020,))))
+
+
+def test_a_control_plane_that_knows_no_groups_is_an_error() -> None:
+    """It ignores what it does not know, and the workload would be somebody else than its group says."""
+    with pytest.raises(SettingsError, match="too old"):
+        workload.as_told(replace(RUN, workload_group="g"), Registered("a"))
