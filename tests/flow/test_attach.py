@@ -10,7 +10,10 @@ from typing import Any
 
 import grpc
 import grpc.aio
+import msgspec
 
+from lateen.config.workload_groups import WorkloadGroup
+from lateen.model.proxy_settings import ProxySettings
 from lateen.model.workloads import ATTACH_METHOD, MAX_MESSAGE_BYTES, WorkloadRegistration
 from lateen.registries.agents import AgentRegistry
 from lateen.registries.attach import AttachOptions, attach_handler
@@ -176,3 +179,44 @@ async def test_many_agents_at_once_get_names_of_their_own() -> None:
             *(agent.register(address=f"127.0.1.{number}") for number, agent in enumerate(agents))
         )
         assert {reply["registered"]["name"] for reply in replies} == {f"reviews-v2-{n}" for n in range(1, 51)}
+
+
+async def test_the_answer_says_what_the_proxy_begins_with_once_the_configuration_is_read() -> None:
+    read = asyncio.Event()
+
+    async def configured() -> None:
+        await read.wait()
+
+    settings = ProxySettings(concurrency=3, environment={"A": "b"})
+    async with serving(AgentRegistry(), settings=lambda _workload: settings, configured=configured) as attach:
+        async with asyncio.TaskGroup() as group:
+            answer = group.create_task(attach().register())
+            read.set()
+        assert answer.result()["registered"]["proxy"] == {"concurrency": 3, "environment": {"A": "b"}}
+
+
+async def test_a_configuration_that_does_not_come_holds_nobody_up_for_ever() -> None:
+    async def never() -> None:
+        await asyncio.Event().wait()
+
+    async with serving(AgentRegistry(), configured=never, configured_seconds=0.01) as attach:
+        assert (await attach().register())["registered"]["name"] == "reviews-v2-1"
+
+
+async def test_an_environment_that_is_too_large_is_left_out_and_the_rest_is_told() -> None:
+    settings = ProxySettings(concurrency=3, environment={f"A{n}": "b" * 2000 for n in range(60)})
+    async with serving(AgentRegistry(), settings=lambda _workload: settings) as attach:
+        assert (await attach().register())["registered"]["proxy"] == {"concurrency": 3}
+
+
+async def test_the_answer_says_what_the_workload_is_by_its_group_and_a_missing_one_is_refused() -> None:
+    registry = AgentRegistry()
+    async with serving(registry) as attach:
+        refused = await attach().register(group="vms", address="127.0.0.9")
+        assert "there is no WorkloadGroup vms" in refused["refused"]["message"]
+        group = msgspec.convert({"template": {"labels": {"tier": "back"}, "ports": {"http": 8080}}}, WorkloadGroup)
+        registry.take_groups({("default", "vms"): group})
+        told = (await attach().register(group="vms", weight=99))["registered"]["group"]
+        assert (told["labels"], told["ports"]) == ({"tier": "back"}, [8080])
+        # The weight is the group's to say.
+        assert registry.workloads[0].weight == 0

@@ -97,6 +97,8 @@ class Attachment:
         self._complaints = Complaints(times.remind)
         self.connected = False
         """Whether the control plane holds this registration now."""
+        self.told: Registered | None = None
+        """The first answer: what the proxy begins with."""
         self.reconnects = 0
         self.pings_answered = 0
 
@@ -200,9 +202,9 @@ class Attachment:
                 match event:
                     case Ended() | SpeaksHttp1():
                         return event
-                    case Registered(name=name, takes=takes):
+                    case Registered(takes=takes):
                         self._takes = takes
-                        self._on_registered(name)
+                        self._on_registered(event)
                     case Trust(roots=roots, issuer=issuer):
                         self._on_trust(roots, issuer)
                     case Refused(message=message):
@@ -260,7 +262,10 @@ class Attachment:
             self._trusts = self._credentials.trust(roots, issuer=issuer)
             self._changed.set()
 
-    def _on_registered(self, name: str) -> None:
+    def _on_registered(self, event: Registered) -> None:
+        name = event.name
+        if self.told is None:
+            self.told = event
         if self._wanted.name and self._wanted.name != name:
             self._log.warning("the control plane knows this workload under another name", name=name)
         if not self.connected:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from lateen.agent.grpc_call import Alive, CallHead, Ended, GrpcCall, Message, SpeaksHttp1
+from lateen.model.proxy_settings import GroupTraits, ProxySettings
 from lateen.model.workloads import ATTACH_METHOD, CALLS, MAX_CALLS, MAX_MESSAGE_BYTES, TRUSTS, WorkloadRegistration
 
 _MAX_ROOTS = 32
@@ -25,6 +26,10 @@ class Registered:
     name: str
     takes: frozenset[str] = frozenset()
     """What else it wants to be told (`calls`, `trusts`); an older one would end the stream."""
+    proxy: ProxySettings = field(default_factory=ProxySettings)
+    """What the proxy begins with."""
+    group: GroupTraits | None = None
+    """What the workload is by its group; None without one, and from a control plane that knows none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +116,8 @@ class AttachStream:
                 case {"registered": {"name": str(name), **more}} if name:
                     takes = more.get("takes")
                     known = _TAKEN & {word for word in takes if isinstance(word, str)} if type(takes) is list else ()
-                    return Registered(name, frozenset(known))
+                    proxy = ProxySettings.from_json(more.get("proxy"))
+                    return Registered(name, frozenset(known), proxy, GroupTraits.from_json(more.get("group")))
                 case {"trust": {"roots": [*roots], **more}} if _are_texts(roots):
                     issuer = more.get("issuer")
                     return Trust(tuple(roots), issuer if isinstance(issuer, str) else "")

@@ -11,8 +11,8 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
@@ -38,6 +38,8 @@ class EnvoyOptions:
     log_level: str = "warning"
     concurrency: int = 1
     drain_seconds: float = 5.0
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Variables besides the agent's own."""
 
     def command(self) -> list[str]:
         """Return the command line. Each flag may stand there once only.
@@ -142,9 +144,8 @@ class EnvoySupervisor:
     async def _run_once(self) -> int:
         try:
             # Envoy writes to our stderr: stdout is the app's.
-            child = await start(
-                self._options.command(), env=dict(os.environ), quiet_stdout=True, folder=self._options.config.parent
-            )
+            env = {**os.environ, **self._options.environment}
+            child = await start(self._options.command(), env=env, quiet_stdout=True, folder=self._options.config.parent)
         except OSError as error:
             raise StartError(f"cannot start {self._options.binary}: {error.strerror}; {_INSTALL}") from error
         self.child = child

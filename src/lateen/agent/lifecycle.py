@@ -12,6 +12,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import sys
 from collections.abc import Coroutine, Mapping
 from dataclasses import replace
@@ -38,7 +39,7 @@ from lateen.agent.errors import StartError
 from lateen.agent.listening import ListeningPorts
 from lateen.agent.private_folders import private_folder
 from lateen.agent.processes import Child, Guard, start
-from lateen.agent.settings import GATEWAY, RUN, SIDECAR, AgentSettings
+from lateen.agent.settings import GATEWAY, RUN, SIDECAR, AgentSettings, SettingsError
 from lateen.agent.shutdown import Cause, Stage
 from lateen.agent.signals import Signals
 from lateen.agent.status import Status, StatusServer
@@ -89,7 +90,7 @@ def own_address(settings: AgentSettings) -> OwnAddress:
     listeners = (*(port for port, _ in settings.ports), *(upstream.local_port for upstream in settings.upstreams))
     if settings.address:
         return take_address(settings.address, listeners)
-    name = settings.name if settings.mode == GATEWAY else settings.service
+    name = settings.name if settings.mode == GATEWAY else settings.service or settings.workload_group
     return pick_address(f"{settings.namespace}/{name}/{settings.version}", listeners)
 
 
@@ -108,14 +109,9 @@ class Agent:
         self._log = structlog.get_logger()
         self._everything = settings.mode == GATEWAY
         """A gateway drains all its traffic; a sidecar leaves the app's own calls alone."""
-        declared = [port for port, _ in settings.ports]
-        if settings.mode == RUN:
-            self._reserved = reserve_app_ports(f"{settings.namespace}/{settings.service}/{address.ip}", len(declared))
-            offered = [reserved.getsockname()[1] for reserved in self._reserved]
-        else:
-            self._reserved = ()
-            offered = declared
-        self._offered = dict(zip(declared, offered, strict=True))
+        self._reserved: tuple[socket.socket, ...] = ()
+        self._offered: dict[int, int] = {}
+        self._offer_ports()
         self._privileged = settings.mode != GATEWAY or can_bind_privileged(address.ip)
         self._admin = EnvoyAdmin(host=address.private_ip, port=address.ports.admin)
         self._certificates = Certificates(settings.control_plane, workload.wish(settings), folder)
@@ -128,6 +124,29 @@ class Agent:
         self._app: Child | None = None
         self._background: list[asyncio.Task[None]] = []
         self._unready = "waiting for the control plane"
+
+    def _offer_ports(self) -> None:
+        """Choose where the app is to listen for each declared port."""
+        settings = self._settings
+        declared = offered = [port for port, _ in settings.ports]
+        if settings.mode == RUN:
+            self._reserved = reserve_app_ports(
+                f"{settings.namespace}/{settings.service}/{self._address.ip}", len(declared)
+            )
+            offered = [reserved.getsockname()[1] for reserved in self._reserved]
+        self._offered = dict(zip(declared, offered, strict=True))
+
+    def _follow_control_plane(self) -> None:
+        """Take over what the control plane said of the proxy and of the workload's group."""
+        ports = self._settings.ports
+        try:
+            self._settings = workload.as_told(self._settings, self._attachment.told)
+        except SettingsError as error:
+            raise StartError(f"what the control plane says of this workload cannot be: {error}") from error
+        if self._settings.ports != ports:
+            self._offer_ports()
+            known = workload.registration(self._settings, self._address.ip, self._offered)
+            self._attachment.update(replace(self._attachment.registration, ports=known.ports))
 
     async def live(self, binary: str) -> int:
         """Start, serve, go away in order; return the exit code."""
@@ -193,8 +212,9 @@ class Agent:
         return workload.ControlPlane(address=self._attachment.control_plane, identity=identity)
 
     async def _start(self, group: asyncio.TaskGroup, binary: str) -> None:
-        settings = self._settings
         control_plane = await self._join(group)
+        self._follow_control_plane()
+        settings = self._settings
         name = self._attachment.registration.name
         self._unready = "waiting for envoy"
         bootstrapped = workload.bootstrap_settings(
@@ -206,7 +226,10 @@ class Agent:
                 config=_write_bootstrap(self._folder, bootstrapped),
                 log_level=settings.envoy_log_level,
                 concurrency=settings.concurrency,
-                drain_seconds=settings.drain_seconds,
+                drain_seconds=(
+                    settings.drain_seconds if settings.envoy_drain_seconds is None else settings.envoy_drain_seconds
+                ),
+                environment=settings.environment,
             ),
             self._guard.watch,
         )

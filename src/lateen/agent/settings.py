@@ -48,7 +48,9 @@ class AgentSettings:
     mode: str
     """`run` an app beside its sidecar, a `sidecar` alone, or a `gateway`."""
     service: str = ""
-    """Short service name; empty for a gateway."""
+    """Short service name; empty for a gateway, and for a workload that only services with selectors find."""
+    workload_group: str = ""
+    """WorkloadGroup of its namespace that says what is unset here."""
     namespace: str = DEFAULT_NAMESPACE
     name: str = ""
     """Workload name (`reviews-v2-1`); empty lets the control plane choose. A gateway must have one."""
@@ -82,7 +84,11 @@ class AgentSettings:
     """Longest wait for the app after SIGTERM, before SIGKILL."""
     envoy_log_level: str = "warning"
     concurrency: int = 1
-    """Envoy worker threads."""
+    """Envoy worker threads, unless the control plane says how many."""
+    envoy_drain_seconds: float | None = None
+    """Time that Envoy takes to close connections of listeners that go; None is `drain_seconds`."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Variables of Envoy's process, besides the agent's own."""
     stats_inclusion: StatsInclusion = field(default_factory=StatsInclusion)
     """Statistics of Envoy besides those that it always makes."""
 
@@ -103,8 +109,8 @@ class AgentSettings:
             raise SettingsError(f"`lateen proxy {self.mode}` runs no command: use `lateen run`")
         if self.mode == GATEWAY and not self.name:
             raise SettingsError("a gateway needs a name: add --name NAME")
-        if self.mode != GATEWAY and not self.service:
-            raise SettingsError("no service name: add --service NAME")
+        if self.mode != GATEWAY and not (self.service or self.workload_group):
+            raise SettingsError("no service name: add --service NAME, or --workload-group NAME")
         self._check_texts()
         self._check_ports()
         self._check_stats()
@@ -117,6 +123,8 @@ class AgentSettings:
         for flag, value in (("--version", self.version), ("--network", self.network)):
             if not _LABEL_VALUE.fullmatch(value):
                 raise SettingsError(f"{flag} {value[:80]!r} is not a label value: letters, digits, `-`, `_` and `.`")
+        if self.workload_group and not _DNS_NAME.fullmatch(self.workload_group):
+            raise SettingsError(f"--workload-group {self.workload_group[:80]!r} is not a lower-case DNS name")
         if not _DNS_NAME.fullmatch(self.service_account) or len(self.service_account) > 253:
             raise SettingsError(f"--service-account {self.service_account[:80]!r} is not a lower-case DNS name")
         if not _LOCALITY.fullmatch(self.locality):

@@ -6,15 +6,18 @@ Called by `lifecycle`. Must not know: sockets or processes.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from lateen.agent.addresses import OwnAddress, host_port
+from lateen.agent.attach_protocol import Registered
 from lateen.agent.joining import Wish
-from lateen.agent.settings import GATEWAY, PROXY, AgentSettings
+from lateen.agent.settings import GATEWAY, PROXY, AgentSettings, SettingsError
 from lateen.agent.status import METRICS_PATH, READY_PATH
 from lateen.envoy.bootstrap import BootstrapSettings
+from lateen.envoy.statistics import StatsInclusion
 from lateen.model.proxies import PRIVILEGED_PORTS, Interception, Proxy, ProxyType
 from lateen.model.services import Locality
 from lateen.model.workloads import WorkloadPort, WorkloadRegistration
@@ -35,11 +38,53 @@ def registration(settings: AgentSettings, address: str, app_ports: Mapping[int, 
         service_account=settings.service_account,
         locality=settings.locality,
         network=settings.network,
+        group=settings.workload_group,
         ports=tuple(
             WorkloadPort(port=port, protocol=protocol, app_port=app_ports.get(port, 0))
             for port, protocol in settings.ports
         ),
     )
+
+
+def as_told(settings: AgentSettings, told: Registered | None) -> AgentSettings:
+    """Return the settings with what the control plane said of the proxy, and of the workload by its group.
+
+    Statistics that flags ask for are made besides; flags for the rest there are none. SettingsError when a group says
+    what no workload can be.
+    """
+    if told is None:
+        return settings
+    proxy, group, flags = told.proxy, told.group, settings.stats_inclusion
+    settings = replace(
+        settings,
+        concurrency=settings.concurrency if proxy.concurrency is None else proxy.concurrency or _cores(),
+        environment=proxy.environment,
+        drain_seconds=settings.drain_seconds if proxy.drain_seconds is None else proxy.drain_seconds,
+        envoy_drain_seconds=proxy.envoy_drain_seconds,
+        stats_inclusion=StatsInclusion(
+            prefixes=(*flags.prefixes, *proxy.stats_prefixes),
+            suffixes=(*flags.suffixes, *proxy.stats_suffixes),
+            regexps=(*flags.regexps, *proxy.stats_regexps),
+        ),
+    )
+    if group is None:
+        if settings.workload_group:
+            # It has taken the workload for one without a group.
+            raise SettingsError("the control plane is too old to know WorkloadGroups: update it")
+        return settings
+    return replace(
+        settings,
+        labels=group.labels,
+        service_account=group.service_account or settings.service_account,
+        locality=group.locality,
+        network=group.network,
+        ports=settings.ports or tuple((port, "") for port in group.ports),
+    )
+
+
+def _cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def with_app_ports(registered: WorkloadRegistration, app_ports: Mapping[int, int]) -> WorkloadRegistration:
@@ -78,9 +123,10 @@ def bootstrap_settings(
     """Return what Envoy's bootstrap is made of. Labels are those that the workload's endpoints carry."""
     labels = dict(settings.labels)
     if settings.mode != GATEWAY:
-        labels.setdefault("app", settings.service)
-        if settings.version:
-            labels.setdefault("version", settings.version)
+        if settings.service:
+            labels.setdefault("app", settings.service)
+        if settings.version and (settings.workload_group or "version" not in labels):
+            labels["version"] = settings.version
     return BootstrapSettings(
         proxy=Proxy(
             type=ProxyType.GATEWAY if settings.mode == GATEWAY else ProxyType.SIDECAR,
@@ -97,7 +143,7 @@ def bootstrap_settings(
             upstreams=settings.upstreams,
             certificates=bool(control_plane.identity),
         ),
-        service=settings.service or settings.name,
+        service=settings.service or settings.workload_group or settings.name,
         control_plane=control_plane.address,
         control_plane_identity=control_plane.identity,
         admin_address=address.private_ip,

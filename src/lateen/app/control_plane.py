@@ -36,11 +36,15 @@ from lateen.envoy.resources import Snapshot
 from lateen.keysets.protocol import KeySets
 from lateen.mesh.build import build_state
 from lateen.mesh.elections import workload_name
+from lateen.mesh.proxy_settings import PROXY_CONFIG, proxy_settings
 from lateen.mesh.state import MeshState
+from lateen.mesh.workload_groups import WORKLOAD_GROUP
 from lateen.model.findings import Finding
 from lateen.model.names import ObjectKey
 from lateen.model.origins import Origin
 from lateen.model.proxies import Proxy
+from lateen.model.proxy_settings import ProxySettings
+from lateen.model.workloads import WorkloadRegistration
 from lateen.registries.agents import AgentRegistry
 from lateen.stores.protocol import Store
 
@@ -81,6 +85,8 @@ class RunningControlPlane:
         self._memory = memory
         self._mesh_configs = mesh_configs
         self._key_sets = key_sets
+        self._groups: Mapping[ObjectKey, ConfigObject[Any]] = {}
+        """WorkloadGroups that the registry of agents has been given."""
         self._keys_asked: frozenset[str] = frozenset()
         self._keys_until = 0.0
         """Until when changes wait for keys that are asked for the first time, by the loop's clock."""
@@ -221,10 +227,23 @@ class RunningControlPlane:
         async with self._published:
             await self._published.wait_for(lambda: self._state is not None)
 
+    def proxy_settings(self, workload: WorkloadRegistration) -> ProxySettings:
+        """Return what the proxy of a workload that registers begins with."""
+        mesh_config = self._mesh_configs.in_force(self._inputs.objects())
+        return proxy_settings(workload, self._inputs.of_workloads(PROXY_CONFIG).values(), mesh_config)
+
+    def _bring_groups(self) -> None:
+        """Let registered workloads follow their groups; what changes of them comes back as another catalogue."""
+        groups = self._inputs.of_workloads(WORKLOAD_GROUP)
+        if groups is not self._groups:
+            self._groups = groups
+            self._agents.take_groups({(key.namespace, key.name): found.spec for key, found in groups.items()})
+
     async def rebuild(self) -> bool:
         """Build the state of the newest inputs and publish it; whether there was anything to publish."""
         if self._built == self._inputs.generation:
             return False
+        self._bring_groups()
         await self._fetch_keys()
         if self._built == self._inputs.generation:
             return False  # somebody else built it meanwhile

@@ -16,7 +16,9 @@ from lateen.config.codes import DUPLICATE_OBJECT, Subject
 from lateen.config.key_sets import key_sources
 from lateen.config.objects import ConfigObject
 from lateen.mesh.policies import REQUEST_AUTHENTICATION
+from lateen.mesh.proxy_settings import PROXY_CONFIG
 from lateen.mesh.sharing import Parted, changed_keys, patched
+from lateen.mesh.workload_groups import WORKLOAD_GROUP
 from lateen.model.catalogues import Catalogue
 from lateen.model.findings import Finding
 from lateen.model.names import ObjectKey
@@ -47,6 +49,8 @@ class Inputs:
         """Findings about hidden objects, by key."""
         self._token_rules: dict[ObjectKey, ConfigObject[Any]] = {}
         """RequestAuthentications of the union."""
+        self._of_workloads: dict[str, dict[ObjectKey, ConfigObject[Any]]] = {WORKLOAD_GROUP: {}, PROXY_CONFIG: {}}
+        """Of the union, by kind: what registering workloads are told. Each dictionary is replaced, never changed."""
         self._key_sets: Mapping[str, str] = {}
         self.key_sources: Mapping[str, float] = {}
         """Where keys of tokens are to be fetched, with the seconds that each may take."""
@@ -92,6 +96,10 @@ class Inputs:
         """Return the RequestAuthentications of the union, sorted by key."""
         return tuple(self._token_rules[key] for key in sorted(self._token_rules))
 
+    def of_workloads(self, kind: str) -> Mapping[ObjectKey, ConfigObject[Any]]:
+        """Return the WorkloadGroups or ProxyConfigs of the union: the same object while they do not change."""
+        return self._of_workloads[kind]
+
     def objects(self) -> Parted[ObjectKey, ConfigObject[Any]]:
         """Return the union of all stores, sorted by key."""
         return self._union
@@ -127,6 +135,9 @@ class Inputs:
             shadowed[key] = tuple(_shadowed(item, found[0].origin) for item in found[1:]) or None
         self._union = self._union.patched(union)
         self._note_token_rules({key: found for key, found in union.items() if key.kind == REQUEST_AUTHENTICATION})
+        for kind, known in self._of_workloads.items():
+            if of_kind := {key: found for key, found in union.items() if key.kind == kind}:
+                self._of_workloads[kind] = {key: one for key, one in (known | of_kind).items() if one is not None}
         self._shadowed = patched(self._shadowed, shadowed)
 
     def _note_token_rules(self, changed: Mapping[ObjectKey, ConfigObject[Any] | None]) -> None:

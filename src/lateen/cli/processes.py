@@ -165,6 +165,14 @@ def serve(
 ServiceOption = Annotated[
     str, typer.Option("--service", metavar="NAME[.NAMESPACE]", help="Service that the workload belongs to.")
 ]
+GroupOption = Annotated[
+    str,
+    typer.Option(
+        "--workload-group",
+        metavar="NAME[.NAMESPACE]",
+        help="WorkloadGroup whose template says what is not given here: labels, locality, network, ports.",
+    ),
+]
 VersionOption = Annotated[str, typer.Option("--version", metavar="V", help="Version label.")]
 LabelsOption = Annotated[list[str] | None, typer.Option("--label", metavar="K=V", help="Label; repeatable.")]
 PortsOption = Annotated[
@@ -226,8 +234,9 @@ StatsRegexpsOption = Annotated[
 
 
 def run(
-    service: ServiceOption,
+    service: ServiceOption = "",
     command: Annotated[list[str] | None, typer.Argument(metavar="-- COMMAND...", help="The app.")] = None,
+    workload_group: GroupOption = "",
     version: VersionOption = "",
     label: LabelsOption = None,
     port: PortsOption = None,
@@ -247,13 +256,11 @@ def run(
 ) -> int:
     """Run an app with its sidecar beside it. Everything after `--` is the app's command."""
     from lateen.agent.settings import RUN
-    from lateen.cli.workload_flags import given_file, split_name, stats_inclusion, workload_flags
+    from lateen.cli.workload_flags import given_file, stats_inclusion, workload_flags, workload_names
 
-    name, namespace = split_name(service, "--service")
     exec_agent(
         mode=RUN,
-        service=name,
-        namespace=namespace,
+        **workload_names(service, workload_group),
         version=version,
         service_account=service_account,
         locality=locality,
@@ -271,7 +278,8 @@ def run(
 
 
 def sidecar(
-    service: ServiceOption,
+    service: ServiceOption = "",
+    workload_group: GroupOption = "",
     version: VersionOption = "",
     label: LabelsOption = None,
     port: PortsOption = None,
@@ -291,13 +299,11 @@ def sidecar(
 ) -> int:
     """Run a sidecar alone, for an app that something else starts."""
     from lateen.agent.settings import SIDECAR
-    from lateen.cli.workload_flags import given_file, split_name, stats_inclusion, workload_flags
+    from lateen.cli.workload_flags import given_file, stats_inclusion, workload_flags, workload_names
 
-    name, namespace = split_name(service, "--service")
     exec_agent(
         mode=SIDECAR,
-        service=name,
-        namespace=namespace,
+        **workload_names(service, workload_group),
         version=version,
         service_account=service_account,
         locality=locality,

@@ -36,6 +36,20 @@ def split_name(text: str, flag: str) -> tuple[str, str]:
     return name, namespace
 
 
+def workload_names(service: str, group: str) -> dict[str, str]:
+    """Return the settings `service`, `workload_group` and `namespace`. Raises Failure when there is neither name."""
+    if not service and not group:
+        raise _usage("no service name", "add --service NAME, or --workload-group NAME")
+    name, namespace = split_name(service, "--service") if service else ("", "")
+    of_group, group_namespace = split_name(group, "--workload-group") if group else ("", "")
+    if service and group and namespace != group_namespace:
+        raise _usage(
+            f"--service {service!r} and --workload-group {group!r} are of different namespaces",
+            "a workload is of the namespace of its group",
+        )
+    return {"service": name, "workload_group": of_group, "namespace": namespace or group_namespace}
+
+
 def workload_flags(
     labels: Sequence[str] | None, ports: Sequence[str] | None, upstreams: Sequence[str] | None
 ) -> dict[str, Any]:

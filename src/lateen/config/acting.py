@@ -1,5 +1,7 @@
 """Which fields act in this version: what is set but does nothing is said, never dropped in silence.
 
+Why it does nothing, and what to do instead, `config.reasons` says.
+
 Called by `config.parsing`, `config.mesh_config` (which has a table of its own) and `config.unsupported`, which
 writes the reference page. The table names, for each struct, the fields that act; a struct that is not in it acts in
 none, so a kind added to the schema is reported until someone makes it act and says so here.
@@ -19,7 +21,12 @@ from lateen.config import kubernetes as k8s
 from lateen.config import networking as istio
 from lateen.config import security
 from lateen.config.decoding import fields_of
+from lateen.config.extensions import TrafficExtension, WasmPlugin
 from lateen.config.positions import Path
+from lateen.config.proxy_config import ProxyImage
+from lateen.config.reasons import reason_for
+from lateen.config.telemetry import Telemetry
+from lateen.config.workload_groups import GroupMetadata, WorkloadGroup, WorkloadProxyConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +37,10 @@ class Acting:
     """Names of the acting fields, None for all."""
     silent: frozenset[str] = frozenset()
     """Fields that can have no meaning for a mesh (how a cloud provisions a load balancer): no warning for them."""
-    values: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    values: Mapping[str, frozenset[Any]] = field(default_factory=dict)
     """For a field that acts with some values only: those values."""
+    as_one: bool = False
+    """Whether nothing of an object of this kind acts: that is said once, not of each field."""
 
     def acts(self, name: str) -> bool:
         """Whether setting the field has an effect, or rightly none."""
@@ -41,7 +50,7 @@ class Acting:
 ALL = Acting()
 
 
-def only(*names: str, values: Mapping[str, frozenset[str]] | None = None) -> Acting:
+def only(*names: str, values: Mapping[str, frozenset[Any]] | None = None) -> Acting:
     """Return that these fields act."""
     return Acting(fields=frozenset(names), values=values or {})
 
@@ -135,6 +144,13 @@ _SERVICES: dict[type[msgspec.Struct], Acting] = {
         values={"resolution": frozenset(("NONE", "STATIC", "DNS", "DNS_ROUND_ROBIN"))},
     ),
     istio.WorkloadEntry: all_but(istio.WorkloadEntry, "network"),
+    WorkloadGroup: all_but(WorkloadGroup, "probe"),
+    GroupMetadata: only("labels"),
+    # What image runs a proxy is a cluster's business.
+    WorkloadProxyConfig: Acting(
+        fields=frozenset(("selector", "concurrency", "environmentVariables")), silent=frozenset(("image",))
+    ),
+    ProxyImage: Acting(fields=frozenset(), silent=frozenset(("imageType",))),
     istio.WorkloadSelector: ALL,
     istio.Sidecar: ALL,
     # TLS of its own on a port of the workload: the mesh's mutual TLS is what acts.
@@ -185,6 +201,13 @@ _AUTHORIZATION_POLICY: dict[type[msgspec.Struct], Acting] = _every(
     security.Operation,
     security.Condition,
 )
+
+_NOTHING_YET = Acting(fields=frozenset(), as_one=True)
+_WITHOUT_EFFECT: dict[type[msgspec.Struct], Acting] = {
+    Telemetry: _NOTHING_YET,
+    WasmPlugin: _NOTHING_YET,
+    TrafficExtension: _NOTHING_YET,
+}
 
 # What a cluster puts on the Gateways that it provisions is not a mesh's business: `infrastructure` is silent.
 _GATEWAY_API: dict[type[msgspec.Struct], Acting] = {
@@ -259,6 +282,7 @@ ACTING: Table = (
     | _PEER_AUTHENTICATION
     | _REQUEST_AUTHENTICATION
     | _AUTHORIZATION_POLICY
+    | _WITHOUT_EFFECT
 )
 """By struct. One that is not here acts in none of its fields."""
 
@@ -271,15 +295,32 @@ def inert_fields(
     """Yield path and message of every field that is set in a normalized value but does not act."""
     acting = table.get(struct, _NONE)
     types = fields_of(struct).types
+    if acting.as_one:
+        yield path, f"the object is read and checked, but has no effect in this version{_because(struct)}"
+        return
     for name, item in value.items():
         here = (*path, name)
         if not acting.acts(name):
-            yield here, f"`{name}` is read but has no effect in this version"
+            yield here, f"`{name}` is read but has no effect in this version{_because(struct, name)}"
         elif name in acting.values and item not in acting.values[name]:
-            known = ", ".join(sorted(word for word in acting.values[name] if word))
-            yield here, f"`{name}: {item}` is read but has no effect in this version; what acts is {known}"
+            acts = f"what acts is {_shown(acting.values[name])}"
+            because = _because(struct, name, _word(item))
+            yield here, f"`{name}: {_word(item)}` is read but has no effect in this version; {acts}{because}"
         elif name in types:
             yield from _inert_below(item, types[name], here, table)
+
+
+def _shown(values: frozenset[Any]) -> str:
+    return ", ".join(sorted(word for word in map(_word, values) if word))
+
+
+def _word(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _because(struct: type[msgspec.Struct], name: str = "", value: str = "") -> str:
+    reason = reason_for(struct.__name__, name, value)
+    return f": {reason}" if reason else ""
 
 
 def _inert_below(item: Any, expected: inspect.Type, path: Path, table: Table) -> Iterator[tuple[Path, str]]:
@@ -300,13 +341,37 @@ def _inert_below(item: Any, expected: inspect.Type, path: Path, table: Table) ->
             return
 
 
+@dataclass(frozen=True, slots=True)
+class Inert:
+    """Something of a schema that does not act."""
+
+    path: str
+    """`trafficPolicy.tunnel`; `tls.mode: MUTUAL` for a value; `*` for all of a kind."""
+    struct: str
+    name: str = ""
+    value: str = ""
+
+    @property
+    def row(self) -> str:
+        """Return its row in the table of reasons."""
+        return ".".join(part for part in (self.struct, self.name) if part) + (f": {self.value}" if self.value else "")
+
+
 def inert_paths(struct: type[msgspec.Struct], prefix: str = "", *, table: Table = ACTING) -> Iterator[str]:
-    """Yield every path of a schema that does not act, `trafficPolicy.tunnel`; `tls.mode: MUTUAL` for values."""
+    """Yield every path of a schema that does not act."""
+    return (found.path for found in inert_parts(struct, prefix, table=table))
+
+
+def inert_parts(struct: type[msgspec.Struct], prefix: str = "", *, table: Table = ACTING) -> Iterator[Inert]:
+    """Yield everything of a schema that does not act, in the schema's order."""
     acting = table.get(struct, _NONE)
+    if acting.as_one:
+        yield Inert(f"{prefix}*", struct.__name__)
+        return
     for name, expected in fields_of(struct).types.items():
         here = f"{prefix}{name}"
         if not acting.acts(name):
-            yield here
+            yield Inert(here, struct.__name__, name)
             continue
         options = expected.types if isinstance(expected, inspect.UnionType) else (expected,)
         for option in options:
@@ -314,7 +379,12 @@ def inert_paths(struct: type[msgspec.Struct], prefix: str = "", *, table: Table 
             each = each.value_type if isinstance(each, inspect.DictType) else each
             suffix = "[]" if isinstance(option, inspect.ListType) else ""
             if isinstance(each, inspect.StructType):
-                yield from inert_paths(each.cls, f"{here}{suffix}.", table=table)
+                yield from inert_parts(each.cls, f"{here}{suffix}.", table=table)
             elif isinstance(each, inspect.EnumType) and name in acting.values:
-                words = (member.value for member in each.cls)
-                yield from (f"{here}: {word}" for word in words if word not in acting.values[name])
+                words = [member.value for member in each.cls if member.value not in acting.values[name]]
+                yield from (Inert(f"{here}: {word}", struct.__name__, name, word) for word in words)
+            elif isinstance(each, inspect.BoolType) and name in acting.values:
+                words = [_word(value) for value in (True, False) if value not in acting.values[name]]
+                yield from (Inert(f"{here}: {word}", struct.__name__, name, word) for word in words)
+            elif isinstance(each, inspect.StrType) and name in acting.values:
+                yield Inert(f"{here} other than {_shown(acting.values[name])}", struct.__name__, name)

@@ -76,7 +76,8 @@ NO_EFFECT = Code(
     severity=Severity.WARNING,
     title="No effect yet",
     explanation="The field is part of Istio's schema and is read, but does not change the proxies' configuration in "
-    "this version. The rest of the object acts. The list of such fields is in [unsupported.md](unsupported.md).",
+    "this version. The rest of the object acts, unless the finding is about the object itself. The list of such fields "
+    "with reasons and alternatives is in [unsupported.md](unsupported.md).",
 )
 WRONG_TYPE = Code(
     code="LAT0005",

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from lateen.config.extensions import TrafficExtension, WasmPlugin
 from lateen.config.gateway_api import (
     GROUP,
     BackendTLSPolicy,
@@ -30,10 +31,19 @@ from lateen.config.networking import (
     WorkloadEntry,
 )
 from lateen.config.security import AuthorizationPolicy, PeerAuthentication, RequestAuthentication
+from lateen.config.telemetry import Telemetry
+from lateen.config.workload_groups import WorkloadGroup, WorkloadProxyConfig
 
 ISTIO_NETWORKING = "networking.istio.io"
 ISTIO_SECURITY = "security.istio.io"
-_ISTIO_VERSIONS = {ISTIO_NETWORKING: ("v1", "v1beta1", "v1alpha3"), ISTIO_SECURITY: ("v1", "v1beta1")}
+ISTIO_TELEMETRY = "telemetry.istio.io"
+ISTIO_EXTENSIONS = "extensions.istio.io"
+_ISTIO_VERSIONS = {
+    ISTIO_NETWORKING: ("v1", "v1beta1", "v1alpha3"),
+    ISTIO_SECURITY: ("v1", "v1beta1"),
+    ISTIO_TELEMETRY: ("v1", "v1alpha1"),
+    ISTIO_EXTENSIONS: ("v1alpha1",),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,14 +80,14 @@ class Kind:
         return f"{self.group}/{version or self.versions[0]}".lstrip("/")
 
 
-def _istio(struct: type[Spec], plural: str, short_name: str, group: str = ISTIO_NETWORKING) -> Kind:
+def _istio(struct: type[Spec], plural: str, short_name: str = "", group: str = ISTIO_NETWORKING) -> Kind:
     return Kind(
         name=struct.__name__,
         group=group,
         versions=_ISTIO_VERSIONS[group],
         struct=struct,
         plural=plural,
-        short_names=(short_name,),
+        short_names=(short_name,) if short_name else (),
     )
 
 
@@ -107,10 +117,21 @@ _ALL = (
     _istio(Gateway, "gateways", "gw"),
     _istio(ServiceEntry, "serviceentries", "se"),
     _istio(WorkloadEntry, "workloadentries", "we"),
+    _istio(WorkloadGroup, "workloadgroups", "wg"),
+    Kind(
+        name="ProxyConfig",
+        group=ISTIO_NETWORKING,
+        versions=("v1beta1",),
+        struct=WorkloadProxyConfig,
+        plural="proxyconfigs",
+    ),
     _istio(Sidecar, "sidecars", "sc"),
     _istio(PeerAuthentication, "peerauthentications", "pa", ISTIO_SECURITY),
     _istio(RequestAuthentication, "requestauthentications", "ra", ISTIO_SECURITY),
     _istio(AuthorizationPolicy, "authorizationpolicies", "ap", ISTIO_SECURITY),
+    _istio(Telemetry, "telemetries", "telemetry", ISTIO_TELEMETRY),
+    _istio(WasmPlugin, "wasmplugins", group=ISTIO_EXTENSIONS),
+    _istio(TrafficExtension, "trafficextensions", group=ISTIO_EXTENSIONS),
     _gateway_api(GatewayClass, "gatewayclasses", "gc", versions=("v1", "v1beta1"), namespaced=False),
     _gateway_api(KubernetesGateway, f"gateways.{GROUP}", "gtw", versions=("v1", "v1beta1"), written="Gateway"),
     _gateway_api(HTTPRoute, "httproutes", versions=("v1", "v1beta1")),
@@ -162,9 +183,7 @@ KINDS: Mapping[str, Kind] = {kind.name: kind for kind in _ALL}
 """By name. Two groups have a kind `Gateway`: Istio's keeps the name, the Gateway API's is `KubernetesGateway`."""
 
 NOT_YET: Mapping[str, frozenset[str]] = {
-    "networking.istio.io": frozenset(("EnvoyFilter", "WorkloadGroup", "ProxyConfig")),
-    "telemetry.istio.io": frozenset(("Telemetry",)),
-    "extensions.istio.io": frozenset(("WasmPlugin", "TrafficExtension")),
+    "networking.istio.io": frozenset(("EnvoyFilter",)),
     GROUP: frozenset(("UDPRoute", "ListenerSet")),
 }
 """Kinds of a mesh that this version does not read, by group."""

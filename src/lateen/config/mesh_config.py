@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from lateen.config.acting import ACTING, ALL, Acting, Table, inert_fields, only
+from lateen.config.acting import ACTING, ALL, Acting, Table, all_but, inert_fields, only
 from lateen.config.codes import NO_EFFECT, WRONG_TYPE, Subject
 from lateen.config.decoding import check, decode
 from lateen.config.documents import Document, problem_findings, read_documents
@@ -34,10 +34,21 @@ from lateen.config.networking import (
     ZoneAwareLoadBalancerSetting,
 )
 from lateen.config.positions import Path, render_path
-from lateen.config.proxy_config import ProxyConfig
+from lateen.config.proxy_config import (
+    EnvoyDebugHeaders,
+    ProxyConfig,
+    ProxyHeaders,
+    ProxyStatsMatcher,
+    RequestId,
+    ServerHeader,
+    SetCurrentClientCertDetails,
+    Topology,
+    XForwardedPort,
+)
 from lateen.config.validation.extension_providers import extension_providers
-from lateen.config.validation.fields import duration, http_retry, locality_setting, port_number
+from lateen.config.validation.fields import duration, http_retry, labels, locality_setting, port_number
 from lateen.config.validation.gateways import CIPHER_SUITES
+from lateen.config.validation.mesh_settings import default_config, provider_names, tls_defaults
 from lateen.config.violations import Violation, warning
 from lateen.model.findings import Finding, has_errors
 from lateen.model.identities import is_trust_domain
@@ -349,7 +360,50 @@ ACTING_MESH: dict[type[msgspec.Struct], Acting] = {
         "enableAutoMtls",
         "meshMTLS",
         "extensionProviders",
+        "defaultConfig",
+        "tlsDefaults",
+        "discoverySelectors",
+        "disableEnvoyListenerLog",
+        "enablePrometheusMerge",
+        "verifyCertificateAtClient",
+        # Listeners keep no such log: connections that match no chain are counted. Pages of metrics are not merged.
+        # Servers are always verified.
+        values={
+            "disableEnvoyListenerLog": frozenset((True,)),
+            "enablePrometheusMerge": frozenset((False,)),
+            "verifyCertificateAtClient": frozenset((True,)),
+        },
     ),
+    ProxyConfig: Acting(
+        fields=frozenset(
+            (
+                "concurrency",
+                "drainDuration",
+                "terminationDrainDuration",
+                "proxyStatsMatcher",
+                "proxyMetadata",
+                "holdApplicationUntilProxyStarts",
+                "proxyHeaders",
+                "gatewayTopology",
+            )
+        ),
+        # An app never runs before its proxy.
+        values={"holdApplicationUntilProxyStarts": frozenset((True,))},
+        # What image runs a proxy is a cluster's business.
+        silent=frozenset(("image",)),
+    ),
+    LabelSelector: ALL,
+    LabelSelectorRequirement: ALL,
+    ProxyStatsMatcher: ALL,
+    ProxyHeaders: all_but(
+        ProxyHeaders, "attemptCount", "metadataExchangeHeaders", "preserveHttp1HeaderCase", "xForwardedHost"
+    ),
+    ServerHeader: ALL,
+    RequestId: ALL,
+    EnvoyDebugHeaders: ALL,
+    SetCurrentClientCertDetails: ALL,
+    XForwardedPort: ALL,
+    Topology: all_but(Topology, "proxyProtocol"),
     TLSConfig: ALL,
     MeshOutboundTrafficPolicy: only("mode", values={"mode": frozenset(("REGISTRY_ONLY", "ALLOW_ANY"))}),
     ProxyPathNormalization: ALL,
@@ -430,6 +484,19 @@ def _violations(config: MeshConfig, normal: dict[str, Any]) -> Iterator[Violatio
     yield from _mutual_tls(config)
     yield from locality_setting(("localityLbSetting",), config.locality_lb_setting, has_outlier_detection=True)
     yield from extension_providers(("extensionProviders",), config.extension_providers)
+    yield from default_config(("defaultConfig",), config.default_config)
+    defaults = config.tls_defaults or TLSConfig()
+    yield from tls_defaults(("tlsDefaults",), defaults.ecdh_curves, defaults.cipher_suites)
+    for index, selector in enumerate(config.discovery_selectors):
+        yield from _label_selector(("discoverySelectors", index), selector)
+    known = [provider.name for provider in config.extension_providers]
+    named = config.default_providers or DefaultProviders()
+    for name, providers in (
+        ("tracing", named.tracing),
+        ("metrics", named.metrics),
+        ("accessLogging", named.access_logging),
+    ):
+        yield from provider_names(("defaultProviders", name), providers, known)
 
 
 def _mutual_tls(config: MeshConfig) -> Iterator[Violation]:
@@ -447,3 +514,21 @@ def _mutual_tls(config: MeshConfig) -> Iterator[Violation]:
         if suite not in CIPHER_SUITES:
             path = ("meshMTLS", "cipherSuites", index)
             yield warning(path, f"{suite!r} is not a cipher suite and is ignored", "use OpenSSL's names")
+
+
+_OPERATORS = {"In": True, "NotIn": True, "Exists": False, "DoesNotExist": False}
+"""Of label selectors, and whether they take values."""
+
+
+def _label_selector(path: Path, selector: LabelSelector) -> Iterator[Violation]:
+    yield from labels((*path, "matchLabels"), selector.match_labels)
+    for index, one in enumerate(selector.match_expressions):
+        here = (*path, "matchExpressions", index)
+        if not one.key:
+            yield Violation((*here, "key"), "an expression is about a label", "add `key: …`")
+        if one.operator not in _OPERATORS:
+            hint = f"write one of {', '.join(_OPERATORS)}"
+            yield Violation((*here, "operator"), f"{one.operator[:40]!r} is not an operator", hint)
+        elif _OPERATORS[one.operator] is not bool(one.values):
+            message = f"{one.operator} {'needs' if _OPERATORS[one.operator] else 'takes no'} values"
+            yield Violation((*here, "values"), message)

@@ -9,9 +9,10 @@ import sys
 
 import msgspec
 
-from lateen.config.acting import ACTING, inert_paths
+from lateen.config.acting import ACTING, Inert, inert_parts
 from lateen.config.kinds import KINDS, NOT_YET, Kind
 from lateen.config.mesh_config import ACTING_MESH, MeshConfig
+from lateen.config.reasons import REASONS, Reason
 
 
 def unsupported_reference() -> str:
@@ -25,12 +26,22 @@ def unsupported_reference() -> str:
     ]
     structs: dict[str, type[msgspec.Struct]] = {_heading(kind): kind.struct for kind in KINDS.values()}
     for name, struct in (structs | {"MeshConfig": MeshConfig}).items():
-        paths = sorted(inert_paths(struct, table=ACTING | ACTING_MESH))
-        if paths:
-            lines += ["", f"## {name}", "", *(f"- `{path}`" for path in paths)]
+        found = sorted(inert_parts(struct, table=ACTING | ACTING_MESH), key=lambda part: part.path)
+        if found:
+            lines += ["", f"## {name}", "", "| Field | Reason | Instead |", "|---|---|---|", *map(_row, found)]
     lines += ["", "## Kinds", "", "Documents of these kinds are passed over with the warning LAT0002:", ""]
     lines += [f"- `{group}`: {', '.join(sorted(kinds))}" for group, kinds in NOT_YET.items()]
     return "\n".join(lines) + "\n"
+
+
+def _row(part: Inert) -> str:
+    reason = REASONS.get(part.row, Reason("", ""))
+    field = "every field" if part.path == "*" else f"`{part.path}`"
+    return f"| {field} | {_cell(reason.why)} | {_cell(reason.instead)} |"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 def _heading(kind: Kind) -> str:
@@ -40,7 +51,7 @@ def _heading(kind: Kind) -> str:
 _INTRODUCTION = (
     "Every field of Istio's schema and of the Gateway API's standard channel is read and checked. The fields below do "
     "not change the proxies' configuration in this version; setting one gives the warning "
-    "[LAT0004](findings.md#lat0004)."
+    "[LAT0004](findings.md#lat0004), with the reason and the nearest alternative that stand here."
 )
 
 if __name__ == "__main__":

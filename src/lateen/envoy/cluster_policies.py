@@ -40,6 +40,7 @@ from lateen.envoy.mutual_tls import (
     matched_sockets,
     plaintext_socket,
 )
+from lateen.envoy.tls_parameters import client_defaults
 from lateen.envoy.transport_sockets import (
     FROM_FILES,
     ClientSecrets,
@@ -101,7 +102,7 @@ def apply_traffic_policy(
     socket: Fields | None = None
     if policy.tls is not None:
         http2 = "http2_protocol_options" in _explicit(draft)
-        socket = tls_client_socket(policy.tls, http2=http2, secrets=secrets)
+        socket = tls_client_socket(policy.tls, http2=http2, secrets=secrets, defaults=client_defaults(mesh_config))
         if socket is not None and (asked := auto_names(policy.tls, secrets)):
             draft.http_options["upstream_http_protocol_options"] = asked
     if policy.proxy_protocol is not None:

@@ -13,10 +13,10 @@ from functools import cache
 from lateen.config.mesh_config import MeshConfig, PathNormalization
 from lateen.envoy import names
 from lateen.envoy.access_logs import access_logs
+from lateen.envoy.manager_headers import ManagerHeaders, manager_headers
 from lateen.envoy.messages import Fields, packed, typed_extension
 from lateen.envoy.mutual_tls import tunnel_alpn_filter
 
-SERVER_NAME = "istio-envoy"
 ADS: Fields = {"ads": {}, "resource_api_version": "V3"}
 """A ConfigSource: from the stream that everything comes from."""
 ON_DEMAND_PATIENCE: Fields = {"seconds": 15}
@@ -34,12 +34,15 @@ class FilterDefaults:
 
     access_logs: tuple[Fields, ...] = ()
     path_normalization: Fields = field(default_factory=dict)
+    headers: ManagerHeaders = field(default_factory=ManagerHeaders)
 
 
 def filter_defaults(mesh_config: MeshConfig) -> FilterDefaults:
     """Derive the shared settings from MeshConfig, once per generated snapshot."""
     return FilterDefaults(
-        access_logs=tuple(access_logs(mesh_config)), path_normalization=_path_normalization(mesh_config)
+        access_logs=tuple(access_logs(mesh_config)),
+        path_normalization=_path_normalization(mesh_config),
+        headers=manager_headers(mesh_config.default_config),
     )
 
 
@@ -70,14 +73,13 @@ def http_connection_manager(settings: HttpSettings, defaults: FilterDefaults) ->
     """Return the network filter."""
     fields: Fields = {
         "stat_prefix": settings.stat_prefix,
-        "server_name": SERVER_NAME,
         "use_remote_address": {"value": settings.edge},
-        "generate_request_id": {"value": True},
         "stream_idle_timeout": ON_DEMAND_PATIENCE if settings.on_demand else {"seconds": 0},
         "upgrade_configs": [{"upgrade_type": "websocket"}],
         "http_protocol_options": {"accept_http_10": True},
-        "http_filters": _http_filters(settings),
+        "http_filters": _http_filters(settings, defaults),
         **defaults.path_normalization,
+        **defaults.headers.all,
     }
     if settings.rds:
         fields["rds"] = {"config_source": RDS_SOURCE, "route_config_name": settings.rds}
@@ -88,13 +90,9 @@ def http_connection_manager(settings: HttpSettings, defaults: FilterDefaults) ->
         fields["http2_protocol_options"] = {"allow_connect": True}
         fields["http_protocol_options"]["allow_absolute_url"] = {"value": True}
     if settings.edge:
-        fields["forward_client_cert_details"] = "SANITIZE_SET"
-        fields["set_current_client_cert_details"] = {
-            "subject": {"value": True}, "cert": True, "dns": True, "uri": True,
-        }  # fmt: skip
+        fields |= defaults.headers.edge
     elif settings.inbound:
-        fields["forward_client_cert_details"] = "APPEND_FORWARD"
-        fields["set_current_client_cert_details"] = {"subject": {"value": True}, "dns": True, "uri": True}
+        fields |= defaults.headers.inbound
     if defaults.access_logs:
         fields["access_log"] = list(defaults.access_logs)
     return typed_extension(
@@ -172,7 +170,7 @@ def passthrough(cluster: str, defaults: FilterDefaults) -> Fields:
 # --- HTTP filters --------------------------------------------------------------------------------------------
 
 
-def _http_filters(settings: HttpSettings) -> list[Fields]:
+def _http_filters(settings: HttpSettings, defaults: FilterDefaults) -> list[Fields]:
     # Before the others, because those after it read the route that it waits for.
     ask = [_on_demand()] if settings.on_demand else []
     forward = [_dynamic_forward_proxy()] if settings.dynamic_forward_proxy else []
@@ -180,7 +178,7 @@ def _http_filters(settings: HttpSettings) -> list[Fields]:
         ask.append(tunnel_alpn_filter())
     # Both act by what a route says; the one route to a workload's own application says nothing.
     by_route = [] if settings.inbound else [_fault(), _cors()]
-    return [*settings.security, *ask, _grpc_stats(), *by_route, *forward, _router()]
+    return [*settings.security, *ask, _grpc_stats(), *by_route, *forward, _router(quiet=defaults.headers.quiet)]
 
 
 @cache
@@ -218,8 +216,10 @@ def _cors() -> Fields:
 
 
 @cache
-def _router() -> Fields:
-    return typed_extension("envoy.filters.http.router", "envoy.extensions.filters.http.router.v3.Router")
+def _router(*, quiet: bool = False) -> Fields:
+    """`quiet`: without Envoy's own headers."""
+    fields: Fields = {"suppress_envoy_headers": True} if quiet else {}
+    return typed_extension("envoy.filters.http.router", "envoy.extensions.filters.http.router.v3.Router", fields)
 
 
 @cache

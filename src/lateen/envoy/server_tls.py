@@ -26,13 +26,15 @@ ASKS_CLIENTS = frozenset((ServerTLSMode.MUTUAL, ServerTLSMode.OPTIONAL_MUTUAL))
 """Modes in which clients are asked for a certificate of a CA that is named."""
 
 
-def server_context(tls: ServerTLSSettings, secrets: Sequence[str], ca_secret: str, *, http: bool) -> Fields | None:
+def server_context(
+    tls: ServerTLSSettings, secrets: Sequence[str], ca_secret: str, *, http: bool, defaults: Fields | None = None
+) -> Fields | None:
     """Return the DownstreamTlsContext of SIMPLE, MUTUAL and OPTIONAL_MUTUAL; None when no certificate is named.
 
     `secrets` are SDS names (empty: certificates come from files), `ca_secret` the SDS name of the client CA. A
-    bytes server selects no protocol: what it forwards to may speak any.
+    bytes server selects no protocol: what it forwards to may speak any. `defaults`: parameters where `tls` says none.
     """
-    shared: Fields = {"tls_params": _tls_parameters(tls)}
+    shared: Fields = {"tls_params": (defaults or {}) | _tls_parameters(tls, defaults or {})}
     if http:
         shared["alpn_protocols"] = list(HTTP_ALPN)
     if secrets:
@@ -91,10 +93,10 @@ def _client_validation(tls: ServerTLSSettings, ca_secret: str) -> Fields:
     return {"validation_context": default}
 
 
-def _tls_parameters(tls: ServerTLSSettings) -> Fields:
+def _tls_parameters(tls: ServerTLSSettings, defaults: Fields) -> Fields:
     parameters: Fields = {}
     # Istio's floor is TLS 1.2.
-    lowest = _TLS_VERSIONS.get(tls.min_protocol_version, "TLSv1_2")
+    lowest = _TLS_VERSIONS.get(tls.min_protocol_version, defaults.get("tls_minimum_protocol_version", "TLSv1_2"))
     parameters["tls_minimum_protocol_version"] = lowest
     if highest := _TLS_VERSIONS.get(tls.max_protocol_version):
         parameters["tls_maximum_protocol_version"] = highest

@@ -37,19 +37,26 @@ class ClientSecrets:
 FROM_FILES = ClientSecrets()
 
 
-def tls_client_socket(tls: ClientTLSSettings, *, http2: bool, secrets: ClientSecrets = FROM_FILES) -> Fields | None:
+def tls_client_socket(
+    tls: ClientTLSSettings, *, http2: bool, secrets: ClientSecrets = FROM_FILES, defaults: Fields | None = None
+) -> Fields | None:
     """Return the TLS transport socket of SIMPLE and MUTUAL; None for DISABLE, and for ISTIO_MUTUAL (`mutual_tls`).
 
     Without `caCertificates` the upstream is verified against the system's roots. Without `sni` the name is the one
     that was asked for (see `auto_names`) or else that of the endpoint, and the certificate must be for it.
 
     HTTP/2 clusters offer `h2` and nothing else. For others Envoy offers by itself what the connection will speak.
+    `defaults`: more TLS parameters (`tls_parameters.client_defaults`).
     """
     if tls.mode in (ClientTLSMode.DISABLE, ClientTLSMode.ISTIO_MUTUAL) or secrets.ignored:
         return None
     shared: Fields = {
         # Envoy's own maximum for clients is 1.2.
-        "tls_params": {"tls_minimum_protocol_version": "TLSv1_2", "tls_maximum_protocol_version": "TLSv1_3"},
+        "tls_params": {
+            "tls_minimum_protocol_version": "TLSv1_2",
+            "tls_maximum_protocol_version": "TLSv1_3",
+            **(defaults or {}),
+        },
         **({"alpn_protocols": ["h2"]} if http2 else {}),
         **_client_certificate(tls, secrets),
         **_server_validation(tls, secrets),

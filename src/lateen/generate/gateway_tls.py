@@ -14,6 +14,7 @@ from lateen.envoy import names
 from lateen.envoy.listeners import tls_server_socket
 from lateen.envoy.messages import Fields
 from lateen.envoy.server_tls import ASKS_CLIENTS, mesh_server_context, server_context
+from lateen.envoy.tls_parameters import server_defaults
 from lateen.generate.gateway_servers import GatewayServer, ServerKind
 from lateen.generate.secrets import credential
 from lateen.generate.view import View
@@ -51,7 +52,7 @@ def termination(view: View, server: GatewayServer) -> Termination:
     missing = (problems[asked[0]] if asked and not served else "") or (credential(view, ca).problem if ca else "")
     if missing:
         return Termination(None, problem=missing)
-    context = server_context(tls, served, ca, http=http)
+    context = server_context(tls, served, ca, http=http, defaults=server_defaults(view.mesh_config))
     if context is None:
         return Termination(None, problem="it names no certificate")
     return Termination(tls_server_socket(context), (*served, *((ca,) if ca else ())))

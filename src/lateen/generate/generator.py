@@ -27,6 +27,7 @@ from lateen.generate.snapshot import ASKED_FOR, extensions_asked_for, own_parts,
 from lateen.generate.view import INSTANCES, View, next_view, view_of
 from lateen.mesh.queries import ServiceInstance, instances_of
 from lateen.mesh.state import MeshState
+from lateen.mesh.workload_groups import as_grouped
 from lateen.model.proxies import Proxy
 
 _KEPT_STATES = 2
@@ -89,10 +90,12 @@ class Generator:
     def scope_of(self, state: MeshState, proxy: Proxy) -> Scope:
         """Return the scope of a proxy: in one state, equal scopes have one snapshot."""
         self._advance(state)
+        proxy = as_grouped(state, proxy)
         return scope_of(state, proxy, self._selectors, self._policy_selectors, self._instances_of(state, proxy))
 
     def generate(self, state: MeshState, proxy: Proxy) -> Snapshot:
         """Return every resource of a proxy in this state."""
+        proxy = as_grouped(state, proxy)
         scope = self.scope_of(state, proxy)
         shared = self._up_to_date(state, scope.outbound)
         own = self._own_up_to_date(shared, scope, proxy)

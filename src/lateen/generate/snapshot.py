@@ -36,11 +36,13 @@ from lateen.generate.sidecars_outbound import outbound_parts
 from lateen.generate.view import View, view_of
 from lateen.mesh.queries import asks_on_demand, instances_of
 from lateen.mesh.state import MeshState
+from lateen.mesh.workload_groups import as_grouped
 from lateen.model.proxies import Capability, Proxy, ProxyType
 
 
 def generate(state: MeshState, proxy: Proxy) -> Snapshot:
     """Return every resource of a proxy in this state."""
+    proxy = as_grouped(state, proxy)
     view = view_of(state, proxy, on_demand=asks_on_demand(state, proxy), served=instances_of(state, proxy))
     shared, own = list(shared_parts(view)), list(own_parts(view))
     if not view.on_demand:

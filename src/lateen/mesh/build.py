@@ -22,6 +22,7 @@ from lateen.config.kubernetes import Secret
 from lateen.config.mesh_config import MeshConfig
 from lateen.config.objects import ConfigObject
 from lateen.mesh.bindings import BoundDestinationRule
+from lateen.mesh.discovered import discovered
 from lateen.mesh.elections import Election, Place, Turn, TurnsByKind, age, place_of, seniority, workload_name
 from lateen.mesh.gateway_api.incremental import merged
 from lateen.mesh.index import MeshIndex, Selecting, StateTurns, updated_index
@@ -72,6 +73,7 @@ def build_state(
     old = previous if previous is not None and previous.memo is not None else _nothing(mesh_config)
     assert old.memo is not None
     mesh_config = kept(old.mesh_config, mesh_config)
+    objects, catalogues = discovered(objects, catalogues, mesh_config)
     counting = _count(old.memo, objects, catalogues)
     defaults_changed = _defaults(old.mesh_config) != _defaults(mesh_config)
     turns = Turns(

@@ -96,7 +96,12 @@ class Workload(NamedTuple):
 
 
 def _served(served: tuple[WorkloadPort, ...], port: ServicePort) -> WorkloadPort | None:
-    """Return the declared port behind a service port: by target port (number or name), else by number."""
+    """Return the declared port behind a service port: by its name, by target port (number or name), by number.
+
+    A workload's ports have the names that its WorkloadGroup gives them.
+    """
+    if port.name and (named := next((declared for declared in served if declared.name == port.name), None)):
+        return named
     target = port.target_port
     if target:
         for declared in served:
@@ -129,8 +134,9 @@ def from_registration(registration: WorkloadRegistration) -> Workload:
     identity = Identity.parse(registration.identity) if registration.identity else None
     if registration.service:
         labels.setdefault("app", registration.service)
-    if registration.version:
-        labels.setdefault("version", registration.version)
+    if registration.version and (registration.group or "version" not in labels):
+        # A flag of the workload wins over a label of its group.
+        labels["version"] = registration.version
     return Workload(
         namespace=registration.namespace,
         name=registration.name,
@@ -141,6 +147,7 @@ def from_registration(registration: WorkloadRegistration) -> Workload:
         served=registration.ports,
         locality=Locality.parse(registration.locality),
         network=registration.network,
+        weight=registration.weight,
         service_account=identity.service_account if identity is not None else registration.service_account,
         healthy=registration.ready,
         # Who has shown a certificate of the mesh has a proxy that takes mutual TLS.

@@ -10,7 +10,8 @@ it. Both sides import this module; it needs only the standard library, because t
                              {"calls": ["ratings.default.svc.cluster.local"]}
                                                                   hosts called since the last such message; no reply
                              {"trusts": "DIGEST"}                 the roots that it trusts now; no reply
-    control plane -> agent   {"registered": {"name": "reviews-v2-1", "takes": ["calls"]}}
+    control plane -> agent   {"registered": {"name": "reviews-v2-1", "takes": ["calls"], "proxy": {...}}}
+                                                                  and `group`: see `model.proxy_settings`
                              {"left": {"acknowledged": true}}     every proxy dropped it (or the wait timed out)
                              {"refused": {"message": "..."}}      and the stream ends
                              {"trust": {"roots": ["PEM"], "issuer": "NAME"}}
@@ -30,6 +31,7 @@ from typing import Any
 ATTACH_METHOD = "/lateen.agent.v1.Workloads/Attach"
 MAX_MESSAGE_BYTES = 64 * 1024
 """An attach message larger than this is refused."""
+DEFAULT_SERVICE_ACCOUNT = "default"
 CALLS = "calls"
 """In `takes`: hosts that the workload calls."""
 TRUSTS = "trusts"
@@ -64,17 +66,21 @@ class WorkloadRegistration:
     """Workload name; empty at first: the control plane gives one (`reviews-v2-1`)."""
     version: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
-    service_account: str = "default"
+    service_account: str = DEFAULT_SERVICE_ACCOUNT
     locality: str = ""
     network: str = ""
     ports: tuple[WorkloadPort, ...] = ()
     ready: bool = False
     """Whether the application accepts connections; an unready workload gets its config but no traffic."""
+    group: str = ""
+    """WorkloadGroup of its namespace whose template says what is unset here."""
+    weight: int = 0
+    """Relative load-balancing weight; 0 means 1. By its group; never as said."""
     identity: str = ""
     """SPIFFE ID as proven by the certificate of its stream; never as said. Empty when it showed none."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain JSON types; without the identity, which is never told but proven."""
+        """Return plain JSON types; without the identity, which is never told but proven, and the weight."""
         written = asdict(self) | {"ports": [asdict(port) for port in self.ports], "labels": dict(self.labels)}
-        del written["identity"]
+        del written["identity"], written["weight"]
         return written

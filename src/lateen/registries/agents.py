@@ -7,11 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
+import structlog
+
+from lateen.config.workload_groups import WorkloadGroup
+from lateen.mesh.workload_groups import account_problem, with_group
 from lateen.model.catalogues import Catalogue
 from lateen.model.workloads import WorkloadRegistration
 from lateen.registries.sessions import GRACE_SECONDS, AgentSessions, Refusal, StreamId
+
+GroupName = tuple[str, str]
+"""Namespace and name of a WorkloadGroup."""
+
+log = structlog.get_logger()
 
 
 class AgentRegistry:
@@ -22,6 +31,9 @@ class AgentRegistry:
         self._clock = clock
         self._catalogue = Catalogue(name=self.name, workloads=self._sessions.workloads())
         self._changed = asyncio.Event()
+        self._groups: Mapping[GroupName, WorkloadGroup] = {}
+        self._grouped: dict[StreamId, tuple[WorkloadRegistration, WorkloadGroup]] = {}
+        """What workloads of groups said themselves, and the group as it was applied; while their streams live."""
 
     @property
     def name(self) -> str:
@@ -57,13 +69,58 @@ class AgentRegistry:
         return self._sessions.open()
 
     def register(self, stream: StreamId, registration: WorkloadRegistration) -> WorkloadRegistration | Refusal:
-        """Take a valid registration; return it with its name, or why not (see AgentSessions.register)."""
-        taken = self._sessions.register(stream, registration, self._clock())
+        """Take a valid registration; return it with its name and what its group says, or why not.
+
+        A group that does not exist is a refusal, as under Istio: the agent tries again. See AgentSessions.register.
+        """
+        group = self._group_of(stream, registration)
+        if isinstance(group, Refusal):
+            return group
+        wanted = with_group(registration, group) if group is not None else registration
+        taken = self._sessions.register(stream, wanted, self._clock())
+        if group is not None and not isinstance(taken, Refusal):
+            self._grouped[stream] = (registration, group)
         self._publish()
         return taken
 
+    def take_groups(self, groups: Mapping[GroupName, WorkloadGroup]) -> None:
+        """Take the WorkloadGroups that there are now, and bring what changed to the workloads that are attached.
+
+        Those of a group that is gone keep what it last said.
+        """
+        if groups == self._groups:
+            return
+        self._groups = groups
+        for stream, (said, before) in list(self._grouped.items()):
+            group = groups.get((said.namespace, said.group), before)
+            if group == before:
+                continue
+            problem = account_problem(said, group)
+            taken = problem or self._sessions.register(stream, with_group(said, group), self._clock())
+            if isinstance(taken, WorkloadRegistration):
+                self._grouped[stream] = (said, group)
+            else:
+                reason = taken.message if isinstance(taken, Refusal) else taken
+                log.warning("a workload cannot follow its group", group=f"{said.group}.{said.namespace}", reason=reason)
+        self._publish()
+
+    def _group_of(self, stream: StreamId, registration: WorkloadRegistration) -> WorkloadGroup | Refusal | None:
+        if not registration.group:
+            return None
+        group = self._groups.get((registration.namespace, registration.group))
+        if group is None and stream in self._grouped and self._grouped[stream][0].group == registration.group:
+            group = self._grouped[stream][1]
+        if group is None:
+            return Refusal(
+                message=f"there is no WorkloadGroup {registration.group} in the namespace {registration.namespace}: "
+                "apply one, or correct --workload-group"
+            )
+        problem = account_problem(registration, group)
+        return Refusal(message=problem) if problem else group
+
     def leave(self, stream: StreamId) -> WorkloadRegistration | None:
         """Note that nobody sends to the stream's workload any more; None when it has none (see AgentSessions)."""
+        self._grouped.pop(stream, None)
         left = self._sessions.leave(stream, self._clock())
         self._publish()
         return left
@@ -76,6 +133,7 @@ class AgentRegistry:
 
     def disconnect(self, stream: StreamId) -> WorkloadRegistration | None:
         """Note that a stream ended; its workload, if it still has one, stays for the grace period."""
+        self._grouped.pop(stream, None)
         remembered = self._sessions.disconnect(stream, self._clock())
         if remembered is not None:
             self._wake()  # watchers must learn of the deadline

@@ -15,7 +15,9 @@ from typing import Any
 import grpc
 import structlog
 
+from lateen.mesh.workload_groups import traits
 from lateen.model.identities import Identity
+from lateen.model.proxy_settings import ProxySettings, fits
 from lateen.model.workloads import ATTACH_METHOD, CALLS, TRUSTS, WorkloadRegistration
 from lateen.registries.agents import AgentRegistry
 from lateen.registries.registrations import Calls, Leave, Trusts, read_message
@@ -26,6 +28,8 @@ log = structlog.get_logger()
 
 LEAVE_SECONDS = 5.0
 """How long `left` waits for the proxies."""
+CONFIGURED_SECONDS = 30.0
+"""How long a registration waits for the first configuration; after that it is answered without."""
 FIRST_MESSAGE_SECONDS = 10.0
 """A stream that says nothing for so long is closed."""
 
@@ -48,6 +52,11 @@ class AttachOptions:
     on_calls: OnCalls | None = None
     authenticate: Authenticate = lambda _context: None
     trust: TrustBoard | None = None
+    settings: Callable[[WorkloadRegistration], ProxySettings] = lambda _registration: ProxySettings()
+    """What the proxy of a registered workload begins with."""
+    configured: Callable[[], Awaitable[None]] | None = None
+    """Returns once the configuration is read: before that, nobody can say what groups and settings there are."""
+    configured_seconds: float = CONFIGURED_SECONDS
     leave_seconds: float = LEAVE_SECONDS
     first_message_seconds: float = FIRST_MESSAGE_SECONDS
 
@@ -151,6 +160,7 @@ class _Conversation:
             case Leave():
                 return await self._leave(), True
             case WorkloadRegistration():
+                await self._until_configured()
                 return self._register(message)
             case Calls(hosts=hosts):
                 return self._note_calls(hosts)
@@ -176,7 +186,27 @@ class _Conversation:
                 self.board.answers.attached(self._stream, self._workload, self._proof.certificate)
         takes = [word for word, taken_here in ((CALLS, self._options.on_calls), (TRUSTS, self.board)) if taken_here]
         self.registered.set()
-        return _encode({"registered": {"name": taken.name, **({"takes": takes} if takes else {})}}), False
+        told = {"name": taken.name, **({"takes": takes} if takes else {}), **self._told(taken)}
+        return _encode({"registered": told}), False
+
+    async def _until_configured(self) -> None:
+        if self._options.configured is None:
+            return
+        try:
+            async with asyncio.timeout(self._options.configured_seconds):
+                await self._options.configured()
+        except TimeoutError:
+            log.warning("workload registers before the configuration is read", workload=self._workload)
+
+    def _told(self, taken: WorkloadRegistration) -> dict[str, Any]:
+        """Return what the agent is told of its proxy and its group."""
+        group, settings = traits(taken), self._options.settings(taken)
+        said, traits_said = settings.to_json(), group.to_json() if group is not None else {}
+        if not fits(said, traits_said):
+            # Numbers and the traits of a group always fit: their limits are those of a registration.
+            log.warning("settings of a proxy are too large to be told", workload=self._workload)
+            said = settings.without_texts().to_json()
+        return {**({"proxy": said} if said else {}), **({"group": traits_said} if group is not None else {})}
 
     def _note_calls(self, hosts: tuple[str, ...]) -> tuple[bytes, bool]:
         name, _, namespace = self._workload.partition(".")

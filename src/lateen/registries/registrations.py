@@ -79,7 +79,7 @@ def read_message(data: bytes) -> Message | Refusal:
     if problems:
         return Refusal(message="the registration is invalid: " + "; ".join(problems))
     # One address has many spellings in IPv6; conflicts and Envoy's listeners need one. Nobody says who he is himself.
-    return replace(registration, address=str(ipaddress.ip_address(registration.address)), identity="")
+    return replace(registration, address=str(ipaddress.ip_address(registration.address)), identity="", weight=0)
 
 
 def _calls(hosts: Any) -> Calls | Refusal:
@@ -99,6 +99,8 @@ def _problems(item: WorkloadRegistration) -> Iterator[str]:
         value: str = getattr(item, field)
         if (value or required) and not _LABEL.fullmatch(value):
             yield f"{field} {value[:80]!r} is not a lower-case DNS label (RFC 1123)"
+    if item.group and (not _SUBDOMAIN.fullmatch(item.group) or len(item.group) > 253):
+        yield f"group {item.group[:80]!r} is not a lower-case DNS name"
     if not _SUBDOMAIN.fullmatch(item.service_account) or len(item.service_account) > 253:
         yield f"service_account {item.service_account[:80]!r} is not a lower-case DNS name"
     for field in ("version", "network"):

@@ -202,7 +202,7 @@ class AgentSessions:
     def _free_name(self, registration: WorkloadRegistration) -> str:
         """Return the lowest free `service[-version]-n`; a gateway is named after its labels."""
         labels = registration.labels
-        base = registration.service or labels.get("istio") or labels.get("app") or "gateway"
+        base = registration.service or registration.group or labels.get("istio") or labels.get("app") or "gateway"
         stem = _NOT_IN_NAMES.sub("-", "-".join(part for part in (base, registration.version) if part).lower())
         for number in count(1):
             end = f"-{number}"

@@ -12,9 +12,11 @@ import pytest
 
 from lateen.agent import workload
 from lateen.agent.addresses import OwnAddress, OwnPorts
-from lateen.agent.settings import AgentSettings
+from lateen.agent.attach_protocol import Registered
+from lateen.agent.settings import AgentSettings, SettingsError
 from lateen.envoy.statistics import StatsInclusion
 from lateen.model.proxies import ProxyType, Upstream
+from lateen.model.proxy_settings import GroupTraits, ProxySettings
 
 RUN = AgentSettings(
     mode="run",
@@ -139,3 +141,41 @@ def test_proxy_has_certificates_where_the_control_plane_has_an_identity(address:
     secure = workload.bootstrap_settings(RUN, "a-1", address, server, privileged=True)
     assert secure.proxy.certificates
     assert (secure.control_plane, secure.control_plane_identity) == (server.address, server.identity)
+
+
+def test_what_the_control_plane_says_of_the_proxy_counts_where_no_flag_does() -> None:
+    flags = replace(RUN, stats_inclusion=StatsInclusion(prefixes=("own",)))
+    proxy = ProxySettings(concurrency=3, environment={"A": "b"}, drain_seconds=60, stats_prefixes=("more",))
+    told = workload.as_told(flags, Registered("a", proxy=proxy))
+    assert (told.concurrency, told.environment, told.drain_seconds) == (3, {"A": "b"}, 60)
+    assert told.stats_inclusion.prefixes == ("own", "more")
+    assert workload.as_told(RUN, Registered("a")) == workload.as_told(RUN, None) == RUN
+
+
+def test_zero_threads_are_one_for_each_core() -> None:
+    assert workload.as_told(RUN, Registered("a", proxy=ProxySettings(concurrency=0))).concurrency >= 1
+
+
+def test_a_group_gives_labels_place_and_ports_but_not_ports_that_flags_give() -> None:
+    group = GroupTraits(labels={"a": "b"}, service_account="vm", locality="r/z", network="n", ports=(8080,))
+    told = workload.as_told(replace(RUN, ports=(), workload_group="g"), Registered("a", group=group))
+    assert (told.labels, told.service_account, told.locality, told.network) == ({"a": "b"}, "vm", "r/z", "n")
+    assert told.ports == ((8080, ""),)
+    assert workload.as_told(RUN, Registered("a", group=group)).ports == RUN.ports
+
+
+def test_a_version_flag_wins_over_the_label_of_the_group(address: OwnAddress) -> None:
+    settings = replace(RUN, workload_group="g", labels={"version": "of-the-group"})
+    made = workload.bootstrap_settings(settings, "a", address, CONTROL_PLANE, privileged=True)
+    assert made.proxy.labels == {"version": "v2", "app": "reviews"}
+
+
+def test_a_group_with_a_port_of_the_sidecar_itself_is_an_error() -> None:
+    with pytest.raises(SettingsError, match="15020"):
+        workload.as_told(replace(RUN, ports=()), Registered("a", group=GroupTraits(ports=(15020,))))
+
+
+def test_a_control_plane_that_knows_no_groups_is_an_error() -> None:
+    """It ignores what it does not know, and the workload would be somebody else than its group says."""
+    with pytest.raises(SettingsError, match="too old"):
+        workload.as_told(replace(RUN, workload_group="g"), Registered("a"))

@@ -118,3 +118,24 @@ def test_the_union_after_changes_is_the_union_of_what_the_stores_hold(steps: lis
         )
         for key, item in union.items():
             assert inputs.managed(key) == (item.origin if item.origin.source != "memory" else None)
+
+
+def test_what_registering_workloads_are_told_is_the_same_object_until_it_changes() -> None:
+    group = (
+        "apiVersion: networking.istio.io/v1\nkind: WorkloadGroup\nmetadata: {name: vms}\n"
+        "spec: {template: {locality: LOCALITY}}\n"
+    )
+    inputs = made()
+    inputs.take_content("memory", content(parse(group.encode(), "m").objects))
+    first = inputs.of_workloads("WorkloadGroup")
+    assert [key.name for key in first] == ["vms"]
+    inputs.take_content("folder a", holding("a.yaml", 3))
+    assert inputs.of_workloads("WorkloadGroup") is first
+
+    other = group.replace("LOCALITY", "elsewhere")
+    inputs.take_content("folder b", content(parse(other.encode(), "b").objects))
+    (found,) = inputs.of_workloads("WorkloadGroup").values()
+    assert found.spec.template.locality == "elsewhere"
+    inputs.take_content("folder b", content(()))
+    inputs.take_content("memory", content(()))
+    assert not inputs.of_workloads("WorkloadGroup")

@@ -2,11 +2,13 @@
 
 import pytest
 
-from lateen.config.acting import ACTING, inert_paths
+from lateen.config.acting import ACTING, inert_parts, inert_paths
 from lateen.config.decoding import fields_of
 from lateen.config.kinds import KINDS
-from lateen.config.mesh_config import ACTING_MESH
+from lateen.config.mesh_config import ACTING_MESH, MeshConfig
+from lateen.config.networking import Spec
 from lateen.config.parsing import parse
+from lateen.config.reasons import REASONS
 
 ISTIO_MUTUAL_GATEWAY = (
     "{servers: [{port: {number: 443, name: a, protocol: HTTPS}, hosts: ['*'], "
@@ -75,6 +77,41 @@ def test_the_table_names_known_fields_only() -> None:
         assert named <= set(fields_of(struct).types), struct
 
 
-def test_no_kind_acts_not_at_all() -> None:
+def test_no_kind_acts_not_at_all_without_saying_so() -> None:
     for kind in KINDS.values():
-        assert set(fields_of(kind.struct).types) - set(inert_paths(kind.struct)), kind.name
+        if not (kind.struct in ACTING and ACTING[kind.struct].as_one):
+            assert set(fields_of(kind.struct).types) - set(inert_paths(kind.struct)), kind.name
+
+
+def test_everything_that_does_not_act_has_a_reason_and_an_alternative_and_nothing_else_has() -> None:
+    structs: list[type[Spec]] = [*(kind.struct for kind in KINDS.values()), MeshConfig]
+    rows = {part.row for struct in structs for part in inert_parts(struct, table=ACTING | ACTING_MESH)}
+    assert sorted(rows - set(REASONS)) == [], "neither acting nor with a reason"
+    assert sorted(set(REASONS) - rows) == [], "a reason for something that acts"
+    for row, reason in REASONS.items():
+        assert all(text and not text.endswith(".") for text in reason), row
+
+
+def test_a_field_without_effect_is_said_with_its_reason_and_alternative() -> None:
+    text = "apiVersion: networking.istio.io/v1\nkind: WorkloadGroup\nmetadata: {name: a}\n"
+    text += "spec: {template: {}, probe: {tcpSocket: {port: 80}}}\n"
+    (finding,) = parse(text.encode(), "f").findings
+    reason = REASONS["WorkloadGroup.probe"]
+    assert (
+        finding.message == f"`probe` is read but has no effect in this version: {reason.why}. Instead: {reason.instead}"
+    )
+
+
+def test_a_kind_without_effect_is_said_once() -> None:
+    text = "apiVersion: telemetry.istio.io/v1\nkind: Telemetry\nmetadata: {name: a}\n"
+    text += "spec: {tracing: [{randomSamplingPercentage: 5}], metrics: [{providers: [{name: p}]}]}\n"
+    (finding,) = parse(text.encode(), "f").findings
+    assert (finding.code, finding.path) == ("LAT0004", "spec")
+    assert "Instead: " in finding.message
+
+
+def test_silent_fields_are_no_reason_for_a_word() -> None:
+    head = "apiVersion: networking.istio.io/v1beta1\nkind: ProxyConfig\nmetadata: {name: a}\n"
+    result = parse((head + "spec: {image: {imageType: debug}}\n").encode(), "f")
+    assert result.objects
+    assert not result.findings

@@ -60,7 +60,7 @@ def test_unknown_and_wrong_settings_are_errors() -> None:
 def test_what_does_not_act_is_said() -> None:
     text = (
         "mesh_mTLS: {minProtocolVersion: TLSV1_3}\n"
-        "tlsDefaults: {ecdhCurves: [P-256]}\n"
+        "ca: {address: ca.example.com}\n"
         "extensionProviders: [{name: z, zipkin: {service: z.default, port: 9411}}]\n"
         "defaultConfig: {concurrency: 2, tracing: {sampling: 10}}\n"
         "outboundTrafficPolicy: {mode: ALLOW_ANY_DYNAMIC_DNS}\n"
@@ -68,9 +68,9 @@ def test_what_does_not_act_is_said() -> None:
     config, findings = parse_mesh_config(text.encode(), "f")
     assert {finding.severity for finding in findings} == {Severity.WARNING}
     assert [finding.path for finding in findings] == [
-        "tlsDefaults",
+        "ca",
         "extensionProviders[0].zipkin",
-        "defaultConfig",
+        "defaultConfig.tracing",
         "outboundTrafficPolicy.mode",
     ]
     assert config.mesh_mtls is not None
@@ -92,3 +92,52 @@ def test_settings_of_mutual_tls_are_checked(text: str, path: str, severity: Seve
     _, findings = parse_mesh_config(text.encode(), "f")
 
     assert [(finding.path, finding.severity) for finding in findings] == [(path, severity)]
+
+
+@pytest.mark.parametrize(
+    ("text", "paths"),
+    [
+        ("defaultConfig: {concurrency: -1}", ["defaultConfig.concurrency"]),
+        ("defaultConfig: {drainDuration: fast}", ["defaultConfig.drainDuration"]),
+        ("defaultConfig: {terminationDrainDuration: 0s}", []),
+        ("defaultConfig: {terminationDrainDuration: 2h}", ["defaultConfig.terminationDrainDuration"]),
+        (
+            f"defaultConfig: {{proxyStatsMatcher: {{inclusionSuffixes: [{'a, ' * 33}]}}}}",
+            ["defaultConfig.proxyStatsMatcher"],
+        ),
+        ("defaultConfig: {proxyMetadata: {LD_PRELOAD: /a.so}}", ["defaultConfig.proxyMetadata.LD_PRELOAD"]),
+        (
+            "defaultConfig: {proxyMetadata: {ISTIO_META_DNS_CAPTURE: 'true'}}",
+            ["defaultConfig.proxyMetadata.ISTIO_META_DNS_CAPTURE"],
+        ),
+        (
+            "defaultConfig: {proxyStatsMatcher: {inclusionRegexps: ['(']}}",
+            ["defaultConfig.proxyStatsMatcher.inclusionRegexps[0]"],
+        ),
+        (
+            "defaultConfig: {proxyStatsMatcher: {inclusionPrefixes: ['']}}",
+            ["defaultConfig.proxyStatsMatcher.inclusionPrefixes[0]"],
+        ),
+        (
+            "defaultConfig: {holdApplicationUntilProxyStarts: false}",
+            ["defaultConfig.holdApplicationUntilProxyStarts"],
+        ),
+        ("defaultConfig: {holdApplicationUntilProxyStarts: true, image: {imageType: debug}}", []),
+        ("tlsDefaults: {ecdhCurves: [P-256, P-256], cipherSuites: [NONE]}", None),
+        ("verifyCertificateAtClient: true", []),
+        ("verifyCertificateAtClient: false", ["verifyCertificateAtClient"]),
+        ("{enablePrometheusMerge: false, disableEnvoyListenerLog: true}", []),
+    ],
+)
+def test_what_proxies_begin_with_is_checked(text: str, paths: list[str] | None) -> None:
+    found = [finding.path for finding in parse_mesh_config(text.encode(), "f")[1]]
+    assert found == (["tlsDefaults.ecdhCurves[1]", "tlsDefaults.cipherSuites[0]"] if paths is None else paths)
+
+
+def test_default_providers_name_extension_providers() -> None:
+    text = (
+        "extensionProviders: [{name: logs, envoyFileAccessLog: {path: /dev/stdout}}]\n"
+        "defaultProviders: {accessLogging: [logs, other], metrics: [prometheus]}\n"
+    )
+    findings = parse_mesh_config(text.encode(), "f")[1]
+    assert [finding.path for finding in findings if finding.code != "LAT0004"] == ["defaultProviders.accessLogging[1]"]

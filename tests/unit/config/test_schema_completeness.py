@@ -1,9 +1,10 @@
 """The structs have every field of Istio's CRD schema, with its type, and no other.
 
-`istio_schema_paths.txt` holds one line for each field of the six networking kinds: its path and its type, as facts
-taken from the CRD schema of istio/api (July 2026; v1, v1beta1 and v1alpha3 are equal).
+`istio_schema_paths.txt` holds one line for each field of Istio's 15 kinds: its path and its type, as facts taken from
+the CRD schema of istio/api (July 2026; the versions of a kind are equal).
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,26 @@ from lateen.config.kinds import KINDS
 
 FACTS = Path(__file__).with_name("istio_schema_paths.txt")
 ISTIO_KINDS = [kind.name for kind in KINDS.values() if kind.is_istio]
+FIELDS_BY_KIND = {
+    "AuthorizationPolicy": 46,
+    "DestinationRule": 363,
+    "EnvoyFilter": 58,
+    "Gateway": 32,
+    "PeerAuthentication": 6,
+    "ProxyConfig": 6,
+    "RequestAuthentication": 30,
+    "ServiceEntry": 21,
+    "Sidecar": 92,
+    "Telemetry": 54,
+    "TrafficExtension": 30,
+    "VirtualService": 168,
+    "WasmPlugin": 32,
+    "WorkloadEntry": 7,
+    "WorkloadGroup": 33,
+}
+"""All of Istio's kinds, with the number of paths that each has."""
+PENDING = frozenset(("EnvoyFilter",)) - set(ISTIO_KINDS)
+"""Kinds that are not read yet."""
 
 
 def described(path: str, expected: inspect.Type) -> Iterator[tuple[str, str]]:
@@ -26,7 +47,10 @@ def described(path: str, expected: inspect.Type) -> Iterator[tuple[str, str]]:
         case inspect.ListType():
             yield from described(f"{path}[]", expected.item_type)
         case inspect.DictType():
-            yield from described(f"{path}{{}}", expected.value_type)
+            if isinstance(expected.value_type, inspect.AnyType):
+                yield path, "any"
+            else:
+                yield from described(f"{path}{{}}", expected.value_type)
         case inspect.StructType():
             yield path, "object"
             for name, below in fields_of(expected.cls).types.items():
@@ -76,5 +100,9 @@ def test_structs_and_schema_have_the_same_types(kind: str) -> None:
     assert different == {}
 
 
-def test_the_facts_cover_every_istio_kind() -> None:
-    assert {line.split(".", 1)[0] for line in FACTS.read_text().splitlines()} == set(ISTIO_KINDS)
+def test_the_facts_are_those_of_all_kinds() -> None:
+    assert Counter(line.split(".", 1)[0] for line in FACTS.read_text().splitlines()) == FIELDS_BY_KIND
+
+
+def test_every_kind_is_read_or_known_to_be_pending() -> None:
+    assert set(ISTIO_KINDS) | PENDING == set(FIELDS_BY_KIND)

@@ -22,6 +22,11 @@ _TARGETS = (
 _MOST = 16
 
 
+def inert_reference(violation: Violation) -> bool:
+    """Whether it only says that this kind of target has no effect: of no interest in a kind that has none itself."""
+    return violation.code is NO_EFFECT
+
+
 def attachment(
     selector: MatchLabelsSelector | None,
     one: PolicyTargetReference | None,

@@ -10,6 +10,7 @@ from lateen.config.networking import Spec
 from lateen.config.positions import Path
 from lateen.config.validation.authorization_policies import authorization_policy
 from lateen.config.validation.destination_rules import destination_rule
+from lateen.config.validation.extensions import traffic_extension, wasm_plugin
 from lateen.config.validation.gateway_api import (
     backend_tls_policy,
     gateway_class,
@@ -23,7 +24,9 @@ from lateen.config.validation.peer_authentications import peer_authentication
 from lateen.config.validation.request_authentications import request_authentication
 from lateen.config.validation.service_entries import service_entry, standalone_workload_entry
 from lateen.config.validation.sidecars import sidecar
+from lateen.config.validation.telemetries import telemetry
 from lateen.config.validation.virtual_services import virtual_service
+from lateen.config.validation.workload_groups import proxy_config, workload_group
 from lateen.config.violations import Violation
 
 Rule = Callable[[Any, Metadata], Iterator[Violation]]
@@ -34,10 +37,15 @@ RULES: Mapping[str, Rule] = {
     "Gateway": gateway,
     "ServiceEntry": service_entry,
     "WorkloadEntry": standalone_workload_entry,
+    "WorkloadGroup": workload_group,
+    "ProxyConfig": proxy_config,
     "Sidecar": sidecar,
     "PeerAuthentication": peer_authentication,
     "RequestAuthentication": request_authentication,
     "AuthorizationPolicy": authorization_policy,
+    "Telemetry": telemetry,
+    "WasmPlugin": wasm_plugin,
+    "TrafficExtension": traffic_extension,
     "GatewayClass": gateway_class,
     "KubernetesGateway": kubernetes_gateway,
     "HTTPRoute": http_route,
