@@ -41,6 +41,7 @@ from lateen.model.findings import Finding
 from lateen.model.names import ObjectKey
 from lateen.model.origins import Origin
 from lateen.model.proxies import Proxy
+from lateen.preflight.flight import preflight
 from lateen.registries.agents import AgentRegistry
 from lateen.stores.protocol import Store
 
@@ -127,7 +128,8 @@ class RunningControlPlane:
         """Return the stores' findings and the cross-resource ones of the state in force."""
         generation, analysed = self._analysed
         if generation != self._built and self._state is not None:
-            analysed = analyse(self._state, tuple(self._inputs.objects().values()))
+            objects = tuple(self._inputs.objects().values())
+            analysed = (*analyse(self._state, objects), *preflight(self._state, objects).findings)
             self._analysed = (self._built, analysed)
         keys = self._inputs.token_rules(), self._key_sets.key_sets, self._key_sets.problems
         return (*self._inputs.findings(), *self._mesh_configs.findings, *analysed, *missing_keys(*keys))
@@ -141,7 +143,9 @@ class RunningControlPlane:
         mesh_config = self._mesh_configs.in_force(self._inputs.objects())
         catalogues, key_sets = self._inputs.catalogues(), self._inputs.key_sets()
         state = build_state(union.values(), catalogues, mesh_config, previous=self._state, key_sets=key_sets)
-        findings = analyse(state, tuple(union.values()), positions)
+        given = tuple(union.values())
+        about = frozenset(found.key for found in objects)
+        findings = (*analyse(state, given, positions), *preflight(state, given, positions, about=about).findings)
         return tuple(found for found in findings if (found.kind, found.namespace, found.name) in keys)
 
     async def put(self, objects: Sequence[ConfigObject[Any]]) -> str:

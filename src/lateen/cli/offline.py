@@ -76,11 +76,23 @@ def analyze(
 
     rules = _suppressions(suppress)
     parsed, mesh, findings = checked(filename, more, mesh_config)
-    findings += analyse(state_of(parsed, mesh), parsed.objects, parsed.positions) + _left_open(parsed)
+    state = state_of(parsed, mesh)
+    findings += analyse(state, parsed.objects, parsed.positions) + _left_open(parsed) + _preflight(state, parsed)
     findings = _unsuppressed(findings, parsed, rules)
     print_findings(findings, output)
     note_summary(len(parsed.objects), findings)
     return ExitCode.REJECTED if has_errors(findings) else ExitCode.DONE
+
+
+def _preflight(state: MeshState, parsed: ParsedFiles) -> tuple[Finding, ...]:
+    """Return what Envoy would reject; what was not tried is said."""
+    from lateen.cli.output import note
+    from lateen.preflight.flight import preflight
+
+    flown = preflight(state, parsed.objects, parsed.positions)
+    if flown.passed_over:
+        note(f"note: not tried whether Envoy would reject something: {flown.passed_over}")
+    return flown.findings
 
 
 def _suppressions(texts: list[str] | None) -> list[Suppression]:

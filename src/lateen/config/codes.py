@@ -212,6 +212,14 @@ GATEWAY_API_CONDITION = Code(
     explanation="A listener, a route or a policy is not in force, or only in part. The condition, its reason and the "
     "message are those of the object's status, which `lateen get KIND NAME -o yaml` shows.",
 )
+REJECTED_BY_ENVOY = Code(
+    code="LAT0070",
+    severity=Severity.ERROR,
+    title="Envoy would reject this",
+    explanation="What the object makes breaks a rule of Envoy's own, so proxies would keep what they had before. The "
+    "message names the proxies, the resource, the field in it and the rule. It is found by generating for imagined "
+    "proxies: of each sort one, and in a large mesh one service of each sort.",
+)
 
 DEPRECATED = Code(
     code="IST0002",
@@ -438,6 +446,7 @@ CODES: tuple[Code, ...] = (
     SEVERAL_AUTHORIZATION_SERVERS,
     UNUSABLE_AUTHORIZATION_SERVER,
     GATEWAY_API_CONDITION,
+    REJECTED_BY_ENVOY,
     DEPRECATED,
     REFERENCE_NOT_FOUND,
     SCHEMA_VALIDATION,
