@@ -1,7 +1,7 @@
 """Istio's annotations on Services and Namespaces: unknown, misplaced, deprecated or malformed ones.
 
 Called by `references`. Most act on pods, which Lateen does not read: they are known here so that one on a Service is
-called misplaced and not unknown. Source: the names, places and states in istio/api `annotation/annotations.yaml` (1.31).
+called misplaced and not unknown. Source: names, places and states in istio/api `annotation/annotations.yaml` (1.31).
 """
 
 from __future__ import annotations

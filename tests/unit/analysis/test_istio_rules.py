@@ -20,7 +20,7 @@ PORT = "{name: http, port: 9080}"
 
 
 def annotated(annotation: str, kind: str = "Service") -> str:
-    spec = "{{selector: {{app: reviews}}, ports: [{}]}}".format(PORT) if kind == "Service" else ""
+    spec = f"{{selector: {{app: reviews}}, ports: [{PORT}]}}" if kind == "Service" else ""
     return document(kind, "reviews", spec, extra=f", annotations: {{{annotation}}}")
 
 
@@ -66,7 +66,7 @@ def test_a_gateway_does_not_take_the_subsets_of_the_mesh() -> None:
     mesh = "{hosts: [reviews], http: [{route: [{destination: {host: reviews, subset: v1}}]}]}"
     edge = "{hosts: [shop.test], gateways: [g], http: [{route: [{destination: {host: reviews%s}}]}]}"
     server = "{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}"
-    gateway = document("Gateway", "g", "{{selector: {{istio: edge}}, servers: [{}]}}".format(server))
+    gateway = document("Gateway", "g", f"{{selector: {{istio: edge}}, servers: [{server}]}}")
     mesh_rule = document("VirtualService", "mesh", mesh)
     given = (service(), rule, gateway, mesh_rule)
     found = codes(*given, document("VirtualService", "edge", edge % ""))
