@@ -95,6 +95,8 @@ class RunningControlPlane:
         self._failure: Exception | None = None
         self._published = asyncio.Condition()
         self._analysed: tuple[int, tuple[Finding, ...]] = (-1, ())
+        self._tried: tuple[Mapping[ObjectKey, ConfigObject[Any]] | None, tuple[Finding, ...]] = (None, ())
+        """The configuration that preflight was about, and what came of it."""
 
     @property
     def ready(self) -> bool:
@@ -129,10 +131,17 @@ class RunningControlPlane:
         generation, analysed = self._analysed
         if generation != self._built and self._state is not None:
             objects = tuple(self._inputs.objects().values())
-            analysed = (*analyse(self._state, objects), *preflight(self._state, objects).findings)
+            analysed = (*analyse(self._state, objects), *self._rejected(self._state, objects))
             self._analysed = (self._built, analysed)
         keys = self._inputs.token_rules(), self._key_sets.key_sets, self._key_sets.problems
         return (*self._inputs.findings(), *self._mesh_configs.findings, *analysed, *missing_keys(*keys))
+
+    def _rejected(self, state: MeshState, objects: Sequence[ConfigObject[Any]]) -> tuple[Finding, ...]:
+        """Return what Envoy would reject: tried again when the configuration changed, not when a workload did."""
+        union = self._inputs.objects()
+        if self._tried[0] is not union:
+            self._tried = (union, preflight(state, objects).findings)
+        return self._tried[1]
 
     def preview(
         self, objects: Sequence[ConfigObject[Any]], positions: Mapping[ObjectKey, Positions]
