@@ -26,7 +26,7 @@ def envoys_verdict(which: str, document: Json, folder: Path) -> str:
     file = folder / "bootstrap.json"
     file.write_text(json.dumps(bootstrap(which, document)))
     command = [str(envoy()), "--mode", "validate", "-c", str(file), "--base-id", str(BASE_ID), "-l", "error"]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=folder)
     return "" if run.returncode == 0 else run.stderr or "refused"
 
 

@@ -1,5 +1,6 @@
 """Preflight: what Envoy would reject is found from the documents, with the object behind it."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from lateen.model.findings import has_errors
 from lateen.preflight.flight import Preflight, preflight
 
 LONG = "x" * 5000
+GOLDENS = sorted((Path(__file__).parents[2] / "goldens").glob("*/in.yaml"))
 
 
 def flown(*documents: str, **budget: Any) -> Preflight:
@@ -107,3 +109,11 @@ def test_one_mistake_is_said_once(count: int) -> None:
     """However many proxies would reject it."""
     others = [service("other", namespace=f"n{index}") for index in range(count)]
     assert said(service(), *others, answer("v", LONG)) == ["LAT0070 VirtualService default/v"]
+
+
+@pytest.mark.parametrize("case", GOLDENS, ids=lambda case: case.parent.name)
+def test_what_envoy_takes_is_not_mentioned(case: Path) -> None:
+    """The goldens, which load in a real Envoy (tests/e2e/test_goldens_validate.py), for all sorts of proxies."""
+    parsed = parse(case.read_bytes(), "in.yaml")
+    state = build_state(parsed.objects, (), MeshConfig())
+    assert [str(one) for one in preflight(state, parsed.objects, parsed.positions).findings] == []
