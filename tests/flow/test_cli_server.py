@@ -225,6 +225,23 @@ def test_an_object_that_refers_to_nothing_is_stored_and_is_an_error(server: Serv
     assert ("nothing was changed" if words == "--dry-run" else "stored all the same") in again.stderr
 
 
+def test_the_running_mesh_is_analysed_like_files(server: Server, files: Files) -> None:
+    """Without files `analyze` asks the control plane: the same findings, formats and exit codes."""
+    file = files("lost.yaml", DANGLING)
+    before = server.run("analyze", "-o", "json")
+    server.run("apply", "-f", file)
+    analysed, shown = server.run("analyze", "-o", "json"), server.run("analyze", "-o", "sarif")
+    accepted = server.run("analyze", "--suppress", "IST0101=* *")
+    server.run("delete", "vs", "lost")
+
+    assert before.returncode == 0
+    assert analysed.returncode == 1
+    [finding] = [found for found in json.loads(analysed.stdout) if found["severity"] == "error"]
+    assert (finding["code"], finding["kind"], finding["name"]) == ("IST0101", "VirtualService", "lost")
+    assert "IST0101" in {result["ruleId"] for result in json.loads(shown.stdout)["runs"][0]["results"]}
+    assert accepted.returncode == 0
+
+
 def test_a_file_of_a_watched_folder_cannot_be_deleted(server: Server) -> None:
     refused = server.run("delete", "svc", "fixed")
 

@@ -10,6 +10,7 @@ from itertools import chain
 from typing import Any
 
 from lateen.analysis.access import denies_everything, http_rules_on_tcp, known_namespaces, namespaces
+from lateen.analysis.annotations import istio_annotations
 from lateen.analysis.authorization import authorization_policy, authorization_servers
 from lateen.analysis.conflicts import conflicts
 from lateen.analysis.credentials import gateway_credentials, rule_credentials, rule_verification
@@ -23,7 +24,15 @@ from lateen.analysis.routes import claims, route_settings, unused
 from lateen.analysis.selectors import selector
 from lateen.analysis.services import services
 from lateen.analysis.suppression import without_annotated
+from lateen.analysis.telemetry import telemetries
 from lateen.analysis.unreachable import unreachable
+from lateen.analysis.visibility import (
+    competing_rules,
+    gateway_ports,
+    same_addresses,
+    seen_by_nobody,
+    subsets_behind_gateways,
+)
 from lateen.analysis.workloads import Workloads
 from lateen.config.codes import (
     EMPTY_SUBSET,
@@ -74,6 +83,7 @@ def analyse(
     gateways = {f"{one.key.namespace}/{one.key.name}": one for one in state.gateways}
     for one in objects:
         failed_conditions(report, one, state)
+        istio_annotations(report, one)
         match one.spec:
             case VirtualService():
                 _virtual_service(report, one, targets, gateways, delegates)
@@ -90,6 +100,11 @@ def analyse(
     _by_workload(report, objects, state, gateways)
     services(report, objects, state)
     unused(report, objects)
+    telemetries(report, objects, state)
+    same_addresses(report, objects, state)
+    gateway_ports(report, [one for one in objects if isinstance(one.spec, Gateway)])
+    competing_rules(report, state.destination_rules)
+    subsets_behind_gateways(report, virtual_services)
     authorization_servers(report, objects, state)
     conflicts(report, objects, state)
     return tuple(sorted(without_annotated(report.findings, objects), key=_place))
@@ -109,6 +124,7 @@ def _by_workload(
     known = known_namespaces(objects, state)
     for one in objects:
         selector(report, one, workloads, root_namespace)
+        seen_by_nobody(report, one, known)
         match one.spec:
             case DestinationRule():
                 tls_of_rule(report, one, state, modes, unruled)

@@ -7,12 +7,12 @@ from typing import Any
 
 from lateen.analysis.reports import Report
 from lateen.analysis.workloads import Workloads
-from lateen.config.codes import NO_MATCHING_WORKLOADS
+from lateen.config.codes import INEFFECTIVE_SELECTOR, NO_MATCHING_WORKLOADS
 from lateen.config.networking import DestinationRule, Gateway, Sidecar
 from lateen.config.objects import ConfigObject
 from lateen.config.positions import Path
 from lateen.config.security import AuthorizationPolicy, PeerAuthentication, RequestAuthentication
-from lateen.mesh.policies import selector_labels, targets_of
+from lateen.mesh.policies import GATEWAY_NAME_LABEL, selector_labels, targets_of
 
 
 def selector(report: Report, one: ConfigObject[Any], workloads: Workloads, root_namespace: str) -> None:
@@ -21,6 +21,10 @@ def selector(report: Report, one: ConfigObject[Any], workloads: Workloads, root_
         _gateway(report, one, workloads)
         return
     path, labels = _selector(one.spec)
+    if GATEWAY_NAME_LABEL in labels and isinstance(one.spec, RequestAuthentication | AuthorizationPolicy):
+        message = f"a selector does not act on the gateway {labels[GATEWAY_NAME_LABEL]}; name it in `targetRefs`"
+        report.add(INEFFECTIVE_SELECTOR, one, path, message)
+        return
     in_root = one.key.namespace == root_namespace
     if in_root and isinstance(one.spec, PeerAuthentication | Sidecar):
         return  # a selector does not act there, which is said elsewhere

@@ -15,6 +15,7 @@ from lateen.config.codes import (
     CONFLICTING_ENTRY_PROTOCOLS,
     EXTERNAL_NAME_PORT,
     PORT_NAME,
+    SEVERAL_PROTOCOLS,
     SEVERAL_SERVICES,
 )
 from lateen.config.kubernetes import ServiceSpec
@@ -38,6 +39,7 @@ def services(report: Report, objects: Sequence[ConfigObject[Any]], state: MeshSt
     for entry in entries:
         _addresses(report, entry)
     _target_ports(report, chosen)
+    _transports(report, chosen)
     _protocols(report, entries, state.mesh_config.default_service_export_to)
 
 
@@ -69,6 +71,18 @@ def _target_ports(report: Report, chosen: Sequence[_Service]) -> None:
                 message = f"port {port.port} leads to target port {target}, as port {number} of {other.key} does"
                 report.add(SEVERAL_SERVICES, one, ("spec", "ports", index), f"{message}; use one number")
             known.setdefault(port.port, (one, index))
+
+
+def _transports(report: Report, chosen: Sequence[_Service]) -> None:
+    """Find ports of the same workloads that are of TCP in one service and of UDP in another."""
+    known: dict[tuple[Any, ...], tuple[_Service, str]] = {}
+    for one in chosen if any(port.protocol == "UDP" for each in chosen for port in each.spec.ports) else ():
+        workloads = (one.key.namespace, frozenset(one.spec.selector.items()))
+        for index, port in enumerate(one.spec.ports if one.spec.selector else ()):
+            other, transport = known.setdefault((*workloads, port.port), (one, port.protocol))
+            if transport != port.protocol and other is not one:
+                message = f"port {port.port} is of {port.protocol} here and of {transport} in {other.key}"
+                report.add(SEVERAL_PROTOCOLS, one, ("spec", "ports", index), f"{message}; use two numbers")
 
 
 def _addresses(report: Report, one: _Entry) -> None:

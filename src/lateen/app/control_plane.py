@@ -45,6 +45,7 @@ from lateen.model.origins import Origin
 from lateen.model.proxies import Proxy
 from lateen.model.proxy_settings import ProxySettings
 from lateen.model.workloads import WorkloadRegistration
+from lateen.preflight.flight import preflight
 from lateen.registries.agents import AgentRegistry
 from lateen.stores.protocol import Store
 
@@ -100,6 +101,8 @@ class RunningControlPlane:
         self._failure: Exception | None = None
         self._published = asyncio.Condition()
         self._analysed: tuple[int, tuple[Finding, ...]] = (-1, ())
+        self._tried: tuple[Mapping[ObjectKey, ConfigObject[Any]] | None, tuple[Finding, ...]] = (None, ())
+        """The configuration that preflight was about, and what came of it."""
 
     @property
     def ready(self) -> bool:
@@ -133,10 +136,18 @@ class RunningControlPlane:
         """Return the stores' findings and the cross-resource ones of the state in force."""
         generation, analysed = self._analysed
         if generation != self._built and self._state is not None:
-            analysed = analyse(self._state, tuple(self._inputs.objects().values()))
+            objects = tuple(self._inputs.objects().values())
+            analysed = (*analyse(self._state, objects), *self._rejected(self._state, objects))
             self._analysed = (self._built, analysed)
         keys = self._inputs.token_rules(), self._key_sets.key_sets, self._key_sets.problems
         return (*self._inputs.findings(), *self._mesh_configs.findings, *analysed, *missing_keys(*keys))
+
+    def _rejected(self, state: MeshState, objects: Sequence[ConfigObject[Any]]) -> tuple[Finding, ...]:
+        """Return what Envoy would reject: tried again when the configuration changed, not when a workload did."""
+        union = self._inputs.objects()
+        if self._tried[0] is not union:
+            self._tried = (union, preflight(state, objects).findings)
+        return self._tried[1]
 
     def preview(
         self, objects: Sequence[ConfigObject[Any]], positions: Mapping[ObjectKey, Positions]
@@ -147,7 +158,9 @@ class RunningControlPlane:
         mesh_config = self._mesh_configs.in_force(self._inputs.objects())
         catalogues, key_sets = self._inputs.catalogues(), self._inputs.key_sets()
         state = build_state(union.values(), catalogues, mesh_config, previous=self._state, key_sets=key_sets)
-        findings = analyse(state, tuple(union.values()), positions)
+        given = tuple(union.values())
+        about = frozenset(found.key for found in objects)
+        findings = (*analyse(state, given, positions), *preflight(state, given, positions, about=about).findings)
         return tuple(found for found in findings if (found.kind, found.namespace, found.name) in keys)
 
     async def put(self, objects: Sequence[ConfigObject[Any]]) -> str:

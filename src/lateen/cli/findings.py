@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from lateen.cli.finding_formats import FindingOutput, github, sarif
 from lateen.cli.options import Output
 from lateen.cli.output import line_width, note, print_json, print_yaml
 from lateen.model.findings import Finding, Severity
+
+if TYPE_CHECKING:
+    from lateen.api.schemas import FindingView
 
 Row = dict[str, str | int]
 
@@ -27,6 +31,22 @@ def finding_row(finding: Finding) -> Row:
         "severity": finding.severity.value,
         "message": finding.message,
     }
+
+
+def finding_of(view: FindingView) -> Finding:
+    """Return a finding as the API tells it."""
+    return Finding(
+        code=view.code,
+        severity=Severity(view.severity),
+        message=view.message,
+        file=view.file,
+        line=view.line,
+        column=view.column,
+        kind=view.kind,
+        namespace=view.namespace,
+        name=view.name,
+        path=view.path,
+    )
 
 
 def print_findings(findings: Sequence[Finding], output: Output | FindingOutput) -> None:
@@ -60,9 +80,9 @@ def folded(finding: Finding, width: int) -> str:
     return "\n".join(lines)
 
 
-def summary(objects: int, findings: Sequence[Finding]) -> str:
-    """Return `12 objects, 1 error, 2 warnings`."""
-    counts = [(objects, "object")]
+def summary(objects: int | None, findings: Sequence[Finding]) -> str:
+    """Return `12 objects, 1 error, 2 warnings`; without objects where they were not counted."""
+    counts = [(objects, "object")] if objects is not None else []
     counts += [(_count(findings, severity), severity.value) for severity in (Severity.ERROR, Severity.WARNING)]
     if infos := _count(findings, Severity.INFO):
         counts.append((infos, "info"))
@@ -73,6 +93,6 @@ def _count(findings: Sequence[Finding], severity: Severity) -> int:
     return sum(1 for found in findings if found.severity is severity)
 
 
-def note_summary(objects: int, findings: Sequence[Finding]) -> None:
+def note_summary(objects: int | None, findings: Sequence[Finding]) -> None:
     """Print the summary to stderr."""
     note(summary(objects, findings))

@@ -1,4 +1,4 @@
-"""Commands that work on files alone: validate, analyze, generate. No control plane is asked.
+"""Commands that work on files alone: validate, analyze, generate. Only `analyze` without files asks a control plane.
 
 Registered by `cli/commands.py`.
 """
@@ -12,7 +12,18 @@ import typer
 
 from lateen.cli.exits import ExitCode, Failure
 from lateen.cli.finding_formats import FindingOutput, FindingOutputOption
-from lateen.cli.options import FilesOption, MeshConfigOption, MorePaths, Output, OutputOption
+from lateen.cli.options import (
+    DEFAULT_SERVER,
+    CaFileOption,
+    FilesOption,
+    MeshConfigOption,
+    MorePaths,
+    OptionalFilesOption,
+    Output,
+    OutputOption,
+    ServerOption,
+    TokenFileOption,
+)
 
 if TYPE_CHECKING:
     from lateen.analysis.suppression import Suppression
@@ -63,24 +74,72 @@ def validate(
 
 
 def analyze(
-    filename: FilesOption,
+    filename: OptionalFilesOption = None,
     more: MorePaths = None,
     mesh_config: MeshConfigOption = None,
     output: FindingOutputOption = FindingOutput.TABLE,
     suppress: SuppressOption = None,
+    server: ServerOption = DEFAULT_SERVER,
+    token_file: TokenFileOption = None,
+    ca_file: CaFileOption = None,
 ) -> int:
-    """Validate, and look for problems between objects: dangling hosts and subsets, conflicts, shadowed rules."""
-    from lateen.analysis.references import analyse
+    """Validate, and look for problems between objects: dangling hosts and subsets, conflicts, shadowed rules.
+
+    Without files it is the running mesh that is looked at, as the control plane at --server sees it.
+    """
     from lateen.cli.findings import note_summary, print_findings
     from lateen.model.findings import has_errors
 
     rules = _suppressions(suppress)
-    parsed, mesh, findings = checked(filename, more, mesh_config)
-    findings += analyse(state_of(parsed, mesh), parsed.objects, parsed.positions) + _left_open(parsed)
-    findings = _unsuppressed(findings, parsed, rules)
+    count = None
+    if not filename and not more:
+        findings = _of_the_mesh(server, token_file, ca_file, mesh_config, rules)
+    else:
+        parsed, mesh, findings = checked(filename or [], more, mesh_config)
+        state, count = state_of(parsed, mesh), len(parsed.objects)
+        findings += analyse(state, parsed) + _left_open(parsed) + _preflight(state, parsed)
+        findings = _unsuppressed(findings, parsed, rules)
     print_findings(findings, output)
-    note_summary(len(parsed.objects), findings)
+    note_summary(count, findings)
     return ExitCode.REJECTED if has_errors(findings) else ExitCode.DONE
+
+
+def analyse(state: MeshState, parsed: ParsedFiles) -> tuple[Finding, ...]:
+    """Return the findings between the objects of files."""
+    from lateen.analysis.references import analyse as between
+
+    return between(state, parsed.objects, parsed.positions)
+
+
+def _of_the_mesh(
+    server: str,
+    token_file: Path | None,
+    ca_file: Path | None,
+    mesh_config: Path | None,
+    rules: list[Suppression],
+) -> tuple[Finding, ...]:
+    """Return what a control plane finds in its mesh."""
+    from lateen.analysis.suppression import without_suppressed
+    from lateen.api.schemas import FindingList
+    from lateen.cli.client import Client
+    from lateen.cli.findings import finding_of
+
+    if mesh_config is not None:
+        hint = "leave it out, or name files with -f"
+        raise Failure("--mesh-config is for files: a control plane has its own", code=ExitCode.USAGE, hint=hint)
+    answer = Client(server, token_file, ca_file).get(FindingList, "v1", "findings")
+    return without_suppressed([finding_of(view) for view in answer.items], rules)
+
+
+def _preflight(state: MeshState, parsed: ParsedFiles) -> tuple[Finding, ...]:
+    """Return what Envoy would reject; what was not tried is said."""
+    from lateen.cli.output import note
+    from lateen.preflight.flight import preflight
+
+    flown = preflight(state, parsed.objects, parsed.positions)
+    if flown.passed_over:
+        note(f"note: not tried whether Envoy would reject something: {flown.passed_over}")
+    return flown.findings
 
 
 def _suppressions(texts: list[str] | None) -> list[Suppression]:

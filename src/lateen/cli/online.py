@@ -24,7 +24,6 @@ from lateen.cli.options import (
 
 if TYPE_CHECKING:
     from lateen.api.schemas import ApplyAnswer, ConfigItem, FindingView, ProxyView
-    from lateen.model.findings import Finding
 
 RESOURCE_TYPES = ("listeners", "routes", "clusters", "endpoints", "secrets", "extensions")
 _SHORT = {
@@ -92,36 +91,20 @@ def _text(name: str, content: bytes) -> str:
 
 def _print_refused(findings: list[FindingView], output: Output) -> None:
     """Print why nothing was applied, in JSON and YAML as `validate` does; an answer without findings has a message."""
-    from lateen.cli.findings import print_findings
+    from lateen.cli.findings import finding_of, print_findings
 
     if output is Output.TABLE:
         _note_findings(findings)
     elif findings:
-        print_findings([_finding(view) for view in findings], output)
+        print_findings([finding_of(view) for view in findings], output)
 
 
 def _note_findings(findings: list[FindingView]) -> None:
+    from lateen.cli.findings import finding_of
     from lateen.cli.output import note
 
     for view in findings:
-        note(str(_finding(view)))
-
-
-def _finding(view: FindingView) -> Finding:
-    from lateen.model.findings import Finding, Severity
-
-    return Finding(
-        code=view.code,
-        severity=Severity(view.severity),
-        message=view.message,
-        file=view.file,
-        line=view.line,
-        column=view.column,
-        kind=view.kind,
-        namespace=view.namespace,
-        name=view.name,
-        path=view.path,
-    )
+        note(str(finding_of(view)))
 
 
 def _print_applied(answer: ApplyAnswer, output: Output) -> None:

@@ -24,6 +24,12 @@ FilesOption = Annotated[
     list[str],
     typer.Option("--filename", "-f", metavar="PATH", help="File, folder (recursive) or - for stdin; repeatable."),
 ]
+OptionalFilesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--filename", "-f", metavar="PATH", help="File, folder (recursive) or - for stdin; repeatable. None: the mesh."
+    ),
+]
 MorePaths = Annotated[list[str] | None, typer.Argument(metavar="[PATH]...", help="More files and folders.")]
 MeshConfigOption = Annotated[
     Path | None, typer.Option("--mesh-config", metavar="FILE", help="File with Istio's MeshConfig.")

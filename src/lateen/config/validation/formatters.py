@@ -46,22 +46,23 @@ _WITH_ARGUMENT = frozenset(
     {
         *("CLUSTER_METADATA", "COMMON_DURATION", "DYNAMIC_METADATA", "ENVIRONMENT", "FILTER_STATE", "METADATA"),
         *("QUERY_PARAM", "REQ", "REQUEST_HEADER", "REQ_WITHOUT_QUERY", "RESP", "RESPONSE_HEADER", "RESPONSE_TRAILER"),
-        *("TRAILER", "UPSTREAM_FILTER_STATE", "UPSTREAM_METADATA"),
+        *("TRAILER", "UPSTREAM_FILTER_STATE", "UPSTREAM_METADATA", "CEL", "TYPED_CEL"),
     }
 )
 COMMANDS = frozenset(
     {*_OTHERS.split(), *_WITH_ARGUMENT, *(f"{side}_{name}" for side, names in _PARTS.items() for name in names.split())}
 )
 
-_COMMAND = re.compile(r"%([A-Z0-9_]+)(?:\(((?:[^)\\]|\\.)*)\))?(?::[0-9]+)?%")
+_COMMAND = re.compile(r"%%|%(?P<name>[A-Z0-9_]+)(?:\((?P<argument>.*?)\))?(?::[0-9]+)?%")
+"""Read from left to right, so that `%A%%B%` are two commands and no percent sign between them."""
 
 
 def formatter_problem(value: str) -> str:
     """Return what Envoy would refuse in this format string; empty when nothing."""
-    rest = value.replace("%%", "")
-    for name, argument in _COMMAND.findall(rest):
-        if name not in COMMANDS:
+    for match in _COMMAND.finditer(value):
+        name = match["name"]
+        if name is not None and name not in COMMANDS:
             return f"`%{name}%` is not a command of Envoy's formatter"
-        if name in _WITH_ARGUMENT and not argument:
+        if name in _WITH_ARGUMENT and not match["argument"]:
             return f"`%{name}%` needs an argument, `%{name}(name)%`"
-    return "it has a lone `%`" if "%" in _COMMAND.sub("", rest) else ""
+    return "it has a lone `%`" if "%" in _COMMAND.sub("", value) else ""
