@@ -286,7 +286,7 @@ class FaultDelay(Spec, frozen=True, kw_only=True):
     exponential_delay: str = ""
     """Mean of a random duration; no Envoy has it."""
     percentage: Percent | None = None
-    """Share of the requests; unset is all."""
+    """Share of the requests; unset is none, so write it."""
 
 
 class FaultAbort(Spec, frozen=True, kw_only=True):
@@ -584,7 +584,7 @@ class TcpKeepalive(Spec, frozen=True, kw_only=True):
     probes: Unsigned = 0
     """Unanswered probes before the connection counts as dead; unset is the system's (Linux: 9)."""
     time: str = ""
-    """Idle duration before the first probe; unset is the system's (Linux: 7200s)."""
+    """Duration without a byte before the first probe; unset is the system's (Linux: 7200s)."""
     interval: str = ""
     """Duration between probes; unset is the system's (Linux: 75s)."""
 
