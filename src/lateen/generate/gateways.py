@@ -19,7 +19,7 @@ from lateen.envoy.listeners import (
     sni_match,
 )
 from lateen.envoy.messages import Fields
-from lateen.envoy.metadata import config_metadata
+from lateen.envoy.metadata import config_metadata, configs_metadata
 from lateen.envoy.resources import LISTENER, Resource, make_resource
 from lateen.generate.auto_passthrough import SniCluster, passthrough_chain, reachable_targets, server_name
 from lateen.generate.clusters import TargetClusters
@@ -135,18 +135,24 @@ def _listener(view: View, port: GatewayPort, wanted: _Wanted) -> Resource | None
     listener = bound_listener(name, address, bound_port, direction=OUTBOUND, chains=chains)
     needs_tls = port.kind not in (ServerKind.HTTP, ServerKind.TCP)
     add_inspectors(listener, tls=needs_tls, http=False, detection_timeout=view.detection_timeout)
-    listener["metadata"] = config_metadata(port.servers[0].gateway)
+    listener["metadata"] = configs_metadata(server.gateway for server in port.servers)
     return make_resource(LISTENER, name, listener)
 
 
 def _http_chain(
-    view: View, listener_name: str, route_name: str, *, match: Fields | None = None, socket: Fields | None = None
+    view: View,
+    listener_name: str,
+    route_name: str,
+    *,
+    match: Fields | None = None,
+    socket: Fields | None = None,
+    metadata: Fields | None = None,
 ) -> Fields:
     settings = HttpSettings(
         stat_prefix=outbound_stat_prefix(listener_name), rds=route_name, edge=True, security=http_security(view)
     )
     manager = http_connection_manager(settings, view.defaults)
-    return filter_chain([manager], match=match, transport_socket=socket)
+    return filter_chain([manager], match=match, transport_socket=socket, metadata=metadata)
 
 
 # --- TLS and TCP ---------------------------------------------------------------------------------------------
@@ -178,7 +184,10 @@ def _terminating_chains(view: View, listener_name: str, server: GatewayServer, w
     match = sni_match(server.server_names) if "*" not in server.server_names else sni_match(())
     if server.kind is ServerKind.HTTPS:
         wanted.add(gateway_routes(view, server.route_name, [server]))
-        chains = [_http_chain(view, listener_name, server.route_name, match=match, socket=ending.socket)]
+        source = config_metadata(server.gateway)
+        chains = [
+            _http_chain(view, listener_name, server.route_name, match=match, socket=ending.socket, metadata=source)
+        ]
     else:
         chains = [
             filter_chain(
