@@ -130,8 +130,7 @@ def rows_of(struct: type[msgspec.Struct], prefix: str = "") -> Iterator[Row]:
         inner = _structs(types[name])
         path = prefix + name
         meaning = meanings.get(found.name, "")
-        if not meaning and inner:
-            meaning = _summary(inner[0])
+        meaning = meaning or _summary_of_type(types[name])
         below = (inner[0], path + _suffix(types[name])) if inner and acts and name not in acting.silent else None
         yield Row(
             path=path,
@@ -195,6 +194,12 @@ def _structs(found: inspect.Type) -> list[type[msgspec.Struct]]:
             return _structs(found.value_type)
         case _:
             return []
+
+
+def _summary_of_type(found: inspect.Type) -> str:
+    """Return what a struct or an enum says of itself, for a field that says nothing more."""
+    types: list[type] = [*_structs(found), *([found.cls] if isinstance(found, inspect.EnumType) else [])]
+    return _summary(types[0]) if types else ""
 
 
 def _suffix(found: inspect.Type) -> str:
@@ -317,7 +322,7 @@ def _anchor(title: str) -> str:
     return re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
 
 
-def _summary(struct: type[msgspec.Struct]) -> str:
+def _summary(struct: type) -> str:
     return source_code.cleandoc(struct.__doc__ or "").partition("\n\n")[0].replace("\n", " ")
 
 

@@ -101,7 +101,7 @@ def _action_text(route: Json) -> str:
 def _origin(found: Json) -> str:
     metadata = found.get("metadata", {}).get("filter_metadata", {}).get("lateen", {})
     # The folder is left out, as it is mostly the same for all: `-o json` has it.
-    return ", ".join(one.rpartition("/")[2] for one in str(metadata.get("origin", "")).split(", "))
+    return str(metadata.get("origin", "")).rpartition("/")[2]
 
 
 def _cluster_rows(cluster: Json) -> Iterator[list[str]]:

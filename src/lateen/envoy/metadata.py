@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from lateen.config.kinds import document_kind
@@ -23,20 +23,6 @@ def config_metadata(source: ConfigObject[Any]) -> Fields:
     """Return the metadata of something made from one configuration object."""
     source = source.source()
     return {"filter_metadata": {"istio": _struct({"config": _api_path(source)}), "lateen": _origin(source)}}
-
-
-def configs_metadata(sources: Iterable[ConfigObject[Any]]) -> Fields:
-    """Return the metadata of something made from several objects, the first of which is the one it is called after.
-
-    Origins and objects stand in one order, separated by commas.
-    """
-    several = list({source.key: source for source in (each.source() for each in sources)}.values())
-    made = config_metadata(several[0])
-    if len(several) > 1:
-        pairs = [(str(source.origin), _shown(source)) for source in several]
-        origins, configs = (", ".join(column) for column in zip(*pairs, strict=True))
-        made["filter_metadata"]["lateen"] = _struct({"origin": origins, "config": configs})
-    return made
 
 
 def shared_metadata(source: ConfigObject[Any]) -> Message:
@@ -73,12 +59,9 @@ def cluster_metadata(services: Sequence[Service], *, rule: ConfigObject[Any] | N
 
 
 def _origin(source: ConfigObject[Any]) -> Fields:
-    return _struct({"origin": str(source.origin), "config": _shown(source)})
-
-
-def _shown(source: ConfigObject[Any]) -> str:
     key = source.key
-    return str(ObjectKey(document_kind(key.kind), key.namespace, key.name))
+    shown = ObjectKey(document_kind(key.kind), key.namespace, key.name)
+    return _struct({"origin": str(source.origin), "config": str(shown)})
 
 
 def _service_origin(service: Service) -> Fields:

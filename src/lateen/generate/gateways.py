@@ -19,7 +19,7 @@ from lateen.envoy.listeners import (
     sni_match,
 )
 from lateen.envoy.messages import Fields
-from lateen.envoy.metadata import config_metadata, configs_metadata
+from lateen.envoy.metadata import config_metadata
 from lateen.envoy.resources import LISTENER, Resource, make_resource
 from lateen.generate.auto_passthrough import SniCluster, passthrough_chain, reachable_targets, server_name
 from lateen.generate.clusters import TargetClusters
@@ -135,7 +135,8 @@ def _listener(view: View, port: GatewayPort, wanted: _Wanted) -> Resource | None
     listener = bound_listener(name, address, bound_port, direction=OUTBOUND, chains=chains)
     needs_tls = port.kind not in (ServerKind.HTTP, ServerKind.TCP)
     add_inspectors(listener, tls=needs_tls, http=False, detection_timeout=view.detection_timeout)
-    listener["metadata"] = configs_metadata(server.gateway for server in port.servers)
+    # The first only: a listener whose metadata changed is drained, and Gateways that share a port come and go.
+    listener["metadata"] = config_metadata(port.servers[0].gateway)
     return make_resource(LISTENER, name, listener)
 
 

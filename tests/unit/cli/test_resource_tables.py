@@ -51,7 +51,8 @@ def test_filters_of_policies_show_their_rules(capsys: pytest.CaptureFixture[str]
 
 def test_listeners_routes_and_clusters_say_where_they_are_from(capsys: pytest.CaptureFixture[str]) -> None:
     """File and line of what they are made of; the folder is left to `-o json`."""
-    found = {"listeners": [{"name": "l", "metadata": origin("/etc/mesh/shop.yaml:3, /etc/mesh/b.yaml:9")}]}
+    chains = [{"metadata": origin("/etc/mesh/shop.yaml:3")}, {"metadata": origin("/etc/mesh/b.yaml:9")}, {}]
+    found = {"listeners": [{"name": "shared", "filter_chains": chains}]}
     print_resource_tables(found)
     shown = capsys.readouterr().out
 
