@@ -17,47 +17,64 @@ class HTTPHeader(Spec, frozen=True, kw_only=True):
     """A header of a health check."""
 
     name: str = ""
+    """Name of the header."""
     value: str = ""
+    """Its value."""
 
 
 class HTTPHealthCheckConfig(Spec, frozen=True, kw_only=True):
     """Ready when a GET succeeds."""
 
     path: str = ""
+    """Path of the request."""
     port: Port = 0
+    """Port to ask."""
     host: str = ""
+    """Host of the request; unset is the workload's address."""
     scheme: str = ""
+    """`HTTP` or `HTTPS`; unset is HTTP."""
     http_headers: list[HTTPHeader] = []
+    """Headers of the request."""
 
 
 class GrpcHealthCheckConfig(Spec, frozen=True, kw_only=True):
     """Ready when gRPC's health service says so."""
 
     port: Port = 0
+    """Port to ask."""
     service: str = ""
+    """Name of the service to ask about."""
 
 
 class TCPHealthCheckConfig(Spec, frozen=True, kw_only=True):
     """Ready when a connection opens."""
 
     host: str = ""
+    """Host to connect to; unset is the workload's address."""
     port: Port = 0
+    """Port to connect to."""
 
 
 class ExecHealthCheckConfig(Spec, frozen=True, kw_only=True):
     """Ready when a command exits with 0."""
 
     command: list[str] = []
+    """Program and its arguments."""
 
 
 class ReadinessProbe(Spec, frozen=True, kw_only=True):
     """When a workload is ready: one check and its timing."""
 
     initial_delay_seconds: int = 0
+    """Seconds before the first check."""
     timeout_seconds: int = 0
+    """Seconds that a check may take; unset is 1."""
     period_seconds: int = 0
+    """Seconds between checks; unset is 10."""
     success_threshold: int = 0
+    """Successes in a row before it counts as ready; unset is 1."""
     failure_threshold: int = 0
+    """Failures in a row before it does not; unset is 3."""
     http_get: HTTPHealthCheckConfig | None = None
     tcp_socket: TCPHealthCheckConfig | None = None
     exec: ExecHealthCheckConfig | None = None
@@ -68,6 +85,7 @@ class ProxyImage(Spec, frozen=True, kw_only=True):
     """Which image a sidecar runs."""
 
     image_type: str = ""
+    """`default`, `debug` or `distroless`; for a cluster."""
 
 
 class AuthenticationPolicy(Enum):
@@ -192,7 +210,9 @@ class Topology(Spec, frozen=True, kw_only=True):
     """What stands in front of a gateway."""
 
     num_trusted_proxies: Unsigned = 0
+    """How many proxies in front are believed about `X-Forwarded-For`."""
     forward_client_cert_details: ForwardClientCertDetails = ForwardClientCertDetails.UNDEFINED
+    """What becomes of the header `X-Forwarded-Client-Cert`."""
     proxy_protocol: ProxyProtocolConfiguration | None = None
 
 
@@ -237,8 +257,11 @@ class ProxyStatsMatcher(Spec, frozen=True, kw_only=True):
     """Extra statistics to keep."""
 
     inclusion_prefixes: list[str] = []
+    """Beginnings of their names."""
     inclusion_suffixes: list[str] = []
+    """Ends of their names."""
     inclusion_regexps: list[str] = []
+    """RE2 expressions for their whole names."""
 
 
 class MetadataExchangeMode(Enum):
@@ -371,44 +394,75 @@ class ProxyConfig(Spec, frozen=True, kw_only=True):
     """Settings of one proxy; MeshConfig.defaultConfig holds those of all."""
 
     config_path: str = ""
+    """Folder of Envoy's files; the agent chooses it."""
     binary_path: str = ""
+    """Envoy's program; the agent starts the one that is installed."""
     service_cluster: str | None = None
+    """Name of the service in Envoy's node; here that of the workload."""
     tracing_service_name: TracingServiceName | None = None
+    """How the service's name in spans is made."""
     drain_duration: str = ""
+    """Duration that a listener which goes lets its connections end; unset is 45s in Istio."""
     discovery_address: str = ""
+    """Address of the control plane; here `--control-plane`."""
     discovery_refresh_delay: str = ""
+    """Duration between polls; nothing polls."""
     zipkin_address: str = ""
+    """Address of a receiver of spans. Old form of `tracing.zipkin`."""
     statsd_udp_address: str = ""
+    """Address of a StatsD server."""
     envoy_metrics_service_address: str = ""
+    """Old form of `envoyMetricsService`."""
     proxy_admin_port: int = 0
+    """Port of Envoy's admin page; here 15000."""
     availability_zone: str = ""
+    """Old form of a workload's locality."""
     control_plane_auth_policy: AuthenticationPolicy = AuthenticationPolicy.NONE
+    """How proxies prove who they are; here always by certificate."""
     custom_config_file: str = ""
+    """A bootstrap of one's own."""
     stat_name_length: int = 0
+    """Longest name of a statistic; Envoy has no limit any more."""
     concurrency: int | None = None
+    """Envoy's worker threads; 0 is one for each core that the workload may use."""
     proxy_bootstrap_template_path: str = ""
+    """A template of the bootstrap."""
     interception_mode: InboundInterceptionMode = InboundInterceptionMode.REDIRECT
+    """How inbound traffic is redirected."""
     tracing: Tracing | None = None
     sds: SDS | None = None
     envoy_access_log_service: RemoteService | None = None
     envoy_metrics_service: RemoteService | None = None
     proxy_metadata: dict[str, str] = {}
+    """Variables of the proxy's environment."""
     runtime_values: dict[str, str] = {}
+    """Envoy's runtime flags."""
     status_port: int = 0
+    """Port of the agent's health page; here 15020."""
     extra_stat_tags: list[str] = []
+    """Further tags of statistics."""
     gateway_topology: Topology | None = None
     termination_drain_duration: str = ""
+    """Duration that a workload which stops lets its connections end; unset is 5s."""
     mesh_id: str = ""
+    """Name of the mesh, for meshes that federate."""
     readiness_probe: ReadinessProbe | None = None
+    """How a workload is found ready."""
     proxy_stats_matcher: ProxyStatsMatcher | None = None
+    """Statistics that are made beside the usual ones."""
     hold_application_until_proxy_starts: bool | None = None
+    """Whether the application waits for its proxy."""
     ca_certificates_pem: list[str] = []
+    """Further roots to trust, in PEM."""
     image: ProxyImage | None = None
     private_key_provider: PrivateKeyProvider | None = None
     proxy_headers: ProxyHeaders | None = None
     file_flush_interval: str = ""
+    """Duration after which access logs are written to their file."""
     file_flush_min_size_kb: Unsigned = 0
+    """Size in KiB from which on they are written before that."""
     stats_compression: bool | None = None
+    """Whether pages of statistics may be compressed."""
     connection_settings: ConnectionSettings | None = None
 
 
