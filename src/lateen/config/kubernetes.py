@@ -46,7 +46,7 @@ class ServiceSpec(Spec, frozen=True, kw_only=True):
     external_name: str = ""
     """Host that an `ExternalName` stands for."""
     external_ips: list[str] = msgspec.field(default_factory=list, name="externalIPs")
-    """Further addresses of the service."""
+    """For a cluster."""
     publish_not_ready_addresses: bool = False
     """Whether endpoints that are not ready count."""
     session_affinity: str = "None"
@@ -130,7 +130,7 @@ class SliceEndpoint(Spec, frozen=True, kw_only=True):
     target_ref: ObjectReference | None = None
     """The pod."""
     deprecated_topology: dict[str, str] = {}
-    """Region and zone, as older clusters wrote them."""
+    """For a cluster."""
     node_name: str | None = None
     """For a cluster."""
     zone: str | None = None

@@ -408,7 +408,7 @@ class L4MatchAttributes(Spec, frozen=True, kw_only=True):
     source_namespace: str = ""
     """Namespace of the calling workload."""
     source_subnet: str = ""
-    """CIDR range of the client; Envoy does not look at it in either control plane."""
+    """CIDR range of the client; not looked at, as in Istio."""
 
 
 class TCPRoute(Spec, frozen=True, kw_only=True):
@@ -657,7 +657,7 @@ class OutlierDetection(Spec, frozen=True, kw_only=True):
     """Passive health checking: eject what fails."""
 
     consecutive_errors: int = 0
-    """No effect in Istio for long; write `consecutive5xxErrors`."""
+    """Not looked at, as in Istio; write `consecutive5xxErrors`."""
     split_external_local_origin_errors: bool = False
     """Count failures to connect apart from answers of the endpoint."""
     consecutive_local_origin_failures: Unsigned | None = None
@@ -697,7 +697,7 @@ class ClientTLSSettings(Spec, frozen=True, kw_only=True):
     private_key: str = ""
     """File on the proxy's machine; for `MUTUAL`."""
     ca_certificates: str = ""
-    """File of roots; unset is the system's for `SIMPLE`."""
+    """File of roots; unset or `system` is the machine's."""
     credential_name: str = ""
     """Secret that holds what the files would; in place of them."""
     subject_alt_names: list[str] = []
@@ -840,7 +840,7 @@ class TLSCertificate(Spec, frozen=True, kw_only=True):
     private_key: str = ""
     """File of its key."""
     ca_certificates: str = ""
-    """File of roots; the roots of the whole port act."""
+    """File of roots for client certificates."""
 
 
 class ServerTLSSettings(Spec, frozen=True, kw_only=True):
@@ -894,7 +894,7 @@ class Server(Spec, frozen=True, kw_only=True):
     tls: ServerTLSSettings | None = None
     """Needed for HTTPS and TLS."""
     default_endpoint: str = ""
-    """Where traffic without a route goes; Istio ignores it too."""
+    """Where traffic without a route goes."""
     name: str = ""
     """For statistics; unique among the servers."""
 
@@ -921,7 +921,7 @@ class WorkloadEntry(Spec, frozen=True, kw_only=True):
     labels: dict[str, str] = {}
     """For selectors and subsets."""
     network: str = ""
-    """Network that the address belongs to; a mesh here has one."""
+    """Network that the address belongs to; unset is the one that all share."""
     locality: str = ""
     """`region/zone/subzone`."""
     weight: Unsigned = 0
@@ -1006,7 +1006,7 @@ class IstioIngressListener(Spec, frozen=True, kw_only=True):
     default_endpoint: str = ""
     """Where the application listens: `127.0.0.1:PORT`, `0.0.0.0:PORT` or `unix:///path`."""
     tls: ServerTLSSettings | None = None
-    """TLS of its own; the mesh's mutual TLS is what acts."""
+    """TLS of its own, in place of the mesh's."""
     connection_pool: ConnectionPoolSettings | None = None
     """Limits towards the application, in place of those for all ports."""
 

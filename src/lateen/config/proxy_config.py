@@ -275,68 +275,91 @@ class ServerHeader(Spec, frozen=True, kw_only=True):
     """The `server` response header."""
 
     disabled: bool | None = None
+    """Whether it is left as the application made it."""
     value: str = ""
+    """Its value; unset is `istio-envoy`."""
 
 
 class RequestId(Spec, frozen=True, kw_only=True):
     """The `x-request-id` header."""
 
     disabled: bool | None = None
+    """Whether none is made."""
 
 
 class AttemptCount(Spec, frozen=True, kw_only=True):
     """The `x-envoy-attempt-count` header."""
 
     disabled: bool | None = None
+    """Whether it is left out."""
 
 
 class XForwardedHost(Spec, frozen=True, kw_only=True):
     """The `x-forwarded-host` header."""
 
     enabled: bool | None = None
+    """Whether it is set."""
 
 
 class XForwardedPort(Spec, frozen=True, kw_only=True):
     """The `x-forwarded-port` header."""
 
     enabled: bool | None = None
+    """Whether it is set."""
 
 
 class EnvoyDebugHeaders(Spec, frozen=True, kw_only=True):
     """Envoy's own debug headers."""
 
     disabled: bool | None = None
+    """Whether they are left out."""
 
 
 class MetadataExchangeHeaders(Spec, frozen=True, kw_only=True):
     """Metadata exchange between peers."""
 
     mode: MetadataExchangeMode = MetadataExchangeMode.UNDEFINED
+    """Whether they are sent."""
 
 
 class SetCurrentClientCertDetails(Spec, frozen=True, kw_only=True):
     """Parts of the client certificate to forward."""
 
     subject: bool | None = None
+    """Whether its subject is in."""
     cert: bool | None = None
+    """Whether the certificate is in."""
     chain: bool | None = None
+    """Whether the whole chain is in."""
     dns: bool | None = None
+    """Whether its DNS names are in."""
     uri: bool | None = None
+    """Whether its URIs, and so the SPIFFE ID, are in."""
 
 
 class ProxyHeaders(Spec, frozen=True, kw_only=True):
     """Headers that a proxy adds by itself."""
 
     forwarded_client_cert: ForwardClientCertDetails = ForwardClientCertDetails.UNDEFINED
+    """What becomes of `X-Forwarded-Client-Cert` at a sidecar's inbound side."""
     set_current_client_cert_details: SetCurrentClientCertDetails | None = None
+    """What of the client's certificate the header holds."""
     request_id: RequestId | None = None
+    """Of `x-request-id`."""
     server: ServerHeader | None = None
+    """Of the response header `server`."""
     attempt_count: AttemptCount | None = None
+    """Of `x-envoy-attempt-count`, which counts tries."""
     envoy_debug_headers: EnvoyDebugHeaders | None = None
+    """Of the headers `x-envoy-*` of requests and responses."""
     metadata_exchange_headers: MetadataExchangeHeaders | None = None
+    """Of the headers by which Istio's proxies tell each other who they are."""
     preserve_http1_header_case: bool | None = msgspec.field(default=None, name="preserveHttp1HeaderCase")
+    """Whether header names keep the case that they came in."""
     x_forwarded_host: XForwardedHost | None = None
+    """Of `x-forwarded-host` where a route rewrites the host."""
     x_forwarded_port: XForwardedPort | None = None
+    """Of `x-forwarded-port`."""
 
 
 class ConnectionProfile(Enum):
