@@ -115,15 +115,20 @@ class CertificateData(Spec, frozen=True, kw_only=True):
     """An extra root of trust."""
 
     pem: str | None = None
+    """The root itself, in PEM."""
     spiffe_bundle_url: str | None = None
+    """Where a SPIFFE bundle is fetched."""
     cert_signers: list[str] = []
+    """Signers of Kubernetes whose root it is."""
     trust_domains: list[str] = []
+    """Trust domains that it is for; unset is all."""
 
 
 class ServiceSettingsSettings(Spec, frozen=True, kw_only=True):
     """Settings of some services."""
 
     cluster_local: bool = False
+    """Whether other clusters do not see them."""
 
 
 class ServiceSettings(Spec, frozen=True, kw_only=True):
@@ -131,6 +136,7 @@ class ServiceSettings(Spec, frozen=True, kw_only=True):
 
     settings: ServiceSettingsSettings | None = None
     hosts: list[str] = []
+    """Hosts of the services."""
 
 
 class ServiceScope(Enum):
@@ -152,17 +158,23 @@ class CertificateAuthority(Spec, frozen=True, kw_only=True):
     """An external certificate authority."""
 
     address: str = ""
+    """Its address."""
     tls_settings: ClientTLSSettings | None = None
     request_timeout: str = ""
+    """Duration to wait for a certificate; unset is 10s."""
     istiod_side: bool = False
+    """Whether the control plane asks it, not the proxies."""
 
 
 class DefaultProviders(Spec, frozen=True, kw_only=True):
     """Providers that act when no Telemetry object names one."""
 
     tracing: list[str] = []
+    """Names of providers of traces."""
     metrics: list[str] = []
+    """Names of providers of metrics."""
     access_logging: list[str] = []
+    """Names of providers of access logs."""
 
 
 class PathNormalization(Enum):
@@ -214,15 +226,20 @@ class LabelSelector(Spec, frozen=True, kw_only=True):
     """Objects by label, as Kubernetes writes it."""
 
     match_labels: dict[str, str] = {}
+    """All of these labels."""
     match_expressions: list[LabelSelectorRequirement] = []
+    """All of these conditions."""
 
 
 class LabelSelectorRequirement(Spec, frozen=True, kw_only=True):
     """One expression of a selector."""
 
     key: str = ""
+    """Name of the label."""
     operator: str = ""
+    """`In`, `NotIn`, `Exists` or `DoesNotExist`."""
     values: list[str] = []
+    """For `In` and `NotIn`."""
 
 
 class Visibility(Enum):
@@ -239,6 +256,7 @@ class VisibilityPolicy(Spec, frozen=True, kw_only=True):
 
     visibility: Visibility = Visibility.VISIBILITY_UNSPECIFIED
     matching_rules: list[VisibilityMatchRule] = []
+    """Any of these; none is every ServiceEntry."""
 
 
 class VisibilityMatchRule(Spec, frozen=True, kw_only=True):
@@ -252,22 +270,28 @@ class ServiceEntryVisibility(Spec, frozen=True, kw_only=True):
 
     default_visibility: Visibility = Visibility.VISIBILITY_UNSPECIFIED
     apply_to_sidecars: bool = False
+    """Whether sidecars keep to it too."""
     policies: list[VisibilityPolicy] = []
+    """The first that matches decides."""
 
 
 class ConfigSource(Spec, frozen=True, kw_only=True):
     """A server of configuration."""
 
     address: str = ""
+    """Its address."""
     tls_settings: ClientTLSSettings | None = None
     subscribed_resources: list[ConfigSourceResource] = []
+    """What it serves."""
 
 
 class DNSCertificate(Spec, frozen=True, kw_only=True):
     """A certificate for DNS names."""
 
     secret_name: str = ""
+    """Secret to put it in."""
     dns_names: list[str] = []
+    """Names that it is for."""
 
 
 class MeshConfig(Spec, frozen=True, kw_only=True):
