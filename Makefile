@@ -64,6 +64,7 @@ goldens: $(READY)
 
 docs: $(READY)
 	@$(BIN)/python -m lateen.cli.reference
+	@$(BIN)/python -m lateen.cli.kind_reference
 	@$(BIN)/python -m lateen.api.metrics
 	@$(BIN)/python -m lateen.config.codes > docs/reference/findings.md
 	@$(BIN)/python -m lateen.config.unsupported > docs/reference/unsupported.md

@@ -332,7 +332,8 @@ def proxy_config(
     what: Annotated[
         str,
         typer.Argument(
-            metavar="TYPE", help="listeners, routes, clusters, endpoints, secrets, extensions or bootstrap."
+            metavar="TYPE",
+            help="listeners, routes, clusters, endpoints, secrets, extensions (or policies) or bootstrap.",
         ),
     ],
     proxy: Annotated[str, typer.Argument(metavar="PROXY", help="NAME.NAMESPACE, as proxy-status shows it.")],
@@ -348,6 +349,7 @@ def proxy_config(
     from lateen.cli.resources import print_resources
 
     words = {word: word for word in RESOURCE_TYPES} | {word.rstrip("s"): word for word in RESOURCE_TYPES}
+    words |= {"policies": "extensions", "policy": "extensions"}
     if what != "bootstrap" and what not in words:
         raise Failure(
             f"there is no type {what!r}", code=ExitCode.USAGE, hint=f"one of {', '.join(RESOURCE_TYPES)}, bootstrap"

@@ -43,14 +43,21 @@ class ProxyDocument(Spec, frozen=True, kw_only=True):
     """A PROXY.yaml as written."""
 
     type: ProxyKind
+    """Whether it is beside a workload or at the edge."""
     name: str
+    """Name of the proxy, as `NAME.NAMESPACE` in commands."""
     namespace: str = DEFAULT_NAMESPACE
+    """Namespace of the workload."""
     service_account: str = "default"
+    """Who the workload is, for mutual TLS."""
     labels: dict[str, str] = msgspec.field(default_factory=dict)
+    """For selectors of services, gateways and policies."""
     addresses: list[str] = msgspec.field(default_factory=list)
+    """IP addresses of the workload; services that have them as endpoints are inbound."""
     locality: str = ""
     """`region/zone/subzone`."""
     network: str = ""
+    """Network of its addresses."""
     interception: InterceptionMode | None = None
     """Without it NONE for a sidecar on a loopback address, where nothing can be intercepted, else REDIRECT."""
     port_map: dict[str, Port] = msgspec.field(default_factory=dict)

@@ -6,6 +6,7 @@ Called by `proxy-config` and `generate -o table`. Works on protobuf JSON with pr
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -43,7 +44,8 @@ def _listener_rows(listener: Json) -> Iterator[list[str]]:
     filters = [found for chain in chains for found in chain.get("filters", ())]
     leads = list(dict.fromkeys(filter(None, map(_filter_target, filters))))
     address = address_text(listener["address"]) if "address" in listener else "(api)"
-    yield [listener.get("name", ""), address, str(len(chains)), ", ".join(leads)]
+    origins = dict.fromkeys(filter(None, map(_origin, (listener, *chains))))
+    yield [listener.get("name", ""), address, str(len(chains)), ", ".join(leads), ", ".join(origins)]
 
 
 def _filter_target(found: Json) -> str:
@@ -98,7 +100,8 @@ def _action_text(route: Json) -> str:
 
 def _origin(found: Json) -> str:
     metadata = found.get("metadata", {}).get("filter_metadata", {}).get("lateen", {})
-    return str(metadata.get("origin", ""))
+    # The folder is left out, as it is mostly the same for all: `-o json` has it.
+    return str(metadata.get("origin", "")).rpartition("/")[2]
 
 
 def _cluster_rows(cluster: Json) -> Iterator[list[str]]:
@@ -128,18 +131,24 @@ def _extension_rows(extension: Json) -> Iterator[list[str]]:
     name, config = extension.get("name", ""), extension.get("typed_config", {})
     for action, rules in _rbacs(config):
         for rule in sorted(rules.get("policies", {})):
-            yield [name, action, rule, "", ""]
+            yield [name, action, rule, "", "", _policy(rule)]
         if not rules.get("policies"):
-            yield [name, action, "(no rule)", "", ""]
+            yield [name, action, "(no rule)", "", "", ""]
     if server := _authorization_server(config):
-        yield [name, "ASK", server, "", ""]
-    for provider in config.get("providers", {}).values():
+        yield [name, "ASK", server, "", "", ""]
+    for rule, provider in config.get("providers", {}).items():
         try:
             keys = json.loads(provider.get("local_jwks", {}).get("inline_string", ""))["keys"]
             known = ", ".join(str(key.get("kid", key.get("kty", ""))) for key in keys)
         except (ValueError, KeyError, TypeError, AttributeError):
             known = "(hidden)"
-        yield [name, "JWT", provider.get("issuer", ""), ", ".join(provider.get("audiences", ())), known]
+        yield [name, "JWT", provider.get("issuer", ""), ", ".join(provider.get("audiences", ())), known, _policy(rule)]
+
+
+def _policy(rule: str) -> str:
+    """Return the policy that a rule's name leads to, `default/readers`; empty for a name of another form."""
+    found = re.search(r"ns\[(.*?)\]-policy\[(.*?)\]", rule)
+    return f"{found[1]}/{found[2]}" if found else ""
 
 
 def _rbacs(config: Json) -> Iterator[tuple[str, Json]]:
@@ -161,10 +170,10 @@ def _authorization_server(config: Json) -> str:
 
 
 _TABLES: Mapping[str, tuple[Sequence[str], Callable[[Json], Iterator[list[str]]]]] = {
-    "listeners": (("NAME", "ADDRESS", "CHAINS", "LEADS TO"), _listener_rows),
+    "listeners": (("NAME", "ADDRESS", "CHAINS", "LEADS TO", "ORIGIN"), _listener_rows),
     "routes": (("ROUTE", "DOMAINS", "MATCH", "GOES TO", "ORIGIN"), _route_rows),
     "clusters": (("HOST", "PORT", "SUBSET", "DIRECTION", "TYPE", "ORIGIN"), _cluster_rows),
     "endpoints": (("CLUSTER", "ADDRESS", "HEALTH", "LOCALITY"), _endpoint_rows),
     "secrets": (("NAME", "HOLDS"), _secret_rows),
-    "extensions": (("FILTER", "ACTION", "RULE OR ISSUER", "AUDIENCES", "KEYS"), _extension_rows),
+    "extensions": (("FILTER", "ACTION", "RULE OR ISSUER", "AUDIENCES", "KEYS", "POLICY"), _extension_rows),
 }

@@ -25,39 +25,63 @@ class EnvoyExternalAuthorizationRequestBody(Spec, frozen=True, kw_only=True):
     """How much of the body is sent to the authorizer."""
 
     max_request_bytes: Unsigned = 0
+    """Bytes that are kept for the question."""
     allow_partial_message: bool = False
+    """Send the beginning of a longer body, instead of 413."""
     pack_as_bytes: bool = False
+    """Send it as bytes, not as text; gRPC only."""
 
 
 class EnvoyExternalAuthorizationHttpProvider(Spec, frozen=True, kw_only=True):
     """An authorizer that speaks HTTP."""
 
     service: str = ""
+    """Host of the server, `namespace/host` if it is ambiguous."""
     port: Unsigned = 0
+    """Its port."""
     timeout: str = ""
+    """Duration to wait for the answer; unset is 600s."""
     path_prefix: str = ""
+    """Put before the path of the question."""
     fail_open: bool = False
+    """Let requests through when the server does not answer."""
     clear_route_cache: bool = False
+    """Choose the route again after the answer changed headers."""
     status_on_error: str = ""
+    """HTTP status when the server does not answer; unset is 403."""
     include_headers_in_check: list[str] = []
+    """Old form of `includeRequestHeadersInCheck`."""
     include_request_headers_in_check: list[str] = []
+    """Headers of the request that the server gets."""
     include_additional_headers_in_check: dict[str, str] = {}
+    """Fixed headers that the server gets."""
     include_request_body_in_check: EnvoyExternalAuthorizationRequestBody | None = None
+    """Send the body too."""
     headers_to_upstream_on_allow: list[str] = []
+    """Headers of the answer for the application."""
     headers_to_downstream_on_deny: list[str] = []
+    """Headers of the answer for the client; unset is all."""
     headers_to_downstream_on_allow: list[str] = []
+    """Headers of the answer for the client."""
 
 
 class EnvoyExternalAuthorizationGrpcProvider(Spec, frozen=True, kw_only=True):
     """An authorizer that speaks gRPC."""
 
     service: str = ""
+    """Host of the server, `namespace/host` if it is ambiguous."""
     port: Unsigned = 0
+    """Its port."""
     timeout: str = ""
+    """Duration to wait for the answer; unset is 600s."""
     fail_open: bool = False
+    """Let requests through when the server does not answer."""
     clear_route_cache: bool = False
+    """Choose the route again after the answer changed headers."""
     status_on_error: str = ""
+    """HTTP status when the server does not answer; unset is 403."""
     include_request_body_in_check: EnvoyExternalAuthorizationRequestBody | None = None
+    """Send the body too."""
 
 
 class TraceContextOption(Enum):
@@ -267,18 +291,34 @@ class ExtensionProvider(Spec, frozen=True, kw_only=True):
     """A named back end; exactly one field beside the name is set."""
 
     name: str = ""
+    """Name that policies use."""
     envoy_ext_authz_http: EnvoyExternalAuthorizationHttpProvider | None = None
+    """A server asked over HTTP."""
     envoy_ext_authz_grpc: EnvoyExternalAuthorizationGrpcProvider | None = None
+    """A server asked over gRPC."""
     zipkin: ZipkinTracingProvider | None = None
+    """A receiver of spans."""
     lightstep: LightstepTracingProvider | None = None
+    """A receiver of spans; Envoy has dropped it."""
     datadog: DatadogTracingProvider | None = None
+    """A receiver of spans."""
     stackdriver: StackdriverProvider | None = None
+    """A receiver of spans and logs."""
     opencensus: OpenCensusAgentTracingProvider | None = None
+    """A receiver of spans; Envoy has dropped it."""
     skywalking: SkyWalkingTracingProvider | None = None
+    """A receiver of spans."""
     opentelemetry: OpenTelemetryTracingProvider | None = None
+    """A receiver of spans."""
     prometheus: PrometheusMetricsProvider | None = None
+    """Metrics to scrape."""
     envoy_file_access_log: EnvoyFileAccessLogProvider | None = None
+    """A file for access logs."""
     envoy_http_als: EnvoyHttpGrpcV3LogProvider | None = None
+    """A receiver of access logs of HTTP."""
     envoy_tcp_als: EnvoyTcpGrpcV3LogProvider | None = None
+    """A receiver of access logs of TCP."""
     envoy_otel_als: EnvoyOpenTelemetryLogProvider | None = None
+    """A receiver of access logs."""
     sds: SDSProvider | None = None
+    """A server of secrets."""

@@ -95,7 +95,9 @@ class MeshOutboundTrafficPolicy(Spec, frozen=True, kw_only=True):
     """Calls to unknown hosts, mesh-wide. Unlike a Sidecar's, the default lets them through."""
 
     mode: MeshOutboundTrafficPolicyMode = MeshOutboundTrafficPolicyMode.ALLOW_ANY
+    """`REGISTRY_ONLY` refuses them."""
     tls: ClientTLSSettings | None = None
+    """TLS towards unknown hosts."""
 
 
 class DiscoveryScope(Enum):
@@ -124,15 +126,20 @@ class CertificateData(Spec, frozen=True, kw_only=True):
     """An extra root of trust."""
 
     pem: str | None = None
+    """The root itself, in PEM."""
     spiffe_bundle_url: str | None = None
+    """Where a SPIFFE bundle is fetched."""
     cert_signers: list[str] = []
+    """Signers of Kubernetes whose root it is."""
     trust_domains: list[str] = []
+    """Trust domains that it is for; unset is all."""
 
 
 class ServiceSettingsSettings(Spec, frozen=True, kw_only=True):
     """Settings of some services."""
 
     cluster_local: bool = False
+    """Whether other clusters do not see them."""
 
 
 class ServiceSettings(Spec, frozen=True, kw_only=True):
@@ -140,6 +147,7 @@ class ServiceSettings(Spec, frozen=True, kw_only=True):
 
     settings: ServiceSettingsSettings | None = None
     hosts: list[str] = []
+    """Hosts of the services."""
 
 
 class ServiceScope(Enum):
@@ -161,17 +169,23 @@ class CertificateAuthority(Spec, frozen=True, kw_only=True):
     """An external certificate authority."""
 
     address: str = ""
+    """Its address."""
     tls_settings: ClientTLSSettings | None = None
     request_timeout: str = ""
+    """Duration to wait for a certificate; unset is 10s."""
     istiod_side: bool = False
+    """Whether the control plane asks it, not the proxies."""
 
 
 class DefaultProviders(Spec, frozen=True, kw_only=True):
     """Providers that act when no Telemetry object names one."""
 
     tracing: list[str] = []
+    """Names of providers of traces."""
     metrics: list[str] = []
+    """Names of providers of metrics."""
     access_logging: list[str] = []
+    """Names of providers of access logs."""
 
 
 class PathNormalization(Enum):
@@ -188,6 +202,7 @@ class ProxyPathNormalization(Spec, frozen=True, kw_only=True):
     """Path normalization."""
 
     normalization: PathNormalization = PathNormalization.DEFAULT
+    """Unset is `BASE`: `..` and `.` are resolved, `\\` becomes `/`."""
 
 
 class MeshTLSProtocol(Enum):
@@ -202,30 +217,40 @@ class TLSConfig(Spec, frozen=True, kw_only=True):
     """TLS limits."""
 
     min_protocol_version: MeshTLSProtocol = MeshTLSProtocol.TLS_AUTO
+    """Unset is TLS 1.2."""
     ecdh_curves: list[str] = []
+    """Curves of key exchange; cannot be chosen for the mesh's own TLS."""
     cipher_suites: list[str] = []
+    """OpenSSL's names, for TLS up to 1.2."""
 
 
 class DefaultTrafficPolicy(Spec, frozen=True, kw_only=True):
     """Traffic policy of every host that names none."""
 
     connection_pool: ConnectionPoolSettings | None = None
+    """Limits of connections and requests."""
     outlier_detection: OutlierDetection | None = None
+    """Ejection of endpoints that fail."""
 
 
 class LabelSelector(Spec, frozen=True, kw_only=True):
     """Objects by label, as Kubernetes writes it."""
 
     match_labels: dict[str, str] = {}
+    """All of these labels."""
     match_expressions: list[LabelSelectorRequirement] = []
+    """All of these conditions."""
 
 
 class LabelSelectorRequirement(Spec, frozen=True, kw_only=True):
     """One expression of a selector."""
 
     key: str = ""
+    """Name of the label."""
     operator: str = ""
+    """`In`, `NotIn`, `Exists` or `DoesNotExist`."""
     values: list[str] = []
+    """For `In` and `NotIn`."""
 
 
 class Visibility(Enum):
@@ -242,6 +267,7 @@ class VisibilityPolicy(Spec, frozen=True, kw_only=True):
 
     visibility: Visibility = Visibility.VISIBILITY_UNSPECIFIED
     matching_rules: list[VisibilityMatchRule] = []
+    """Any of these; none is every ServiceEntry."""
 
 
 class VisibilityMatchRule(Spec, frozen=True, kw_only=True):
@@ -255,80 +281,137 @@ class ServiceEntryVisibility(Spec, frozen=True, kw_only=True):
 
     default_visibility: Visibility = Visibility.VISIBILITY_UNSPECIFIED
     apply_to_sidecars: bool = False
+    """Whether sidecars keep to it too."""
     policies: list[VisibilityPolicy] = []
+    """The first that matches decides."""
 
 
 class ConfigSource(Spec, frozen=True, kw_only=True):
     """A server of configuration."""
 
     address: str = ""
+    """Its address."""
     tls_settings: ClientTLSSettings | None = None
     subscribed_resources: list[ConfigSourceResource] = []
+    """What it serves."""
 
 
 class DNSCertificate(Spec, frozen=True, kw_only=True):
     """A certificate for DNS names."""
 
     secret_name: str = ""
+    """Secret to put it in."""
     dns_names: list[str] = []
+    """Names that it is for."""
 
 
 class MeshConfig(Spec, frozen=True, kw_only=True):
     """The mesh. Defaults are those of a standard Istio installation."""
 
     proxy_listen_port: int = 15001
+    """Port that outbound traffic is redirected to."""
     proxy_inbound_listen_port: int = 15006
+    """Port that inbound traffic is redirected to."""
     proxy_http_port: int = 0
+    """Port of an HTTP proxy; `lateen run` has one without it."""
     connect_timeout: str = "10s"
+    """Duration of opening a connection upstream, unless a DestinationRule says another."""
     hbone_idle_timeout: str = ""
+    """Duration; ambient mode has no counterpart here."""
     protocol_detection_timeout: str = "0s"
+    """Duration to wait for the first bytes of a connection; 0s waits on."""
     tcp_keepalive: TcpKeepalive | None = None
+    """For upstream connections, unless a DestinationRule says another."""
     ingress_class: str = "istio"
+    """Kubernetes Ingress is not read."""
     ingress_service: str = "istio-ingressgateway"
+    """Kubernetes Ingress is not read."""
     ingress_controller_mode: IngressControllerMode = IngressControllerMode.STRICT
+    """Kubernetes Ingress is not read."""
     ingress_selector: str = ""
+    """Kubernetes Ingress is not read."""
     enable_tracing: bool = True
+    """Whether spans are made."""
     access_log_file: str = ""
+    """File of the proxy's machine, `/dev/stdout` mostly; empty is no log."""
     access_log_format: str = ""
+    """Envoy's format string, or JSON object for JSON; empty is Istio's default format."""
     access_log_encoding: AccessLogEncoding = AccessLogEncoding.TEXT
+    """Whether a line is text or JSON."""
     enable_envoy_access_log_service: bool = False
+    """Send access logs by gRPC."""
     disable_envoy_listener_log: bool = False
+    """No access log for connections that no filter chain matches."""
     default_config: ProxyConfig | None = None
+    """Settings of every proxy."""
     outbound_traffic_policy: MeshOutboundTrafficPolicy = MeshOutboundTrafficPolicy()
+    """What happens to calls to hosts that the mesh does not know."""
     inbound_traffic_policy: MeshInboundTrafficPolicy | None = None
+    """What happens to inbound traffic on ports that no service has."""
     config_sources: list[ConfigSource] = []
+    """Where configuration comes from; here `lateen serve --config`."""
     enable_auto_mtls: bool = True
+    """Mutual TLS towards every workload that has a sidecar, without a rule."""
     trust_domain: str = "cluster.local"
+    """First part of every identity."""
     trust_domain_aliases: list[str] = []
+    """Further trust domains that are taken for the own one."""
     ca_certificates: list[CertificateData] = []
+    """Further roots to trust."""
     default_service_export_to: list[str] = msgspec.field(default_factory=lambda: ["*"])
+    """For services that say nothing."""
     default_virtual_service_export_to: list[str] = msgspec.field(default_factory=lambda: ["*"])
+    """For VirtualServices that say nothing."""
     default_destination_rule_export_to: list[str] = msgspec.field(default_factory=lambda: ["*"])
+    """For DestinationRules that say nothing."""
     root_namespace: str = "istio-system"
+    """Namespace whose policies are the whole mesh's."""
     locality_lb_setting: LocalityLoadBalancerSetting | None = None
+    """For hosts with outlier detection, unless a DestinationRule says another."""
     zone_aware_lb_setting: ZoneAwareLoadBalancerSetting | None = None
+    """Spread within the zone first."""
     dns_refresh_rate: str = "60s"
+    """Duration between look-ups of ServiceEntries by DNS."""
     h2_upgrade_policy: MeshH2UpgradePolicy = msgspec.field(
         default=MeshH2UpgradePolicy.DO_NOT_UPGRADE, name="h2UpgradePolicy"
     )
+    """Unless a DestinationRule says another."""
     inbound_cluster_stat_name: str = ""
+    """Pattern of statistics' names, with `%SERVICE%` and the like."""
     outbound_cluster_stat_name: str = ""
+    """Pattern of statistics' names, with `%SERVICE_FQDN%` and the like."""
     certificates: list[DNSCertificate] = []
+    """Istio has dropped it too."""
     service_settings: list[ServiceSettings] = []
+    """Old form of `serviceScopeConfigs`."""
     service_scope_configs: list[ServiceScopeConfig] = []
+    """Which services other clusters see; a mesh here is one."""
     enable_prometheus_merge: bool = True
+    """Serve the application's metrics beside the proxy's."""
     verify_certificate_at_client: bool | None = None
+    """Check the certificates of servers against the system's roots by default."""
     ca: CertificateAuthority | None = None
+    """An authority outside; here the control plane is it."""
     extension_providers: list[ExtensionProvider] = []
+    """Servers that policies name: who is asked about requests."""
     default_providers: DefaultProviders | None = None
+    """Providers that act without a Telemetry object."""
     discovery_selectors: list[LabelSelector] = []
+    """Namespaces of a cluster that count."""
     path_normalization: ProxyPathNormalization | None = None
+    """How paths are made equal before rules and policies see them."""
     default_http_retry_policy: HTTPRetry | None = None
+    """For routes that say nothing; unset is two retries on failures to connect and 503."""
     mesh_mtls: TLSConfig | None = msgspec.field(default=None, name="meshMTLS")
+    """Limits of the mesh's own TLS."""
     tls_defaults: TLSConfig | None = None
+    """Limits of other TLS."""
     default_traffic_policy: DefaultTrafficPolicy | None = None
+    """For hosts whose DestinationRule says nothing, or that have none."""
     service_entry_visibility: ServiceEntryVisibility | None = None
+    """Who sees ServiceEntries."""
     discovery_scope: DiscoveryScope = DiscoveryScope.LAZY
+    """How much of the mesh a sidecar is told before it asks. Lateen's own setting."""
 
 
 ACTING_MESH: dict[type[msgspec.Struct], Acting] = {

@@ -35,6 +35,8 @@ SHA-256 of `lateen: nobody's key 2`, the first number with which it is a point o
 class Provider:
     """A rule with its keys."""
 
+    name: str
+    """Says of which policy it is, because the filter's configuration has no room for more."""
     rule: JWTRule
     key_set: str
     """JSON Web Key Set."""
@@ -65,7 +67,7 @@ def token_check(providers: Sequence[Provider], *, chooses_route: bool) -> Resour
     provider that is not asked (Envoy's rule, which `tests/e2e` holds it to). `chooses_route`: the route is looked for
     again once the claims are known.
     """
-    names = [f"origins-{number}" for number in range(len(providers))]
+    names = [provider.name for provider in providers]
     fields: Fields = {
         "providers": {
             name: _provider(provider, chooses_route=chooses_route)

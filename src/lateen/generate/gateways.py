@@ -135,18 +135,25 @@ def _listener(view: View, port: GatewayPort, wanted: _Wanted) -> Resource | None
     listener = bound_listener(name, address, bound_port, direction=OUTBOUND, chains=chains)
     needs_tls = port.kind not in (ServerKind.HTTP, ServerKind.TCP)
     add_inspectors(listener, tls=needs_tls, http=False, detection_timeout=view.detection_timeout)
+    # The first only: a listener whose metadata changed is drained, and Gateways that share a port come and go.
     listener["metadata"] = config_metadata(port.servers[0].gateway)
     return make_resource(LISTENER, name, listener)
 
 
 def _http_chain(
-    view: View, listener_name: str, route_name: str, *, match: Fields | None = None, socket: Fields | None = None
+    view: View,
+    listener_name: str,
+    route_name: str,
+    *,
+    match: Fields | None = None,
+    socket: Fields | None = None,
+    metadata: Fields | None = None,
 ) -> Fields:
     settings = HttpSettings(
         stat_prefix=outbound_stat_prefix(listener_name), rds=route_name, edge=True, security=http_security(view)
     )
     manager = http_connection_manager(settings, view.defaults)
-    return filter_chain([manager], match=match, transport_socket=socket)
+    return filter_chain([manager], match=match, transport_socket=socket, metadata=metadata)
 
 
 # --- TLS and TCP ---------------------------------------------------------------------------------------------
@@ -178,7 +185,10 @@ def _terminating_chains(view: View, listener_name: str, server: GatewayServer, w
     match = sni_match(server.server_names) if "*" not in server.server_names else sni_match(())
     if server.kind is ServerKind.HTTPS:
         wanted.add(gateway_routes(view, server.route_name, [server]))
-        chains = [_http_chain(view, listener_name, server.route_name, match=match, socket=ending.socket)]
+        source = config_metadata(server.gateway)
+        chains = [
+            _http_chain(view, listener_name, server.route_name, match=match, socket=ending.socket, metadata=source)
+        ]
     else:
         chains = [
             filter_chain(

@@ -41,14 +41,19 @@ class TokenCheck:
 
     def make(self, view: View) -> Made:
         """Return it."""
-        rules = sorted(_rules(view), key=lambda rule: rule.issuer)
-        providers = [Provider(rule=rule, key_set=_keys(view, rule)) for rule in rules]
+        rules = sorted(_rules(view), key=lambda named: named[1].issuer)
+        providers = [Provider(name=name, rule=rule, key_set=_keys(view, rule)) for name, rule in rules]
         # Routes of a gateway may ask for claims; a workload has one route only.
         return Made((token_check(providers, chooses_route=view.proxy.type is ProxyType.GATEWAY),))
 
 
-def _rules(view: View) -> list[JWTRule]:
-    return [rule for policy in view.policies(REQUEST_AUTHENTICATION) for rule in policy.spec.jwt_rules]
+def _rules(view: View) -> list[tuple[str, JWTRule]]:
+    """Return the rules by a name that leads to their policy, in the form that authorization's rules have."""
+    return [
+        (f"ns[{policy.key.namespace}]-policy[{policy.key.name}]-rule[{number}]", rule)
+        for policy in view.policies(REQUEST_AUTHENTICATION)
+        for number, rule in enumerate(policy.spec.jwt_rules)
+    ]
 
 
 def _keys(view: View, rule: JWTRule) -> str:

@@ -47,3 +47,24 @@ def test_filters_of_policies_show_their_rules(capsys: pytest.CaptureFixture[str]
     } <= rules
     assert all(found[2].startswith(("ns[", "istio-ext-authz-", "outbound|")) for found in lines if "(dry" not in found)
     assert "envoy.filters.http.rbac.deny" not in tables("request-authentication", capsys)
+
+
+def test_listeners_routes_and_clusters_say_where_they_are_from(capsys: pytest.CaptureFixture[str]) -> None:
+    """File and line of what they are made of; the folder is left to `-o json`."""
+    chains = [{"metadata": origin("/etc/mesh/shop.yaml:3")}, {"metadata": origin("/etc/mesh/b.yaml:9")}, {}]
+    found = {"listeners": [{"name": "shared", "filter_chains": chains}]}
+    print_resource_tables(found)
+    shown = capsys.readouterr().out
+
+    assert "shop.yaml:3, b.yaml:9" in shown
+    assert "/etc" not in shown
+
+
+def test_policies_are_named_beside_their_rules(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of authorization, and of tokens."""
+    assert "default/readers" in tables("authorization", capsys)
+    assert "POLICY" in tables("request-authentication", capsys)
+
+
+def origin(place: str) -> dict[str, object]:
+    return {"filter_metadata": {"lateen": {"origin": place}}}

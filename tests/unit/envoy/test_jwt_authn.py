@@ -20,7 +20,7 @@ FILTER = "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication"
 
 
 def filter_of(*rules: JWTRule, chooses_route: bool = False) -> Any:
-    providers = [Provider(rule=rule, key_set="{}") for rule in rules]
+    providers = [Provider(name=f"origins-{number}", rule=rule, key_set="{}") for number, rule in enumerate(rules)]
     made = token_check(providers, chooses_route=chooses_route)
     shown = to_json(EXTENSION, made.body)["typed_config"]
     assert shown.pop("@type").endswith(FILTER)
