@@ -30,6 +30,7 @@ from lateen.config.decoding import fields_of
 from lateen.config.gateway_api import GROUP
 from lateen.config.kinds import KINDS, Kind
 from lateen.config.mesh_config import ACTING_MESH, MeshConfig
+from lateen.config.reasons import reason_for
 
 DOCS = Path("docs")
 FIRST_RELEASE = "0.1"
@@ -94,6 +95,8 @@ class Row:
     note: str
     """With which values it acts, or that it has no meaning here."""
     meaning: str
+    reason: str
+    """Why it does not act, and what to do instead."""
     below: tuple[type[msgspec.Struct], str] | None
     """The struct that it holds and the path of that, if the fields of it matter."""
 
@@ -139,6 +142,7 @@ def rows_of(struct: type[msgspec.Struct], prefix: str = "") -> Iterator[Row]:
             since=SINCE.get((struct.__name__, name), FIRST_RELEASE) if acts and name not in acting.silent else "",
             note=_note(acting, name, types[name]),
             meaning=meaning,
+            reason="" if acts else _reason(struct, name),
             below=below,
         )
 
@@ -194,6 +198,11 @@ def _structs(found: inspect.Type) -> list[type[msgspec.Struct]]:
             return _structs(found.value_type)
         case _:
             return []
+
+
+def _reason(struct: type[msgspec.Struct], name: str) -> str:
+    found = reason_for(struct.__name__, name) or reason_for(struct.__name__)
+    return str(found) if found else ""
 
 
 def _summary_of_type(found: inspect.Type) -> str:
@@ -314,8 +323,10 @@ def _places(paths: list[str]) -> str:
 
 def _row_text(row: Row, page: Page) -> str:
     note = f", {row.note}" if row.note and row.since else row.note
-    since = f"{row.since}{note}" if row.since or note else f"not yet ([why](../unsupported.md#{_anchor(page.title)}))"
-    return f"| `{row.path}` | {_cell(row.shape)} | {_cell(row.default)} | {since} | {_cell(row.meaning)} |"
+    since = f"{row.since}{note}" if row.since or note else f"[not yet](../unsupported.md#{_anchor(page.title)})"
+    reason = f"Does not act: {row.reason}." if row.reason and not row.since and not note else ""
+    meaning = " ".join(filter(None, (row.meaning, reason)))
+    return f"| `{row.path}` | {_cell(row.shape)} | {_cell(row.default)} | {since} | {_cell(meaning)} |"
 
 
 def _anchor(title: str) -> str:

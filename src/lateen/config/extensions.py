@@ -72,6 +72,7 @@ class EnvVar(Spec, frozen=True, kw_only=True):
     """One variable of a module's environment."""
 
     name: str = ""
+    """Name of the variable."""
     value_from: EnvValueSource = EnvValueSource.INLINE
     value: str = ""
     """With INLINE only, at most 2048 characters."""
@@ -116,9 +117,11 @@ class WasmPlugin(Spec, frozen=True, kw_only=True):
     image_pull_secret: str = ""
     """Name of a Secret in the same namespace."""
     verification_key: str = ""
+    """Public key that the image is signed with."""
     plugin_config: dict[str, Any] = {}
     """What the module is given, in its own words."""
     plugin_name: str = ""
+    """Name that the module gets as its root ID."""
     phase: PluginPhase = PluginPhase.UNSPECIFIED_PHASE
     priority: int | None = None
     """Within a phase the highest comes first; unset is 0."""
@@ -133,12 +136,18 @@ class WasmConfig(Spec, frozen=True, kw_only=True):
     """The Wasm module of a TrafficExtension; fields as in WasmPlugin."""
 
     url: str
+    """Where the module is."""
     sha256: str = ""
+    """Checksum of the module or the image."""
     image_pull_policy: PullPolicy = PullPolicy.UNSPECIFIED_POLICY
     image_pull_secret: str = ""
+    """Name of a Secret in the same namespace."""
     verification_key: str = ""
+    """Public key that the image is signed with."""
     plugin_config: dict[str, Any] = {}
+    """What the module is given."""
     plugin_name: str = ""
+    """Name that the module gets as its root ID."""
     fail_strategy: FailStrategy = FailStrategy.FAIL_CLOSE
     vm_config: VmConfig | None = None
     type: PluginType = PluginType.UNSPECIFIED_PLUGIN_TYPE
@@ -158,6 +167,7 @@ class TrafficExtension(Spec, frozen=True, kw_only=True):
     target_refs: list[PolicyTargetReference] = []
     phase: ExtensionPhase = ExtensionPhase.UNSPECIFIED
     priority: int | None = None
+    """Within a phase the highest comes first; unset is 0."""
     match: list[TrafficSelector] = []
     wasm: WasmConfig | None = None
     lua: LuaConfig | None = None
