@@ -18,6 +18,7 @@ from lateen.config.networking import HTTPRetry, LocalityLoadBalancerSetting, Per
 from lateen.config.positions import Path
 from lateen.config.request_claims import claim_path
 from lateen.config.validation.formatters import formatter_problem
+from lateen.config.validation.overlaps import LocalitySet
 from lateen.config.violations import Violation, warning
 from lateen.model.protocols import Protocol, protocol_named
 
@@ -305,11 +306,11 @@ def locality_setting(
     topology = [one for one in setting.failover_priority if one.startswith("topology.")]
     if setting.failover and topology:
         yield Violation(path, f"`failover` and the label {topology[0]} in `failoverPriority` exclude each other")
-    sources = [share.from_ for share in setting.distribute]
+    sources = LocalitySet()
     for index, share in enumerate(setting.distribute):
-        yield from _localities((*path, "distribute", index, "from"), [share.from_], others=sources[:index])
+        yield from _localities((*path, "distribute", index, "from"), [share.from_], sources)
         here = (*path, "distribute", index, "to")
-        yield from _localities(here, list(share.to))
+        yield from _localities(here, list(share.to), LocalitySet())
         for locality, weight in share.to.items():
             if not 1 <= weight <= 100:
                 yield Violation((*here, locality), f"weight {weight} is out of range", "write a number from 1 to 100")
@@ -325,9 +326,8 @@ def locality_setting(
             yield Violation(here, "failover names regions only", "leave out zones and wildcards")
 
 
-def _localities(path: Path, patterns: Sequence[str], *, others: Sequence[str] = ()) -> Iterator[Violation]:
+def _localities(path: Path, patterns: Sequence[str], known: LocalitySet) -> Iterator[Violation]:
     """Patterns of localities: parts from the left, `*` only at the end, and none that covers what another does."""
-    known = list(others)
     for pattern in patterns:
         parts = pattern.split("/")
         if (
@@ -337,12 +337,6 @@ def _localities(path: Path, patterns: Sequence[str], *, others: Sequence[str] = 
             or ("*" in parts[-1] and parts[-1] != "*")
         ):
             yield Violation(path, f"{pattern!r} is not a locality", "write region/zone/subzone, with * at the end")
-        elif any(_overlap(pattern, one) for one in known):
+        elif known.meets(parts):
             yield Violation(path, f"{pattern} overlaps another locality", "let each locality be covered once")
-        known.append(pattern)
-
-
-def _overlap(one: str, other: str) -> bool:
-    """Whether the wider of two patterns covers the other: what is left out at the end covers all."""
-    pairs = zip(one.split("/"), other.split("/"), strict=False)
-    return all(left == right or "*" in (left, right) for left, right in pairs)
+        known.add(parts[:3])
