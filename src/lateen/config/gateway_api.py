@@ -549,8 +549,9 @@ class TCPRoute(Spec, frozen=True, kw_only=True):
 class TLSRoute(Spec, frozen=True, kw_only=True):
     """Routes of TLS connections by server name."""
 
-    hostnames: list[str]
     rules: list[ConnectionRule]
+    hostnames: list[str] = []
+    """At least one; v1alpha2 has none for every name of the listener."""
     parent_refs: list[ParentReference] = []
 
 

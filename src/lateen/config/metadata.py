@@ -46,6 +46,8 @@ class Metadata:
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
     created: str = ""
+    version: str = ""
+    """Of the API the document is written in, `v1`: a few rules are younger than others."""
 
 
 def read_metadata(document: Mapping[str, Any], *, default_namespace: str, namespaced: bool = True) -> Metadata:
@@ -60,6 +62,7 @@ def read_metadata(document: Mapping[str, Any], *, default_namespace: str, namesp
         labels=_texts(metadata.get("labels")),
         annotations=_texts(metadata.get("annotations")),
         created=_text(metadata.get("creationTimestamp")),
+        version=_text(document.get("apiVersion")).rpartition("/")[2],
     )
 
 

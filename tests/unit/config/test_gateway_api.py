@@ -112,7 +112,7 @@ TLS = "tls: {certificateRefs: [{name: s}]}"
         (
             "TLSRoute",
             f"{{{PARENT}, hostnames: [], rules: [{{backendRefs: [{{name: a, port: 1}}]}}]}}",
-            ["spec.hostnames"],
+            ["spec"],
         ),
         ("ReferenceGrant", "{from: [], to: [{group: '', kind: Secret}]}", ["spec.from"]),
         (

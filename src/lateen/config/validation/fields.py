@@ -26,8 +26,9 @@ MILLISECOND = 1_000_000
 UNIX_PREFIX = "unix://"
 ANY_HOST = "*"
 
-_HOST_LABEL = re.compile(r"[a-zA-Z0-9_](?:[-a-zA-Z0-9_]*[a-zA-Z0-9_])?")
 _WILDCARD_LABEL = re.compile(r"\*|(?:\*|\*-)?[a-zA-Z0-9](?:[-a-zA-Z0-9]*[a-zA-Z0-9])?")
+_ANY_LABEL = re.compile(r"[a-zA-Z0-9](?:[-a-zA-Z0-9]*[a-zA-Z0-9])?")
+_AUTO_SNI = re.compile(r"outbound_\.[0-9]+_\.[-a-zA-Z0-9]*_\.(.+)")
 _LABEL_NAME = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~A-Za-z0-9]+")
 RETRY_ON = frozenset(
@@ -143,10 +144,18 @@ def host_problem(host: str, *, wildcard: bool = False) -> str:
             return f"{host!r} is not a host name (look at {first!r})"
     else:
         labels = [first, *labels]
+    if labels and labels[-1].isascii() and labels[-1].isdigit() and not host.endswith("."):
+        return f"{host!r} is not a host name (the last label {labels[-1]!r} is a number)"
     for label in labels:
-        if len(label) > 63 or not _HOST_LABEL.fullmatch(label):
+        if len(label) > 63 or not _ANY_LABEL.fullmatch(label):
             return f"{host!r} is not a host name (look at {label!r})"
     return ""
+
+
+def server_name_problem(name: str) -> str:
+    """The same of a server name, which may be one that sidecars make: `outbound_.80_.v1_.reviews.example.com`."""
+    made = _AUTO_SNI.fullmatch(name)
+    return host_problem(made[1] if made else name, wildcard=True)
 
 
 def fqdn(path: Path, host: str) -> Iterator[Violation]:
@@ -165,6 +174,13 @@ def dns_label(path: Path, text: str, what: str) -> Iterator[Violation]:
     """An RFC 1123 label."""
     if not DNS_LABEL.fullmatch(text):
         hint = "use lower-case letters, digits and `-`, at most 63 characters"
+        yield Violation(path, f"{text[:80]!r} is not a valid {what}", hint)
+
+
+def any_label(path: Path, text: str, what: str) -> Iterator[Violation]:
+    """A label of DNS in either case: names that are Istio's alone, and not those of Kubernetes' objects."""
+    if len(text) > 63 or not _ANY_LABEL.fullmatch(text):
+        hint = "use letters, digits and `-`, at most 63 characters"
         yield Violation(path, f"{text[:80]!r} is not a valid {what}", hint)
 
 

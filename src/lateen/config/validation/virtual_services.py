@@ -55,7 +55,8 @@ def _hosts(spec: VirtualService) -> Iterator[Violation]:
         here: Path = ("hosts", index)
         if fields.is_ip(host):
             continue
-        if problem := fields.host_problem(host, wildcard=True):
+        problem = fields.server_name_problem(host) if spec.tls else fields.host_problem(host, wildcard=True)
+        if problem:
             yield Violation(here, problem, "write a name such as reviews, example.com or *.example.com")
         elif host == fields.ANY_HOST and bound_to_mesh(spec):
             yield Violation(here, "the host `*` is for gateways only", "name the hosts, or add `gateways`")
@@ -94,7 +95,7 @@ def _tls_match(path: Path, match: TLSMatchAttributes, hosts: HostSet) -> Iterato
         here = (*path, "sniHosts", index)
         if fields.is_ip(host):
             yield warning(here, f"{host} is an IP address, which clients do not send as SNI", "use a host name")
-        elif problem := fields.host_problem(host, wildcard=True):
+        elif problem := fields.server_name_problem(host):
             yield Violation(here, problem, "write a name such as example.com or *.example.com")
         elif not hosts.covers(host):
             yield Violation(here, f"{host} is not covered by any host of the VirtualService", "add it to `hosts`")
