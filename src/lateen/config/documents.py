@@ -10,6 +10,7 @@ same way.
 
 from __future__ import annotations
 
+import codecs
 import itertools
 import re
 from collections.abc import Iterator
@@ -30,11 +31,17 @@ MAX_DEPTH = 100
 MAX_NODES = 500_000
 """Nodes of one document after its aliases are expanded."""
 
+MAX_DOCUMENTS = 100_000
+"""Documents of one input. Each costs a parser of its own, and each broken one a finding."""
+
 _SEPARATOR = re.compile(r"^---(?=[ \t\r\n]|$)", re.MULTILINE)
 """`---` at the start of a line ends a document wherever it stands (YAML 1.2, 9.1.2), even in a block scalar."""
-_NOTHING = re.compile(r"(?:[ \t]*(?:[#%][^\n]*)?(?:\n|$))*")
+_NOTHING = re.compile(r"(?:---)?(?:[ \t]*(?:[#%][^\n]*)?(?:\n|$))*")
 _SURROGATES = re.compile(r"((?<!\\)(?:\\\\)*)\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
 _CONTROLS = re.compile("[\x7f-\x84\x86-\x9f\ufffe\uffff]")
+_NOT_UTF_8 = re.compile("[\udc80-\udcff]")
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_LEFT_OUT = re.compile(r"^[ \t]*\.\.\.[ \t]*$", re.MULTILINE)
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -83,24 +90,29 @@ def read_documents(content: bytes, file: str) -> Documents:
     if len(content) > MAX_BYTES:
         message = f"the input has {len(content)} bytes, more than the {MAX_BYTES} allowed; split it into several files"
         return Documents(findings=(LIMIT.finding(message, file=file),))
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        before = content[: error.start]
-        place = (before.count(b"\n") + 1, error.start - (before.rfind(b"\n") + 1) + 1)
-        finding = SYNTAX.finding("the text is not UTF-8; save the file as UTF-8", file=file, place=place)
-        return Documents(findings=(finding,))
+    if content[:2] in _UTF_16:
+        return Documents(
+            findings=(SYNTAX.finding("the text is UTF-16; save the file as UTF-8", file=file, place=(1, 1)),)
+        )
+    # Bytes that are not UTF-8 become lone surrogates, which the document that has them is refused for.
+    text = content.decode("utf-8-sig", errors="surrogateescape")
     text = text.replace("\r\n", "\n")
     if text.lstrip()[:1] in ("{", "["):
         text = _yaml_of_json(text)
     documents: list[Document] = []
     findings: list[Finding] = []
-    for first_line, chunk in _chunks(text):
+    for count, (first_line, chunk) in enumerate(_chunks(text)):
+        if count == MAX_DOCUMENTS:
+            message = f"the input has more than {MAX_DOCUMENTS} documents; what follows is not read"
+            findings.append(LIMIT.finding(message, file=file, place=(first_line + 1, 1)))
+            break
+        broken: list[_Unreadable] = []
         try:
             for document in _read_chunk(chunk, first_line):
-                documents.extend(_flattened(document, 0))
+                documents.extend(_flattened(document, 0, broken))
         except _Unreadable as error:
-            findings.append(error.code.finding(str(error), file=file, place=error.place))
+            broken.append(error)
+        findings += [error.code.finding(str(error), file=file, place=error.place) for error in broken]
     return Documents(documents=tuple(documents), findings=tuple(findings))
 
 
@@ -127,6 +139,10 @@ def _chunks(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _read_chunk(chunk: str, first_line: int) -> Iterator[Document]:
+    if stray := _NOT_UTF_8.search(chunk):
+        before = chunk[: stray.start()]
+        place = (first_line + before.count("\n") + 1, stray.start() - (before.rfind("\n") + 1) + 1)
+        raise _Unreadable(SYNTAX, "the text is not UTF-8; save the file as UTF-8", place)
     reader = _Reader(first_line)
     try:
         for event in cast("Iterator[Any]", yaml.parse(chunk, Loader=_LOADER)):
@@ -136,7 +152,7 @@ def _read_chunk(chunk: str, first_line: int) -> Iterator[Document]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = (first_line + mark.line + 1, mark.column + 1) if mark else (first_line + 1, 1)
-        raise _Unreadable(SYNTAX, _syntax_message(error), place) from None
+        raise _Unreadable(SYNTAX, _syntax_message(error, chunk), place) from None
     except yaml.reader.ReaderError as error:
         before = chunk[: error.position]
         place = (first_line + before.count("\n") + 1, error.position - (before.rfind("\n") + 1) + 1)
@@ -145,8 +161,10 @@ def _read_chunk(chunk: str, first_line: int) -> Iterator[Document]:
         raise _Unreadable(SYNTAX, str(error).split("\n", 1)[0], (first_line + 1, 1)) from None
 
 
-def _syntax_message(error: yaml.MarkedYAMLError) -> str:
+def _syntax_message(error: yaml.MarkedYAMLError, chunk: str) -> str:
     problem = error.problem or "the text is not YAML"
+    if _LEFT_OUT.search(chunk):
+        return f"{problem}; `...` does not stand for what is left out: remove that line"
     if "cannot start any token" in problem:
         return "a tab or a reserved character begins a value; indent with spaces and quote such text"
     if "undefined alias" in problem:
@@ -322,8 +340,8 @@ class _Reader:
             raise _Unreadable(SYNTAX, "`<<` merges a mapping or a list of mappings", self._at(event))
 
 
-def _flattened(document: Document, depth: int) -> Iterator[Document]:
-    """Yield the items of a List (of Lists), or the document itself."""
+def _flattened(document: Document, depth: int, broken: list[_Unreadable]) -> Iterator[Document]:
+    """Yield the items of a List (of Lists), or the document itself; items that are no objects go to `broken`."""
     kind, items = document.value.get("kind"), document.value.get("items")
     if not isinstance(kind, str) or not kind.endswith("List") or not isinstance(items, list) or depth > MAX_DEPTH:
         yield document
@@ -334,13 +352,16 @@ def _flattened(document: Document, depth: int) -> Iterator[Document]:
         place = places[index]
         if not isinstance(item, dict):
             message = f"items[{index}] is not an object; every item of a List is one"
-            raise _Unreadable(WRONG_TYPE, message, (place.line, place.column))
+            broken.append(_Unreadable(WRONG_TYPE, message, (place.line, place.column)))
+            continue
         inside = tuple(
             Problem(code=problem.code, path=problem.path[2:], message=problem.message, place=problem.place)
             for problem in document.problems
             if problem.path[:2] == ("items", index)
         )
-        yield from _flattened(Document(value=item, positions=Positions(place), problems=inside + outside), depth + 1)
+        yield from _flattened(
+            Document(value=item, positions=Positions(place), problems=inside + outside), depth + 1, broken
+        )
 
 
 def problem_findings(document: Document, file: str, subject: Subject) -> Iterator[Finding]:

@@ -127,7 +127,10 @@ def _string_map(path: Path, value: object) -> Iterator[Violation]:
     for key, item in value.items():
         if not isinstance(item, str):
             shown = str(item).lower() if isinstance(item, bool) else item
-            hint = f'quote it: "{shown}"' if isinstance(item, bool | int | float) else ""
+            hint = f'quote it: "{shown}"' if isinstance(item, int) else ""
+            if isinstance(item, float):
+                # Not shown: 1.20 was read as 1.2.
+                hint = "put it in quotes, as it is written"
             yield Violation((*path, key), "must be text", hint, WRONG_TYPE)
 
 

@@ -248,7 +248,7 @@ extra: 1
         ("{route: [{destination: {host: a}, wieght: 5}]}", "did you mean `weight`?"),
         ("{timeout: 5, route: [{destination: {host: a}}]}", "write a number and a unit: 5s"),
         ("{match: [{sourceLabels: {version: 1}}], route: [{destination: {host: a}}]}", 'quote it: "1"'),
-        ("{match: [{ignoreUriCase: 'yes'}], route: [{destination: {host: a}}]}", "write true or false without quotes"),
+        ("{match: [{ignoreUriCase: 'yes'}], route: [{destination: {host: a}}]}", "write true, without quotes"),
         ("{redirect: {derivePort: FROM_REQUESTPORT}}", "did you mean FROM_REQUEST_PORT?"),
         ("{route: {destination: {host: a}}}", "begin each item with `- `"),
     ],

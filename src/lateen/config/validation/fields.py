@@ -158,16 +158,25 @@ def server_name_problem(name: str) -> str:
     return host_problem(made[1] if made else name, wildcard=True)
 
 
+def bare_host(text: str, otherwise: str) -> str:
+    """Return the hint for a host that came with a scheme, a port or a path."""
+    host = re.split(r"[/:]", re.sub(r"^[a-z]{2,9}://", "", text[:300]), maxsplit=1)[0]
+    is_more = host != text and host and not host_problem(host, wildcard=True)
+    return f"write {host}: a host has no scheme, port or path" if is_more else otherwise
+
+
 def fqdn(path: Path, host: str) -> Iterator[Violation]:
     """A host name without wildcard."""
     if problem := host_problem(host):
-        yield Violation(path, problem, "write a name such as reviews or reviews.default.svc.cluster.local")
+        hint = bare_host(host, "write a name such as reviews or reviews.default.svc.cluster.local")
+        yield Violation(path, problem, hint)
 
 
 def wildcard_host(path: Path, host: str) -> Iterator[Violation]:
     """A host name whose first label may be a wildcard."""
     if problem := host_problem(host, wildcard=True):
-        yield Violation(path, problem, "write a name such as reviews, example.com or *.example.com")
+        hint = bare_host(host, "write a name such as reviews, example.com or *.example.com")
+        yield Violation(path, problem, hint)
 
 
 def dns_label(path: Path, text: str, what: str) -> Iterator[Violation]:
@@ -283,7 +292,7 @@ def host_and_namespace(path: Path, text: str, *, gateway: bool) -> Iterator[Viol
         yield Violation(path, f"{host!r} is a short name, which is not allowed here", hint)
     elif problem := host_problem(host, wildcard=True):
         if not (gateway and is_ip(host)):
-            yield Violation(path, problem, "write a name such as example.com or *.example.com")
+            yield Violation(path, problem, bare_host(host, "write a name such as example.com or *.example.com"))
     elif "*" in host and host != ANY_HOST and not host.startswith("*."):
         yield Violation(path, f"{host!r} has a partial wildcard", "a wildcard is a whole label: *.example.com")
 

@@ -52,6 +52,8 @@ _FILTER_FIELDS = {
     "CORS": ("cors", "cors"),
     "ExtensionRef": ("extension_ref", "extensionRef"),
 }
+_OLD_VERSION = "v1alpha2"
+"""Of routes of connections, with looser rules."""
 _REPEATED = ("RequestMirror", "ExtensionRef")
 """Types of filters that may stand several times in a list."""
 
@@ -86,25 +88,25 @@ def grpc_route(spec: GRPCRoute, _metadata: Metadata) -> Iterator[Violation]:
             yield from _filters((*here, "backendRefs", number, "filters"), backend.filters)
 
 
-def tcp_route(spec: TCPRoute, _metadata: Metadata) -> Iterator[Violation]:
+def tcp_route(spec: TCPRoute, metadata: Metadata) -> Iterator[Violation]:
     """A TCPRoute."""
-    yield from _connection_route(spec)
+    yield from _connection_route(spec, metadata)
 
 
 def tls_route(spec: TLSRoute, metadata: Metadata) -> Iterator[Violation]:
     """A TLSRoute. Before v1alpha3 one without host names was about every name of its listener."""
-    if not spec.hostnames and metadata.version != "v1alpha2":
+    if not spec.hostnames and metadata.version != _OLD_VERSION:
         message, hint = "the field `hostnames` is required", "add `hostnames: [example.com]`"
         yield Violation((), message, hint, MISSING_FIELD)
     yield from at_most(("hostnames",), spec.hostnames, 1024)
     for index, name in enumerate(spec.hostnames):
         yield from hostname(("hostnames", index), name)
-    yield from _connection_route(spec)
+    yield from _connection_route(spec, metadata)
 
 
-def _connection_route(spec: TCPRoute | TLSRoute) -> Iterator[Violation]:
+def _connection_route(spec: TCPRoute | TLSRoute, metadata: Metadata) -> Iterator[Violation]:
     yield from _common(spec.parent_refs, ())
-    yield from between(("rules",), spec.rules, 1, 1, "rule")
+    yield from between(("rules",), spec.rules, 1, 16 if metadata.version == _OLD_VERSION else 1, "rule")
     yield from _rule_names([rule.name for rule in spec.rules])
     for index, rule in enumerate(spec.rules):
         yield from between(("rules", index, "backendRefs"), rule.backend_refs, 1, 16, "backend")

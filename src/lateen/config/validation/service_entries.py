@@ -180,7 +180,10 @@ def _workload_entry(path: Path, entry: WorkloadEntry, *, admits_name: bool) -> I
             yield Violation((*path, "ports"), "a Unix socket has no ports", "remove them")
     elif not fields.is_ip(address):
         if not admits_name:
-            yield Violation(here, f"{address!r} is not an IP address", "use resolution DNS for names")
+            bare, colon, port = address.rpartition(":")
+            names_port = bool(colon) and port.isdigit() and fields.is_ip(bare.strip("[]"))
+            hint = f"write {bare}, and the port under `ports`" if names_port else "use resolution DNS for names"
+            yield Violation(here, f"{address!r} is not an IP address", hint)
         elif fields.host_problem(address):
             yield Violation(here, f"{address!r} is neither a host name nor an IP address")
     yield from fields.labels((*path, "labels"), entry.labels)

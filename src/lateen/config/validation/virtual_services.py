@@ -57,7 +57,8 @@ def _hosts(spec: VirtualService) -> Iterator[Violation]:
             continue
         problem = fields.server_name_problem(host) if spec.tls else fields.host_problem(host, wildcard=True)
         if problem:
-            yield Violation(here, problem, "write a name such as reviews, example.com or *.example.com")
+            hint = fields.bare_host(host, "write a name such as reviews, example.com or *.example.com")
+            yield Violation(here, problem, hint)
         elif host == fields.ANY_HOST and bound_to_mesh(spec):
             yield Violation(here, "the host `*` is for gateways only", "name the hosts, or add `gateways`")
         else:
