@@ -143,7 +143,7 @@ def _read_chunk(chunk: str, first_line: int) -> Iterator[Document]:
         before = chunk[: stray.start()]
         place = (first_line + before.count("\n") + 1, stray.start() - (before.rfind("\n") + 1) + 1)
         raise _Unreadable(SYNTAX, "the text is not UTF-8; save the file as UTF-8", place)
-    reader = _Reader(first_line)
+    reader = _Reader(first_line, chunk.rstrip().count("\n"))
     try:
         for event in cast("Iterator[Any]", yaml.parse(chunk, Loader=_LOADER)):
             done = reader.take(event)
@@ -151,7 +151,8 @@ def _read_chunk(chunk: str, first_line: int) -> Iterator[Document]:
                 yield from done
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        place = (first_line + mark.line + 1, mark.column + 1) if mark else (first_line + 1, 1)
+        line, column = _inside(chunk, mark.line, mark.column) if mark else (0, 0)
+        place = (first_line + line + 1, column + 1)
         raise _Unreadable(SYNTAX, _syntax_message(error, chunk), place) from None
     except yaml.reader.ReaderError as error:
         before = chunk[: error.position]
@@ -159,6 +160,16 @@ def _read_chunk(chunk: str, first_line: int) -> Iterator[Document]:
         raise _Unreadable(SYNTAX, "a control character stands in the text; remove it", place) from None
     except yaml.YAMLError as error:
         raise _Unreadable(SYNTAX, str(error).split("\n", 1)[0], (first_line + 1, 1)) from None
+
+
+def _inside(chunk: str, line: int, column: int) -> tuple[int, int]:
+    """Return a place, or the end of the text when it is behind that: what is not closed is missed at the end.
+
+    libyaml counts NEL, LS, PS and a lone CR as ends of lines; editors, and we, do not.
+    """
+    text = chunk.rstrip()
+    last = text.count("\n")
+    return (line, column) if line <= last else (last, len(text) - text.rfind("\n") - 1)
 
 
 def _syntax_message(error: yaml.MarkedYAMLError, chunk: str) -> str:
@@ -199,8 +210,10 @@ class _Frame:
 class _Reader:
     """Builds documents out of parse events, one event at a time."""
 
-    def __init__(self, first_line: int) -> None:
+    def __init__(self, first_line: int, last_line: int) -> None:
         self._first_line = first_line
+        self._last_line = last_line
+        """Of the text, from its own beginning: see `_inside`."""
         self._reset()
 
     def _reset(self) -> None:
@@ -241,7 +254,7 @@ class _Reader:
         return (Document(value=root.value, positions=Positions(root.place), problems=problems),)
 
     def _at(self, event: Any) -> tuple[int, int]:
-        return self._first_line + event.start_mark.line + 1, event.start_mark.column + 1
+        return self._first_line + min(event.start_mark.line, self._last_line) + 1, event.start_mark.column + 1
 
     def _place(self, event: Any) -> Place:
         line, column = self._at(event)

@@ -246,3 +246,15 @@ def test_documents_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     found = read_documents(b"a: 1\n---\n---\nb: 2\n---\nc: 3\n---\nd: 4\n", "f")
     assert [one.value for one in found.documents] == [{"a": 1}, {"b": 2}]
     assert [(one.code, one.line) for one in found.findings] == [("LAT0011", 5)]
+
+
+@pytest.mark.parametrize("text", ["a: {b: c", "a: {b: c\n", "a: {b: c\n\n\n---\nd: 1\n"])
+def test_what_is_not_closed_is_missed_at_the_end_of_its_document(text: str) -> None:
+    (finding,) = read_documents(text.encode(), "f").findings
+    assert (finding.line, finding.column) == (1, 9)
+
+
+def test_other_ends_of_lines_do_not_move_places_out_of_the_file() -> None:
+    """libyaml counts CR, NEL, LS and PS as ends of lines."""
+    (document,) = read_documents("a: 'b\r\r\u2028\u2028\x85'\nc: 1\n".encode(), "f").documents
+    assert document.positions.line_of("c")[0] == 2
