@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lateen.config.documents import MAX_BYTES, MAX_DEPTH, read_documents
+from lateen.config.documents import MAX_DEPTH, read_documents
+from lateen.config.limits import MAX_BYTES
 
 
 def only(text: str) -> dict[str, object]:
