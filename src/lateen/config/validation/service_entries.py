@@ -88,6 +88,11 @@ def _none(spec: ServiceEntry) -> Iterator[Violation]:
     if spec.endpoints:
         message = "resolution NONE goes to the address that the caller wanted, so endpoints have no use"
         yield Violation(("endpoints",), message, "use resolution STATIC or DNS")
+    if not spec.addresses:
+        for index, port in enumerate(spec.ports):
+            if port.protocol.upper() in ("", "TCP"):
+                message = "without addresses every connection to this port that is not known is taken for this one"
+                yield warning(("ports", index), message, "add addresses, or write the protocol HTTP or TLS")
     if spec.workload_selector is not None:
         yield warning(("workloadSelector",), "resolution NONE has no use for workloads", "use resolution STATIC")
 
