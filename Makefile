@@ -9,13 +9,14 @@ READY := .venv/.ready
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit check format bench goldens docs clean
+.PHONY: help setup demo test unit check format bench fuzz goldens docs clean
 
 help:
 	@echo "make demo     a whole mesh on this machine: control plane, gateway, six services, canary tour"
 	@echo "make test     unit, flow and end-to-end tests (real Envoy)"
 	@echo "make check    ruff, mypy --strict, import-linter"
 	@echo "make bench    measure speed and memory; results in bench/results/"
+	@echo "make fuzz     damage documents and bytes, FUZZ_SECONDS (60) for each target; needs Linux"
 	@echo "make goldens  rewrite the golden files after a wanted change"
 	@echo "make docs     regenerate docs/reference from the code"
 
@@ -59,6 +60,17 @@ format: $(READY)
 bench: $(READY)
 	@$(BIN)/python bench/run.py $(BENCH_FLAGS)
 
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?= documents paths durations requests
+
+# atheris has wheels for Linux only, so it is no dependency; findings stay in .fuzz/.
+fuzz: $(READY)
+	@HYPOTHESIS_PROFILE=thorough $(BIN)/pytest tests/unit/config/test_fuzz_documents.py -q
+	@test -d .fuzz/site || { UV=$$(command -v uv || echo .uv/bin/uv); $$UV pip install --quiet --python $(BIN)/python --target .fuzz/site 'atheris>=3,<4'; }
+	@for target in $(FUZZ_TARGETS); do echo "fuzzing $$target for $(FUZZ_SECONDS) s"; \
+		PYTHONPATH=.fuzz/site $(BIN)/python fuzz/target.py $$target -max_total_time=$(FUZZ_SECONDS) -timeout=10 \
+			-max_len=4000 -artifact_prefix=.fuzz/$$target- -print_final_stats=1 -verbosity=0 || exit 1; done
+
 goldens: $(READY)
 	@$(BIN)/pytest tests/unit/generate -q --update-goldens
 
@@ -70,4 +82,4 @@ docs: $(READY)
 	@$(BIN)/python -m lateen.config.unsupported > docs/reference/unsupported.md
 
 clean:
-	rm -rf .venv .uv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache src/lateen/envoy/descriptors.binpb
+	rm -rf .venv .uv .fuzz .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache src/lateen/envoy/descriptors.binpb

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lateen.cli.exits import ExitCode, Failure
+from lateen.config.limits import MAX_BYTES
 from lateen.model.findings import Finding
 from lateen.model.names import DEFAULT_NAMESPACE
 
@@ -50,7 +51,7 @@ def read_inputs(paths: Sequence[str]) -> list[InputFile]:
     seen: set[Path] = set()
     for path in paths:
         if path == "-":
-            files.append(InputFile(name="-", content=sys.stdin.buffer.read()))
+            files.append(InputFile(name="-", content=sys.stdin.buffer.read(MAX_BYTES + 1)))
             continue
         for file in _expand(Path(path)):
             if (real := file.resolve()) not in seen:
@@ -72,8 +73,10 @@ def _expand(path: Path) -> list[Path]:
 
 
 def _read(file: Path) -> bytes:
+    """Return the content of a file, or one byte more than is taken: enough to be refused for its size."""
     try:
-        return file.read_bytes()
+        with file.open("rb") as opened:
+            return opened.read(MAX_BYTES + 1)
     except OSError as error:
         raise _unreadable(file, error) from error
 
@@ -96,7 +99,8 @@ def parse_inputs(files: Sequence[InputFile], *, namespace: str = "") -> ParsedFi
         parsed = parse(file.content, file.name, default_namespace=namespace or DEFAULT_NAMESPACE)
         objects += parsed.objects
         findings += parsed.findings
-        positions = {**parsed.positions, **positions}  # the first file's win, as its object does
+        for key, place in parsed.positions.items():
+            positions.setdefault(key, place)  # the first file's win, as its object does
     findings += find_duplicates(objects)
     first: dict[ObjectKey, ConfigObject[Any]] = {}
     for found in objects:

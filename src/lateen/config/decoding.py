@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, TypeVar
@@ -30,6 +30,10 @@ _NUMBER = re.compile(r"-?[0-9]{1,19}")
 _REAL = re.compile(r"-?[0-9]{1,19}(?:\.[0-9]{1,19})?(?:[eE][-+]?[0-9]{1,3})?")
 _WIDE = frozenset(("minimumRingSize", "tableSize", "maxNumberOfAttributes", "maxNumberOfAnnotations"))
 """Fields of 64 bits; every other whole number of the schema has 32."""
+_OF_DURATIONS = re.compile(r"(?i)time|delay|interval|age$|ttl|duration|^request$|^backendRequest$")
+"""Names of fields that hold durations, as text."""
+_SPOKEN_BOOLS = {"yes": "true", "on": "true", "true": "true", "no": "false", "off": "false", "false": "false"}
+"""Other YAML readers take these for true and false; here they are text, as in YAML 1.2."""
 _OLD_NAMES = {"mesh_mTLS": "meshMTLS"}
 """Protobuf names that are not simply the Python field's name."""
 
@@ -157,8 +161,10 @@ def _unknown(struct: type[msgspec.Struct], key: str, path: Path) -> Violation:
     fields = fields_of(struct)
     if near := closest(key, fields.types):
         hint = f"did you mean `{near}`?"
-    elif inside := _field_inside(struct, key):
+    elif inside := _field_inside(struct, key, 3):
         hint = f"did you mean `{inside}.{key}`?"
+    elif len(fields.types) == 1 and isinstance(next(iter(fields.types.values())), inspect.DictType):
+        hint = f"write it below `{next(iter(fields.types))}`"
     elif not fields.types:
         hint = "nothing can be set here"
     else:
@@ -166,13 +172,26 @@ def _unknown(struct: type[msgspec.Struct], key: str, path: Path) -> Violation:
     return Violation((*path, key), f"unknown field `{key}`", hint, UNKNOWN_FIELD)
 
 
-def _field_inside(struct: type[msgspec.Struct], key: str) -> str:
-    """Return the name of the field whose own struct has `key`, for a field one level too high."""
+def _field_inside(struct: type[msgspec.Struct], key: str, depth: int) -> str:
+    """Return the way to the nearest field below that has `key`, for one that stands some levels too high."""
+    below = list(_structs_below(struct))
+    for way, inner in below:
+        if key in fields_of(inner).types:
+            return way
+    for way, inner in below if depth > 1 else ():
+        if further := _field_inside(inner, key, depth - 1):
+            return f"{way}.{further}"
+    return ""
+
+
+def _structs_below(struct: type[msgspec.Struct]) -> Iterator[tuple[str, type[msgspec.Struct]]]:
+    """Yield the fields of a struct that are structs (`route`) or lists of them (`route[]`)."""
     for name, expected in fields_of(struct).types.items():
         for option in expected.types if isinstance(expected, inspect.UnionType) else (expected,):
-            if isinstance(option, inspect.StructType) and key in fields_of(option.cls).types:
-                return name
-    return ""
+            if isinstance(option, inspect.StructType):
+                yield name, option.cls
+            elif isinstance(option, inspect.ListType) and isinstance(option.item_type, inspect.StructType):
+                yield f"{name}[]", option.item_type.cls
 
 
 def _mapping_hint(struct: type[msgspec.Struct]) -> str:
@@ -217,7 +236,10 @@ def _union(walk: _Walk, value: object, expected: inspect.UnionType, path: Path) 
 
 def _list(walk: _Walk, value: object, expected: inspect.ListType, path: Path) -> Any:
     if not isinstance(value, list):
-        walk.wrong_type(path, "a list", value, "begin each item with `- `")
+        hint = "begin each item with `- `"
+        if isinstance(value, str | int | float) and not walk.secret and len(str(value)) <= 80:
+            hint = f"write `[{_yaml(value)}]`"
+        walk.wrong_type(path, "a list", value, hint)
         return None
     return [_value(walk, item, expected.item_type, (*path, index)) for index, item in enumerate(value)]
 
@@ -249,10 +271,12 @@ def _text(walk: _Walk, value: object, path: Path) -> Any:
     if isinstance(value, bool):
         hint = f'quote it: "{str(value).lower()}"'
     elif isinstance(value, int | float):
-        is_duration = isinstance(path[-1], str) and bool(
-            re.search(r"(?i)time|delay|interval|age$|ttl|duration", path[-1])
-        )
-        hint = f"write a number and a unit: {value}s" if is_duration else f'quote it: "{value}"'
+        is_duration = isinstance(path[-1], str) and bool(_OF_DURATIONS.search(path[-1]))
+        # A float is not shown: 1.20 was read as 1.2.
+        quoted = f'quote it: "{value}"' if isinstance(value, int) else "put it in quotes, as it is written"
+        hint = f"write a number and a unit: {value}s" if is_duration else quoted
+    elif isinstance(value, list) and path[-1] == "retryOn":
+        hint = "write one text with commas: 5xx,reset"
     walk.wrong_type(path, "text", value, hint)
     return None
 
@@ -260,7 +284,8 @@ def _text(walk: _Walk, value: object, path: Path) -> Any:
 def _bool(walk: _Walk, value: object, path: Path) -> Any:
     if isinstance(value, bool):
         return value
-    hint = "write true or false without quotes"
+    meant = _SPOKEN_BOOLS.get(value.lower()) if isinstance(value, str) else None
+    hint = f"write {meant}, without quotes" if meant else "write true or false without quotes"
     walk.wrong_type(path, "true or false", value, hint)
     return None
 
@@ -268,7 +293,8 @@ def _bool(walk: _Walk, value: object, path: Path) -> Any:
 def _int(walk: _Walk, value: object, expected: inspect.IntType, path: Path) -> Any:
     number = _whole(walk, value)
     if number is None:
-        walk.wrong_type(path, "a whole number", value)
+        in_quotes = isinstance(value, str) and _NUMBER.fullmatch(value)
+        walk.wrong_type(path, "a whole number", value, f"write {value} without quotes" if in_quotes else "")
         return None
     is_wide = path[-1] in _WIDE
     lowest = expected.ge if expected.ge is not None else 0 if is_wide else -(2**31)
@@ -297,8 +323,13 @@ def _float(walk: _Walk, value: object, path: Path) -> Any:
         return float(value)
     if isinstance(value, str) and walk.protobuf and _REAL.fullmatch(value) and math.isfinite(float(value)):
         return float(value)
-    walk.wrong_type(path, "a number", value)
+    bare = value.removesuffix("%").strip() if isinstance(value, str) else ""
+    walk.wrong_type(path, "a number", value, f"write {bare}" if _REAL.fullmatch(bare) else "")
     return None
+
+
+def _yaml(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _described(value: object) -> str:

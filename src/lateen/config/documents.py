@@ -10,31 +10,37 @@ same way.
 
 from __future__ import annotations
 
+import codecs
 import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import yaml
 
 from lateen.config.codes import DUPLICATE_KEY, LIMIT, SYNTAX, WRONG_TYPE, Code, Subject
+from lateen.config.limits import MAX_BYTES
 from lateen.config.positions import Path, Place, Positions, render_path
 from lateen.config.scalars import resolve_plain, resolve_tagged
 from lateen.model.findings import Finding
 
-MAX_BYTES = 16 * 1024 * 1024
-"""Size of one input. A dump of ten thousand objects fits."""
 MAX_DEPTH = 100
 """Nesting of one document. Istio's deepest legal object has about fifteen levels."""
 MAX_NODES = 500_000
 """Nodes of one document after its aliases are expanded."""
 
+MAX_DOCUMENTS = 100_000
+"""Documents of one input. Each costs a parser of its own, and each broken one a finding."""
+
 _SEPARATOR = re.compile(r"^---(?=[ \t\r\n]|$)", re.MULTILINE)
 """`---` at the start of a line ends a document wherever it stands (YAML 1.2, 9.1.2), even in a block scalar."""
-_NOTHING = re.compile(r"(?:[ \t]*(?:[#%][^\n]*)?(?:\n|$))*")
+_NOTHING = re.compile(r"(?:---)?(?:[ \t]*(?:[#%][^\n]*)?(?:\n|$))*")
 _SURROGATES = re.compile(r"((?<!\\)(?:\\\\)*)\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
 _CONTROLS = re.compile("[\x7f-\x84\x86-\x9f\ufffe\uffff]")
+_NOT_UTF_8 = re.compile("[\udc80-\udcff]")
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_LEFT_OUT = re.compile(r"^[ \t]*\.\.\.[ \t]*$", re.MULTILINE)
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -81,26 +87,31 @@ def read_documents(content: bytes, file: str) -> Documents:
     document.
     """
     if len(content) > MAX_BYTES:
-        message = f"the input has {len(content)} bytes, more than the {MAX_BYTES} allowed; split it into several files"
+        message = f"the input is larger than {MAX_BYTES >> 20} MiB; split it into several files"
         return Documents(findings=(LIMIT.finding(message, file=file),))
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        before = content[: error.start]
-        place = (before.count(b"\n") + 1, error.start - (before.rfind(b"\n") + 1) + 1)
-        finding = SYNTAX.finding("the text is not UTF-8; save the file as UTF-8", file=file, place=place)
-        return Documents(findings=(finding,))
+    if content[:2] in _UTF_16:
+        return Documents(
+            findings=(SYNTAX.finding("the text is UTF-16; save the file as UTF-8", file=file, place=(1, 1)),)
+        )
+    # Bytes that are not UTF-8 become lone surrogates, which the document that has them is refused for.
+    text = content.decode("utf-8-sig", errors="surrogateescape")
     text = text.replace("\r\n", "\n")
     if text.lstrip()[:1] in ("{", "["):
         text = _yaml_of_json(text)
     documents: list[Document] = []
     findings: list[Finding] = []
-    for first_line, chunk in _chunks(text):
+    for count, (first_line, chunk) in enumerate(_chunks(text)):
+        if count == MAX_DOCUMENTS:
+            message = f"the input has more than {MAX_DOCUMENTS} documents; what follows is not read"
+            findings.append(LIMIT.finding(message, file=file, place=(first_line + 1, 1)))
+            break
+        broken: list[_Unreadable] = []
         try:
             for document in _read_chunk(chunk, first_line):
-                documents.extend(_flattened(document, 0))
+                documents.extend(_flattened(document, 0, broken))
         except _Unreadable as error:
-            findings.append(error.code.finding(str(error), file=file, place=error.place))
+            broken.append(error)
+        findings += [error.code.finding(str(error), file=file, place=error.place) for error in broken]
     return Documents(documents=tuple(documents), findings=tuple(findings))
 
 
@@ -127,16 +138,21 @@ def _chunks(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _read_chunk(chunk: str, first_line: int) -> Iterator[Document]:
-    reader = _Reader(first_line)
+    if stray := _NOT_UTF_8.search(chunk):
+        before = chunk[: stray.start()]
+        place = (first_line + before.count("\n") + 1, stray.start() - (before.rfind("\n") + 1) + 1)
+        raise _Unreadable(SYNTAX, "the text is not UTF-8; save the file as UTF-8", place)
+    reader = _Reader(first_line, chunk.rstrip().count("\n"))
     try:
-        for event in cast("Iterator[Any]", yaml.parse(chunk, Loader=_LOADER)):
+        for event in _events(chunk):
             done = reader.take(event)
             if done is not None:
                 yield from done
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        place = (first_line + mark.line + 1, mark.column + 1) if mark else (first_line + 1, 1)
-        raise _Unreadable(SYNTAX, _syntax_message(error), place) from None
+        line, column = _inside(chunk, mark.line, mark.column) if mark else (0, 0)
+        place = (first_line + line + 1, column + 1)
+        raise _Unreadable(SYNTAX, _syntax_message(error, chunk), place) from None
     except yaml.reader.ReaderError as error:
         before = chunk[: error.position]
         place = (first_line + before.count("\n") + 1, error.position - (before.rfind("\n") + 1) + 1)
@@ -145,8 +161,30 @@ def _read_chunk(chunk: str, first_line: int) -> Iterator[Document]:
         raise _Unreadable(SYNTAX, str(error).split("\n", 1)[0], (first_line + 1, 1)) from None
 
 
-def _syntax_message(error: yaml.MarkedYAMLError) -> str:
+def _events(chunk: str) -> Iterator[Any]:
+    """Yield the events of a text (`yaml.parse`, with half the calls: this is the innermost loop of all reading)."""
+    loader = _LOADER(chunk)
+    try:
+        while type(event := loader.get_event()) is not yaml.StreamEndEvent:
+            yield event
+    finally:
+        loader.dispose()
+
+
+def _inside(chunk: str, line: int, column: int) -> tuple[int, int]:
+    """Return a place, or the end of the text when it is behind that: what is not closed is missed at the end.
+
+    libyaml counts NEL, LS, PS and a lone CR as ends of lines; editors, and we, do not.
+    """
+    text = chunk.rstrip()
+    last = text.count("\n")
+    return (line, column) if line <= last else (last, len(text) - text.rfind("\n") - 1)
+
+
+def _syntax_message(error: yaml.MarkedYAMLError, chunk: str) -> str:
     problem = error.problem or "the text is not YAML"
+    if _LEFT_OUT.search(chunk):
+        return f"{problem}; `...` does not stand for what is left out: remove that line"
     if "cannot start any token" in problem:
         return "a tab or a reserved character begins a value; indent with spaces and quote such text"
     if "undefined alias" in problem:
@@ -181,8 +219,10 @@ class _Frame:
 class _Reader:
     """Builds documents out of parse events, one event at a time."""
 
-    def __init__(self, first_line: int) -> None:
+    def __init__(self, first_line: int, last_line: int) -> None:
         self._first_line = first_line
+        self._last_line = last_line
+        """Of the text, from its own beginning: see `_inside`."""
         self._reset()
 
     def _reset(self) -> None:
@@ -194,21 +234,22 @@ class _Reader:
 
     def take(self, event: Any) -> tuple[Document, ...] | None:
         """Take one event; returns the document when it ends (nothing for an empty one)."""
-        match event:
-            case yaml.ScalarEvent():
-                self._add(_Node(self._scalar(event), self._place(event)), event.anchor, event)
-            case yaml.MappingStartEvent() | yaml.SequenceStartEvent():
-                self._open(event)
-            case yaml.MappingEndEvent() | yaml.SequenceEndEvent():
-                self._close(event)
-            case yaml.AliasEvent():
-                node = self._anchors.get(event.anchor or "")
-                if node is None:
-                    message = f"undefined alias {event.anchor!r}; it needs its anchor (`&{event.anchor}`) before it"
-                    raise _Unreadable(SYNTAX, message, self._at(event))
-                self._add(node, None, event)
-            case yaml.DocumentEndEvent():
-                return self._finish(event)
+        # Chains of types, the frequent ones first: `match` asks each for its class pattern, at twice the time.
+        kind = type(event)
+        if kind is yaml.ScalarEvent:
+            self._add(_Node(self._scalar(event), self._place(event)), event.anchor, event)
+        elif kind is yaml.MappingStartEvent or kind is yaml.SequenceStartEvent:
+            self._open(event)
+        elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
+            self._close(event)
+        elif kind is yaml.AliasEvent:
+            node = self._anchors.get(event.anchor or "")
+            if node is None:
+                message = f"undefined alias {event.anchor!r}; it needs its anchor (`&{event.anchor}`) before it"
+                raise _Unreadable(SYNTAX, message, self._at(event))
+            self._add(node, None, event)
+        elif kind is yaml.DocumentEndEvent:
+            return self._finish(event)
         return None
 
     def _finish(self, event: Any) -> tuple[Document, ...]:
@@ -223,11 +264,12 @@ class _Reader:
         return (Document(value=root.value, positions=Positions(root.place), problems=problems),)
 
     def _at(self, event: Any) -> tuple[int, int]:
-        return self._first_line + event.start_mark.line + 1, event.start_mark.column + 1
+        place = self._place(event)
+        return place.line, place.column
 
     def _place(self, event: Any) -> Place:
-        line, column = self._at(event)
-        return Place(line, column)
+        mark = event.start_mark
+        return Place(self._first_line + min(mark.line, self._last_line) + 1, mark.column + 1)
 
     def _scalar(self, event: Any) -> Any:
         if event.implicit[0]:
@@ -322,8 +364,8 @@ class _Reader:
             raise _Unreadable(SYNTAX, "`<<` merges a mapping or a list of mappings", self._at(event))
 
 
-def _flattened(document: Document, depth: int) -> Iterator[Document]:
-    """Yield the items of a List (of Lists), or the document itself."""
+def _flattened(document: Document, depth: int, broken: list[_Unreadable]) -> Iterator[Document]:
+    """Yield the items of a List (of Lists), or the document itself; items that are no objects go to `broken`."""
     kind, items = document.value.get("kind"), document.value.get("items")
     if not isinstance(kind, str) or not kind.endswith("List") or not isinstance(items, list) or depth > MAX_DEPTH:
         yield document
@@ -334,13 +376,16 @@ def _flattened(document: Document, depth: int) -> Iterator[Document]:
         place = places[index]
         if not isinstance(item, dict):
             message = f"items[{index}] is not an object; every item of a List is one"
-            raise _Unreadable(WRONG_TYPE, message, (place.line, place.column))
+            broken.append(_Unreadable(WRONG_TYPE, message, (place.line, place.column)))
+            continue
         inside = tuple(
             Problem(code=problem.code, path=problem.path[2:], message=problem.message, place=problem.place)
             for problem in document.problems
             if problem.path[:2] == ("items", index)
         )
-        yield from _flattened(Document(value=item, positions=Positions(place), problems=inside + outside), depth + 1)
+        yield from _flattened(
+            Document(value=item, positions=Positions(place), problems=inside + outside), depth + 1, broken
+        )
 
 
 def problem_findings(document: Document, file: str, subject: Subject) -> Iterator[Finding]:

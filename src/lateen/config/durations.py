@@ -22,6 +22,15 @@ NANOSECONDS = {
 
 _WHOLE = re.compile(r"[+-]?(?:(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:ns|us|µs|μs|ms|s|m|h))+")
 _PART = re.compile(r"([0-9]*)(?:\.([0-9]*))?(ns|us|µs|μs|ms|s|m|h)")
+_SPOKEN = re.compile(r"\s*([0-9]{1,12}(?:\.[0-9]{1,9})?)\s*([A-Za-z]*)\s*")
+_UNITS = (
+    ("ms", ("ms", "msec", "msecs", "millis", "millisecond", "milliseconds")),
+    ("s", ("s", "sec", "secs", "second", "seconds")),
+    ("m", ("m", "min", "mins", "minute", "minutes")),
+    ("h", ("h", "hr", "hrs", "hour", "hours")),
+    ("d", ("d", "day", "days")),
+)
+"""Units as people also write them."""
 _LONGEST = 64
 """Characters: more digits than that is an attack, not a duration."""
 _MAX_NANOSECONDS = 2**63 - 1
@@ -36,7 +45,7 @@ def nanoseconds(text: str) -> int:
     if text in ("0", "+0", "-0"):
         return 0
     if len(text) > _LONGEST or not _WHOLE.fullmatch(text):
-        raise ValueError(f"{text[:_LONGEST]!r} is not a duration; write a number and a unit, such as '10s' or '250ms'")
+        raise ValueError(f"{text[:_LONGEST]!r} is not a duration; {_meant(text)}")
     total = 0
     for whole, fraction, unit in _PART.findall(text):
         scale = NANOSECONDS[unit]
@@ -46,6 +55,17 @@ def nanoseconds(text: str) -> int:
     if total > _MAX_NANOSECONDS:
         raise ValueError(f"{text!r} is longer than a duration can be (292 years)")
     return -total if text.startswith("-") else total
+
+
+def _meant(text: str) -> str:
+    """Return the hint for a text that is no duration."""
+    found = _SPOKEN.fullmatch(text[:_LONGEST])
+    unit = next((unit for unit, words in _UNITS if found and found[2].lower() in words), "")
+    if not found or not (unit or not found[2]):
+        return "write a number and a unit, such as '10s' or '250ms'"
+    if unit == "d":
+        return f"did you mean '{int(found[1]) * 24}h'?" if found[1].isdigit() else "write hours, such as '24h'"
+    return f"did you mean '{found[1]}{unit or 's'}'?"
 
 
 def seconds(text: str) -> float:

@@ -698,10 +698,11 @@ class TCPRoute(Spec, frozen=True, kw_only=True):
 class TLSRoute(Spec, frozen=True, kw_only=True):
     """Routes of TLS connections by server name."""
 
-    hostnames: list[str]
-    """Server names; a leading `*.` stands for any prefix."""
     rules: list[ConnectionRule]
     """One rule."""
+    hostnames: list[str] = []
+    """Server names; a leading `*.` stands for any prefix. At least one; v1alpha2 has none for every name of the
+    listener."""
     parent_refs: list[ParentReference] = []
     """Gateways, or Services for calls inside the mesh."""
 

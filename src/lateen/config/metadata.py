@@ -46,6 +46,8 @@ class Metadata:
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
     created: str = ""
+    version: str = ""
+    """Of the API the document is written in, `v1`: a few rules are younger than others."""
 
 
 def read_metadata(document: Mapping[str, Any], *, default_namespace: str, namespaced: bool = True) -> Metadata:
@@ -60,6 +62,7 @@ def read_metadata(document: Mapping[str, Any], *, default_namespace: str, namesp
         labels=_texts(metadata.get("labels")),
         annotations=_texts(metadata.get("annotations")),
         created=_text(metadata.get("creationTimestamp")),
+        version=_text(document.get("apiVersion")).rpartition("/")[2],
     )
 
 
@@ -124,7 +127,10 @@ def _string_map(path: Path, value: object) -> Iterator[Violation]:
     for key, item in value.items():
         if not isinstance(item, str):
             shown = str(item).lower() if isinstance(item, bool) else item
-            hint = f'quote it: "{shown}"' if isinstance(item, bool | int | float) else ""
+            hint = f'quote it: "{shown}"' if isinstance(item, int) else ""
+            if isinstance(item, float):
+                # Not shown: 1.20 was read as 1.2.
+                hint = "put it in quotes, as it is written"
             yield Violation((*path, key), "must be text", hint, WRONG_TYPE)
 
 

@@ -85,7 +85,7 @@ def test_nothing_is_intercepted_on_a_loopback_address(fields: str, interception:
         ("{type: gateway, name: web, portMap: {80: 70000}}", "portMap"),
         ("", "one document"),
         ("{type: sidecar, name: a}\n---\n{type: sidecar, name: b}", "one document"),
-        ("type: [", "proxy.yaml:2"),
+        ("type: [", "proxy.yaml:1:8"),
         ("- type: sidecar", "mapping"),
     ],
 )

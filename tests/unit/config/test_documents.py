@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lateen.config.documents import MAX_BYTES, MAX_DEPTH, read_documents
+from lateen.config.documents import MAX_DEPTH, read_documents
+from lateen.config.limits import MAX_BYTES
 
 
 def only(text: str) -> dict[str, object]:
@@ -221,3 +222,40 @@ def test_json_comes_back_as_it_was(value: dict[str, object]) -> None:
 def test_json_escapes_that_yaml_has_not() -> None:
     text = '{"a": "\\ud83d\\ude00 \\/ \\\\ud83d\\\\ude00 \x7f\x9f"}'
     assert only(text) == json.loads(text)
+
+
+def test_bytes_that_are_not_utf_8_cost_their_own_document_only() -> None:
+    found = read_documents(b"a: 1\n---\nb: \xff\n---\nc: 3\n", "f")
+    assert [one.value for one in found.documents] == [{"a": 1}, {"c": 3}]
+    assert [(one.code, one.line, one.column) for one in found.findings] == [("LAT0001", 3, 4)]
+
+
+def test_utf_16_is_named() -> None:
+    (finding,) = read_documents("a: 1".encode("utf-16"), "f").findings
+    assert finding.message == "the text is UTF-16; save the file as UTF-8"
+
+
+def test_an_item_that_is_no_object_does_not_take_the_rest_of_its_list() -> None:
+    found = read_documents(b"kind: List\nitems:\n- {a: 1}\n- 5\n- {b: 2}\n", "f")
+    assert [one.value for one in found.documents] == [{"a": 1}, {"b": 2}]
+    assert [(one.code, one.line) for one in found.findings] == [("LAT0005", 4)]
+
+
+def test_documents_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A parser for each of a million documents, and a finding, would take minutes and gigabytes."""
+    monkeypatch.setattr("lateen.config.documents.MAX_DOCUMENTS", 2)
+    found = read_documents(b"a: 1\n---\n---\nb: 2\n---\nc: 3\n---\nd: 4\n", "f")
+    assert [one.value for one in found.documents] == [{"a": 1}, {"b": 2}]
+    assert [(one.code, one.line) for one in found.findings] == [("LAT0011", 5)]
+
+
+@pytest.mark.parametrize("text", ["a: {b: c", "a: {b: c\n", "a: {b: c\n\n\n---\nd: 1\n"])
+def test_what_is_not_closed_is_missed_at_the_end_of_its_document(text: str) -> None:
+    (finding,) = read_documents(text.encode(), "f").findings
+    assert (finding.line, finding.column) == (1, 9)
+
+
+def test_other_ends_of_lines_do_not_move_places_out_of_the_file() -> None:
+    """libyaml counts CR, NEL, LS and PS as ends of lines."""
+    (document,) = read_documents("a: 'b\r\r\u2028\u2028\x85'\nc: 1\n".encode(), "f").documents
+    assert document.positions.line_of("c")[0] == 2

@@ -112,9 +112,39 @@ TLS = "tls: {certificateRefs: [{name: s}]}"
         (
             "TLSRoute",
             f"{{{PARENT}, hostnames: [], rules: [{{backendRefs: [{{name: a, port: 1}}]}}]}}",
-            ["spec.hostnames"],
+            ["spec"],
         ),
         ("ReferenceGrant", "{from: [], to: [{group: '', kind: Secret}]}", ["spec.from"]),
+        (
+            "GatewayClass",
+            "{controllerName: a.b/c, parametersRef: {group: A, kind: '5', name: ''}}",
+            [
+                "spec.parametersRef",  # it has no effect
+                "spec.parametersRef.group",
+                "spec.parametersRef.kind",
+                "spec.parametersRef.name",
+            ],
+        ),
+        (
+            "Gateway",
+            "{gatewayClassName: a, listeners: [{name: a, port: 80, protocol: 'a*'}]}",
+            ["spec.listeners[0].protocol"],
+        ),
+        (
+            "Gateway",
+            "{gatewayClassName: a, listeners: [{name: a, port: 8,protocol: X, allowedRoutes: {kinds: [{kind: '-'}]}}]}",
+            ["spec.listeners[0].allowedRoutes.kinds[0].kind"],
+        ),
+        (
+            "TCPRoute",
+            "{parentRefs: [{name: g, sectionName: 'a*'}], rules: [{backendRefs: [{name: a, port: 1}]}]}",
+            ["spec.parentRefs[0].sectionName"],
+        ),
+        (
+            "HTTPRoute",
+            "{rules: [{matches: [{headers: [{name: a, value: b}, {name: a, value: c}]}]}]}",
+            ["spec.rules[0].matches[0].headers[1]"],
+        ),
         (
             "BackendTLSPolicy",
             "{targetRefs: [{group: '', kind: Service, name: a}], validation: {hostname: a.b}}",
@@ -125,3 +155,14 @@ TLS = "tls: {certificateRefs: [{name: s}]}"
 )
 def test_what_is_refused(kind: str, spec: str, expected: list[str]) -> None:
     assert paths(kind, spec) == expected
+
+
+def test_a_tls_route_of_v1alpha2_may_have_no_host_names_and_several_rules() -> None:
+    """The rules are younger than that version, whose documents are still about."""
+    rules = "[{backendRefs: [{name: a, port: 1}]}, {backendRefs: [{name: b, port: 1}]}]"
+    for version, errors in (("v1alpha2", []), ("v1", ["spec", "spec.rules"])):
+        text = (
+            f"apiVersion: gateway.networking.k8s.io/{version}\nkind: TLSRoute\nmetadata: {{name: a}}\n"
+            f"spec: {{parentRefs: [{{name: g}}], rules: {rules}}}\n"
+        )
+        assert [one.path for one in parse(text.encode(), "f").findings] == errors

@@ -247,7 +247,7 @@ extra: 1
         ("{route: [{destination: {host: a}, wieght: 5}]}", "did you mean `weight`?"),
         ("{timeout: 5, route: [{destination: {host: a}}]}", "write a number and a unit: 5s"),
         ("{match: [{sourceLabels: {version: 1}}], route: [{destination: {host: a}}]}", 'quote it: "1"'),
-        ("{match: [{ignoreUriCase: 'yes'}], route: [{destination: {host: a}}]}", "write true or false without quotes"),
+        ("{match: [{ignoreUriCase: 'yes'}], route: [{destination: {host: a}}]}", "write true, without quotes"),
         ("{redirect: {derivePort: FROM_REQUESTPORT}}", "did you mean FROM_REQUEST_PORT?"),
         ("{route: {destination: {host: a}}}", "begin each item with `- `"),
     ],
@@ -369,15 +369,15 @@ def test_reading_documents_alone_gives_what_parsing_reads() -> None:
 def test_rules_are_checked_beside_fields_that_cannot_be_read() -> None:
     """An unknown field does not hide an out-of-range weight elsewhere, and causes no finding of its own kind."""
     text = virtual_service(
-        "rout: []\n  - route: [{destination: {host: a}, weight: 150}]\n  - timeout: 5\n    redirect: {}"
+        "rout: []\n  - route: [{destination: {host: a}, weight: -1}]\n  - timeout: 5\n    redirect: {}"
     )
     assert [(finding.code, finding.path) for finding in parsed(text).findings] == [
         ("LAT0003", "spec.http[0].rout"),
-        ("LAT0006", "spec.http[1].route[0].weight"),
+        ("IST0106", "spec.http[1].route[0].weight"),
         ("LAT0005", "spec.http[2].timeout"),
     ]
-    text = virtual_service("timout: 5s\n    redirect: {uri: /a}\n  - route: [{destination: {host: a}, weight: 150}]")
+    text = virtual_service("timout: 5s\n    redirect: {uri: /a}\n  - route: [{destination: {host: a}, weight: -1}]")
     assert [(finding.code, finding.path) for finding in parsed(text).findings] == [
         ("LAT0003", "spec.http[0].timout"),
-        ("LAT0006", "spec.http[1].route[0].weight"),
+        ("IST0106", "spec.http[1].route[0].weight"),
     ]

@@ -31,7 +31,8 @@ def rule(fields: str) -> str:
 ERRORS = [
     ("{}", []),
     (rule(""), []),
-    ("{jwtRules: [{jwksUri: 'https://a/keys'}]}", ["jwtRules[0].issuer"]),
+    ("{jwtRules: [{jwksUri: 'https://a/keys'}]}", []),
+    (f"{{jwtRules: [{{jwks: '{KEYS}'}}]}}", ["jwtRules[0].issuer"]),
     (rule(f"jwks: '{KEYS}'"), []),
     (rule(f"jwks: '{SYMMETRIC}'"), []),
     (rule("jwks: nonsense"), ["jwtRules[0].jwks"]),
@@ -60,7 +61,7 @@ ERRORS = [
     ("{selector: {matchLabels: {app: '*'}}}", ["selector.matchLabels.app"]),
     ("{selector: {matchLabels: {app: a}}, targetRef: {group: gateway.networking.k8s.io, kind: Gateway, name: a}}", ["targetRef"]),
     ("{targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: a}]}", []),
-    ("{targetRefs: [{group: '', kind: Service, name: a, namespace: ns}]}", []),
+    ("{targetRefs: [{group: '', kind: Service, name: a, namespace: ns}]}", ["targetRefs[0].namespace"]),
     ("{targetRefs: [{group: apps, kind: Deployment, name: a}]}", ["targetRefs[0].kind"]),
     ("{targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway}]}", ["targetRefs[0].name"]),
     ("{targetRefs: [{name: a}]}", ["targetRefs[0].kind"]),

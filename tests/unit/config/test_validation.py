@@ -67,11 +67,11 @@ VIRTUAL_SERVICES: list[tuple[str, list[str]]] = [
     (http("{route: [{destination: {host: a}}, {destination: {host: b}}]}"), ["http[0].route"]),
     (
         http("{route: [{destination: {host: a}, weight: 101}, {destination: {host: b}, weight: -1}]}"),
-        ["http[0].route[0].weight", "http[0].route[1].weight"],
+        ["http[0].route[1].weight"],
     ),
     (http("{route: [{destination: {host: a}, weight: 30}, {destination: {host: b}, weight: 30}]}"), []),
     (
-        http("{route: [{destination: {host: '*', subset: A, port: {number: 0}}}]}"),
+        http("{route: [{destination: {host: '*', subset: A_, port: {number: 0}}}]}"),
         [
             "http[0].route[0].destination.host",
             "http[0].route[0].destination.subset",
@@ -114,6 +114,15 @@ VIRTUAL_SERVICES: list[tuple[str, list[str]]] = [
     ),
     (http(f"{{rewrite: {{authority: b}}, headers: {{request: {{set: {{Host: c}}}}}}, {GOOD_ROUTE}}}"), ["http[0]"]),
     (http(f"{{timeout: 0.5ms, {GOOD_ROUTE}}}"), ["http[0].timeout"]),
+    (
+        http("{route: [{destination: {host: 10.0.0.1}}, {destination: {host: a, subset: V1}, weight: 250}]}"),
+        ["http[0].route[0].destination.host"],
+    ),
+    (http(f"{{{GOOD_ROUTE}}}").replace("[a]", "[a.b_c.d]"), ["hosts[0]"]),
+    (
+        "hosts: ['outbound_.80_._.a.b']\ngateways: [g]\ntls: [{match: [{sniHosts: ['outbound_.80_._.a.b']}], route: [{destination: {host: a}}]}]\n",
+        [],
+    ),
     (http(f"{{timeout: 1.0001s, {GOOD_ROUTE}}}"), ["http[0].timeout"]),
     (http(f"{{retries: {{attempts: -1}}, {GOOD_ROUTE}}}"), ["http[0].retries.attempts"]),
     (http(f"{{retries: {{attempts: 0}}, {GOOD_ROUTE}}}"), []),

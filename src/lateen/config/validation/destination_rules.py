@@ -40,7 +40,7 @@ def destination_rule(spec: DestinationRule, metadata: Metadata) -> Iterator[Viol
         if subset.name in names:
             yield Violation((*here, "name"), f"the subset {subset.name!r} is defined twice", "rename one of them")
         names.add(subset.name)
-        yield from fields.dns_label((*here, "name"), subset.name, "name of a subset")
+        yield from fields.any_label((*here, "name"), subset.name, "name of a subset")
         yield from fields.labels((*here, "labels"), subset.labels)
         yield from _traffic_policy((*here, "trafficPolicy"), subset.traffic_policy)
     yield from fields.export_to(("exportTo",), spec.export_to, metadata.namespace)

@@ -18,6 +18,7 @@ from lateen.config.networking import HTTPRetry, LocalityLoadBalancerSetting, Per
 from lateen.config.positions import Path
 from lateen.config.request_claims import claim_path
 from lateen.config.validation.formatters import formatter_problem
+from lateen.config.validation.overlaps import LocalitySet
 from lateen.config.violations import Violation, warning
 from lateen.model.protocols import Protocol, protocol_named
 
@@ -25,8 +26,9 @@ MILLISECOND = 1_000_000
 UNIX_PREFIX = "unix://"
 ANY_HOST = "*"
 
-_HOST_LABEL = re.compile(r"[a-zA-Z0-9_](?:[-a-zA-Z0-9_]*[a-zA-Z0-9_])?")
 _WILDCARD_LABEL = re.compile(r"\*|(?:\*|\*-)?[a-zA-Z0-9](?:[-a-zA-Z0-9]*[a-zA-Z0-9])?")
+_ANY_LABEL = re.compile(r"[a-zA-Z0-9](?:[-a-zA-Z0-9]*[a-zA-Z0-9])?")
+_AUTO_SNI = re.compile(r"outbound_\.[0-9]+_\.[-a-zA-Z0-9]*_\.(.+)")
 _LABEL_NAME = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~A-Za-z0-9]+")
 RETRY_ON = frozenset(
@@ -142,28 +144,52 @@ def host_problem(host: str, *, wildcard: bool = False) -> str:
             return f"{host!r} is not a host name (look at {first!r})"
     else:
         labels = [first, *labels]
+    if labels and labels[-1].isascii() and labels[-1].isdigit() and not host.endswith("."):
+        return f"{host!r} is not a host name (the last label {labels[-1]!r} is a number)"
     for label in labels:
-        if len(label) > 63 or not _HOST_LABEL.fullmatch(label):
+        if len(label) > 63 or not _ANY_LABEL.fullmatch(label):
             return f"{host!r} is not a host name (look at {label!r})"
     return ""
+
+
+def server_name_problem(name: str) -> str:
+    """The same of a server name, which may be one that sidecars make: `outbound_.80_.v1_.reviews.example.com`."""
+    made = _AUTO_SNI.fullmatch(name)
+    return host_problem(made[1] if made else name, wildcard=True)
+
+
+def bare_host(text: str, otherwise: str) -> str:
+    """Return the hint for a host that came with a scheme, a port or a path."""
+    host = re.split(r"[/:]", re.sub(r"^[a-z]{2,9}://", "", text[:300]), maxsplit=1)[0]
+    is_more = host != text and host and not host_problem(host, wildcard=True)
+    return f"write {host}: a host has no scheme, port or path" if is_more else otherwise
 
 
 def fqdn(path: Path, host: str) -> Iterator[Violation]:
     """A host name without wildcard."""
     if problem := host_problem(host):
-        yield Violation(path, problem, "write a name such as reviews or reviews.default.svc.cluster.local")
+        hint = bare_host(host, "write a name such as reviews or reviews.default.svc.cluster.local")
+        yield Violation(path, problem, hint)
 
 
 def wildcard_host(path: Path, host: str) -> Iterator[Violation]:
     """A host name whose first label may be a wildcard."""
     if problem := host_problem(host, wildcard=True):
-        yield Violation(path, problem, "write a name such as reviews, example.com or *.example.com")
+        hint = bare_host(host, "write a name such as reviews, example.com or *.example.com")
+        yield Violation(path, problem, hint)
 
 
 def dns_label(path: Path, text: str, what: str) -> Iterator[Violation]:
     """An RFC 1123 label."""
     if not DNS_LABEL.fullmatch(text):
         hint = "use lower-case letters, digits and `-`, at most 63 characters"
+        yield Violation(path, f"{text[:80]!r} is not a valid {what}", hint)
+
+
+def any_label(path: Path, text: str, what: str) -> Iterator[Violation]:
+    """A label of DNS in either case: names that are Istio's alone, and not those of Kubernetes' objects."""
+    if len(text) > 63 or not _ANY_LABEL.fullmatch(text):
+        hint = "use letters, digits and `-`, at most 63 characters"
         yield Violation(path, f"{text[:80]!r} is not a valid {what}", hint)
 
 
@@ -266,7 +292,7 @@ def host_and_namespace(path: Path, text: str, *, gateway: bool) -> Iterator[Viol
         yield Violation(path, f"{host!r} is a short name, which is not allowed here", hint)
     elif problem := host_problem(host, wildcard=True):
         if not (gateway and is_ip(host)):
-            yield Violation(path, problem, "write a name such as example.com or *.example.com")
+            yield Violation(path, problem, bare_host(host, "write a name such as example.com or *.example.com"))
     elif "*" in host and host != ANY_HOST and not host.startswith("*."):
         yield Violation(path, f"{host!r} has a partial wildcard", "a wildcard is a whole label: *.example.com")
 
@@ -305,11 +331,11 @@ def locality_setting(
     topology = [one for one in setting.failover_priority if one.startswith("topology.")]
     if setting.failover and topology:
         yield Violation(path, f"`failover` and the label {topology[0]} in `failoverPriority` exclude each other")
-    sources = [share.from_ for share in setting.distribute]
+    sources = LocalitySet()
     for index, share in enumerate(setting.distribute):
-        yield from _localities((*path, "distribute", index, "from"), [share.from_], others=sources[:index])
+        yield from _localities((*path, "distribute", index, "from"), [share.from_], sources)
         here = (*path, "distribute", index, "to")
-        yield from _localities(here, list(share.to))
+        yield from _localities(here, list(share.to), LocalitySet())
         for locality, weight in share.to.items():
             if not 1 <= weight <= 100:
                 yield Violation((*here, locality), f"weight {weight} is out of range", "write a number from 1 to 100")
@@ -325,9 +351,8 @@ def locality_setting(
             yield Violation(here, "failover names regions only", "leave out zones and wildcards")
 
 
-def _localities(path: Path, patterns: Sequence[str], *, others: Sequence[str] = ()) -> Iterator[Violation]:
+def _localities(path: Path, patterns: Sequence[str], known: LocalitySet) -> Iterator[Violation]:
     """Patterns of localities: parts from the left, `*` only at the end, and none that covers what another does."""
-    known = list(others)
     for pattern in patterns:
         parts = pattern.split("/")
         if (
@@ -337,12 +362,6 @@ def _localities(path: Path, patterns: Sequence[str], *, others: Sequence[str] = 
             or ("*" in parts[-1] and parts[-1] != "*")
         ):
             yield Violation(path, f"{pattern!r} is not a locality", "write region/zone/subzone, with * at the end")
-        elif any(_overlap(pattern, one) for one in known):
+        elif known.meets(parts):
             yield Violation(path, f"{pattern} overlaps another locality", "let each locality be covered once")
-        known.append(pattern)
-
-
-def _overlap(one: str, other: str) -> bool:
-    """Whether the wider of two patterns covers the other: what is left out at the end covers all."""
-    pairs = zip(one.split("/"), other.split("/"), strict=False)
-    return all(left == right or "*" in (left, right) for left, right in pairs)
+        known.add(parts[:3])

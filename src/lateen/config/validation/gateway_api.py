@@ -11,8 +11,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from lateen.config.codes import INVALID_VALUE
 from lateen.config.gateway_api import (
     BackendTLSPolicy,
+    FrontendTLS,
     GatewayAddress,
     GatewayClass,
+    GatewayTLSConfig,
     KubernetesGateway,
     Listener,
     ReferenceGrant,
@@ -29,6 +31,12 @@ _CONTROLLER = re.compile(
     r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*/[A-Za-z0-9/\-._~%!$&'()*+,;=:]+"
 )
 _KIND = re.compile(r"[a-zA-Z](?:[-a-zA-Z0-9]{0,61}[a-zA-Z0-9])?")
+_PROTOCOL = re.compile(
+    r"[a-zA-Z0-9](?:[-a-zA-Z0-9]*[a-zA-Z0-9])?|[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*/[A-Za-z0-9]+"
+)
+_WELL_KNOWN = re.compile(
+    r"(?=.{1,253}$)(?:System|[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*/[A-Za-z0-9][-A-Za-z0-9_.]{0,61}[A-Za-z0-9])"
+)
 _URI = re.compile(r"[^:/?#]+://[^/?#]+.*")
 _ADDRESS_TYPES = ("IPAddress", "Hostname", "NamedAddress")
 
@@ -39,6 +47,9 @@ def gateway_class(spec: GatewayClass, _metadata: Metadata) -> Iterator[Violation
         hint = "write a domain and a path: lateen.io/gateway-controller"
         yield invalid(("controllerName",), f"{spec.controller_name[:80]!r} is not a controller", hint)
     yield from at_most(("description",), spec.description, 64, "characters")
+    if spec.parameters_ref is not None:
+        ref = spec.parameters_ref
+        yield from reference(("parametersRef",), ref.group, ref.kind, ref.name, ref.namespace)
 
 
 def kubernetes_gateway(spec: KubernetesGateway, _metadata: Metadata) -> Iterator[Violation]:
@@ -62,18 +73,17 @@ def kubernetes_gateway(spec: KubernetesGateway, _metadata: Metadata) -> Iterator
     seen: set[tuple[str, str]] = set()
     for index, address in enumerate(spec.addresses):
         yield from _address(("addresses", index), address, seen)
-    ports = [item.port for item in spec.tls.frontend.per_port] if spec.tls and spec.tls.frontend else []
-    for index, port in enumerate(ports):
-        if port in ports[:index]:
-            yield invalid(("tls", "frontend", "perPort", index), f"the port {port} stands twice", "keep one of them")
+    if spec.tls is not None:
+        yield from _gateway_tls(("tls",), spec.tls)
 
 
 def _listener(here: Path, listener: Listener) -> Iterator[Violation]:
     yield from subdomain((*here, "name"), listener.name, "name of a listener")
     if listener.hostname:
         yield from hostname((*here, "hostname"), listener.hostname)
-    if not listener.protocol:
-        yield invalid((*here, "protocol"), "must not be empty", "write HTTP, HTTPS, TLS or TCP")
+    if len(listener.protocol) > 255 or not _PROTOCOL.fullmatch(listener.protocol):
+        message = f"{listener.protocol[:80]!r} is not a protocol" if listener.protocol else "must not be empty"
+        yield invalid((*here, "protocol"), message, "write HTTP, HTTPS, TLS or TCP")
     mode = listener.tls.mode if listener.tls is not None else None
     match listener.protocol:
         case "HTTP" | "TCP" | "UDP" if listener.tls is not None:
@@ -95,10 +105,38 @@ def _listener(here: Path, listener: Listener) -> Iterator[Violation]:
     allowed = listener.allowed_routes
     if allowed is not None:
         yield from at_most((*here, "allowedRoutes", "kinds"), allowed.kinds, 8)
+        for index, kind in enumerate(allowed.kinds):
+            yield from reference((*here, "allowedRoutes", "kinds", index), kind.group, kind.kind, "x", "")
         namespaces = allowed.namespaces
         if namespaces is not None and namespaces.from_.value == "Selector" and namespaces.selector is None:
             hint = "add `selector`, or write All or Same"
             yield warning((*here, "allowedRoutes", "namespaces"), "no selector: no namespace is allowed", hint)
+
+
+def _gateway_tls(here: Path, tls: GatewayTLSConfig) -> Iterator[Violation]:
+    """Certificates of the gateway itself, towards clients and towards backends."""
+    own = tls.backend.client_certificate_ref if tls.backend is not None else None
+    if own is not None:
+        yield from reference((*here, "backend", "clientCertificateRef"), own.group, own.kind, own.name, own.namespace)
+    if tls.frontend is None:
+        return
+    frontend = (*here, "frontend")
+    yield from _client_certificates((*frontend, "default", "validation"), tls.frontend.default)
+    yield from at_most((*frontend, "perPort"), tls.frontend.per_port, 64)
+    seen: set[int] = set()
+    for index, item in enumerate(tls.frontend.per_port):
+        place = (*frontend, "perPort", index)
+        if item.port in seen:
+            yield invalid(place, f"the port {item.port} stands twice", "keep one of them")
+        seen.add(item.port)
+        yield from _client_certificates((*place, "tls", "validation"), item.tls)
+
+
+def _client_certificates(here: Path, tls: FrontendTLS) -> Iterator[Violation]:
+    if tls.validation is not None:
+        yield from between((*here, "caCertificateRefs"), tls.validation.ca_certificate_refs, 1, 8, "reference")
+        for index, ref in enumerate(tls.validation.ca_certificate_refs):
+            yield from reference((*here, "caCertificateRefs", index), ref.group, ref.kind, ref.name, ref.namespace)
 
 
 def _address(here: Path, address: GatewayAddress, seen: set[tuple[str, str]]) -> Iterator[Violation]:
@@ -142,7 +180,13 @@ def backend_tls_policy(spec: BackendTLSPolicy, _metadata: Metadata) -> Iterator[
     here: Path = ("validation",)
     yield from hostname((*here, "hostname"), validation.hostname, wildcard=False)
     yield from at_most((*here, "caCertificateRefs"), validation.ca_certificate_refs, 8)
+    for index, ref in enumerate(validation.ca_certificate_refs):
+        yield from reference((*here, "caCertificateRefs", index), ref.group, ref.kind, ref.name, "")
     yield from at_most((*here, "subjectAltNames"), validation.subject_alt_names, 5)
+    known = validation.well_known_ca_certificates
+    if known and not _WELL_KNOWN.fullmatch(known):
+        hint = "write System"
+        yield invalid((*here, "wellKnownCACertificates"), f"{known[:80]!r} is not a set of certificates", hint)
     if bool(validation.ca_certificate_refs) == bool(validation.well_known_ca_certificates):
         hint = "write one of `caCertificateRefs` and `wellKnownCACertificates: System`"
         yield invalid(here, "exactly one source of CA certificates is needed", hint)

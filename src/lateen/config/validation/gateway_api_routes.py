@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from lateen.config.codes import MISSING_FIELD
 from lateen.config.durations import nanoseconds
 from lateen.config.gateway_api import (
     BackendObjectReference,
@@ -51,6 +52,8 @@ _FILTER_FIELDS = {
     "CORS": ("cors", "cors"),
     "ExtensionRef": ("extension_ref", "extensionRef"),
 }
+_OLD_VERSION = "v1alpha2"
+"""Of routes of connections, with looser rules."""
 _REPEATED = ("RequestMirror", "ExtensionRef")
 """Types of filters that may stand several times in a list."""
 
@@ -85,22 +88,26 @@ def grpc_route(spec: GRPCRoute, _metadata: Metadata) -> Iterator[Violation]:
             yield from _filters((*here, "backendRefs", number, "filters"), backend.filters)
 
 
-def tcp_route(spec: TCPRoute, _metadata: Metadata) -> Iterator[Violation]:
+def tcp_route(spec: TCPRoute, metadata: Metadata) -> Iterator[Violation]:
     """A TCPRoute."""
-    yield from _connection_route(spec)
+    yield from _connection_route(spec, metadata)
 
 
-def tls_route(spec: TLSRoute, _metadata: Metadata) -> Iterator[Violation]:
-    """A TLSRoute."""
-    yield from between(("hostnames",), spec.hostnames, 1, 1024, "host name")
+def tls_route(spec: TLSRoute, metadata: Metadata) -> Iterator[Violation]:
+    """A TLSRoute. Before v1alpha3 one without host names was about every name of its listener."""
+    if not spec.hostnames and metadata.version != _OLD_VERSION:
+        message, hint = "the field `hostnames` is required", "add `hostnames: [example.com]`"
+        yield Violation((), message, hint, MISSING_FIELD)
+    yield from at_most(("hostnames",), spec.hostnames, 1024)
     for index, name in enumerate(spec.hostnames):
         yield from hostname(("hostnames", index), name)
-    yield from _connection_route(spec)
+    yield from _connection_route(spec, metadata)
 
 
-def _connection_route(spec: TCPRoute | TLSRoute) -> Iterator[Violation]:
+def _connection_route(spec: TCPRoute | TLSRoute, metadata: Metadata) -> Iterator[Violation]:
     yield from _common(spec.parent_refs, ())
-    yield from between(("rules",), spec.rules, 1, 1, "rule")
+    yield from between(("rules",), spec.rules, 1, 16 if metadata.version == _OLD_VERSION else 1, "rule")
+    yield from _rule_names([rule.name for rule in spec.rules])
     for index, rule in enumerate(spec.rules):
         yield from between(("rules", index, "backendRefs"), rule.backend_refs, 1, 16, "backend")
         for number, backend in enumerate(rule.backend_refs):
@@ -121,6 +128,8 @@ def _common(parents: Sequence[ParentReference], hostnames: Sequence[str]) -> Ite
         if sections and (section in sections or section == ("", 0) or ("", 0) in sections):
             hint = "tell them apart by `sectionName` or `port`, or remove one"
             yield invalid(here, f"the parent {parent.name!r} stands twice", hint)
+        if parent.section_name:
+            yield from subdomain((*here, "sectionName"), parent.section_name, "name of a section")
         sections.add(section)
     yield from at_most(("hostnames",), hostnames, 16)
     for index, name in enumerate(hostnames):
@@ -152,6 +161,9 @@ def _backend(here: Path, backend: BackendObjectReference) -> Iterator[Violation]
 
 def _matches(path: Path, matches: Sequence[HTTPHeaderMatch]) -> Iterator[Violation]:
     yield from at_most(path, matches, 16)
+    names = [match.name for match in matches]
+    if len(set(names)) != len(names):
+        yield from unique(path, names, "name")
     for index, match in enumerate(matches):
         here = (*path, index)
         yield from _header_name((*here, "name"), match.name)

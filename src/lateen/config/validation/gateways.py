@@ -68,7 +68,9 @@ def gateway(spec: Gateway, metadata: Metadata) -> Iterator[Violation]:
             message = f"the port name {server.port.name!r} stands twice (also in server {names[server.port.name]})"
             yield Violation((*here, "port", "name"), message, "give each server's port its own name")
         names.setdefault(server.port.name, index)
-    yield from fields.selector(("selector",), spec.selector)
+    # Istio takes any selector; one with a wildcard selects nothing, as no label has one.
+    for found in fields.selector(("selector",), spec.selector):
+        yield warning(found.path, found.message, found.hint)
 
 
 def _server(path: Path, server: Server) -> Iterator[Violation]:
@@ -215,7 +217,7 @@ def _files(path: Path, tls: ServerTLSSettings) -> Iterator[Violation]:
         yield Violation(path, f"mode {mode} needs a CA for the clients' certificates", "add caCertificates")
     if len(tls.tls_certificates) > MAX_CERTIFICATES:
         message = f"has more than {MAX_CERTIFICATES} entries"
-        yield warning((*path, "tlsCertificates"), message, "keep one RSA and one ECDSA certificate")
+        yield Violation((*path, "tlsCertificates"), message, "keep one RSA and one ECDSA certificate")
     if not tls.tls_certificates:
         for name, value in (("serverCertificate", tls.server_certificate), ("privateKey", tls.private_key)):
             if not value:

@@ -6,7 +6,7 @@ import base64
 import binascii
 from collections.abc import Iterable, Iterator, Sequence
 
-from lateen.config.codes import DEPRECATED, INVALID_VALUE, SCHEMA_VALIDATION
+from lateen.config.codes import DEPRECATED, INVALID_VALUE
 from lateen.config.decoding import closest
 from lateen.config.durations import nanoseconds
 from lateen.config.networking import (
@@ -128,18 +128,23 @@ def gateway_names(path: Path, names: Iterable[str]) -> Iterator[Violation]:
             yield from fields.dns_label(here, own, "name of a Gateway")
 
 
+_MOST_WEIGHT = 2**32 - 1
+"""Istio sets no bound; Envoy refuses a route whose weights add up to more."""
+
+
 def destinations(path: Path, routes: Sequence[HTTPRouteDestination | RouteDestination]) -> Iterator[Violation]:
     """Weighted destinations: weights are shares of their sum, so the sum may be anything but zero."""
     for index, route in enumerate(routes):
         here = (*path, index)
         yield from destination((*here, "destination"), route.destination)
-        if not 0 <= route.weight <= 100:
-            # Istio itself stops at 0; more than 100 percent is nothing a person means.
-            message = f"weight {route.weight} is out of range"
-            code = INVALID_VALUE if route.weight > 100 else SCHEMA_VALIDATION
-            yield Violation((*here, "weight"), message, "write a number from 0 to 100", code)
-    if len(routes) > 1 and sum(route.weight for route in routes) == 0:
+        if route.weight < 0:
+            yield Violation((*here, "weight"), f"weight {route.weight} is below 0", "write a number from 0 to 100")
+    total = sum(route.weight for route in routes)
+    if len(routes) > 1 and total == 0:
         yield Violation(path, "the weights of several destinations add up to 0", "give each destination its weight")
+    elif total > _MOST_WEIGHT:
+        message = f"the weights add up to {total}, which is more than Envoy counts"
+        yield Violation(path, message, "write percentages, from 0 to 100", INVALID_VALUE)
 
 
 def destination(path: Path, target: Destination | None) -> Iterator[Violation]:
@@ -151,7 +156,7 @@ def destination(path: Path, target: Destination | None) -> Iterator[Violation]:
     else:
         yield from fields.wildcard_host((*path, "host"), target.host)
     if target.subset:
-        yield from fields.dns_label((*path, "subset"), target.subset, "name of a subset")
+        yield from fields.any_label((*path, "subset"), target.subset, "name of a subset")
     if target.port is not None:
         yield from fields.port_number((*path, "port", "number"), target.port.number)
 

@@ -31,9 +31,9 @@ def attachment(
     selector: MatchLabelsSelector | None,
     one: PolicyTargetReference | None,
     several: Sequence[PolicyTargetReference],
-    namespace: str,
+    _namespace: str,
 ) -> Iterator[Violation]:
-    """The fields `selector`, `targetRef` and `targetRefs` of a policy in `namespace`: only one of them is set."""
+    """The fields `selector`, `targetRef` and `targetRefs` of a policy: only one of them is set."""
     given = [
         name
         for name, value in (("selector", selector), ("targetRef", one), ("targetRefs", several or None))
@@ -46,17 +46,17 @@ def attachment(
     if selector is not None:
         yield from fields.selector(("selector", "matchLabels"), selector.match_labels, required=True)
     if one is not None:
-        yield from _reference(("targetRef",), one, namespace)
+        yield from _reference(("targetRef",), one)
     if len(several) > _MOST:
         yield Violation(("targetRefs",), f"there are {len(several)} references", f"at most {_MOST} are allowed")
     for index, reference in enumerate(several):
-        yield from _reference(("targetRefs", index), reference, namespace)
+        yield from _reference(("targetRefs", index), reference)
 
 
-def _reference(path: Path, reference: PolicyTargetReference, namespace: str) -> Iterator[Violation]:
+def _reference(path: Path, reference: PolicyTargetReference) -> Iterator[Violation]:
     if not reference.name:
         yield Violation((*path, "name"), "the field `name` is required", "name what the policy is attached to")
-    if reference.namespace not in ("", namespace):
+    if reference.namespace:
         hint = "remove it: a policy is attached to what is in its own namespace"
         yield Violation((*path, "namespace"), "must not be set", hint)
     group = "" if reference.group == "core" else reference.group

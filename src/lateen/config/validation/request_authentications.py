@@ -41,8 +41,9 @@ def request_authentication(spec: RequestAuthentication, metadata: Metadata) -> I
 
 def _keys(path: Path, rule: JWTRule) -> Iterator[Violation]:
     """Whose tokens, and where the keys come from: in the rule, by URI, or by the issuer's discovery document."""
-    if not rule.issuer:
-        yield Violation((*path, "issuer"), "a rule needs the issuer of its tokens", "write what their claim `iss` says")
+    if not rule.issuer and not jwks_uri(rule):
+        message = "a rule needs the issuer of its tokens, or a jwksUri"
+        yield Violation((*path, "issuer"), message, "write what the claim `iss` of the tokens says")
     named = {"jwks": rule.jwks, "jwksUri": rule.jwks_uri, "jwks_uri": rule.jwks_uri_snake}
     given = [name for name, value in named.items() if value]
     for name in given[1:]:

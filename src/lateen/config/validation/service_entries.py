@@ -14,6 +14,9 @@ from lateen.model.protocols import Protocol, protocol_named
 _DYNAMIC_PROTOCOLS = frozenset((Protocol.HTTP, Protocol.HTTP2, Protocol.GRPC, Protocol.TLS))
 
 
+_LONGEST_ACCOUNT = 253
+
+
 def service_entry(spec: ServiceEntry, metadata: Metadata) -> Iterator[Violation]:
     """The whole object."""
     if spec.workload_selector is not None:
@@ -75,7 +78,7 @@ def _ports(spec: ServiceEntry) -> Iterator[Violation]:
         numbers.add(port.number)
         yield from fields.port_number((*here, "number"), port.number)
         if port.name:
-            yield from fields.dns_label((*here, "name"), port.name, "name of a port")
+            yield from fields.any_label((*here, "name"), port.name, "name of a port")
         else:
             yield Violation(here, "the field `name` is required", "add `name: http`")
         yield from fields.protocol((*here, "protocol"), port.protocol)
@@ -85,6 +88,11 @@ def _none(spec: ServiceEntry) -> Iterator[Violation]:
     if spec.endpoints:
         message = "resolution NONE goes to the address that the caller wanted, so endpoints have no use"
         yield Violation(("endpoints",), message, "use resolution STATIC or DNS")
+    if not spec.addresses:
+        for index, port in enumerate(spec.ports):
+            if port.protocol.upper() in ("", "TCP"):
+                message = "without addresses every connection to this port that is not known is taken for this one"
+                yield warning(("ports", index), message, "add addresses, or write the protocol HTTP or TLS")
     if spec.workload_selector is not None:
         yield warning(("workloadSelector",), "resolution NONE has no use for workloads", "use resolution STATIC")
 
@@ -159,7 +167,7 @@ def standalone_workload_entry(spec: WorkloadEntry, _metadata: Metadata) -> Itera
     """A WorkloadEntry of its own."""
     yield from _workload_entry((), spec, admits_name=True)
     for name, number in spec.ports.items():
-        yield from fields.dns_label(("ports", name), name, "name of a port")
+        yield from fields.any_label(("ports", name), name, "name of a port")
         yield from fields.port_number(("ports", name), number)
 
 
@@ -177,7 +185,13 @@ def _workload_entry(path: Path, entry: WorkloadEntry, *, admits_name: bool) -> I
             yield Violation((*path, "ports"), "a Unix socket has no ports", "remove them")
     elif not fields.is_ip(address):
         if not admits_name:
-            yield Violation(here, f"{address!r} is not an IP address", "use resolution DNS for names")
+            bare, colon, port = address.rpartition(":")
+            names_port = bool(colon) and port.isdigit() and fields.is_ip(bare.strip("[]"))
+            hint = f"write {bare}, and the port under `ports`" if names_port else "use resolution DNS for names"
+            yield Violation(here, f"{address!r} is not an IP address", hint)
         elif fields.host_problem(address):
             yield Violation(here, f"{address!r} is neither a host name nor an IP address")
     yield from fields.labels((*path, "labels"), entry.labels)
+    if len(entry.service_account) > _LONGEST_ACCOUNT:
+        message = f"a service account has at most {_LONGEST_ACCOUNT} characters"
+        yield Violation((*path, "serviceAccount"), message, "write its name alone")

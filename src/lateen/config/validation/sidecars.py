@@ -53,6 +53,10 @@ def _ingress(path: Path, listener: IstioIngressListener) -> Iterator[Violation]:
     yield from _default_endpoint((*path, "defaultEndpoint"), listener.default_endpoint)
     yield from connection_pool((*path, "connectionPool"), listener.connection_pool)
     protocol = protocol_named(listener.port.protocol)
+    pool = listener.connection_pool
+    if pool is not None and pool.http is not None and (protocol is None or not protocol.is_http):
+        message = f"the port speaks {listener.port.protocol or 'no known protocol'}, so these settings do not act"
+        yield warning((*path, "connectionPool", "http"), message, "write protocol HTTP, or keep only `tcp`")
     if listener.tls is not None:
         if listener.tls.mode in (ServerTLSMode.ISTIO_MUTUAL, ServerTLSMode.AUTO_PASSTHROUGH):
             message = f"mode {listener.tls.mode.value} is not for a Sidecar"
@@ -76,7 +80,7 @@ def _default_endpoint(path: Path, endpoint: str) -> Iterator[Violation]:
 def _port(path: Path, port: ConfigPort, bind: str) -> Iterator[Violation]:
     here = (*path, "port")
     if port.name:
-        yield from fields.dns_label((*here, "name"), port.name, "name of a port")
+        yield from fields.any_label((*here, "name"), port.name, "name of a port")
     yield from fields.protocol((*here, "protocol"), port.protocol)
     if port.target_port:
         yield Violation((*here, "targetPort"), "has no meaning in a Sidecar", "remove it")

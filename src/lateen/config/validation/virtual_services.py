@@ -10,8 +10,8 @@ from lateen.config.positions import Path
 from lateen.config.request_claims import claim_path
 from lateen.config.validation import fields
 from lateen.config.validation.http_routes import destinations, gateway_names, http_route
+from lateen.config.validation.overlaps import HostSet, overlapping_hosts
 from lateen.config.violations import Violation, warning
-from lateen.model.names import host_matches
 
 _MESH = "mesh"
 
@@ -31,8 +31,9 @@ def virtual_service(spec: VirtualService, metadata: Metadata) -> Iterator[Violat
         yield from _claims(spec)
     for index, route in enumerate(spec.http):
         yield from http_route(("http", index), route, delegate=not spec.hosts)
+    hosts = HostSet.of(spec.hosts)
     for index, tls in enumerate(spec.tls):
-        yield from _tls_route(("tls", index), tls, spec)
+        yield from _tls_route(("tls", index), tls, hosts)
     for index, tcp in enumerate(spec.tcp):
         here: Path = ("tcp", index)
         for number, match in enumerate(tcp.match):
@@ -54,18 +55,17 @@ def _hosts(spec: VirtualService) -> Iterator[Violation]:
         here: Path = ("hosts", index)
         if fields.is_ip(host):
             continue
-        if problem := fields.host_problem(host, wildcard=True):
-            yield Violation(here, problem, "write a name such as reviews, example.com or *.example.com")
+        problem = fields.server_name_problem(host) if spec.tls else fields.host_problem(host, wildcard=True)
+        if problem:
+            hint = fields.bare_host(host, "write a name such as reviews, example.com or *.example.com")
+            yield Violation(here, problem, hint)
         elif host == fields.ANY_HOST and bound_to_mesh(spec):
             yield Violation(here, "the host `*` is for gateways only", "name the hosts, or add `gateways`")
         else:
             valid.append((index, host))
-    for position, (index, host) in enumerate(valid):
-        for _, other in valid[:position]:
-            if host_matches(other, host) or host_matches(host, other):
-                message = f"the hosts {other} and {host} overlap"
-                yield Violation(("hosts", index), message, "keep the wider one")
-                break
+    for position, other in overlapping_hosts([host for _, host in valid]):
+        index, host = valid[position]
+        yield Violation(("hosts", index), f"the hosts {other} and {host} overlap", "keep the wider one")
 
 
 def _claims(spec: VirtualService) -> Iterator[Violation]:
@@ -79,26 +79,26 @@ def _claims(spec: VirtualService) -> Iterator[Violation]:
                         yield Violation(path, "routing by JWT claim works at gateways only", "add `gateways`")
 
 
-def _tls_route(path: Path, route: TLSRoute, spec: VirtualService) -> Iterator[Violation]:
+def _tls_route(path: Path, route: TLSRoute, hosts: HostSet) -> Iterator[Violation]:
     if not route.match:
         yield Violation(path, "the rule has no match", "add `match: [{sniHosts: [...]}]`")
     for index, match in enumerate(route.match):
-        yield from _tls_match((*path, "match", index), match, spec)
+        yield from _tls_match((*path, "match", index), match, hosts)
     if not route.route:
         yield Violation(path, "the rule has no destination", "add route")
     yield from destinations((*path, "route"), route.route)
 
 
-def _tls_match(path: Path, match: TLSMatchAttributes, spec: VirtualService) -> Iterator[Violation]:
+def _tls_match(path: Path, match: TLSMatchAttributes, hosts: HostSet) -> Iterator[Violation]:
     if not match.sni_hosts:
         yield Violation(path, "a TLS match needs sniHosts", "add `sniHosts: [example.com]`")
     for index, host in enumerate(match.sni_hosts):
         here = (*path, "sniHosts", index)
         if fields.is_ip(host):
             yield warning(here, f"{host} is an IP address, which clients do not send as SNI", "use a host name")
-        elif problem := fields.host_problem(host, wildcard=True):
+        elif problem := fields.server_name_problem(host):
             yield Violation(here, problem, "write a name such as example.com or *.example.com")
-        elif not any(host_matches(one, host) for one in spec.hosts):
+        elif not hosts.covers(host):
             yield Violation(here, f"{host} is not covered by any host of the VirtualService", "add it to `hosts`")
     yield from _connection(path, match)
 

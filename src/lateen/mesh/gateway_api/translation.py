@@ -219,7 +219,7 @@ class _Routing:
         if isinstance(spec, TCPRoute):
             _extend(entry, route, tcp=tcp_rules(spec, backends, port))
         elif isinstance(spec, TLSRoute):
-            _extend(entry, route, tls=tls_rules(spec, tuple(spec.hostnames), backends, port))
+            _extend(entry, route, tls=tls_rules(spec, tuple(spec.hostnames) or ("*",), backends, port))
 
     def virtual_services(self) -> Iterator[ConfigObject[VirtualService]]:
         """Yield what was collected, and a host without routes for each listener that others must not answer for."""
