@@ -37,9 +37,9 @@ def test_a_host_header_is_what_is_sent() -> None:
     ("request_line", "options", "words"),
     [
         ("http://reviews/", {}, "has no method"),
-        ("GET reviews", {}, "not an http:// or https:// URL"),
-        ("GET ftp://reviews/", {}, "not an http:// or https:// URL"),
-        ("GET http:///x", {}, "not an http:// or https:// URL"),
+        ("GET reviews", {}, "not an http://, https:// or tcp:// URL"),
+        ("GET ftp://reviews/", {}, "not an http://, https:// or tcp:// URL"),
+        ("GET http:///x", {}, "not an http://, https:// or tcp:// URL"),
         ("GET http://reviews:99999/", {}, "no port"),
         ("GET http://[::/", {}, "not a URL"),
         ("", {}, "not a method and a URL"),
