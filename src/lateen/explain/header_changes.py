@@ -86,6 +86,6 @@ def _formatted(value: str, request: Mapping[str, str]) -> str:
         if match[0] == "%%":
             return "%"
         asked = [name.lower() for name in (match[1], match[2]) if name]
-        return next((request[name] for name in asked if name in request), "-")
+        return next((request[name] for name in asked if name in request), "")
 
     return _COMMAND.sub(read, value)

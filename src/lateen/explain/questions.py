@@ -97,8 +97,8 @@ def question(
         raise QuestionError(f"{url!r} has no port", "as in tcp://bank:7070")
     default = port == _PORTS[parts.scheme]
     host = (parts.hostname or "").rstrip(".")
-    shown = f"[{host}]" if ":" in host else host
-    url_authority = shown if default else f"{shown}:{port}"
+    written = parts.netloc.rpartition("@")[2].removesuffix(f":{parts.port}")
+    url_authority = written if default else f"{written}:{port}"
     return Question(
         proxy=proxy,
         method=method,

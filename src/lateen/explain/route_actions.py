@@ -15,7 +15,7 @@ import msgspec
 from lateen.envoy.messages import Fields
 from lateen.envoy.names import BLOCK_ALL
 from lateen.explain.clusters import chooses_by_request, cluster_view
-from lateen.explain.explanations import ClusterView, ForwardedRequest, MirrorView, Outcome, RetryView
+from lateen.explain.explanations import ClusterView, ForwardedRequest, HeaderChange, MirrorView, Outcome, RetryView
 from lateen.explain.header_changes import changed, header_changes, levels_of
 from lateen.explain.requests import Request
 from lateen.explain.rewriting import location, redirect_status, rewritten_host, rewritten_path
@@ -56,25 +56,14 @@ class RouteTaken:
 
 
 def outcomes_of(taken: RouteTaken, share: float = 1.0) -> list[Outcome]:
-    """Return what may become of the request; chances add up to `share`, 0 to 1, told in percent."""
+    """Return what may become of the request; chances add up to `share`, 0 to 1, told in percent.
+
+    Envoy draws the destination with the route, before any filter: so faults have the header changes of one, too.
+    """
     found: list[Outcome] = []
-    fault = fault_of(taken.filter_config(FAULT), taken.request.headers)
-    held = ((fault.delay, fault.delay_share), ("", 1 - fault.delay_share)) if fault.delay_share else (("", 1.0),)
-    for delay, part in held:
-        if part <= 0:
-            continue
-        if fault.abort_share:
-            found.append(_aborted(fault.status, share * part * fault.abort_share, delay))
-        if fault.abort_share < 1:
-            rest = share * part * (1 - fault.abort_share)
-            found += [msgspec.structs.replace(one, delay=delay) for one in _past_faults(taken, rest)]
-    return found
-
-
-def _aborted(status: int | None, share: float, delay: str) -> Outcome:
-    return Outcome(
-        share=percent(share), action="fault", status=status, flag="FI", reason="the fault aborts it", delay=delay
-    )
+    for weighted, part in _branches(taken):
+        found += _after_filters(taken, weighted, share * part)
+    return _merged(found)
 
 
 def percent(share: float) -> float:
@@ -82,77 +71,122 @@ def percent(share: float) -> float:
     return round(share * 100, 4)
 
 
-def _past_faults(taken: RouteTaken, share: float) -> Iterator[Outcome]:
-    cors = cors_of(taken.filter_config(CORS), taken.request.headers)
+def _branches(taken: RouteTaken) -> Iterator[tuple[Fields | None, float]]:
+    """Yield the destinations of a route that has several, with their shares; None for all else."""
+    clusters = taken.route.get("route", {}).get("weighted_clusters")
+    if clusters is None:
+        yield None, 1.0
+        return
+    entries: Sequence[Fields] = clusters.get("clusters", ())
+    total = sum(int(entry.get("weight", 0)) for entry in entries)
+    for entry in entries:
+        if weight := int(entry.get("weight", 0)):
+            yield entry, weight / total
+
+
+def _merged(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Return the outcomes with equal ones added up."""
+    found: list[Outcome] = []
+    for outcome in outcomes:
+        for place, known in enumerate(found):
+            if msgspec.structs.replace(outcome, share=known.share) == known:
+                found[place] = msgspec.structs.replace(known, share=round(known.share + outcome.share, 4))
+                break
+        else:
+            found.append(outcome)
+    return found
+
+
+def _after_filters(taken: RouteTaken, weighted: Fields | None, share: float) -> Iterator[Outcome]:
+    fault = fault_of(taken.filter_config(FAULT, weighted), taken.request.headers)
+    for delay, held in ((fault.delay, fault.delay_share), ("", 1 - fault.delay_share)):
+        if held <= 0:
+            continue
+        if fault.abort_share > 0:
+            yield Outcome(
+                share=percent(share * held * fault.abort_share),
+                action="fault",
+                status=fault.status,
+                flag="FI",
+                reason="the fault aborts it",
+                delay=delay,
+                response_headers=_responses(taken, weighted),
+            )
+        if fault.abort_share < 1:
+            passed = _past_faults(taken, weighted, share * held * (1 - fault.abort_share))
+            yield msgspec.structs.replace(passed, delay=delay)
+
+
+def _responses(taken: RouteTaken, weighted: Fields | None) -> list[HeaderChange]:
+    """Return what is done to the headers of any answer, the proxy's own too."""
+    return header_changes(levels_of(taken.routes, taken.host, taken.route, weighted), "response")
+
+
+def _past_faults(taken: RouteTaken, weighted: Fields | None, share: float) -> Outcome:
+    cors = cors_of(taken.filter_config(CORS, weighted), taken.request.headers)
+    responses = _responses(taken, weighted)
     if cors is not None and cors.answered:
         said = "allowed" if cors.allowed else "not allowed"
-        reason = f"a preflight, answered by the CORS policy: the origin is {said}"
-        yield Outcome(share=percent(share), action="CORS", status=200, reason=reason)
-        return
-    route, levels = taken.route, levels_of(taken.routes, taken.host, taken.route, None)
-    responses = header_changes(levels, "response")
-    if "redirect" in route:
-        redirect = route["redirect"]
-        yield Outcome(
+        return Outcome(
+            share=percent(share),
+            action="CORS",
+            status=200,
+            reason=f"a preflight, answered by the CORS policy: the origin is {said}",
+            response_headers=responses,
+        )
+    if "redirect" in taken.route:
+        redirect = taken.route["redirect"]
+        return Outcome(
             share=percent(share),
             action="redirect",
             status=redirect_status(redirect),
             location=location(taken.match, redirect, taken.request.headers),
             response_headers=responses,
         )
-    elif "direct_response" in route:
-        answer = route["direct_response"]
-        blocked = route.get("name") == BLOCK_ALL
-        yield Outcome(
-            share=percent(share),
-            action="blocked" if blocked else "direct response",
-            reason=_UNKNOWN if blocked and int(answer["status"]) == BAD_GATEWAY else "",
-            status=int(answer["status"]),
-            body=str(answer.get("body", {}).get("inline_string", ""))[:1000],
-            response_headers=responses,
-        )
-    else:
-        yield from _forwarded(taken, share, cors)
+    if "direct_response" in taken.route:
+        return _direct(taken.route, share, responses)
+    return _forwarded(taken, weighted, share, cors)
+
+
+def _direct(route: Fields, share: float, responses: list[HeaderChange]) -> Outcome:
+    answer, blocked = route["direct_response"], route.get("name") == BLOCK_ALL
+    status = int(answer["status"])
+    return Outcome(
+        share=percent(share),
+        action="blocked" if blocked else "direct response",
+        reason=_UNKNOWN if blocked and status == BAD_GATEWAY else "",
+        status=status,
+        body=str(answer.get("body", {}).get("inline_string", ""))[:1000],
+        response_headers=responses,
+    )
 
 
 # --- forwarding ----------------------------------------------------------------------------------------------
 
 
-def _forwarded(taken: RouteTaken, share: float, cors: Cors | None) -> Iterator[Outcome]:
+def _forwarded(taken: RouteTaken, weighted: Fields | None, share: float, cors: Cors | None) -> Outcome:
     action: Fields = taken.route.get("route", {})
-    if "weighted_clusters" in action:
-        entries: Sequence[Fields] = action["weighted_clusters"].get("clusters", ())
-        total = sum(int(entry.get("weight", 0)) for entry in entries) or 1
-        for entry in entries:
-            if weight := int(entry.get("weight", 0)):
-                yield _to_cluster(taken, action, entry["name"], entry, share * weight / total, cors)
-    elif "cluster_header" in action:
-        name = taken.request.headers.get(str(action["cluster_header"]).lower(), "")
-        yield _to_cluster(taken, action, name, None, share, cors)
-    else:
-        yield _to_cluster(taken, action, action.get("cluster", ""), None, share, cors)
-
-
-def _to_cluster(
-    taken: RouteTaken, action: Fields, name: str, weighted: Fields | None, share: float, cors: Cors | None
-) -> Outcome:
+    name = _cluster_name(taken, action, weighted)
     cluster = cluster_view(taken.served, name)
     if cluster is None:
-        status = _NO_CLUSTER[action.get("cluster_not_found_response_code", "SERVICE_UNAVAILABLE")]
-        reason = f"the proxy has no cluster {name}"
-        return Outcome(share=percent(share), action="no cluster", status=status, flag="NC", reason=reason)
-    levels = levels_of(taken.routes, taken.host, taken.route, weighted)
-    requests, responses = header_changes(levels, "request"), header_changes(levels, "response")
+        return Outcome(
+            share=percent(share),
+            action="no cluster",
+            status=_NO_CLUSTER[action.get("cluster_not_found_response_code", "SERVICE_UNAVAILABLE")],
+            flag="NC",
+            reason=f"the proxy has no cluster {name}",
+            response_headers=_responses(taken, weighted),
+        )
+    requests = header_changes(levels_of(taken.routes, taken.host, taken.route, weighted), "request")
+    headers = changed(_told(taken), requests, taken.request.headers)
     tunnel = any("connect_config" in upgrade for upgrade in action.get("upgrade_configs", ()))
     made = Outcome(
         share=percent(share),
         action="tunnel" if tunnel else "pass through" if chooses_by_request(cluster) else "forward",
         cluster=cluster,
-        request=None
-        if tunnel
-        else _as_sent(taken, action, weighted, changed(_told(taken), requests, taken.request.headers)),
+        request=None if tunnel else _as_sent(taken, action, weighted, headers),
         request_headers=requests,
-        response_headers=responses,
+        response_headers=_responses(taken, weighted),
         mirrors=list(_mirrors(action)),
         timeout=_timeout(action),
         idle_timeout=_none(action.get("idle_timeout", "")),
@@ -161,6 +195,14 @@ def _to_cluster(
         reason=_cors_words(cors),
     )
     return with_health(made, cluster)
+
+
+def _cluster_name(taken: RouteTaken, action: Fields, weighted: Fields | None) -> str:
+    if weighted is not None:
+        return str(weighted["name"])
+    if "cluster_header" in action:
+        return taken.request.headers.get(str(action["cluster_header"]).lower(), "")
+    return str(action.get("cluster", ""))
 
 
 def with_health(outcome: Outcome, cluster: ClusterView) -> Outcome:
@@ -192,7 +234,7 @@ def _as_sent(taken: RouteTaken, action: Fields, weighted: Fields | None, headers
     path = rewritten_path(taken.match, action, request[":path"])
     authority = (weighted or {}).get("host_rewrite_literal") or request.get(":authority", "")
     authority = rewritten_host(action, {**request, ":authority": authority})
-    if path != request[":path"]:
+    if action.get("prefix_rewrite") or "regex_rewrite" in action:
         headers["x-envoy-original-path"] = request[":path"]
     return ForwardedRequest(method=request[":method"], authority=authority, path=path, headers=headers)
 
