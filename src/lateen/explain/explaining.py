@@ -175,8 +175,10 @@ class _Asking:
         gateway = gateway_verdict(self.state, proxy, way) if self._gateway else None
         unique = {id(verdict): verdict for verdicts in found.verdicts for verdict in verdicts}
         stopped = way.walked.decisive if way.walked is not None else None
-        said = [
-            outcome_verdict(outcome, verdicts) for outcome, verdicts in zip(way.outcomes, found.verdicts, strict=True)
+        said = [outcome_verdict(*both) for both in zip(way.outcomes, found.verdicts, strict=True)]
+        judged = [
+            msgspec.structs.replace(outcome, verdict=verdict)
+            for outcome, verdict in zip(way.outcomes, said, strict=True)
         ]
         identity = None if self._gateway or self._plaintext else self._identity
         return Explanation(
@@ -185,7 +187,7 @@ class _Asking:
             verdict="denied" if stopped is not None else overall(said),
             gateway=gateway,
             destination=None if found.destination is None else _destination_view(found.destination),
-            routing=way.routing(proxy.id),
+            routing=way.routing(proxy.id, judged),
             workloads=list(unique.values()),
             notes=list(self._notes(way, found)),
         )

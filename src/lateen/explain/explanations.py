@@ -247,6 +247,8 @@ class Outcome(Part, frozen=True, kw_only=True):
 
     share: float = 100.0
     """Percent."""
+    verdict: str = ""
+    """Of it: as that of the whole explanation, which is `mixed` when outcomes differ."""
     action: str
     """`forward`, `tunnel`, `pass through` (to where the client wanted), `redirect`, `direct response`, `fault`, `CORS`
     (a preflight), `blocked` (REGISTRY_ONLY), `no route`, `no cluster`, `no filter chain` or `no listener`."""

@@ -150,7 +150,7 @@ def _criteria(listener: Fields, transport: Transport, address: str, port: int) -
             attribute="protocol",
             value=", ".join(protocols),
             rank=lambda value: 1 if any(one in value for one in protocols) else None,
-            text=list,
+            text=lambda value: ["HTTP"] if list(value) == list(HTTP_PROTOCOLS) else list(value),
         ),
     )
 

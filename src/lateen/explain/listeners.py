@@ -140,9 +140,11 @@ def _by_destination(served: Served, address: str, port: int) -> tuple[Fields | N
         for extra in candidate.get("additional_addresses", ()):
             if extra.get("address", {}).get("socket_address", {}).get("address") == address:
                 return candidate, f"the connection is to {shown}, another address of it"
+    if address == UNKNOWN_ADDRESS:
+        shown = "an address that nobody here knows"
     shared = served.listener(names.listener(names.WILDCARD_ADDRESS, port))
     if shared is not None:
-        return shared, f"the connection is to port {port}, and {shown} has no listener of its own"
+        return shared, f"the connection is to port {port}; {shown} has no listener of its own"
     return served.listener(names.VIRTUAL_OUTBOUND), f"nothing in the mesh is known at {shown}"
 
 

@@ -25,7 +25,7 @@ def missed_routes(misses: Iterable[tuple[int, Fields, Sequence[Condition]]]) -> 
             name=route_name(number, route),
             origin=source_of(route).origin,
             failed=list(failed),
-            reason=" and ".join(map(needed, failed)),
+            reason=needed(failed),
         )
         for number, route, failed in ordered[:SHOWN]
     ]
@@ -37,13 +37,24 @@ def route_name(number: int, route: Fields) -> str:
     return f"{number} ({name})" if name else str(number)
 
 
-def needed(condition: Condition) -> str:
-    """Return a condition as a sentence: `needs header end-user jason; the request has none`."""
-    values = " or ".join("any value" if value == "*" else value for value in condition.wanted)
-    need = "needs" if not condition.unwanted else "must not have"
+def needed(failed: Sequence[Condition], what: str = "the request") -> str:
+    """Return conditions as a sentence: `needs header end-user jason; the request has none`."""
+    if len(failed) == 1:
+        return f"{_need(failed[0])}; {what} has {_has(failed[0])}"
+    return " and ".join(f"{_need(condition)} (has {_has(condition)})" for condition in failed)
+
+
+def _need(condition: Condition) -> str:
     if condition.wanted == ["absent"]:
-        return f"must not have {condition.attribute}; the request has {condition.actual or 'an empty one'}"
-    return f"{need} {condition.attribute} {values}; the request has {condition.actual or 'none'}"
+        return f"must not have {condition.attribute}"
+    values = " or ".join("of any value" if value == "*" else value for value in condition.wanted)
+    return f"{'must not have' if condition.unwanted else 'needs'} {condition.attribute} {values}"
+
+
+def _has(condition: Condition) -> str:
+    if condition.wanted == ["absent"]:
+        return condition.actual or "an empty one"
+    return condition.actual or "none"
 
 
 def missed_hosts(routes: Fields, asked: str) -> list[NearMiss]:
@@ -76,7 +87,7 @@ def missed_chains(
                     name=chain.get("name") or str(number),
                     origin=source_of(chain).origin,
                     failed=list(failed),
-                    reason=" and ".join(map(needed, failed)).replace("the request has", "the connection has"),
+                    reason=needed(failed, "the connection"),
                 )
             )
     return sorted(found, key=lambda miss: len(miss.failed))[:3]

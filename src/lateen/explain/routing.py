@@ -51,13 +51,13 @@ class Way:
         """Note what becomes of the request."""
         self.outcomes.append(outcome)
 
-    def routing(self, proxy: str) -> Routing:
-        """Return what was found."""
+    def routing(self, proxy: str, outcomes: list[Outcome]) -> Routing:
+        """Return what was found, with the outcomes as somebody judged them."""
         return Routing(
             proxy=proxy,
             mode=self.arrival.mode,
             steps=self.steps,
-            outcomes=self.outcomes,
+            outcomes=outcomes,
             near_misses=self.near_misses,
         )
 
@@ -191,8 +191,10 @@ def _requests(way: Way, manager: Fields, request: Request) -> None:
         reason = f"no virtual host has the host {authority}"
         way.ends(Outcome(action="no route", status=NOT_FOUND, flag="NR", reason=reason))
         return
-    said = "any host" if chosen.domain == "*" else chosen.domain
-    way.step("virtual host", chosen.fields["name"], f"{chosen.asked} is {said} in the routes {routes.get('name', '')}")
+    why = f"in the routes {routes.get('name', '')}"
+    if chosen.domain.lower() != chosen.asked:
+        why = f"{chosen.asked} is only covered by {chosen.domain} {why}"
+    way.step("virtual host", chosen.fields["name"], why)
     if chosen.fields.get("require_tls") == "ALL" and request.headers.get("x-forwarded-proto") != "https":
         target = f"https://{authority}{request.headers.get(':path', '/')}"
         reason = "the server takes https only (httpsRedirect)"
