@@ -97,7 +97,7 @@ def question(
         raise QuestionError(f"{url!r} has no port", "as in tcp://bank:7070")
     default = port == _PORTS[parts.scheme]
     host = (parts.hostname or "").rstrip(".")
-    written = parts.netloc.rpartition("@")[2].removesuffix(f":{parts.port}")
+    written = parts.netloc.rpartition("@")[2].removesuffix(f":{parts.port}").rstrip(".")
     url_authority = written if default else f"{written}:{port}"
     return Question(
         proxy=proxy,

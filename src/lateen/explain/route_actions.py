@@ -118,7 +118,7 @@ def _after_filters(taken: RouteTaken, weighted: Fields | None, share: float) -> 
 
 
 def _responses(taken: RouteTaken, weighted: Fields | None) -> list[HeaderChange]:
-    """Return what is done to the headers of any answer, the proxy's own too."""
+    """Return what is done to the headers of any answer, the proxy's own too, but of preflights (observed in 1.40)."""
     return header_changes(levels_of(taken.routes, taken.host, taken.route, weighted), "response")
 
 
@@ -126,7 +126,6 @@ def _past_faults(taken: RouteTaken, weighted: Fields | None, share: float) -> Ou
     # The CORS filter leaves alone what is not forwarded (observed in 1.40).
     policy = taken.filter_config(CORS, weighted) if "route" in taken.route else None
     cors = cors_of(policy, taken.request.headers)
-    responses = _responses(taken, weighted)
     if cors is not None and cors.answered:
         said = "allowed" if cors.allowed else "not allowed"
         return Outcome(
@@ -134,8 +133,8 @@ def _past_faults(taken: RouteTaken, weighted: Fields | None, share: float) -> Ou
             action="CORS",
             status=200,
             reason=f"a preflight, answered by the CORS policy: the origin is {said}",
-            response_headers=responses,
         )
+    responses = _responses(taken, weighted)
     if "redirect" in taken.route:
         redirect = taken.route["redirect"]
         return Outcome(

@@ -107,6 +107,7 @@ def _answered(policy: Fields, origin: str, *, preflight: bool) -> dict[str, str]
     made = {"access-control-allow-origin": origin}
     if policy.get("allow_credentials"):
         made["access-control-allow-credentials"] = "true"
-    if not preflight:
-        return made | ({"access-control-expose-headers": exposed} if (exposed := policy.get("expose_headers")) else {})
-    return made | {header: policy[name] for name, header in _OF_PREFLIGHTS.items() if policy.get(name)}
+    if policy.get("expose_headers"):
+        made["access-control-expose-headers"] = policy["expose_headers"]
+    more = {header: policy[name] for name, header in _OF_PREFLIGHTS.items() if policy.get(name)}
+    return made | more if preflight else made
