@@ -117,7 +117,9 @@ def _criteria(listener: Fields, transport: Transport, address: str, port: int) -
         return max((_length(block) for block in blocks if in_range(block, address)), default=None)
 
     def name(patterns: Iterable[str]) -> int | None:
-        return max((len(one) for one in patterns if _covers(one, transport.server_name)), default=None)
+        # A wildcard may be as long as a name that it covers, but is never as specific.
+        lengths = (2 * len(one) - ("*" in one) for one in patterns if _covers(one, transport.server_name))
+        return max(lengths, default=None)
 
     def whole(value: Any) -> list[str]:
         return [str(value)]

@@ -18,7 +18,9 @@ SHOWN = 5
 
 def missed_routes(misses: Iterable[tuple[int, Fields, Sequence[Condition]]]) -> list[NearMiss]:
     """Return the routes that came nearest: number, route and its failed conditions each."""
-    ordered = sorted(misses, key=lambda miss: (len(miss[2]), miss[0]))
+    # That a request is no tunnel, or is one, is no near miss.
+    near = (miss for miss in misses if not any("CONNECT" in "".join(one.wanted) for one in miss[2]))
+    ordered = sorted(near, key=lambda miss: (len(miss[2]), miss[0]))
     return [
         NearMiss(
             what="route",
