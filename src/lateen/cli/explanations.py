@@ -61,6 +61,8 @@ def _in_short(explanation: Explanation) -> str:
         shares[outcome.verdict] = shares.get(outcome.verdict, 0) + outcome.share
     if len(shares) > 1:
         return f" ({', '.join(f'{share:g} % {verdict}' for verdict, share in shares.items())})"
+    if len(explanation.workloads) == 1 and explanation.workloads[0].status is not None:
+        return f" (HTTP {explanation.workloads[0].status} by {explanation.workloads[0].workload})"
     if explanation.workloads or len(outcomes) != 1 or outcomes[0].action == "forward":
         return ""
     return f" ({summary(outcomes[0])})"
