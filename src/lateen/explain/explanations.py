@@ -137,7 +137,7 @@ class Step(Part, frozen=True, kw_only=True):
     """One decision on the way of the request through the proxy, in order."""
 
     what: str
-    """`listener`, `filter chain`, `routes`, `virtual host`, `route`, `fault` or `CORS`."""
+    """`listener`, `filter chain`, `routes`, `virtual host` or `route`."""
     name: str
     why: str = ""
     """What of the request decided."""
@@ -164,9 +164,9 @@ class HeaderChange(Part, frozen=True, kw_only=True):
     """One header that the proxy changes, in the order in which it does."""
 
     level: str
-    """Who says so: `destination`, `route`, `virtual host`, `routes` or `proxy`."""
+    """Who says so: `destination` (one of several with weights), `route`, `virtual host` or `routes`."""
     action: str
-    """`set`, `add` or `remove`."""
+    """`set`, `add` (to what is there) or `remove`; `set if there`, `add if absent`."""
     name: str
     value: str = ""
 

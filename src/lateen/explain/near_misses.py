@@ -11,6 +11,7 @@ from lateen.envoy.messages import Fields
 from lateen.explain.explanations import Condition, NearMiss
 from lateen.explain.filter_chains import Transport, failed_criteria
 from lateen.explain.origins import source_of
+from lateen.explain.route_tables import RouteTable
 from lateen.explain.virtual_hosts import close_hosts
 
 SHOWN = 5
@@ -59,7 +60,7 @@ def _has(condition: Condition) -> str:
     return condition.actual or "none"
 
 
-def missed_hosts(routes: Fields, asked: str) -> list[NearMiss]:
+def missed_hosts(routes: RouteTable, asked: str) -> list[NearMiss]:
     """Return virtual hosts with names near to the one that was asked for."""
     return [
         NearMiss(

@@ -18,6 +18,7 @@ from lateen.explain.origins import source_of
 from lateen.explain.requests import Request
 from lateen.explain.route_actions import RouteTaken, outcomes_of, percent, with_health
 from lateen.explain.route_matching import match_route, path_text
+from lateen.explain.route_tables import inline_table
 from lateen.explain.served import Served
 from lateen.explain.virtual_hosts import ChosenHost, virtual_host
 from lateen.explain.walking import Surroundings, Walk, walk
@@ -177,8 +178,8 @@ def replace_status(outcome: Outcome) -> Outcome:
 def _requests(way: Way, manager: Fields, request: Request) -> None:
     """Follow a chain that reads requests."""
     name = manager.get("rds", {}).get("route_config_name")
-    routes = manager.get("route_config") if name is None else way.served.routes(name)
-    if not routes:
+    routes = inline_table(manager.get("route_config", {})) if name is None else way.served.routes(name)
+    if routes is None:
         reason = f"the routes {name} are not there yet"
         way.ends(Outcome(action="no route", status=NOT_FOUND, flag="NR", reason=reason))
         return
@@ -187,11 +188,11 @@ def _requests(way: Way, manager: Fields, request: Request) -> None:
     if chosen is None or chosen.domain == "*":
         way.near_misses += missed_hosts(routes, authority)
     if chosen is None:
-        way.step("routes", routes.get("name", ""))
+        way.step("routes", routes.fields.get("name", ""))
         reason = f"no virtual host has the host {authority}"
         way.ends(Outcome(action="no route", status=NOT_FOUND, flag="NR", reason=reason))
         return
-    why = f"in the routes {routes.get('name', '')}"
+    why = f"in the routes {routes.fields.get('name', '')}"
     if chosen.domain.lower() != chosen.asked:
         why = f"{chosen.asked} is only covered by {chosen.domain} {why}"
     way.step("virtual host", chosen.fields["name"], why)
@@ -200,7 +201,7 @@ def _requests(way: Way, manager: Fields, request: Request) -> None:
         reason = "the server takes https only (httpsRedirect)"
         way.ends(Outcome(action="redirect", status=301, location=target, reason=reason))
         return
-    _routes(way, routes, chosen, request)
+    _routes(way, routes.fields, chosen, request)
 
 
 def _routes(way: Way, routes: Fields, chosen: ChosenHost, request: Request) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from lateen.envoy.messages import Fields, to_json
 from lateen.envoy.resources import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE, VIRTUAL_HOST, Snapshot
+from lateen.explain.route_tables import RouteTable, served_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,7 @@ class Served:
 
     snapshot: Snapshot
     _read: dict[tuple[str, str], Fields | None] = field(default_factory=dict, compare=False, repr=False)
+    _tables: dict[str, RouteTable | None] = field(default_factory=dict, compare=False, repr=False)
 
     def get(self, kind: str, name: str) -> Fields | None:
         """Return a resource, told or on demand; None when there is none."""
@@ -42,9 +44,12 @@ class Served:
         """Return the names of all listeners."""
         return sorted(self.snapshot.offer(LISTENER).told)
 
-    def routes(self, name: str) -> Fields | None:
+    def routes(self, name: str) -> RouteTable | None:
         """Return a route configuration by name."""
-        return self.get(ROUTE, name)
+        if name not in self._tables:
+            found = self.snapshot.offer(ROUTE).get(name)
+            self._tables[name] = None if found is None else served_table(found.body)
+        return self._tables[name]
 
     def virtual_host(self, routes: str, host: str) -> Fields | None:
         """Return the virtual host that a proxy gets which asks on demand for this host of a route configuration."""

@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from typing import NamedTuple
 
 from lateen.envoy.messages import Fields
+from lateen.explain.route_tables import RouteTable
 from lateen.explain.served import Served
 
 
@@ -23,24 +24,23 @@ class ChosenHost(NamedTuple):
     """The Host header as far as it counts."""
 
 
-def virtual_host(served: Served, routes: Fields, authority: str) -> ChosenHost | None:
+def virtual_host(served: Served, routes: RouteTable, authority: str) -> ChosenHost | None:
     """Return the virtual host of an authority; None when there is none.
 
     A route configuration whose virtual hosts are sent one by one is asked for this one, as Envoy would.
     """
     asked = authority.lower()
-    if routes.get("ignore_port_in_host_matching"):
+    if routes.fields.get("ignore_port_in_host_matching"):
         asked = without_port(asked)
-    if "vhds" in routes:
-        found = served.virtual_host(routes["name"], authority.lower())
+    if "vhds" in routes.fields:
+        found = served.virtual_host(routes.fields["name"], authority.lower())
         return None if not found else ChosenHost(found, _matching(found, asked) or asked, asked)
-    best: tuple[tuple[int, int], ChosenHost] | None = None
-    for host in routes.get("virtual_hosts", ()):
-        for domain in host.get("domains", ()):
-            rank = _rank(domain.lower(), asked)
-            if rank is not None and (best is None or rank > best[0]):
-                best = rank, ChosenHost(host, domain, asked)
-    return best[1] if best is not None else None
+    ranked = ((_rank(domain.lower(), asked), domain, number) for domain, number in routes.domains)
+    named = [(rank, domain, number) for rank, domain, number in ranked if rank is not None]
+    if not named:
+        return None
+    _, domain, number = max(named, key=lambda one: one[0])
+    return ChosenHost(routes.host(number), domain, asked)
 
 
 def _matching(host: Fields, asked: str) -> str:
@@ -69,19 +69,21 @@ def without_port(authority: str) -> str:
     return name if bare else authority
 
 
-def close_hosts(routes: Fields, asked: str, limit: int = 3) -> list[tuple[Fields, str]]:
+def close_hosts(routes: RouteTable, asked: str, limit: int = 3) -> list[tuple[Fields, str]]:
     """Return the virtual hosts whose names are nearest to what was asked for, each with that name."""
-    domains = {
-        domain: host
-        for host in routes.get("virtual_hosts", ())
-        for domain in host.get("domains", ())
-        if domain != "*" and domain != asked
-    }
-    bare = {without_port(domain): domain for domain in domains}
-    same = [domain for domain in domains if without_port(domain) == without_port(asked)]
-    close = [bare[name] for name in get_close_matches(without_port(asked), bare, n=limit, cutoff=0.75)]
-    found: dict[str, Fields] = {}
-    for domain in (*same, *close):
-        if all(domains[domain] is not host for host in found.values()):
-            found[domain] = domains[domain]
-    return [(host, domain) for domain, host in list(found.items())[:limit]]
+    wanted = without_port(asked.lower())
+    hosts = {domain: number for domain, number in routes.domains if domain not in ("*", asked)}
+    bare = {without_port(domain): domain for domain in hosts if _may_be_close(without_port(domain), wanted)}
+    close = [bare[name] for name in get_close_matches(wanted, bare, n=limit, cutoff=0.75)]
+    found: dict[int, str] = {}
+    for domain in (*(domain for domain in bare.values() if without_port(domain) == wanted), *close):
+        found.setdefault(hosts[domain], domain)
+    return [(routes.host(number), domain) for number, domain in list(found.items())[:limit]]
+
+
+def _may_be_close(name: str, wanted: str) -> bool:
+    """Whether a closer look at two names is worth its time: among thousands it is not for most."""
+    return abs(len(name) - len(wanted)) <= _TYPING_ERRORS and (name[:1] == wanted[:1] or name[-1:] == wanted[-1:])
+
+
+_TYPING_ERRORS = 3

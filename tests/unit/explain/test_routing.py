@@ -301,7 +301,9 @@ spec:
 apiVersion: security.istio.io/v1
 kind: RequestAuthentication
 metadata: {name: tokens}
-spec: {selector: {matchLabels: {istio: gw}}, jwtRules: [{issuer: me, jwks: '{"keys": [{"kty": "oct", "kid": "1", "k": "c2VjcmV0"}]}'}]}
+spec:
+  selector: {matchLabels: {istio: gw}}
+  jwtRules: [{issuer: me, jwks: '{"keys": [{"kty": "oct", "kid": "1", "k": "c2VjcmV0"}]}'}]
 """
 
 
