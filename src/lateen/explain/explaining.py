@@ -24,9 +24,10 @@ from lateen.explain.explanations import (
 )
 from lateen.explain.gateways import UNKNOWN_CLIENT, gateway_verdict
 from lateen.explain.listeners import arrival
+from lateen.explain.matchers import UnknownMatcherError
 from lateen.explain.overall import is_unknown, outcome_verdict, overall
 from lateen.explain.policies import named_policies
-from lateen.explain.questions import Question, without_signatures
+from lateen.explain.questions import Question, QuestionError, without_signatures
 from lateen.explain.requests import Request
 from lateen.explain.routing import Way, follow
 from lateen.explain.served import Served
@@ -45,7 +46,7 @@ ASSUMED = (
 
 
 def explain(state: MeshState, question: Question, served: Snapshot | Served | None = None) -> Explanation:
-    """Answer a question. Raises QuestionError when it makes no sense in this mesh.
+    """Answer a question. Raises QuestionError when it makes no sense in this mesh, or meets what nobody here knows.
 
     `served`: what the proxy of the question has, if that is known already.
     """
@@ -53,9 +54,12 @@ def explain(state: MeshState, question: Question, served: Snapshot | Served | No
         state = with_sidecars(state)
     known = served if isinstance(served, Served) else Served(served or generate(state, question.proxy))
     asking = _Asking(state=state, question=question, served=known)
-    way = asking.way()
-    found = asking.behind(way)
-    return without_credentials(asking.explanation(way, found))
+    try:
+        way = asking.way()
+        return without_credentials(asking.explanation(way, asking.behind(way)))
+    except UnknownMatcherError as error:
+        hint = "Lateen makes none of these: an EnvoyFilter does"
+        raise QuestionError(f"on the way of the request is {error}", hint, usage=False) from error
 
 
 @dataclass(slots=True, kw_only=True)

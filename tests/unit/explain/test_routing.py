@@ -10,9 +10,11 @@ import yaml
 
 from lateen.config.mesh_config import MeshConfig, parse_mesh_config
 from lateen.config.parsing import parse
+from lateen.envoy.messages import typed_extension
+from lateen.envoy.resources import LISTENER, make_resource, make_snapshot
 from lateen.explain.explaining import explain
 from lateen.explain.explanations import Explanation, NearMiss, Outcome, Routing
-from lateen.explain.questions import question
+from lateen.explain.questions import QuestionError, question
 from lateen.mesh.build import build_state
 from lateen.model.findings import has_errors
 from lateen.model.proxies import Interception, Proxy, ProxyType, Upstream
@@ -356,3 +358,27 @@ def test_a_token_is_not_repeated_in_the_request_as_it_was_sent_on() -> None:
 
     assert found.request is not None
     assert "c2lnbmF0dXJl" not in yaml.safe_dump(found.request.headers)
+
+
+# --- what an EnvoyFilter may have made -----------------------------------------------------------------------
+
+
+def test_a_matcher_that_nobody_knows_is_no_bug() -> None:
+    """Nothing is guessed: it says what it met."""
+    match = {"prefix": "/", "headers": [{"name": "x", "string_match": {"custom": {"name": "c"}}}]}
+    domains = [{"name": "all", "domains": ["*"], "routes": [{"match": match, "direct_response": {"status": 200}}]}]
+    listener = {"name": "http_proxy", "filter_chains": [{"filters": [http_filter({"virtual_hosts": domains})]}]}
+    served = make_snapshot([make_resource(LISTENER, "http_proxy", listener)])
+    state = build_state((), (), MeshConfig())
+
+    with pytest.raises(QuestionError, match="a string matcher with custom") as caught:
+        explain(state, question(EXPLICIT, REVIEWS, headers=["x=1"]), served)
+    assert "EnvoyFilter" in caught.value.hint
+
+
+def http_filter(routes: dict[str, Any]) -> dict[str, Any]:
+    return typed_extension(
+        "envoy.filters.network.http_connection_manager",
+        "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        {"stat_prefix": "x", "route_config": routes},
+    )
