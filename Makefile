@@ -14,7 +14,7 @@ unexport PYTHONDONTWRITEBYTECODE
 help:
 	@echo "make demo     a whole mesh on this machine: control plane, gateway, six services, canary tour"
 	@echo "make test     unit, flow and end-to-end tests (real Envoy)"
-	@echo "make nightly  10,000 explanations held to real Envoy (two to ten minutes)"
+	@echo "make nightly  10,000 explanations held to real Envoy (2 to 10 minutes)"
 	@echo "make check    ruff, mypy --strict, import-linter"
 	@echo "make bench    measure speed and memory; results in bench/results/"
 	@echo "make goldens  rewrite the golden files after a wanted change"
@@ -46,7 +46,7 @@ test: unit
 
 # What takes too long for every change: explanations against real Envoy, 10,000 random pairs of a mesh and a request.
 nightly: $(READY)
-	@LATEEN_EXPLAIN_PAIRS=10000 $(BIN)/pytest tests/e2e/test_explain_routes.py -s $(PYTEST_FLAGS)
+	@LATEEN_EXPLAIN_PAIRS=10000 LATEEN_EXPLAIN_SEED=$${LATEEN_EXPLAIN_SEED:-$$(date +%Y%m%d)} $(BIN)/pytest tests/e2e/test_explain_routes.py -s $(PYTEST_FLAGS)
 
 unit: $(READY)
 	@$(BIN)/pytest tests/unit -q $(PYTEST_FLAGS)

@@ -2,6 +2,7 @@
 
 Two sidecars, one in explicit mode, and a gateway, from static bootstraps; applications that tell what they saw.
 LATEEN_EXPLAIN_PAIRS: how many pairs of a mesh and a request, 300 unless it says otherwise (`make nightly`: 10,000).
+LATEEN_EXPLAIN_SEED: which ones; always the same unless it says otherwise (`make nightly`: others every day).
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ pytestmark = [pytest.mark.e2e]
 PAIRS = int(os.environ.get("LATEEN_EXPLAIN_PAIRS", "300"))
 PER_MESH = 100
 """Requests to the proxies of a mesh, before there is another mesh."""
-SEED = int(os.environ.get("LATEEN_EXPLAIN_SEED", "20261122"))
+SEED = int(os.environ.get("LATEEN_EXPLAIN_SEED", "20261122")) * 1000
 OWN = ("x-set", "x-add", "x-group", "x-app", "x-canary", "end-user", "x-envoy-original-path")
 """Headers of which both sides say something."""
 ALLOW_ORIGIN = "access-control-allow-origin"
