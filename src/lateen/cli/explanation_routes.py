@@ -17,13 +17,15 @@ def routing_lines(routing: Routing) -> Iterator[str]:
     """Yield the lines about the way through the proxy."""
     for step in routing.steps:
         yield from labelled(step.what, _step(step))
-    outcomes = routing.outcomes
-    limits = [list(_limit_lines(outcome)) for outcome in outcomes]
-    same = len(outcomes) > 1 and all(lines == limits[0] for lines in limits)
-    for outcome, lines in zip(outcomes, limits, strict=True):
+    told: set[tuple[str, ...]] = set()
+    for outcome in routing.outcomes:
         yield from _outcome_lines(outcome)
-        yield from () if same else lines
-    yield from limits[0] if same else ()
+        cluster = tuple(_cluster_lines(outcome.cluster)) if outcome.cluster is not None else ()
+        # What outcomes have in common is told with the first of them.
+        for lines in (cluster, tuple(_limit_lines(outcome))):
+            if lines not in told:
+                told.add(lines)
+                yield from lines
     for missed in routing.near_misses:
         yield from labelled("nearly", _missed(missed))
 
@@ -71,8 +73,6 @@ def _outcome_lines(outcome: Outcome) -> Iterator[str]:
         yield from labelled("  request", _changes(outcome.request_headers))
     if outcome.response_headers:
         yield from labelled("  response", _changes(outcome.response_headers))
-    if outcome.cluster is not None:
-        yield from _cluster_lines(outcome.cluster)
 
 
 def _limit_lines(outcome: Outcome) -> Iterator[str]:
