@@ -1,4 +1,4 @@
-# The whole interface: make setup | demo | test | check | bench | goldens | docs | clean
+# The whole interface: make setup | demo | test | nightly | check | bench | goldens | docs | clean
 # Needs python3 (3.11 or newer) and make; everything else is installed below .venv by the first target that runs.
 
 PYTHON ?= python3
@@ -9,11 +9,12 @@ READY := .venv/.ready
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit check format bench fuzz goldens docs clean
+.PHONY: help setup demo test nightly unit check format bench fuzz goldens docs clean
 
 help:
 	@echo "make demo     a whole mesh on this machine: control plane, gateway, six services, canary tour"
 	@echo "make test     unit, flow and end-to-end tests (real Envoy)"
+	@echo "make nightly  10,000 explanations held to real Envoy (2 to 10 minutes)"
 	@echo "make check    ruff, mypy --strict, import-linter"
 	@echo "make bench    measure speed and memory; results in bench/results/"
 	@echo "make fuzz     damage documents and bytes, FUZZ_SECONDS (60) for each target; needs Linux"
@@ -43,6 +44,10 @@ demo: $(READY)
 test: unit
 	@$(BIN)/pytest tests/flow tests/e2e -n 2 --dist loadfile --ignore tests/e2e/test_demo.py $(PYTEST_FLAGS)
 	@$(BIN)/pytest tests/e2e/test_demo.py $(PYTEST_FLAGS)
+
+# What takes too long for every change: explanations against real Envoy, 10,000 random pairs of a mesh and a request.
+nightly: $(READY)
+	@LATEEN_EXPLAIN_PAIRS=10000 LATEEN_EXPLAIN_SEED=$${LATEEN_EXPLAIN_SEED:-$$(date +%Y%m%d)} $(BIN)/pytest tests/e2e/test_explain_routes.py -s $(PYTEST_FLAGS)
 
 unit: $(READY)
 	@$(BIN)/pytest tests/unit -q $(PYTEST_FLAGS)

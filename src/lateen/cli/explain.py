@@ -37,7 +37,9 @@ def explain(
             help="Who calls, or the gateway that the request comes in by: PROXY.yaml with -f, else NAME.NAMESPACE.",
         ),
     ],
-    request: Annotated[str, typer.Option("--request", metavar="REQUEST", help='As in "GET http://reviews:9080/x".')],
+    request: Annotated[
+        str, typer.Option("--request", metavar="REQUEST", help='As in "GET http://reviews:9080/x" or tcp://bank:7070.')
+    ],
     filename: Annotated[
         list[str] | None,
         typer.Option(
@@ -69,7 +71,7 @@ def explain(
     token_file: TokenFileOption = None,
     ca_file: CaFileOption = None,
 ) -> int:
-    """Say what would happen to a request, and why: who may call, rule by rule, and what would change it.
+    """Say what would happen to a request, and why: where it is routed, who may call, and what nearly decided otherwise.
 
     The exit code says whether it could be explained, not whether it is allowed.
     """

@@ -5,12 +5,12 @@ Called by `explaining`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from ipaddress import ip_address, ip_network
 
-from lateen.explain.questions import QuestionError
+from lateen.explain.explanations import NearMiss
 from lateen.mesh.mutual_tls import ISTIO_TLS_MODE
 from lateen.mesh.queries import services_for
 from lateen.mesh.state import MeshState
@@ -71,17 +71,15 @@ class WorkloadGroup:
         return f"{names[0]}.{self.namespace}{more}"
 
 
-def find_destination(state: MeshState, caller: Proxy, host: str, port: int) -> Destination:
-    """Return what a host and a port mean to a caller. Raises QuestionError, with what may have been meant."""
-    service = _service(state, caller, host)
-    found = service.port(port)
-    if found is None:
-        ports = ", ".join(f"{one.number} ({one.protocol.value})" for one in service.ports) or "none"
-        raise QuestionError(f"{service.host} has no port {port}", f"its ports: {ports}", usage=False)
-    return Destination(service=service, port=found)
+def find_destination(state: MeshState, caller: Proxy, host: str, port: int) -> Destination | None:
+    """Return the service that a host and a port name to a caller, whatever routes make of that; None for no service."""
+    service = known_service(state, caller, host)
+    found = service.port(port) if service is not None else None
+    return None if service is None or found is None else Destination(service=service, port=found)
 
 
-def _service(state: MeshState, caller: Proxy, host: str) -> Service:
+def known_service(state: MeshState, caller: Proxy, host: str) -> Service | None:
+    """Return the service that a host means to a caller, by name or by address; None for no service that it sees."""
     visible = {service.host: service for service in services_for(state, caller)}
     for name in spellings(host, caller.namespace):
         if name in visible:
@@ -90,14 +88,40 @@ def _service(state: MeshState, caller: Proxy, host: str) -> Service:
         if any(_covers(address, host) for address in service.addresses):
             return service
     wildcards = [name for name in visible if name.startswith("*") and host_matches(name, host)]
-    if wildcards:
-        return visible[max(wildcards, key=len)]
+    return visible[max(wildcards, key=len)] if wildcards else None
+
+
+def address_of(state: MeshState, caller: Proxy, host: str) -> str:
+    """Return the address that a caller's resolver gives for a host; empty when nobody here knows."""
+    if _is_ip(host):
+        return host
+    service = known_service(state, caller, host)
+    if service is None:
+        return ""
+    own = (address for address in service.addresses if _is_ip(address))
+    behind = (found.address for found in state.endpoints.get(service.host, ()) if _is_ip(found.address))
+    return next(own, None) or next(behind, "")
+
+
+def meant_instead(state: MeshState, caller: Proxy, host: str, port: int) -> list[NearMiss]:
+    """Return the services that were probably meant by a host and port that no service of the caller has."""
+    service = known_service(state, caller, host)
+    if service is not None:
+        if service.port(port) is not None:
+            return []
+        ports = ", ".join(f"{one.number} ({one.protocol.value})" for one in service.ports) or "none"
+        reason = f"{service.host} has no port {port}; its ports: {ports}"
+        return [NearMiss(what="service", name=service.host, origin=str(service.origin), reason=reason)]
     hidden = next((name for name in spellings(host, caller.namespace) if name in state.services), None)
     if hidden is not None:
-        place = state.services[hidden].origin
-        hint = "see its exportTo, and `egress` of the Sidecar that applies to the caller"
-        raise QuestionError(f"{hidden} ({place}) is not visible to {caller.id}", hint, usage=False)
-    raise QuestionError(f"no service has the host {host!r}", _meant(visible, host, caller), usage=False)
+        reason = (
+            f"{hidden} is not visible to {caller.id}: see its exportTo, and `egress` of the Sidecar that applies to "
+            "the caller"
+        )
+        return [NearMiss(what="service", name=hidden, origin=str(state.services[hidden].origin), reason=reason)]
+    visible = {service.host: service for service in services_for(state, caller)}
+    reason = f"no service has the host {host}: {_meant(visible, host, caller)}"
+    return [NearMiss(what="service", name=host, reason=reason)] if visible else []
 
 
 def spellings(host: str, namespace: str) -> tuple[Hostname, ...]:
@@ -137,10 +161,18 @@ def _is_ip(text: str) -> bool:
     return True
 
 
-def workloads_behind(state: MeshState, destination: Destination) -> list[WorkloadGroup]:
-    """Return the distinct workloads behind a service port, or the one that its selector would find."""
+def workloads_behind(
+    state: MeshState, destination: Destination, chosen: Collection[tuple[str, int]] | None = None
+) -> list[WorkloadGroup]:
+    """Return the distinct workloads behind a service port, or the one that its selector would find.
+
+    `chosen`: addresses and ports that count; None counts all.
+    """
     found: dict[tuple[object, ...], list[Endpoint]] = {}
-    for endpoint in _endpoints(state, destination):
+    every = _endpoints(state, destination)
+    for endpoint in every:
+        if chosen is not None and (endpoint.address, endpoint.port) not in chosen:
+            continue
         key = (endpoint.namespace, tuple(sorted(endpoint.labels.items())), endpoint.service_account)
         found.setdefault(key, []).append(endpoint)
     groups = [
@@ -152,7 +184,7 @@ def workloads_behind(state: MeshState, destination: Destination) -> list[Workloa
         )
         for items in found.values()
     ]
-    return groups or list(_selected(state, destination))
+    return groups if every else list(_selected(state, destination))
 
 
 def _endpoints(state: MeshState, destination: Destination) -> tuple[Endpoint, ...]:

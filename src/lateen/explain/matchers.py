@@ -65,11 +65,12 @@ def _lower(text: str) -> str:
 
 def full_match(pattern: str, text: str) -> bool:
     """Whether the whole text matches a pattern, by the library that Envoy uses."""
-    return _compiled(pattern).fullmatch(text.encode()) is not None
+    return compiled(pattern).fullmatch(text.encode()) is not None
 
 
 @lru_cache(maxsize=1024)
-def _compiled(pattern: str) -> Any:
+def compiled(pattern: str) -> Any:
+    """Return a pattern, read by the library that Envoy uses."""
     import re2  # a compiled library that only rules with a regex need
 
     options = re2.Options()

@@ -39,6 +39,9 @@ class Question:
     """As the caller writes it, lower case, without port."""
     port: int
     authority: str
+    """What the Host header says."""
+    url_authority: str
+    """What the URL says."""
     path: str
     """With its query."""
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -66,8 +69,9 @@ class Question:
 
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_REQUEST = 'write it as "GET http://reviews:9080/path"'
-_PORTS = {"http": 80, "https": 443}
+_REQUEST = 'write it as "GET http://reviews:9080/path", or tcp://bank:7070'
+_PORTS = {"http": 80, "https": 443, "tcp": 0}
+_BYTES = "tcp"
 
 
 def question(
@@ -89,16 +93,20 @@ def question(
     except ValueError as error:
         raise QuestionError(f"{url!r} has no port from 1 to 65535", _REQUEST) from error
     given = read_headers(headers)
+    if not port:
+        raise QuestionError(f"{url!r} has no port", "as in tcp://bank:7070")
     default = port == _PORTS[parts.scheme]
     host = (parts.hostname or "").rstrip(".")
-    shown = f"[{host}]" if ":" in host else host
+    written = parts.netloc.rpartition("@")[2].removesuffix(f":{parts.port}").rstrip(".")
+    url_authority = written if default else f"{written}:{port}"
     return Question(
         proxy=proxy,
         method=method,
         scheme=parts.scheme,
         host=host,
         port=port,
-        authority=given.pop("host", "") or (shown if default else f"{shown}:{port}"),
+        authority=given.pop("host", "") or url_authority,
+        url_authority=url_authority,
         path=(parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
         headers=given,
         claims=_claims(claims) if claims else None,
@@ -111,6 +119,8 @@ def question(
 
 def _request_line(text: str) -> tuple[str, str]:
     words = text.split()
+    if len(words) == 1 and words[0].startswith(f"{_BYTES}://"):
+        words.insert(0, "CONNECT")
     if len(words) == 1 and "://" in words[0]:
         raise QuestionError(f"the request {text[:200]!r} has no method", _REQUEST)
     if len(words) == 3 and words[2].upper().startswith("HTTP/"):
@@ -126,7 +136,7 @@ def _request_line(text: str) -> tuple[str, str]:
     except ValueError as error:
         raise QuestionError(f"{url[:200]!r} is not a URL ({error})", _REQUEST) from error
     if parts.scheme not in _PORTS or not host:
-        raise QuestionError(f"{url[:200]!r} is not an http:// or https:// URL with a host", _REQUEST)
+        raise QuestionError(f"{url[:200]!r} is not an http://, https:// or tcp:// URL with a host", _REQUEST)
     return method, url
 
 

@@ -13,23 +13,18 @@ import msgspec
 
 from lateen.config.security import MutualTLSMode
 from lateen.envoy.messages import Fields
-from lateen.envoy.resources import Snapshot, make_snapshot
-from lateen.explain.connections import (
-    PLAINTEXT,
-    Transport,
-    filter_chain,
-    inbound_listener,
-    transport_to,
-    with_extensions,
-)
+from lateen.envoy.resources import make_snapshot
+from lateen.explain.connections import inbound_listener, told_endpoints, transport_to
 from lateen.explain.destinations import Destination, WorkloadGroup, workloads_behind
 from lateen.explain.explanations import Check, Peer, RuleVerdict, WorkloadVerdict
+from lateen.explain.filter_chains import PLAINTEXT, Transport, filter_chain
 from lateen.explain.policies import modes_at, named_policies, peer_authentication, unused
 from lateen.explain.remedies import allowing_policy, denied_advice
 from lateen.explain.requests import Request
+from lateen.explain.served import Served
 from lateen.explain.walking import Surroundings, Walk, walk
 from lateen.generate.parts import made_in_full
-from lateen.generate.snapshot import generate, own_parts
+from lateen.generate.snapshot import own_parts
 from lateen.generate.view import view_of
 from lateen.mesh.queries import instances_of
 from lateen.mesh.state import MeshState
@@ -48,8 +43,10 @@ NEAREST = 3
 class Sent:
     """A request as it leaves the caller's proxy."""
 
-    snapshot: Snapshot
+    served: Served
     """What that proxy is served."""
+    cluster: str
+    """Which of its clusters it takes."""
     identity: Identity
     source_ip: str
     """Empty when it is not known."""
@@ -57,9 +54,16 @@ class Sent:
     claims: Mapping[str, Any] | None
     plaintext: bool = False
 
-    def transport(self, destination: Destination, group: WorkloadGroup) -> Transport:
+    def transport(self, group: WorkloadGroup) -> Transport:
         """Return how the connection to a workload is made."""
-        return PLAINTEXT if self.plaintext else transport_to(self.snapshot, destination, group.endpoints[0])
+        return PLAINTEXT if self.plaintext else transport_to(self.served, self.cluster, group.endpoints[0])
+
+    def endpoints(self) -> frozenset[tuple[str, int]] | None:
+        """Return where the cluster leads; None when its endpoints are names that DNS knows."""
+        cluster = self.served.cluster(self.cluster)
+        if cluster is None or cluster.get("type") not in ("EDS", "STATIC"):
+            return None
+        return frozenset((address, port) for address, port, _, _ in told_endpoints(self.served.assignment(cluster)))
 
     def request(self, group: WorkloadGroup, transport: Transport) -> Request:
         """Return what the workload's proxy sees."""
@@ -82,13 +86,13 @@ def workload_verdicts(
     service = destination.service
     if service.external:
         return [], [f"{service.host} is outside the mesh: nothing in the mesh decides who may call it"]
-    groups = workloads_behind(state, destination)
+    groups = workloads_behind(state, destination, sent.endpoints())
     if not groups:
-        return [], [f"{service.host} ({service.origin}) has no endpoints on port {destination.port.number}"]
+        return [], [f"{service.host} ({service.origin}) has no endpoints behind {sent.cluster}"]
     notes: list[str] = []
     found = []
     for group in groups:
-        verdict, more = _verdict(state, destination, group, sent)
+        verdict, more = _verdict(state, group, sent)
         found.append(verdict)
         notes += more
         if group.imagined:
@@ -99,11 +103,9 @@ def workload_verdicts(
     return found, list(dict.fromkeys(notes))
 
 
-def _verdict(
-    state: MeshState, destination: Destination, group: WorkloadGroup, sent: Sent
-) -> tuple[WorkloadVerdict, list[str]]:
+def _verdict(state: MeshState, group: WorkloadGroup, sent: Sent) -> tuple[WorkloadVerdict, list[str]]:
     proxy, endpoint = group.sidecar, group.endpoints[0]
-    transport = sent.transport(destination, group)
+    transport = sent.transport(group)
     if group.imagined and modes_at(state, proxy, endpoint.port) is MutualTLSMode.DISABLE:
         transport = PLAINTEXT
     served = _own_side(state, proxy)
@@ -115,12 +117,11 @@ def _verdict(
     # Whoever is not asked for a certificate shows none.
     ends_tls = chain is not None and "transport_socket" in chain
     request = sent.request(group, transport if ends_tls else PLAINTEXT)
-    blank = _blank(group, transport, request, chain, peer)
+    blank = _changed(_blank(group, transport, request, chain, peer), cluster=sent.cluster)
     if chain is None or (transport.proves_identity and not ends_tls):
         return _refused(blank, transport, chain, peer), []
-    walked = walk(
-        with_extensions(chain, served), request, Surroundings(policies=named_policies(state), claims=sent.claims)
-    )
+    around = Surroundings(policies=named_policies(state), claims=sent.claims)
+    walked = walk(served.with_extensions(chain), request, around)
     made = judged(blank, walked, state)
     seen = {rule.policy for check in walked.checks for rule in check.rules}
     notes = unused(state, proxy, seen)
@@ -131,10 +132,10 @@ def _verdict(
     return made, notes
 
 
-def _own_side(state: MeshState, proxy: Proxy) -> Snapshot:
+def _own_side(state: MeshState, proxy: Proxy) -> Served:
     """Return what only the replicas of a workload are served: its inbound side, without the rest of the mesh."""
     view = view_of(state, proxy, served=instances_of(state, proxy))
-    return make_snapshot(list(made_in_full(own_parts(view), view)))
+    return Served(make_snapshot(list(made_in_full(own_parts(view), view))))
 
 
 def _blank(
@@ -223,32 +224,3 @@ def _nearest(check: Check) -> list[RuleVerdict]:
 
 def _changed(blank: WorkloadVerdict, **changes: Any) -> WorkloadVerdict:
     return msgspec.structs.replace(blank, **changes)
-
-
-def overall(verdicts: list[WorkloadVerdict]) -> str:
-    """Return what all workloads say, `mixed` when they differ."""
-    said = {verdict.verdict for verdict in verdicts}
-    return said.pop() if len(said) == 1 else "mixed" if said else "allowed"
-
-
-def sent_by(
-    state: MeshState,
-    proxy: Proxy,
-    *,
-    headers: Mapping[str, str],
-    source_ip: str,
-    claims: Mapping[str, Any] | None,
-    identity: tuple[str, str] | None = None,
-    plaintext: bool = False,
-    served: Snapshot | None = None,
-) -> Sent:
-    """Return a request on its way from a proxy; `served` is what that has, if it is known."""
-    namespace, account = identity or (proxy.namespace, proxy.service_account)
-    return Sent(
-        snapshot=served or generate(state, proxy),
-        identity=Identity(state.mesh_config.trust_domain, namespace, account),
-        source_ip=source_ip,
-        headers=headers,
-        claims=claims,
-        plaintext=plaintext or not proxy.certificates,
-    )

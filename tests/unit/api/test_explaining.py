@@ -53,13 +53,21 @@ async def test_a_request_of_a_connected_proxy_is_explained(call: Call, mesh: Fak
     assert not any("files" in note for note in explanation["notes"])
 
 
+async def test_an_unknown_host_passes_through_with_a_word_on_what_was_meant(call: Call, mesh: FakeControlPlane) -> None:
+    answer = await call("GET", target(proxy="web-1.default", request="GET http://review:9080/"))
+    routing = answer.json()["explanation"]["routing"]
+
+    assert answer.status == 200
+    assert routing["outcomes"][0]["action"] == "pass through"
+    assert "did you mean reviews?" in routing["near_misses"][-1]["reason"]
+
+
 @pytest.mark.parametrize(
     ("query", "status", "words"),
     [
         ({}, 400, "`proxy` and `request`"),
         ({"proxy": "web-1.default"}, 400, "`proxy` and `request`"),
         ({"proxy": "web-1.default", "request": "reviews"}, 400, "not a method and a URL"),
-        ({"proxy": "web-1.default", "request": "GET http://review:9080/"}, 404, "did you mean reviews?"),
         ({"proxy": "nobody.default", "request": "GET http://reviews:9080/"}, 404, "connected"),
     ],
 )

@@ -73,8 +73,7 @@ def test_yaml_and_json_are_the_same(explain: Explain) -> None:
         (["--header", "x"], "GET http://reviews:9080/x", 2, "NAME=VALUE"),
         (["--jwt", "nowhere.json"], "GET http://reviews:9080/x", 2, "nowhere.json"),
         (["--from", "x"], "GET http://reviews:9080/x", 2, "NAMESPACE/SERVICE_ACCOUNT"),
-        ([], "GET http://revews:9080/x", 1, "did you mean reviews?"),
-        ([], "GET http://reviews/x", 1, "9080 (HTTP)"),
+        ([], "tcp://reviews", 2, "no port"),
     ],
 )
 def test_wrong_questions(explain: Explain, arguments: list[str], line: str, code: int, words: str) -> None:

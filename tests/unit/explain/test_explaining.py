@@ -201,6 +201,7 @@ def test_the_advised_policy_makes_it_allowed(seed: int) -> None:
     chance = Random(seed)
     policies = random_policies(chance, {"app": "reviews"})
     method, path, headers = random_request(chance)
+    headers["host"] = chance.choice(("reviews.default", "reviews.default:9080", "Reviews.Default"))
     line = f"{method} http://reviews.default:{chance.choice((9080, 7000))}{path}"
     options: dict[str, Any] = {
         "headers": [f"{name}={value}" for name, value in headers.items()],
@@ -397,26 +398,34 @@ def test_a_host_is_understood_as_a_resolver_would(host: str) -> None:
 @pytest.mark.parametrize(
     ("line", "words", "hint"),
     [
-        ("GET http://reviews:9080/", "no service has the host 'reviews'", "did you mean reviews.default?"),
+        ("GET http://reviews:9080/", "no service has the host reviews", "did you mean reviews.default?"),
         ("GET http://review.default:9080/", "no service has the host", "did you mean reviews.default?"),
         ("GET http://zzz:9080/", "no service has the host", "reviews.default.svc.cluster.local"),
         ("GET http://reviews.default/", "has no port 80", "9080 (HTTP)"),
     ],
 )
-def test_what_is_not_there_is_said_with_what_is(line: str, words: str, hint: str) -> None:
-    with pytest.raises(QuestionError, match=words) as caught:
-        ask(state_of(SERVICE), line)
+@pytest.mark.parametrize("mode", ["ALLOW_ANY", "REGISTRY_ONLY"])
+def test_what_is_not_there_is_said_with_what_is(line: str, words: str, hint: str, mode: str) -> None:
+    """And what becomes of it: it passes through, or is stopped, as the outbound traffic policy says."""
+    mesh, _ = parse_mesh_config(f"outboundTrafficPolicy: {{mode: {mode}}}".encode(), "mesh.yaml")
+    explanation = ask(state_of(SERVICE, mesh=mesh), line)
+    assert explanation.routing is not None
+    [missed] = [one for one in explanation.routing.near_misses if one.what == "service"]
 
-    assert hint in caught.value.hint
-    assert not caught.value.usage
+    assert explanation.verdict == {"ALLOW_ANY": "allowed", "REGISTRY_ONLY": "refused"}[mode]
+    assert words in missed.reason
+    assert hint in missed.reason
 
 
 def test_a_service_that_the_caller_does_not_see_is_said_to_be_there() -> None:
     private = SERVICE.replace("{name: reviews}", '{name: reviews, annotations: {networking.istio.io/exportTo: "."}}')
-    with pytest.raises(QuestionError, match=r"is not visible to web-1\.web") as caught:
-        ask(state_of(private))
+    routing = ask(state_of(private)).routing
+    assert routing is not None
+    missed = routing.near_misses[-1]
 
-    assert "exportTo" in caught.value.hint
+    assert (missed.what, missed.origin) == ("service", "mesh.yaml:2")
+    assert "is not visible to web-1.web" in missed.reason
+    assert "exportTo" in missed.reason
 
 
 def test_outside_the_mesh_nothing_decides() -> None:
@@ -434,17 +443,6 @@ spec:
 
     assert (explanation.verdict, explanation.workloads) == ("allowed", [])
     assert any("outside the mesh" in note for note in explanation.notes)
-
-
-def test_routes_are_said_not_to_be_followed() -> None:
-    rule = """
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: reviews}
-spec: {hosts: [reviews], http: [{route: [{destination: {host: reviews}}]}]}
-"""
-    assert any("VirtualService default/reviews" in note for note in ask(state_of(SERVICE, rule)).notes)
-    assert not any("VirtualService" in note for note in ask(state_of(SERVICE)).notes)
 
 
 # --- through a gateway ---------------------------------------------------------------------------------------

@@ -15,9 +15,9 @@ def test_a_request_is_understood() -> None:
     asked = question(CALLER, "GET http://Reviews:9080/a?b=c", headers=["X-A=1", "x-a: 2", "x-b==x="])
 
     assert (asked.method, asked.host, asked.port, asked.path) == ("GET", "reviews", 9080, "/a?b=c")
-    assert asked.authority == "reviews:9080"
+    assert asked.authority == "Reviews:9080", "as clients send it"
     assert asked.headers == {"x-a": "1,2", "x-b": "=x="}
-    assert asked.url == "http://reviews:9080/a?b=c"
+    assert asked.url == "http://Reviews:9080/a?b=c"
 
 
 def test_the_default_port_is_not_in_the_host() -> None:
@@ -37,9 +37,9 @@ def test_a_host_header_is_what_is_sent() -> None:
     ("request_line", "options", "words"),
     [
         ("http://reviews/", {}, "has no method"),
-        ("GET reviews", {}, "not an http:// or https:// URL"),
-        ("GET ftp://reviews/", {}, "not an http:// or https:// URL"),
-        ("GET http:///x", {}, "not an http:// or https:// URL"),
+        ("GET reviews", {}, "not an http://, https:// or tcp:// URL"),
+        ("GET ftp://reviews/", {}, "not an http://, https:// or tcp:// URL"),
+        ("GET http:///x", {}, "not an http://, https:// or tcp:// URL"),
         ("GET http://reviews:99999/", {}, "no port"),
         ("GET http://[::/", {}, "not a URL"),
         ("", {}, "not a method and a URL"),
