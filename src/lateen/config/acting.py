@@ -139,7 +139,7 @@ _SERVICES: dict[type[msgspec.Struct], Acting] = {
     istio.Sidecar: ALL,
     # TLS of its own on a port of the workload: the mesh's mutual TLS is what acts.
     istio.IstioIngressListener: all_but(istio.IstioIngressListener, "tls"),
-    istio.IstioEgressListener: only("hosts"),
+    istio.IstioEgressListener: ALL,
     istio.OutboundTrafficPolicy: only("mode"),
 }
 

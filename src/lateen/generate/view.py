@@ -23,11 +23,13 @@ from lateen.envoy.messages import Fields
 from lateen.envoy.metadata import config_metadata, setting_metadata
 from lateen.generate.authorization_entries import PolicyEntries
 from lateen.generate.memo import Memo, Read
+from lateen.mesh.egress import Imports
 from lateen.mesh.mutual_tls import ISTIO_TLS_MODE, MutualTLSModes, can_disable, modes_of, service_accounts
 from lateen.mesh.policies import PEER_AUTHENTICATION
 from lateen.mesh.queries import (
     ServiceInstance,
     destination_rule_for,
+    egress_of,
     endpoints_of,
     gateways_for,
     is_reached_by_mutual_tls,
@@ -102,6 +104,8 @@ class View:
     """The same; passes ask `service`."""
     served: tuple[ServiceInstance, ...]
     """What the proxy's workload serves; passes ask `instances`."""
+    egress: tuple[Imports, ...]
+    """By listener of the Sidecar's `egress`; passes ask `egress_imports`."""
     endpoint_entries: EndpointEntries
     """Endpoints that are serialised already."""
     policy_entries: PolicyEntries = field(default_factory=PolicyEntries)
@@ -126,6 +130,11 @@ class View:
         """Return a service that the proxy may call."""
         self.memo.note((SERVICE, host))
         return self.by_host.get(host)
+
+    def egress_imports(self) -> tuple[Imports, ...]:
+        """Return what each egress listener of the Sidecar takes calls for; none when it opens no listeners."""
+        self.memo.note(SERVICES)
+        return self.egress
 
     def rule(self, host: Hostname) -> ConfigObject[DestinationRule] | None:
         """Return the DestinationRule of a host for this proxy."""
@@ -328,6 +337,7 @@ def view_of(
         memo=Memo(recording=False) if memo is None else memo,
         visible=services,
         by_host={service.host: service for service in services},
+        egress=egress_of(state, proxy),
         served=served,
         endpoint_entries=EndpointEntries() if entries is None else entries,
     )
@@ -352,13 +362,14 @@ def next_view(view: View, state: MeshState) -> tuple[View, tuple[Read, ...]] | N
         known[item.host] if imports and known.get(item.host) == item else item
         for item in services_for(state, view.proxy)
     )
-    if len(services) == len(view.visible) and all(map(operator.is_, services, view.visible)):
+    egress = egress_of(state, view.proxy) if view.egress else ()
+    if egress == view.egress and len(services) == len(view.visible) and all(map(operator.is_, services, view.visible)):
         return fresh, ()
     by_host = {service.host: service for service in services}
     changed = [host for host, service in by_host.items() if known.get(host) is not service]
     changed += [host for host in known if host not in by_host]
     reads = [(kind, host) for host in changed for kind in (SERVICE, RULE)]
-    return replace(fresh, visible=services, by_host=by_host), (SERVICES, *reads)
+    return replace(fresh, visible=services, by_host=by_host, egress=egress), (SERVICES, *reads)
 
 
 def _outbound_traffic_policy(state: MeshState, sidecar: ConfigObject[Sidecar] | None) -> tuple[bool, Fields]:
