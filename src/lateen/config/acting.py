@@ -130,17 +130,13 @@ _GATEWAY: dict[type[msgspec.Struct], Acting] = {
 }
 
 _SERVICES: dict[type[msgspec.Struct], Acting] = {
-    istio.ServiceEntry: all_but(
-        istio.ServiceEntry,
-        values={"resolution": frozenset(("NONE", "STATIC", "DNS", "DNS_ROUND_ROBIN"))},
-    ),
+    istio.ServiceEntry: ALL,
     istio.WorkloadEntry: all_but(istio.WorkloadEntry, "network"),
     istio.WorkloadSelector: ALL,
     istio.Sidecar: ALL,
-    # TLS of its own on a port of the workload: the mesh's mutual TLS is what acts.
-    istio.IstioIngressListener: all_but(istio.IstioIngressListener, "tls"),
+    istio.IstioIngressListener: ALL,
     istio.IstioEgressListener: ALL,
-    istio.OutboundTrafficPolicy: only("mode"),
+    istio.OutboundTrafficPolicy: ALL,
 }
 
 _KUBERNETES: dict[type[msgspec.Struct], Acting] = {

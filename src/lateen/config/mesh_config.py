@@ -351,7 +351,7 @@ ACTING_MESH: dict[type[msgspec.Struct], Acting] = {
         "extensionProviders",
     ),
     TLSConfig: ALL,
-    MeshOutboundTrafficPolicy: only("mode", values={"mode": frozenset(("REGISTRY_ONLY", "ALLOW_ANY"))}),
+    MeshOutboundTrafficPolicy: only("mode"),
     ProxyPathNormalization: ALL,
     DefaultTrafficPolicy: ALL,
     ExtensionProvider: only("name", "envoyExtAuthzHttp", "envoyExtAuthzGrpc"),

@@ -9,6 +9,8 @@ from lateen.model.names import Hostname
 
 PASSTHROUGH_CLUSTER = "PassthroughCluster"
 """Where calls to unknown hosts go under ALLOW_ANY."""
+ALLOW_ANY_DYNAMIC_DNS_CLUSTER = "AllowAnyDynamicDNSCluster"
+"""Where requests for unknown hosts go under ALLOW_ANY_DYNAMIC_DNS: to what DNS says of the Host header."""
 BLACKHOLE_CLUSTER = "BlackHoleCluster"
 """A cluster without endpoints: calls to unknown hosts under REGISTRY_ONLY end here."""
 INBOUND_PASSTHROUGH_CLUSTER = "InboundPassthroughCluster"
@@ -23,6 +25,7 @@ PASSTHROUGH_FILTER_CHAIN = "PassthroughFilterChain"
 HTTP_PROXY = "http_proxy"
 """Listener and route configuration of explicit mode."""
 ALLOW_ANY = "allow_any"
+ALLOW_ANY_DYNAMIC_DNS = "allow_any_dynamic_dns"
 BLOCK_ALL = "block_all"
 DEFAULT_ROUTE = "default"
 

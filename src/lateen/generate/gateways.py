@@ -38,6 +38,7 @@ from lateen.generate.routes import RouteContext
 from lateen.generate.secrets import CredentialSecret
 from lateen.generate.security_filters import http_security, network_security, policy_parts, token_parts
 from lateen.generate.tcp_routes import Forward, forward_filters, tcp_forwards, tls_forwards
+from lateen.generate.unknown_hosts import looks_up_names
 from lateen.generate.view import View
 
 
@@ -143,7 +144,11 @@ def _http_chain(
     view: View, listener_name: str, route_name: str, *, match: Fields | None = None, socket: Fields | None = None
 ) -> Fields:
     settings = HttpSettings(
-        stat_prefix=outbound_stat_prefix(listener_name), rds=route_name, edge=True, security=http_security(view)
+        stat_prefix=outbound_stat_prefix(listener_name),
+        rds=route_name,
+        edge=True,
+        security=http_security(view),
+        dynamic_forward_proxy=looks_up_names(view),
     )
     manager = http_connection_manager(settings, view.defaults)
     return filter_chain([manager], match=match, transport_socket=socket)

@@ -230,5 +230,5 @@ class RefusedHosts:
 
     def make(self, view: View) -> MadeHost:
         """Return the refusal, and that the Sidecar says so."""
-        fields = catch_all_virtual_host(allow_any=False, metadata=view.traffic_policy_metadata)
+        fields = catch_all_virtual_host(cluster="", metadata=view.traffic_policy_metadata)
         return MadeHost(virtual_host_fragment(fields))

@@ -33,9 +33,11 @@ from lateen.envoy.listeners import (
 from lateen.envoy.messages import Fields
 from lateen.envoy.metadata import service_metadata
 from lateen.envoy.resources import LISTENER, make_resource
+from lateen.envoy.routes import catch_all_virtual_host, route_configuration
 from lateen.generate.parts import Made, Part
 from lateen.generate.routes import RouteContext
 from lateen.generate.tcp_routes import forward_filters, service_forwards, unasked_clusters
+from lateen.generate.unknown_hosts import connections_cluster, looks_up_names, looks_up_unknown, requests_cluster
 from lateen.generate.view import View
 from lateen.generate.virtual_hosts import (
     UnknownHosts,
@@ -104,11 +106,6 @@ def captured_parts(view: View, arrivals: Sequence[Arrival]) -> Iterator[Part]:
         yield OutboundListener(*where, hosts=tuple(hosts), http=where in http)
     for number, services in sorted(by_port.items()):
         yield shared_routes(view, str(number), (*port_virtual_hosts(view, number, services), UnknownHosts()))
-
-
-def catch_all_cluster(view: View) -> str:
-    """Return where connections to nothing known go."""
-    return names.PASSTHROUGH_CLUSTER if view.allow_any else names.BLACKHOLE_CLUSTER
 
 
 # --- listeners -----------------------------------------------------------------------------------------------
@@ -258,11 +255,14 @@ def finished(view: View, listener: ListenerDraft) -> Fields:
     chains = list(listener.chains.values())
     if listener.http_route:
         settings = HttpSettings(
-            stat_prefix=outbound_stat_prefix(listener.name), rds=listener.http_route, on_demand=view.on_demand
+            stat_prefix=outbound_stat_prefix(listener.name),
+            rds=listener.http_route,
+            on_demand=view.on_demand,
+            dynamic_forward_proxy=looks_up_names(view),
         )
         chains.append(filter_chain([http_connection_manager(settings, view.defaults)], match=http_match()))
     # Who calls a bound listener has dialled that listener: passed on, the call would come back to it.
-    unknown = names.BLACKHOLE_CLUSTER if listener.bound else catch_all_cluster(view)
+    unknown = names.BLACKHOLE_CLUSTER if listener.bound else connections_cluster(view)
     default = listener.default or filter_chain(
         [passthrough(unknown, view.defaults)], name=names.PASSTHROUGH_FILTER_CHAIN
     )
@@ -283,6 +283,18 @@ def finished(view: View, listener: ListenerDraft) -> Fields:
     return fields
 
 
+def _looked_up(view: View) -> Fields:
+    """Return the chain of requests for hosts that nobody knows, on a port that nobody knows."""
+    name = f"{names.VIRTUAL_OUTBOUND}_{names.ALLOW_ANY_DYNAMIC_DNS}"
+    unknown = catch_all_virtual_host(cluster=requests_cluster(view), metadata=view.traffic_policy_metadata)
+    settings = HttpSettings(
+        stat_prefix=outbound_stat_prefix(name),
+        routes=route_configuration(names.ALLOW_ANY_DYNAMIC_DNS, [unknown]),
+        dynamic_forward_proxy=True,
+    )
+    return filter_chain([http_connection_manager(settings, view.defaults)], match=http_match(), name=name)
+
+
 def _virtual_outbound(view: View) -> Fields:
     port = view.mesh_config.proxy_listen_port
     chains = [
@@ -292,10 +304,15 @@ def _virtual_outbound(view: View) -> Fields:
             match=port_match(port),
             name=names.VIRTUAL_OUTBOUND_BLACKHOLE,
         ),
-        filter_chain([passthrough(catch_all_cluster(view), view.defaults)], name=names.VIRTUAL_OUTBOUND_CATCHALL),
+        *([_looked_up(view)] if looks_up_unknown(view) else []),
+        filter_chain([passthrough(connections_cluster(view), view.defaults)], name=names.VIRTUAL_OUTBOUND_CATCHALL),
     ]
     listener = bound_listener(names.VIRTUAL_OUTBOUND, names.WILDCARD_ADDRESS, port, direction=OUTBOUND, chains=chains)
     listener["use_original_dst"] = {"value": True}
+    if looks_up_unknown(view):
+        # Whoever waits for the server's first word says nothing to go by: that must not last for ever.
+        limit = view.detection_timeout if any(view.detection_timeout.values()) else {"seconds": 5}
+        add_inspectors(listener, tls=False, http=True, detection_timeout=limit)
     if view.proxy.interception is Interception.TPROXY:
         listener["transparent"] = {"value": True}
     return listener

@@ -91,6 +91,8 @@ class View:
     """Whether the proxy is told what it is known to use only, and asks for the rest when it needs it."""
     allow_any: bool
     """Whether calls to unknown hosts are let through."""
+    resolves_unknown: bool
+    """Whether their names are looked up with each request."""
     traffic_policy_metadata: Fields
     """Who decided that."""
     defaults: FilterDefaults
@@ -322,7 +324,7 @@ def view_of(
     """Gather the view of a proxy."""
     services = services_for(state, proxy)
     sidecar = sidecar_for(state, proxy)
-    allow_any, metadata = _outbound_traffic_policy(state, sidecar)
+    allow_any, resolves_unknown, metadata = _outbound_traffic_policy(state, sidecar)
     return View(
         proxy=proxy,
         state=state,
@@ -330,6 +332,7 @@ def view_of(
         sidecar=sidecar,
         on_demand=on_demand,
         allow_any=allow_any,
+        resolves_unknown=resolves_unknown,
         traffic_policy_metadata=metadata,
         defaults=filter_defaults(state.mesh_config),
         connect_timeout=to_fields(state.mesh_config.connect_timeout),
@@ -372,9 +375,10 @@ def next_view(view: View, state: MeshState) -> tuple[View, tuple[Read, ...]] | N
     return replace(fresh, visible=services, by_host=by_host, egress=egress), (SERVICES, *reads)
 
 
-def _outbound_traffic_policy(state: MeshState, sidecar: ConfigObject[Sidecar] | None) -> tuple[bool, Fields]:
-    """Return whether unknown hosts pass, and who says so: the Sidecar before the mesh."""
+def _outbound_traffic_policy(state: MeshState, sidecar: ConfigObject[Sidecar] | None) -> tuple[bool, bool, Fields]:
+    """Return whether unknown hosts pass, whether they are looked up, and who says so: the Sidecar before the mesh."""
     if sidecar is not None and (policy := sidecar.spec.outbound_traffic_policy) is not None:
-        return policy.mode is OutboundTrafficPolicyMode.ALLOW_ANY, config_metadata(sidecar)
-    mode = state.mesh_config.outbound_traffic_policy.mode
-    return mode is not MeshOutboundTrafficPolicyMode.REGISTRY_ONLY, setting_metadata("MeshConfig outboundTrafficPolicy")
+        return policy.mode is OutboundTrafficPolicyMode.ALLOW_ANY, False, config_metadata(sidecar)
+    mode, who = state.mesh_config.outbound_traffic_policy.mode, setting_metadata("MeshConfig outboundTrafficPolicy")
+    dynamic = mode is MeshOutboundTrafficPolicyMode.ALLOW_ANY_DYNAMIC_DNS
+    return mode is not MeshOutboundTrafficPolicyMode.REGISTRY_ONLY, dynamic, who
