@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
     with running_mesh(folder) as mesh:
         echo = mesh.run("echo", port="80/http", wait=False)
         other = mesh.run("other", port="9080/http", wait=False)
-        client = mesh.run("client", port="", wait=False)
+        client = mesh.run("client", sys.executable, "-c", "import signal; signal.pause()", port="", wait=False)
         mesh.wait_addresses(echo, other, client)
         yield Bed(mesh=mesh, client=client)
 
