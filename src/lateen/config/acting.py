@@ -131,7 +131,7 @@ _GATEWAY: dict[type[msgspec.Struct], Acting] = {
 
 _SERVICES: dict[type[msgspec.Struct], Acting] = {
     istio.ServiceEntry: ALL,
-    istio.WorkloadEntry: all_but(istio.WorkloadEntry, "network"),
+    istio.WorkloadEntry: ALL,
     istio.WorkloadSelector: ALL,
     istio.Sidecar: ALL,
     istio.IstioIngressListener: ALL,

@@ -262,6 +262,36 @@ class DNSCertificate(Spec, frozen=True, kw_only=True):
     dns_names: list[str] = []
 
 
+class NetworkEndpoints(Spec, frozen=True, kw_only=True):
+    """Which endpoints are in a network, unless they say another one themselves."""
+
+    from_cidr: str = ""
+    from_registry: str = ""
+
+
+class IstioNetworkGateway(Spec, frozen=True, kw_only=True):
+    """Where a network is entered."""
+
+    registry_service_name: str = ""
+    address: str = ""
+    """An IP."""
+    port: int = 0
+    locality: str = ""
+
+
+class Network(Spec, frozen=True, kw_only=True):
+    """One network."""
+
+    endpoints: list[NetworkEndpoints] = []
+    gateways: list[IstioNetworkGateway] = []
+
+
+class MeshNetworks(Spec, frozen=True, kw_only=True):
+    """The networks of the mesh, by name: what Istio's ConfigMap has under `meshNetworks`."""
+
+    networks: dict[str, Network] = {}
+
+
 class MeshConfig(Spec, frozen=True, kw_only=True):
     """The mesh. Defaults are those of a standard Istio installation."""
 
@@ -318,6 +348,8 @@ class MeshConfig(Spec, frozen=True, kw_only=True):
     default_traffic_policy: DefaultTrafficPolicy | None = None
     service_entry_visibility: ServiceEntryVisibility | None = None
     discovery_scope: DiscoveryScope = DiscoveryScope.LAZY
+    mesh_networks: MeshNetworks | None = None
+    """Beside MeshConfig in Istio's ConfigMap; here a part of it."""
 
 
 ACTING_MESH: dict[type[msgspec.Struct], Acting] = {
@@ -344,6 +376,7 @@ ACTING_MESH: dict[type[msgspec.Struct], Acting] = {
         "proxyListenPort",
         "proxyInboundListenPort",
         "discoveryScope",
+        "meshNetworks",
         "trustDomain",
         "trustDomainAliases",
         "enableAutoMtls",
@@ -351,6 +384,10 @@ ACTING_MESH: dict[type[msgspec.Struct], Acting] = {
         "extensionProviders",
     ),
     TLSConfig: ALL,
+    MeshNetworks: ALL,
+    Network: ALL,
+    NetworkEndpoints: only("fromCidr"),
+    IstioNetworkGateway: only("registryServiceName", "address", "port"),
     MeshOutboundTrafficPolicy: only("mode"),
     ProxyPathNormalization: ALL,
     DefaultTrafficPolicy: ALL,

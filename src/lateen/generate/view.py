@@ -25,6 +25,7 @@ from lateen.generate.authorization_entries import PolicyEntries
 from lateen.generate.memo import Memo, Read
 from lateen.mesh.egress import Imports
 from lateen.mesh.mutual_tls import ISTIO_TLS_MODE, MutualTLSModes, can_disable, modes_of, service_accounts
+from lateen.mesh.networks import Networks, networks_of
 from lateen.mesh.policies import PEER_AUTHENTICATION
 from lateen.mesh.queries import (
     ServiceInstance,
@@ -106,6 +107,8 @@ class View:
     """The same; passes ask `service`."""
     served: tuple[ServiceInstance, ...]
     """What the proxy's workload serves; passes ask `instances`."""
+    networks: Networks
+    """How other networks are entered."""
     egress: tuple[Imports, ...]
     """By listener of the Sidecar's `egress`; passes ask `egress_imports`."""
     endpoint_entries: EndpointEntries
@@ -186,6 +189,8 @@ class View:
 
     def takes_mutual_tls(self, endpoint: Endpoint) -> bool:
         """Whether an endpoint is called with mutual TLS by a proxy that can."""
+        if endpoint.is_gateway:
+            return True
         if endpoint.tls_mode != ISTIO_TLS_MODE:
             return False
         root, own = self.mesh_config.root_namespace, endpoint.namespace
@@ -341,6 +346,7 @@ def view_of(
         visible=services,
         by_host={service.host: service for service in services},
         egress=egress_of(state, proxy),
+        networks=networks_of(state),
         served=served,
         endpoint_entries=EndpointEntries() if entries is None else entries,
     )
@@ -352,6 +358,8 @@ def next_view(view: View, state: MeshState) -> tuple[View, tuple[Read, ...]] | N
     None when something differs that a memo does not outlive.
     """
     if state.mesh_config != view.mesh_config or sidecar_for(state, view.proxy) is not view.sidecar:
+        return None
+    if networks_of(state) != view.networks:
         return None
     fresh = replace(view, state=state, _rules={}, _routing={}, _gateway_rules={}, _gateway_rule={}, _disabling={})
     imports = view.sidecar is not None and bool(view.sidecar.spec.egress)

@@ -153,7 +153,7 @@ def endpoints_behind(workloads: Iterable[Workload], ports: tuple[ServicePort, ..
     return tuple(
         endpoint
         for workload in workloads
-        if workload.address
+        if workload.address or workload.network
         for port in ports
         if (endpoint := workload.endpoint(port)) is not None
     )

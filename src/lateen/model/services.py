@@ -105,6 +105,8 @@ class Endpoint:
     """Loopback port where the application listens behind its sidecar; 0 means the same number."""
     tls_mode: str = ""
     """`istio` when the workload's sidecar accepts mesh mTLS (label security.istio.io/tlsMode)."""
+    is_gateway: bool = False
+    """Stands for workloads of another network, which are called by mutual TLS through it."""
 
 
 def visible_to(export_to: tuple[str, ...], owner_namespace: str, namespace: str) -> bool:

@@ -55,7 +55,7 @@ def inert(kind: str, spec: str) -> list[str]:
             "{hosts: ['*.a.b'], ports: [{number: 80, name: h, protocol: HTTP}], resolution: DYNAMIC_DNS}",
             [],
         ),
-        ("WorkloadEntry", "{address: 10.0.0.1, network: n, weight: 5, locality: a/b}", ["spec.network"]),
+        ("WorkloadEntry", "{address: 10.0.0.1, network: n, weight: 5, locality: a/b}", []),
         ("VirtualService", "{hosts: [a], http: [{route: [{destination: {host: b}}], retries: {attempts: 2}}]}", []),
     ],
 )
