@@ -1,4 +1,4 @@
-"""Where a sidecar calls, against real Envoy: egress listeners, an egress proxy, names that are looked up when called."""
+"""Where a sidecar calls, against real Envoy: egress listeners, an egress proxy, names looked up when called."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ pytestmark = pytest.mark.e2e
 class Bed:
     mesh: Mesh
     client: Process
+    gateway: Process
 
 
 @pytest.fixture(scope="module")
@@ -31,14 +32,15 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
         echo = mesh.run("echo", port="80/http", wait=False)
         other = mesh.run("other", port="9080/http", wait=False)
         client = mesh.run("client", sys.executable, "-c", "import signal; signal.pause()", port="", wait=False)
-        mesh.wait_addresses(echo, other, client)
-        yield Bed(mesh=mesh, client=client)
+        gateway = mesh.gateway(wait=False)
+        mesh.wait_addresses(echo, other, client, gateway)
+        yield Bed(mesh=mesh, client=client, gateway=gateway)
 
 
 @pytest.fixture
 def bed(running: Bed) -> Iterator[Bed]:
     yield running
-    running.mesh.delete_all("sidecars", "serviceentries", "peerauthentications", "secrets")
+    running.mesh.delete_all("sidecars", "serviceentries", "peerauthentications", "secrets", "gateways")
 
 
 def sidecar(egress: str, *, more: str = "", app: str = "client") -> str:
@@ -175,6 +177,35 @@ def test_a_port_of_a_workload_with_tls_of_its_own(bed: Bed, tmp_path: Path) -> N
         reply = eventually(answered, what="TLS at the sidecar")
     assert b"200" in reply.splitlines()[0]
     assert b"outside" in reply
+
+
+def test_a_gateway_sends_the_rest_to_its_default_endpoint(bed: Bed) -> None:
+    """Requests for a host without rules, and bytes of a port without."""
+    with outside_app() as port:
+        bed.mesh.apply(
+            "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: rest}\nspec:\n"
+            "  selector: {istio: ingressgateway}\n  servers:\n"
+            "  - port: {number: 8085, name: http, protocol: HTTP}\n    hosts: ['*']\n"
+            f"    defaultEndpoint: 127.0.0.1:{port}\n"
+            "  - port: {number: 8086, name: tcp, protocol: TCP}\n    hosts: ['*']\n"
+            f"    defaultEndpoint: 127.0.0.1:{port}\n"
+        )
+
+        def listener(number: int) -> tuple[str, int]:
+            lines = admin(bed.gateway, "/listeners?format=text").splitlines()
+            where = next(line for line in lines if f"_{number}::" in line).partition("::")[2]
+            host, _, bound = where.rpartition(":")
+            return host, int(bound)
+
+        for number in (8085, 8086):
+            address, bound = eventually(lambda number=number: listener(number), what="the listener")  # type: ignore[misc]
+            answer = request(bound, "/rest", address=address, headers={"host": "any.example.org"})
+            assert (answer.json["app"], answer.json["host"]) == ("outside", "any.example.org")
+
+
+def admin(process: Process, path: str) -> str:
+    host, _, port = process.addresses["admin"].removeprefix("http://").rpartition(":")
+    return request(int(port), path, address=host).body.decode()
 
 
 def address_of(bed: Bed, service: str) -> str:

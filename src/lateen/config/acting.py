@@ -124,8 +124,8 @@ _DESTINATION_RULE: dict[type[msgspec.Struct], Acting] = {
 _GATEWAY: dict[type[msgspec.Struct], Acting] = {
     istio.Gateway: ALL,
     istio.ConfigPort: ALL,
-    istio.Server: all_but(istio.Server, "defaultEndpoint"),
-    istio.TLSCertificate: all_but(istio.TLSCertificate, "caCertificates"),
+    istio.Server: ALL,
+    istio.TLSCertificate: ALL,
     istio.ServerTLSSettings: ALL,
 }
 

@@ -55,6 +55,11 @@ def host_of_outbound(cluster: str) -> str:
     return rest[2] if kind == "outbound" and len(rest) == 3 else ""
 
 
+def default_cluster(endpoint: str) -> str:
+    """Return `default|127.0.0.1:8080`: where a gateway's server sends what no rule is about."""
+    return f"default|{endpoint}"
+
+
 def inbound_cluster(port: int) -> str:
     """Return `inbound|9080||`: the workload itself, by the port it is reached at."""
     return f"inbound|{port}||"

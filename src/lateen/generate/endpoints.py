@@ -24,9 +24,7 @@ def eds_assignment(
     """Return the assignment of an EDS cluster with this policy."""
     return assignment_resource(
         cluster,
-        as_reached(
-            view, view.endpoints(service.host, port, labels), mutual_tls=calls_mesh(view, service, policy)
-        ),
+        as_reached(view, view.endpoints(service.host, port, labels), mutual_tls=calls_mesh(view, service, policy)),
         view.endpoint_entries,
         _takes(view),
         arrangement(of_policy(policy, view.mesh_config), view.proxy),

@@ -23,6 +23,7 @@ from lateen.envoy.metadata import config_metadata
 from lateen.envoy.resources import LISTENER, Resource, make_resource
 from lateen.generate.auto_passthrough import SniCluster, passthrough_chain, reachable_targets, server_name
 from lateen.generate.clusters import TargetClusters
+from lateen.generate.default_endpoints import DefaultEndpoint
 from lateen.generate.gateway_routes import gateway_routes
 from lateen.generate.gateway_servers import (
     ENDS_TLS,
@@ -222,6 +223,13 @@ def _passthrough_chains(view: View, server: GatewayServer, taken: set[str], want
                 match=sni_match(hosts if "*" not in hosts else ()),
                 metadata=forward.metadata,
             )
+    free = [host for host in server.server_names if host not in taken]
+    if server.server.default_endpoint and free:
+        taken.update(free)
+        endpoint = DefaultEndpoint(server.server.default_endpoint)
+        wanted.add(endpoint)
+        filters = [*network_security(), *endpoint.filters(view)]
+        yield filter_chain(filters, match=sni_match(free if "*" not in free else ()))
 
 
 def _tcp_filters(view: View, server: GatewayServer, wanted: _Wanted) -> Iterator[tuple[list[Fields], Fields]]:
@@ -235,3 +243,7 @@ def _tcp_filters(view: View, server: GatewayServer, wanted: _Wanted) -> Iterator
             wanted.use(forward)
             yield forward_filters(view, forward), forward.metadata
             return
+    if server.server.default_endpoint:
+        endpoint = DefaultEndpoint(server.server.default_endpoint)
+        wanted.add(endpoint)
+        yield endpoint.filters(view), config_metadata(server.gateway)

@@ -56,7 +56,7 @@ def egress_parts(view: View) -> Iterator[Part]:
 
 
 def bound_egress_parts(view: View) -> Iterator[Part]:
-    """Plan the egress listeners of a sidecar in explicit mode. Without a port or an address the proxy listener is it."""
+    """Plan the egress listeners in explicit mode. One without a port and an address is the proxy listener."""
     for listener, arrivals in _listeners(view):
         if listener.port is not None or listener.bind or listener.capture_mode is CaptureMode.NONE:
             yield from _opened(view, listener, arrivals)

@@ -61,7 +61,12 @@ def own_tls(view: View, port: int) -> Termination | None:
     Only where mutual TLS is switched off for the port (Istio): a caller cannot be asked for both.
     """
     listener = _at(view, port)
-    if listener is None or listener.port is None or listener.tls is None or view.mutual_tls_modes().at(port) is not MutualTLSMode.DISABLE:
+    if (
+        listener is None
+        or listener.port is None
+        or listener.tls is None
+        or view.mutual_tls_modes().at(port) is not MutualTLSMode.DISABLE
+    ):
         return None
     return termination_of(view, listener.tls, http=protocol_named(listener.port.protocol) is Protocol.HTTPS)
 

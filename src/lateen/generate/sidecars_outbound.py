@@ -73,6 +73,7 @@ class ListenerDraft:
 
     @property
     def name(self) -> str:
+        """The listener's name."""
         if self.address.startswith(UNIX_PREFIX):
             return self.address
         return names.listener(self.address, self.port)

@@ -106,9 +106,9 @@ def _registered(state: MeshState) -> Iterator[tuple[str, NetworkGateway]]:
 def _auto_passthrough(gateways: Iterable[ConfigObject[Gateway]]) -> Iterator[tuple[ConfigObject[Gateway], int]]:
     for gateway in gateways:
         for server in gateway.spec.servers:
-            if server.port is not None and server.tls is not None:
-                if server.tls.mode is ServerTLSMode.AUTO_PASSTHROUGH:
-                    yield gateway, server.port.number
+            passes = server.tls is not None and server.tls.mode is ServerTLSMode.AUTO_PASSTHROUGH
+            if server.port is not None and passes:
+                yield gateway, server.port.number
 
 
 def _ranges(mesh_config: MeshConfig) -> list[tuple[IPv4Network | IPv6Network, str]]:

@@ -58,8 +58,8 @@ def asks_on_demand(state: MeshState, proxy: Proxy) -> bool:
     """Whether a proxy is told only what it is known to use, and fetches the rest on the first request.
 
     Only sidecars, and only those that can. The workload's own label decides, else the annotation of the Sidecar that
-    applies, else MeshConfig. A Sidecar that names the hosts it imports says what is used: nothing is left to ask for; and
-    the listeners that one opens are told everything that they list.
+    applies, else MeshConfig. A Sidecar that names the hosts it imports says what is used: nothing is left to ask for.
+    The listeners that one opens are told everything that they list.
     """
     if not proxy.asks_on_demand or proxy.type is not ProxyType.SIDECAR or proxy.capability is not Capability.ENVOY:
         return False

@@ -176,6 +176,7 @@ servers = st.builds(
     hosts=st.lists(
         st.sampled_from(("*", "c.example.com", "*.example.com", "default/a", "./b")), min_size=1, max_size=2
     ),
+    default_endpoint=st.sampled_from(("", "", "127.0.0.1:8000", "unix:///s")),
     tls=st.none()
     | st.builds(
         n.ServerTLSSettings,
