@@ -21,8 +21,7 @@ from lateen.config.objects import ConfigObject
 from lateen.mesh.state import MeshState
 from lateen.model.names import Hostname
 from lateen.model.proxies import labels_match
-
-NETWORK_LABEL = "topology.istio.io/network"
+from lateen.model.services import NETWORK_LABEL
 
 
 class NetworkGateway(NamedTuple):
@@ -95,7 +94,7 @@ def _registered(state: MeshState) -> Iterator[tuple[str, NetworkGateway]]:
     if not passing:
         return
     for workload in state.workloads:
-        network = workload.labels.get(NETWORK_LABEL, "") or workload.network
+        network = workload.network or workload.labels.get(NETWORK_LABEL, "")
         if not network or workload.service or not workload.ready or not _is_ip(workload.address):
             continue
         for gateway, port in passing:

@@ -10,6 +10,9 @@ from lateen.model.names import Hostname
 from lateen.model.origins import Origin
 from lateen.model.protocols import Protocol
 
+NETWORK_LABEL = "topology.istio.io/network"
+"""Label of a workload: the network that it is in, if it says none otherwise."""
+
 
 class Resolution(Enum):
     """How a proxy finds the addresses behind a service (Istio's ServiceEntry.Resolution)."""

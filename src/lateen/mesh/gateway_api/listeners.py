@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 
 from lateen.config.certificates import certificate_of, certificate_problem, staple_of
 from lateen.config.gateway_api import (
+    CIPHERS_OPTION,
+    MODE_OPTION,
     FromNamespaces,
     KubernetesGateway,
     Listener,
@@ -198,8 +200,6 @@ def _ends_tls(listener: Listener) -> bool:
     return listener.protocol == "TLS" and listener.tls is not None and listener.tls.mode is TLSMode.TERMINATE
 
 
-MODE_OPTION = "gateway.istio.io/tls-terminate-mode"
-CIPHERS_OPTION = "gateway.istio.io/tls-cipher-suites"
 _MODES = {
     "": ServerTLSMode.SIMPLE,
     "MUTUAL": ServerTLSMode.MUTUAL,
