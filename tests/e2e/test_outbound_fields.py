@@ -8,12 +8,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from e2e.meshes import Answer, Mesh, Process, eventually, free_port, good, outside_app, request, running_mesh
-from key_pairs import encoded, key_pair
+from e2e.tls_servers import TlsClient, tls_server
+from key_pairs import Authority, encoded, key_pair
 
 pytestmark = pytest.mark.e2e
 
@@ -40,7 +42,9 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
 @pytest.fixture
 def bed(running: Bed) -> Iterator[Bed]:
     yield running
-    running.mesh.delete_all("sidecars", "serviceentries", "peerauthentications", "secrets", "gateways")
+    running.mesh.delete_all(
+        "sidecars", "serviceentries", "peerauthentications", "secrets", "gateways", "virtualservices"
+    )
 
 
 def sidecar(egress: str, *, more: str = "", app: str = "client") -> str:
@@ -191,16 +195,40 @@ def test_a_gateway_sends_the_rest_to_its_default_endpoint(bed: Bed) -> None:
             f"    defaultEndpoint: 127.0.0.1:{port}\n"
         )
 
-        def listener(number: int) -> tuple[str, int]:
-            lines = admin(bed.gateway, "/listeners?format=text").splitlines()
-            where = next(line for line in lines if f"_{number}::" in line).partition("::")[2]
-            host, _, bound = where.rpartition(":")
-            return host, int(bound)
-
         for number in (8085, 8086):
-            address, bound = eventually(lambda number=number: listener(number), what="the listener")  # type: ignore[misc]
+            address, bound = eventually(partial(listener, bed.gateway, number), what="the listener")
             answer = request(bound, "/rest", address=address, headers={"host": "any.example.org"})
             assert (answer.json["app"], answer.json["host"]) == ("outside", "any.example.org")
+
+
+def listener(gateway: Process, number: int) -> tuple[str, int]:
+    """Where a gateway listens for a port."""
+    lines = admin(gateway, "/listeners?format=text").splitlines()
+    where = next((line.partition("::")[2] for line in lines if f"_{number}::" in line), "")
+    assert where, lines
+    host, _, bound = where.rpartition(":")
+    return host, int(bound)
+
+
+def test_names_of_tls_are_looked_up_too(bed: Bed, tmp_path: Path) -> None:
+    """By the server name of a connection that a gateway passes on."""
+    ca = Authority("servers")
+    with tls_server(tmp_path, ca.pair("a.localhost")) as server:
+        bed.mesh.apply(
+            "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: wild}\nspec:\n"
+            f"  hosts: ['*.localhost']\n  ports: [{{number: {server.port}, name: tls, protocol: TLS}}]\n"
+            "  resolution: DYNAMIC_DNS\n---\n"
+            "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: out}\nspec:\n"
+            "  selector: {istio: ingressgateway}\n  servers:\n"
+            "  - {port: {number: 8443, name: tls, protocol: TLS}, hosts: ['*'], tls: {mode: PASSTHROUGH}}\n---\n"
+            "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: out}\nspec:\n"
+            "  hosts: ['*.localhost']\n  gateways: [out]\n  tls:\n  - match: [{sniHosts: ['*.localhost']}]\n"
+            f"    route: [{{destination: {{host: '*.localhost', port: {{number: {server.port}}}}}}}]\n"
+        )
+        address = eventually(lambda: listener(bed.gateway, 8443), what="the listener")
+        client = TlsClient(folder=tmp_path, address=address, trusts=ca.certificate)
+        answer = eventually(lambda: client.get("a.localhost"), what="the server behind the name")
+    assert answer.json["sni"] == "a.localhost"
 
 
 def admin(process: Process, path: str) -> str:
