@@ -256,3 +256,51 @@ def test_tls_routes_pass_connections_through(bed: Bed, tmp_path: Path) -> None:
         client = TlsClient(folder=tmp_path, address=bed.listener(8443), trusts=CA.certificate)
         eventually(lambda: client.get("sealed.example.com").status == 200, what="the backend's own certificate")
         assert client.refuses("other.example.com")
+
+
+def test_a_filter_that_nobody_knows_is_an_error(bed: Bed) -> None:
+    """For the requests that it is for; the others go on, and the status says why."""
+    spec = """  rules:
+  - matches: [{path: {value: /extended}}]
+    filters: [{type: ExtensionRef, extensionRef: {group: example.com, kind: Magic, name: m}}]
+    backendRefs: [{name: one, port: 80}]
+  - backendRefs: [{name: one, port: 80}]
+"""
+    bed.mesh.apply(gateway(HTTP) + route("a", TO_EDGE + spec))
+    eventually(lambda: bed.answers("/", "x.example.com") == "one", what="the route")
+    assert bed.answers("/extended", "x.example.com") == "500"
+    shown = bed.mesh.command("get", "httproutes", "a", "-o", "yaml").stdout
+    assert "InvalidKind" in shown
+    assert "example.com/Magic" in shown
+
+
+def test_an_option_of_a_listener_asks_clients_for_a_certificate(bed: Bed, tmp_path: Path) -> None:
+    """Istio's option, with the CA that stands beside the server's certificate."""
+    chain, key = CA.pair("a.example.com")
+    pair = (
+        "apiVersion: v1\nkind: Secret\nmetadata: {name: servers}\n"
+        f"data: {{tls.crt: {encoded(chain)}, tls.key: {encoded(key)}, ca.crt: {encoded(CLIENTS.certificate)}}}\n---\n"
+    )
+    tls = "{certificateRefs: [{name: servers}], options: {gateway.istio.io/tls-terminate-mode: MUTUAL}}"
+    listener = f"{{name: https, port: 443, protocol: HTTPS, tls: {tls}}}"
+    spec = TO_EDGE + "  rules: [{backendRefs: [{name: one, port: 80}]}]\n"
+    bed.mesh.apply(pair + gateway(listener) + route("a", spec))
+    client = TlsClient(folder=tmp_path, address=bed.listener(443), trusts=CA.certificate)
+    eventually(lambda: not client.refuses("a.example.com", CLIENTS.pair("c")), what="HTTPS")
+    assert client.refuses("a.example.com", None)
+
+
+def test_a_gateway_shows_backends_its_certificate(bed: Bed, tmp_path: Path) -> None:
+    """That of `tls.backend`, to a backend that a BackendTLSPolicy has called by TLS."""
+    chain, key = CLIENTS.pair("edge.example.com")
+    own = (
+        "apiVersion: v1\nkind: Secret\nmetadata: {name: own}\ntype: kubernetes.io/tls\n"
+        f"data: {{tls.crt: {encoded(chain)}, tls.key: {encoded(key)}}}\n---\n"
+    )
+    more = "  tls: {backend: {clientCertificateRef: {name: own}}}\n"
+    spec = TO_EDGE + "  rules: [{backendRefs: [{name: sealed, port: 80}]}]\n"
+    with tls_server(tmp_path, CA.pair("sealed.example.com"), client_ca=CLIENTS.certificate) as server:
+        objects = gateway(HTTP, more=more) + route("a", spec) + backend(server.port) + ca_map("ca", CA)
+        bed.mesh.apply(own + objects + policy("ca", "sealed.example.com"))
+        answer = eventually(lambda: good(bed.get("/", "x.example.com")), what="the backend")
+    assert answer.json["client"] == ["edge.example.com"]

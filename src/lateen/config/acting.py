@@ -133,17 +133,14 @@ _DESTINATION_RULE: dict[type[msgspec.Struct], Acting] = {
 _GATEWAY: dict[type[msgspec.Struct], Acting] = {
     istio.Gateway: ALL,
     istio.ConfigPort: ALL,
-    istio.Server: all_but(istio.Server, "defaultEndpoint"),
-    istio.TLSCertificate: all_but(istio.TLSCertificate, "caCertificates"),
+    istio.Server: ALL,
+    istio.TLSCertificate: ALL,
     istio.ServerTLSSettings: ALL,
 }
 
 _SERVICES: dict[type[msgspec.Struct], Acting] = {
-    istio.ServiceEntry: all_but(
-        istio.ServiceEntry,
-        values={"resolution": frozenset(("NONE", "STATIC", "DNS", "DNS_ROUND_ROBIN"))},
-    ),
-    istio.WorkloadEntry: all_but(istio.WorkloadEntry, "network"),
+    istio.ServiceEntry: ALL,
+    istio.WorkloadEntry: ALL,
     WorkloadGroup: all_but(WorkloadGroup, "probe"),
     GroupMetadata: only("labels"),
     # What image runs a proxy is a cluster's business.
@@ -153,10 +150,9 @@ _SERVICES: dict[type[msgspec.Struct], Acting] = {
     ProxyImage: Acting(fields=frozenset(), silent=frozenset(("imageType",))),
     istio.WorkloadSelector: ALL,
     istio.Sidecar: ALL,
-    # TLS of its own on a port of the workload: the mesh's mutual TLS is what acts.
-    istio.IstioIngressListener: all_but(istio.IstioIngressListener, "tls"),
-    istio.IstioEgressListener: only("hosts"),
-    istio.OutboundTrafficPolicy: only("mode"),
+    istio.IstioIngressListener: ALL,
+    istio.IstioEgressListener: ALL,
+    istio.OutboundTrafficPolicy: ALL,
 }
 
 _KUBERNETES: dict[type[msgspec.Struct], Acting] = {
@@ -258,11 +254,13 @@ _GATEWAY_API: dict[type[msgspec.Struct], Acting] = {
     ),
     gwapi.GatewayInfrastructure: Acting(fields=frozenset(), silent=frozenset(("labels", "annotations"))),
     gwapi.GatewayAddress: Acting(values={"type": frozenset(("Hostname",))}),
-    gwapi.ListenerTLS: only("mode", "certificateRefs"),
-    gwapi.GatewayTLSConfig: only("frontend"),
+    gwapi.ListenerTLS: ALL,
+    gwapi.GatewayTLSConfig: ALL,
+    gwapi.BackendTLS: ALL,
     gwapi.FrontendTLSValidation: ALL,
-    gwapi.HTTPRouteFilter: all_but(gwapi.HTTPRouteFilter, "extensionRef"),
-    gwapi.GRPCRouteFilter: all_but(gwapi.GRPCRouteFilter, "extensionRef"),
+    # No extension is known: the API's answer to that is an error for each request, and a condition.
+    gwapi.HTTPRouteFilter: ALL,
+    gwapi.GRPCRouteFilter: ALL,
     gwapi.HTTPBackendRef: ALL,
     gwapi.GRPCBackendRef: ALL,
     gwapi.BackendTLSPolicy: only("targetRefs", "validation"),

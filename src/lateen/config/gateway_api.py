@@ -17,6 +17,10 @@ import msgspec
 from lateen.config.networking import Spec
 
 GROUP = "gateway.networking.k8s.io"
+MODE_OPTION = "gateway.istio.io/tls-terminate-mode"
+CIPHERS_OPTION = "gateway.istio.io/tls-cipher-suites"
+TLS_OPTIONS = frozenset((MODE_OPTION, CIPHERS_OPTION))
+"""Options of a listener's TLS that are known: Istio's."""
 PortNumber = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 Weight = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
 Percentage = Annotated[int, msgspec.Meta(ge=0, le=100)]

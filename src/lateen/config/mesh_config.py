@@ -305,6 +305,44 @@ class DNSCertificate(Spec, frozen=True, kw_only=True):
     """Names that it is for."""
 
 
+class NetworkEndpoints(Spec, frozen=True, kw_only=True):
+    """Which endpoints are in a network, unless they say another one themselves."""
+
+    from_cidr: str = ""
+    """CIDR range of their addresses."""
+    from_registry: str = ""
+    """Name of a cluster's registry; there is none here."""
+
+
+class IstioNetworkGateway(Spec, frozen=True, kw_only=True):
+    """Where a network is entered."""
+
+    registry_service_name: str = ""
+    """Host of the service that the gateway is."""
+    address: str = ""
+    """An IP."""
+    port: int = 0
+    """Port of the gateway for the mesh's mutual TLS."""
+    locality: str = ""
+    """Locality of the gateway."""
+
+
+class Network(Spec, frozen=True, kw_only=True):
+    """One network."""
+
+    endpoints: list[NetworkEndpoints] = []
+    """Which endpoints are in it."""
+    gateways: list[IstioNetworkGateway] = []
+    """Where it is entered."""
+
+
+class MeshNetworks(Spec, frozen=True, kw_only=True):
+    """The networks of the mesh, by name: what Istio's ConfigMap has under `meshNetworks`."""
+
+    networks: dict[str, Network] = {}
+    """Name to network."""
+
+
 class MeshConfig(Spec, frozen=True, kw_only=True):
     """The mesh. Defaults are those of a standard Istio installation."""
 
@@ -412,6 +450,8 @@ class MeshConfig(Spec, frozen=True, kw_only=True):
     """Who sees ServiceEntries."""
     discovery_scope: DiscoveryScope = DiscoveryScope.LAZY
     """How much of the mesh a sidecar is told before it asks. Lateen's own setting."""
+    mesh_networks: MeshNetworks | None = None
+    """Beside MeshConfig in Istio's ConfigMap; here a part of it."""
 
 
 ACTING_MESH: dict[type[msgspec.Struct], Acting] = {
@@ -438,6 +478,7 @@ ACTING_MESH: dict[type[msgspec.Struct], Acting] = {
         "proxyListenPort",
         "proxyInboundListenPort",
         "discoveryScope",
+        "meshNetworks",
         "trustDomain",
         "trustDomainAliases",
         "enableAutoMtls",
@@ -488,7 +529,11 @@ ACTING_MESH: dict[type[msgspec.Struct], Acting] = {
     XForwardedPort: ALL,
     Topology: all_but(Topology, "proxyProtocol"),
     TLSConfig: ALL,
-    MeshOutboundTrafficPolicy: only("mode", values={"mode": frozenset(("REGISTRY_ONLY", "ALLOW_ANY"))}),
+    MeshNetworks: ALL,
+    Network: ALL,
+    NetworkEndpoints: only("fromCidr"),
+    IstioNetworkGateway: only("registryServiceName", "address", "port"),
+    MeshOutboundTrafficPolicy: only("mode"),
     ProxyPathNormalization: ALL,
     DefaultTrafficPolicy: ALL,
     ExtensionProvider: only("name", "envoyExtAuthzHttp", "envoyExtAuthzGrpc"),

@@ -50,33 +50,6 @@ REASONS: Mapping[str, Reason] = {
         "Envoy's retry budget has no interval: it is of the requests under way", "percent and minRetryConcurrency"
     ),
     "LoadBalancerSettings.zoneAwareLbSetting": Reason(_ZONES, _LOCALITY),
-    "Server.defaultEndpoint": Reason(
-        "a gateway's requests go where its VirtualServices say", "a VirtualService for the server's hosts"
-    ),
-    "TLSCertificate.caCertificates": Reason(
-        "the clients' CA is one for the server, not one for each certificate", "caCertificates of the server's tls"
-    ),
-    "ServiceEntry.resolution: DYNAMIC_DNS": Reason(
-        "hosts of a wildcard are not looked up one by one",
-        "resolution NONE, or one ServiceEntry with DNS for each host",
-    ),
-    "WorkloadEntry.network": Reason(
-        "every workload is reached at its own address, whatever its network", "addresses that callers can reach"
-    ),
-    "IstioIngressListener.tls": Reason(
-        "TLS of its own on a port of the workload is not ended by its sidecar",
-        "the mesh's mutual TLS (PeerAuthentication), or TLS at a Gateway",
-    ),
-    "IstioEgressListener.port": Reason(
-        "the one outbound listener serves all hosts and ports", "hosts of an egress listener without a port"
-    ),
-    "IstioEgressListener.bind": Reason("the one outbound listener serves all hosts and ports", "`--upstream` of a run"),
-    "IstioEgressListener.captureMode": Reason(
-        "how traffic is captured is a setting of the workload", "`--intercept` of `lateen run`"
-    ),
-    "OutboundTrafficPolicy.egressProxy": Reason(
-        "unknown hosts are let through or refused, not sent to a third", "a ServiceEntry and a route to the gateway"
-    ),
     "WorkloadGroup.probe": Reason(
         "workloads are found ready by a connection to each of their ports",
         "an application that accepts connections only when it is ready",
@@ -92,12 +65,6 @@ REASONS: Mapping[str, Reason] = {
     "KubernetesGateway.allowedListeners": Reason("ListenerSets are not read", "listeners of the Gateway"),
     "GatewayInfrastructure.parametersRef": Reason("gateways are not provisioned", "flags of `lateen proxy gateway`"),
     "GatewayAddress.type": Reason("a gateway listens where its process does", "`--address` of `lateen proxy gateway`"),
-    "ListenerTLS.options": Reason("no implementation-specific options are defined", "tls of an Istio Gateway"),
-    "GatewayTLSConfig.backend": Reason(
-        "a gateway shows back ends no certificate of its own", "tls MUTUAL of a DestinationRule"
-    ),
-    "HTTPRouteFilter.extensionRef": Reason(_EXTENSION_REF, "the filters of the standard channel"),
-    "GRPCRouteFilter.extensionRef": Reason(_EXTENSION_REF, "the filters of the standard channel"),
     "BackendTLSPolicy.options": Reason(
         "no implementation-specific options are defined", "trafficPolicy.tls of a DestinationRule"
     ),
@@ -151,8 +118,13 @@ REASONS: Mapping[str, Reason] = {
     "MeshConfig.serviceScopeConfigs": Reason(_ONE_CLUSTER, "exportTo"),
     "MeshConfig.serviceSettings": Reason(_ONE_CLUSTER, "exportTo"),
     "MeshConfig.zoneAwareLbSetting": Reason(_ZONES, _LOCALITY),
-    "MeshOutboundTrafficPolicy.mode: ALLOW_ANY_DYNAMIC_DNS": Reason(
-        "only the explicit proxy looks up unknown hosts, and does so with ALLOW_ANY too", "ALLOW_ANY"
+    "NetworkEndpoints.fromRegistry": Reason(
+        "services of all registries are one mesh: which one an endpoint came from is not looked at",
+        "fromCidr, or the label topology.istio.io/network of a workload",
+    ),
+    "IstioNetworkGateway.locality": Reason(
+        "gateways of a network share its calls by their number of endpoints, not by their distance",
+        "one network for each place",
     ),
     "MeshOutboundTrafficPolicy.tls": Reason(
         "unknown hosts are passed through, not opened", "a ServiceEntry and a DestinationRule with TLS"

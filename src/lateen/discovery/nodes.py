@@ -15,6 +15,7 @@ from typing import Any
 from lateen.discovery.values import ForbiddenError, Node, PeerError
 from lateen.model.identities import Identity
 from lateen.model.proxies import Capability, Interception, Proxy, ProxyType, Upstream
+from lateen.model.services import NETWORK_LABEL
 
 _FORM = "TYPE~IP~NAME.NAMESPACE~DOMAIN, for instance sidecar~10.0.0.7~reviews-v2-1.default~default.svc.cluster.local"
 _TYPES = {kind.value: kind for kind in ProxyType}
@@ -41,15 +42,16 @@ def proxy_from_node(node: Node, *, delta: bool = False) -> Proxy:
         raise PeerError(f"node type {type_[:50]!r} in node id {node.id[:200]!r} is not one of {', '.join(_TYPES)}")
     name, namespace = _name(identifier, _text(node.metadata, "NAMESPACE"), node.id)
     ours = _mapping(node.metadata, "LATEEN")
+    labels = _labels(_mapping(node.metadata, "LABELS"))
     return Proxy(
         type=_TYPES[type_],
         name=name,
         namespace=namespace,
         addresses=_addresses(address, _text(node.metadata, "INSTANCE_IPS")),
-        labels=_labels(_mapping(node.metadata, "LABELS")),
+        labels=labels,
         service_account=_text(node.metadata, "SERVICE_ACCOUNT") or "default",
         cluster_id=_text(node.metadata, "CLUSTER_ID") or "Kubernetes",
-        network=_text(node.metadata, "NETWORK"),
+        network=_text(node.metadata, "NETWORK") or labels.get(NETWORK_LABEL, ""),
         locality=node.locality,
         interception=_interception(_text(node.metadata, "INTERCEPTION_MODE")),
         capability=_capability(node),

@@ -116,10 +116,10 @@ def dynamic_cluster(name: str) -> Fields:
     }
 
 
-def dynamic_passthrough_cluster(connect_timeout: Fields) -> Fields:
-    """Return where unknown hosts go in explicit mode."""
+def dynamic_passthrough_cluster(connect_timeout: Fields, name: str = names.PASSTHROUGH_CLUSTER) -> Fields:
+    """Return where unknown hosts go when they are looked up with each request, as explicit mode has to."""
     return {
-        **dynamic_cluster(names.PASSTHROUGH_CLUSTER),
+        **dynamic_cluster(name),
         **_open(connect_timeout),
         "typed_extension_protocol_options": {HTTP_OPTIONS: _client_protocol()},
     }

@@ -162,6 +162,15 @@ def tcp_target(clusters: Sequence[tuple[str, int]]) -> Fields:
     return {"weighted_clusters": {"clusters": weighted}}
 
 
+def server_name_lookup(port: int) -> Fields:
+    """Return the network filter by which a TCP proxy reaches what DNS says of the connection's TLS server name."""
+    return typed_extension(
+        "envoy.filters.network.sni_dynamic_forward_proxy",
+        "envoy.extensions.filters.network.sni_dynamic_forward_proxy.v3.FilterConfig",
+        {"port_value": port, "dns_cache_config": dns_cache()},
+    )
+
+
 def passthrough(cluster: str, defaults: FilterDefaults) -> Fields:
     """Return the TCP proxy of a catch-all chain."""
     return tcp_proxy(TcpSettings(stat_prefix=cluster, clusters=((cluster, 1),)), defaults)

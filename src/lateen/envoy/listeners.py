@@ -22,14 +22,15 @@ _IPV4 = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}")
 
 _KNOWN_NETWORKS = 1 << 16
 
+UNIX_PREFIX = "unix://"
 OUTBOUND = "OUTBOUND"
 INBOUND = "INBOUND"
 
 
 def socket_address(address: str, port: int) -> Fields:
     """Return an Address: an IP and port, or the path of `unix:///path`."""
-    if address.startswith("unix://"):
-        return {"pipe": {"path": address.removeprefix("unix://")}}
+    if address.startswith(UNIX_PREFIX):
+        return {"pipe": {"path": address.removeprefix(UNIX_PREFIX)}}
     return {"socket_address": {"address": address, "port_value": port}}
 
 

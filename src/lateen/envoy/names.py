@@ -9,6 +9,8 @@ from lateen.model.names import Hostname
 
 PASSTHROUGH_CLUSTER = "PassthroughCluster"
 """Where calls to unknown hosts go under ALLOW_ANY."""
+ALLOW_ANY_DYNAMIC_DNS_CLUSTER = "AllowAnyDynamicDNSCluster"
+"""Where requests for unknown hosts go under ALLOW_ANY_DYNAMIC_DNS: to what DNS says of the Host header."""
 BLACKHOLE_CLUSTER = "BlackHoleCluster"
 """A cluster without endpoints: calls to unknown hosts under REGISTRY_ONLY end here."""
 INBOUND_PASSTHROUGH_CLUSTER = "InboundPassthroughCluster"
@@ -23,6 +25,7 @@ PASSTHROUGH_FILTER_CHAIN = "PassthroughFilterChain"
 HTTP_PROXY = "http_proxy"
 """Listener and route configuration of explicit mode."""
 ALLOW_ANY = "allow_any"
+ALLOW_ANY_DYNAMIC_DNS = "allow_any_dynamic_dns"
 BLOCK_ALL = "block_all"
 DEFAULT_ROUTE = "default"
 
@@ -50,6 +53,11 @@ def host_of_outbound(cluster: str) -> str:
     """Return `reviews.default.svc.cluster.local` of `outbound|9080|v1|...`; empty for a cluster of another kind."""
     kind, *rest = cluster.split("|", 3)
     return rest[2] if kind == "outbound" and len(rest) == 3 else ""
+
+
+def default_cluster(endpoint: str) -> str:
+    """Return `default|127.0.0.1:8080`: where a gateway's server sends what no rule is about."""
+    return f"default|{endpoint}"
 
 
 def inbound_cluster(port: int) -> str:

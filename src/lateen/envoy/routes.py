@@ -295,12 +295,12 @@ def virtual_host(name: str, domains: Sequence[str], routes: Sequence[Fields]) ->
     }
 
 
-def catch_all_virtual_host(*, allow_any: bool, metadata: Fields, connect: bool = False) -> Fields:
-    """Return the virtual host of unknown hosts: `allow_any` passes them through, `block_all` answers 502.
+def catch_all_virtual_host(*, cluster: str, metadata: Fields, connect: bool = False) -> Fields:
+    """Return the virtual host of unknown hosts: `allow_any` passes them on to a cluster, `block_all` answers 502.
 
-    `metadata` says who decided it. `connect`: HTTP CONNECT arrives here too.
+    `cluster`: empty when they are refused. `metadata` says who decided it. `connect`: HTTP CONNECT arrives here too.
     """
-    if not allow_any:
+    if not cluster:
         blocked: Fields = {
             "name": names.BLOCK_ALL,
             "match": {"prefix": "/"},
@@ -312,16 +312,17 @@ def catch_all_virtual_host(*, allow_any: bool, metadata: Fields, connect: bool =
             # A prefix never matches CONNECT, which would end as 404.
             routes.insert(0, {**blocked, "match": {"connect_matcher": {}}})
         return virtual_host(names.BLOCK_ALL, ["*"], routes)
+    name = names.ALLOW_ANY_DYNAMIC_DNS if cluster == names.ALLOW_ANY_DYNAMIC_DNS_CLUSTER else names.ALLOW_ANY
     passed: Fields = {
-        "name": names.ALLOW_ANY,
+        "name": name,
         "match": {"prefix": "/"},
-        "route": cluster_route(names.PASSTHROUGH_CLUSTER),
+        "route": cluster_route(cluster),
         "metadata": metadata,
     }
     routes = [passed]
     if connect:
-        routes.insert(0, connect_route(names.ALLOW_ANY, {"cluster": names.PASSTHROUGH_CLUSTER}, metadata))
-    return virtual_host(names.ALLOW_ANY, ["*"], routes)
+        routes.insert(0, connect_route(name, {"cluster": cluster}, metadata))
+    return virtual_host(name, ["*"], routes)
 
 
 def route_configuration(name: str, virtual_hosts: Sequence[Fields], *, ignore_port: bool = True) -> Fields:

@@ -73,6 +73,12 @@ def _server_files(tls: ServerTLSSettings) -> list[Fields]:
     return []
 
 
+def ca_file_of(tls: ServerTLSSettings) -> str:
+    """Return the file of the clients' CA: Envoy takes one for all certificates, the first that is named."""
+    named = (tls.ca_certificates, *(item.ca_certificates for item in tls.tls_certificates))
+    return next((file for file in named if file), "")
+
+
 def _client_validation(tls: ServerTLSSettings, ca_secret: str) -> Fields:
     default: Fields = {}
     if tls.insecure_skip_verify:
@@ -86,8 +92,8 @@ def _client_validation(tls: ServerTLSSettings, ca_secret: str) -> Fields:
             default["verify_certificate_hash"] = list(tls.verify_certificate_hash)
     if ca_secret:
         return combined_validation(default, ca_secret)
-    if tls.ca_certificates:
-        default["trusted_ca"] = {"filename": tls.ca_certificates}
+    if ca_file := ca_file_of(tls):
+        default["trusted_ca"] = {"filename": ca_file}
     if tls.ca_crl:
         default["crl"] = {"filename": tls.ca_crl}
     return {"validation_context": default}

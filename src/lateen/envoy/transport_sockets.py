@@ -84,10 +84,10 @@ def _checks_asked_name(tls: ClientTLSSettings, secrets: ClientSecrets) -> bool:
 
 
 def _client_certificate(tls: ClientTLSSettings, secrets: ClientSecrets) -> Fields:
-    if tls.mode is not ClientTLSMode.MUTUAL:
-        return {}
     if secrets.certificate:
         return {"tls_certificate_sds_secret_configs": [sds(secrets.certificate)]}
+    if tls.mode is not ClientTLSMode.MUTUAL:
+        return {}
     if tls.client_certificate:
         return {"tls_certificates": [certificate_files(tls.client_certificate, tls.private_key)]}
     return {}

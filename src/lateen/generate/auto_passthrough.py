@@ -27,6 +27,7 @@ from lateen.envoy.resources import CLUSTER, Resource, make_resource
 from lateen.generate.destinations import Target
 from lateen.generate.endpoints import inline_assignment
 from lateen.generate.localities import arrangement, is_weighted, of_policy
+from lateen.generate.networks import in_own_network
 from lateen.generate.parts import NOTHING, Made
 from lateen.generate.traffic_policies import effective_policy, subset_of
 from lateen.generate.view import View
@@ -121,7 +122,7 @@ class SniEndpoints:
 
 
 def _assignment(view: View, target: Target) -> Resource:
-    found = view.endpoints(target.host, target.port, _labels(view, target))
+    found = in_own_network(view, view.endpoints(target.host, target.port, _labels(view, target)))
     mutual = [endpoint for endpoint in found if endpoint.tls_mode == _MUTUAL]
     arrange = arrangement(of_policy(_policy(view, target), view.mesh_config), view.proxy)
     return assignment_resource(server_name(target), mutual, view.endpoint_entries, none_takes_it, arrange)

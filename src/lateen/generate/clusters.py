@@ -9,6 +9,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from lateen.config.networking import TrafficPolicy
+from lateen.envoy import names
 from lateen.envoy.cluster_policies import apply_traffic_policy
 from lateen.envoy.clusters import (
     ClusterDraft,
@@ -34,6 +35,7 @@ from lateen.generate.mutual_tls import client_side, connects_as_dialled, is_unre
 from lateen.generate.parts import NOTHING, Made, Part
 from lateen.generate.stat_names import rename
 from lateen.generate.traffic_policies import effective_policy, subset_of
+from lateen.generate.unknown_hosts import egress_proxy, looks_up_unknown
 from lateen.generate.view import View
 from lateen.model.names import Hostname
 from lateen.model.protocols import Protocol
@@ -154,13 +156,17 @@ class CatchAllClusters:
 
     def make(self, view: View) -> Made:
         """Return both clusters: which of them is used is the routes' business."""
-        found = (
+        found = [
             blackhole_cluster(view.connect_timeout),
             dynamic_passthrough_cluster(view.connect_timeout)
             if view.explicit
             else passthrough_cluster(view.connect_timeout),
-        )
-        return Made(tuple(make_resource(CLUSTER, fields["name"], fields) for fields in found))
+        ]
+        if looks_up_unknown(view):
+            found.append(dynamic_passthrough_cluster(view.connect_timeout, names.ALLOW_ANY_DYNAMIC_DNS_CLUSTER))
+        proxy = egress_proxy(view)
+        wants = (TargetClusters(proxy),) if proxy is not None and view.on_demand else ()
+        return Made(tuple(make_resource(CLUSTER, fields["name"], fields) for fields in found), wants)
 
 
 def _targets(view: View, host: Hostname) -> Iterator[tuple[Service, ServicePort, Target]]:
@@ -232,7 +238,7 @@ def _discovery(view: View, target: Target, service: Service, policy: TrafficPoli
     if is_unreachable(view, policy):
         return static_cluster(name, {"cluster_name": name})
     if connects_as_dialled(service, policy):
-        return _as_dialled(view, name)
+        return _as_dialled(view, name, by_name=service.resolution is Resolution.DYNAMIC_DNS)
     if service.resolution is Resolution.STATIC:
         return eds_cluster(name)
     logical = service.resolution is Resolution.DNS_ROUND_ROBIN
@@ -246,12 +252,12 @@ def _discovery(view: View, target: Target, service: Service, policy: TrafficPoli
     )
 
 
-def _as_dialled(view: View, name: str) -> Fields:
+def _as_dialled(view: View, name: str, *, by_name: bool) -> Fields:
     """Return a cluster that connects where the client wanted to.
 
-    Under interception that is the original destination; in explicit mode the host of the request.
+    Under interception that is the original destination; in explicit mode, or `by_name`, the host of the request.
     """
-    return dynamic_cluster(name) if view.explicit else original_destination_cluster(name)
+    return dynamic_cluster(name) if view.explicit or by_name else original_destination_cluster(name)
 
 
 def _set_protocol(view: View, draft: ClusterDraft, protocol: Protocol) -> None:

@@ -12,7 +12,8 @@ from lateen.envoy.endpoints import Takes, as_found, assignment_resource, load_as
 from lateen.envoy.messages import Fields
 from lateen.envoy.resources import Resource
 from lateen.generate.localities import arrangement, of_policy
-from lateen.generate.mutual_tls import has_part
+from lateen.generate.mutual_tls import calls_mesh, has_part
+from lateen.generate.networks import as_reached
 from lateen.generate.view import View
 from lateen.model.services import Endpoint, Service
 
@@ -23,7 +24,7 @@ def eds_assignment(
     """Return the assignment of an EDS cluster with this policy."""
     return assignment_resource(
         cluster,
-        view.endpoints(service.host, port, labels),
+        as_reached(view, view.endpoints(service.host, port, labels), mutual_tls=calls_mesh(view, service, policy)),
         view.endpoint_entries,
         _takes(view),
         arrangement(of_policy(policy, view.mesh_config), view.proxy),
@@ -43,7 +44,9 @@ def inline_assignment(
     """Return the assignment of a cluster of DNS names. `single`: Envoy's LOGICAL_DNS takes exactly one name."""
     found = [
         item
-        for item in view.endpoints(service.host, port, labels)
+        for item in as_reached(
+            view, view.endpoints(service.host, port, labels), mutual_tls=calls_mesh(view, service, policy)
+        )
         if item.address and not item.address.startswith("unix://")
     ]
     if not found and not labels and not service.host.startswith("*"):

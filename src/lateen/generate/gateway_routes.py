@@ -6,7 +6,7 @@ they say; what a rule says is serialised once, for all the virtual hosts that it
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from lateen.envoy.routes import (
     spliced_virtual_host,
 )
 from lateen.generate.clusters import TargetClusters
+from lateen.generate.default_endpoints import DefaultEndpoint, DefaultHost
 from lateen.generate.gateway_servers import GatewayServer, ServerKind, intersection
 from lateen.generate.parts import MadeHost, Part, RouteConfigurationPart
 from lateen.generate.routes import RouteContext, applies, rule_routes
@@ -43,7 +44,22 @@ def gateway_routes(view: View, name: str, servers: Sequence[GatewayServer]) -> R
         if redirects:
             for host in server.server_names:
                 hosts.setdefault(host, _Host()).redirects = True
-    return RouteConfigurationPart(name=name, hosts=tuple(_virtual_hosts(name, hosts, servers[0].port)))
+    defaults = tuple(_default_hosts(name, hosts, servers))
+    found = _virtual_hosts(name, hosts, servers[0].port) if hosts or not defaults else []
+    return RouteConfigurationPart(name=name, hosts=(*found, *defaults))
+
+
+def _default_hosts(
+    configuration: str, hosts: dict[str, _Host], servers: Sequence[GatewayServer]
+) -> Iterator[DefaultHost]:
+    """Yield the virtual hosts of what servers send to an endpoint of their own, because no rule is about it."""
+    taken = set(hosts)
+    for server in servers:
+        endpoint = server.server.default_endpoint
+        if free := [host for host in server.server_names if host not in taken] if endpoint else []:
+            taken.update(free)
+            name = names.host_and_port(free[0], server.port)
+            yield DefaultHost(configuration, name, tuple(free), DefaultEndpoint(endpoint))
 
 
 class GatewayRule(NamedTuple):

@@ -37,9 +37,13 @@ class Termination:
 def termination(view: View, server: GatewayServer) -> Termination:
     """Return how a server ends TLS at this gateway."""
     tls = server.server.tls
-    http = server.kind is ServerKind.HTTPS
     if tls is None:
         return Termination(None, problem="it has no TLS settings")
+    return termination_of(view, tls, http=server.kind is ServerKind.HTTPS)
+
+
+def termination_of(view: View, tls: ServerTLSSettings, *, http: bool) -> Termination:
+    """Return how these settings end TLS at this proxy. `http`: requests are looked at, so HTTP/2 may be negotiated."""
     if tls.mode is ServerTLSMode.ISTIO_MUTUAL:
         if not view.proxy.certificates:
             return Termination(None, problem=NO_CERTIFICATE)

@@ -23,6 +23,7 @@ from lateen.envoy.metadata import config_metadata
 from lateen.envoy.resources import LISTENER, Resource, make_resource
 from lateen.generate.auto_passthrough import SniCluster, passthrough_chain, reachable_targets, server_name
 from lateen.generate.clusters import TargetClusters
+from lateen.generate.default_endpoints import DefaultEndpoint
 from lateen.generate.gateway_routes import gateway_routes
 from lateen.generate.gateway_servers import (
     ENDS_TLS,
@@ -38,6 +39,7 @@ from lateen.generate.routes import RouteContext
 from lateen.generate.secrets import CredentialSecret
 from lateen.generate.security_filters import http_security, network_security, policy_parts, token_parts
 from lateen.generate.tcp_routes import Forward, forward_filters, tcp_forwards, tls_forwards
+from lateen.generate.unknown_hosts import looks_up_names
 from lateen.generate.view import View
 
 
@@ -150,7 +152,11 @@ def _http_chain(
     metadata: Fields | None = None,
 ) -> Fields:
     settings = HttpSettings(
-        stat_prefix=outbound_stat_prefix(listener_name), rds=route_name, edge=True, security=http_security(view)
+        stat_prefix=outbound_stat_prefix(listener_name),
+        rds=route_name,
+        edge=True,
+        security=http_security(view),
+        dynamic_forward_proxy=looks_up_names(view),
     )
     manager = http_connection_manager(settings, view.defaults)
     return filter_chain([manager], match=match, transport_socket=socket, metadata=metadata)
@@ -227,6 +233,13 @@ def _passthrough_chains(view: View, server: GatewayServer, taken: set[str], want
                 match=sni_match(hosts if "*" not in hosts else ()),
                 metadata=forward.metadata,
             )
+    free = [host for host in server.server_names if host not in taken]
+    if server.server.default_endpoint and free:
+        taken.update(free)
+        endpoint = DefaultEndpoint(server.server.default_endpoint)
+        wanted.add(endpoint)
+        filters = [*network_security(), *endpoint.filters(view)]
+        yield filter_chain(filters, match=sni_match(free if "*" not in free else ()))
 
 
 def _tcp_filters(view: View, server: GatewayServer, wanted: _Wanted) -> Iterator[tuple[list[Fields], Fields]]:
@@ -240,3 +253,7 @@ def _tcp_filters(view: View, server: GatewayServer, wanted: _Wanted) -> Iterator
             wanted.use(forward)
             yield forward_filters(view, forward), forward.metadata
             return
+    if server.server.default_endpoint:
+        endpoint = DefaultEndpoint(server.server.default_endpoint)
+        wanted.add(endpoint)
+        yield endpoint.filters(view), config_metadata(server.gateway)

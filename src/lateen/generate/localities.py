@@ -25,7 +25,7 @@ from lateen.config.networking import (
 )
 from lateen.envoy.endpoints import Arrange, LocalityGroup, as_found, endpoint_weight
 from lateen.model.proxies import Proxy
-from lateen.model.services import Endpoint, Locality
+from lateen.model.services import NETWORK_LABEL, Endpoint, Locality
 
 _ANY = "*"
 _DEFAULT = LocalityLoadBalancerSetting()
@@ -35,7 +35,6 @@ _TOPOLOGY = {
     "topology.istio.io/subzone": "subzone",
 }
 """Labels that every workload has by where it runs, whether or not they are written."""
-_NETWORK = "topology.istio.io/network"
 _DISTANCES = 5
 """How many distances `_distance` tells apart."""
 
@@ -91,7 +90,7 @@ class LocalityUse:
     @property
     def by_network(self) -> bool:
         """Whether its network matters."""
-        return _NETWORK in self.labels
+        return NETWORK_LABEL in self.labels
 
     def with_labels(self, proxy: Proxy, labels: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
         """Return sorted labels of a proxy together with those that matter here."""
@@ -216,7 +215,7 @@ def _named(priorities: Sequence[str]) -> Iterator[tuple[str, bool, str]]:
 
 
 def _labels(written: Mapping[str, str], locality: Locality, network: str) -> Mapping[str, str]:
-    placed = {name: getattr(locality, part) for name, part in _TOPOLOGY.items()} | {_NETWORK: network}
+    placed = {name: getattr(locality, part) for name, part in _TOPOLOGY.items()} | {NETWORK_LABEL: network}
     return {**written, **{name: value for name, value in placed.items() if value}}
 
 

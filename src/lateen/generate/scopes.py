@@ -22,6 +22,7 @@ from lateen.config.networking import DestinationRule, Sidecar, VirtualService
 from lateen.config.objects import ConfigObject
 from lateen.config.security import AuthorizationPolicy, PeerAuthentication, RequestAuthentication
 from lateen.generate.localities import LocalityUse, locality_use, may_ask_for_locality
+from lateen.mesh.networks import networks_of
 from lateen.mesh.policies import selector_labels
 from lateen.mesh.queries import ServiceInstance, asks_on_demand, instances_of
 from lateen.mesh.state import MeshState
@@ -49,7 +50,7 @@ class OutboundScope:
     locality: Locality
     """Nowhere, as long as nobody asks for locality load balancing."""
     network: str
-    """Empty, as long as no priority goes by it."""
+    """Empty, as long as no priority goes by it and no other network is entered by gateways."""
     bound: bool
     """Whether the proxy has an address at all; without one, explicit mode has nowhere to listen."""
     only_ipv6: bool
@@ -206,7 +207,7 @@ def outbound_scope(state: MeshState, proxy: Proxy, selectors: Selectors) -> Outb
         dns_domain=proxy.dns_domain,
         labels=_pairs(proxy.labels) if gateway else use.with_labels(proxy, selectors.relevant(proxy)),
         locality=proxy.locality if use.located else Locality(),
-        network=proxy.network if use.by_network else "",
+        network=proxy.network if use.by_network or networks_of(state) else "",
         bound=bool(proxy.addresses),
         only_ipv6=bool(proxy.addresses) and all(":" in address for address in proxy.addresses),
         port_map=tuple(sorted(proxy.port_map.items())) if binds else (),

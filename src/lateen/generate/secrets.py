@@ -20,7 +20,7 @@ from lateen.envoy.resources import SECRET, Resource, make_resource
 from lateen.envoy.secrets import ca_secret, certificate_secret
 from lateen.generate.parts import NOTHING, Made
 from lateen.generate.view import View
-from lateen.mesh.references import MADE_MARK
+from lateen.mesh.references import BACKEND_CERTIFICATE, MADE_MARK
 
 _SCHEMES = ("kubernetes", "kubernetes-gateway")
 NO_KEYS = "private keys are sent only to a proxy that has proven its identity, and this connection has not"
@@ -85,8 +85,12 @@ def _granted(view: View, name: str, short: str) -> bool:
     """
     if MADE_MARK in short:
         return True
-    servers = (server for gateway in view.gateways() if gateway.made_of for server in gateway.spec.servers)
-    return any(server.tls is not None and name in server.tls.credential_names for server in servers)
+    made = [gateway for gateway in view.gateways() if gateway.made_of]
+    if any(gateway.annotations.get(BACKEND_CERTIFICATE) == name for gateway in made):
+        return True
+    own = name.removesuffix(names.CA_SUFFIX)
+    servers = (server for gateway in made for server in gateway.spec.servers)
+    return any(server.tls is not None and own in server.tls.credential_names for server in servers)
 
 
 def _secret(view: View, namespace: str, short: str) -> Secret | None:

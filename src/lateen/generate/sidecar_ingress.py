@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from lateen.config.networking import CaptureMode, IstioIngressListener
+from lateen.config.security import MutualTLSMode
 from lateen.envoy import names
 from lateen.envoy.clusters import (
     address_cluster,
@@ -18,10 +19,12 @@ from lateen.envoy.clusters import (
     static_cluster,
 )
 from lateen.envoy.messages import Fields
+from lateen.generate.gateway_tls import Termination, termination_of
+from lateen.generate.secrets import CredentialSecret
 from lateen.generate.view import View
 from lateen.mesh.queries import ServiceInstance
 from lateen.model.names import Hostname
-from lateen.model.protocols import protocol_of_port
+from lateen.model.protocols import Protocol, protocol_named, protocol_of_port
 from lateen.model.services import Endpoint, Service, ServicePort
 
 _EVERY_ADDRESS = ("0.0.0.0", "[::]")
@@ -50,6 +53,29 @@ def is_bound(view: View, port: int) -> bool:
     """Whether a port has a listener of its own although the proxy intercepts."""
     listener = _at(view, port)
     return listener is not None and listener.capture_mode is CaptureMode.NONE
+
+
+def own_tls(view: View, port: int) -> Termination | None:
+    """Return how a port ends TLS of its own, None when it does not.
+
+    Only where mutual TLS is switched off for the port (Istio): a caller cannot be asked for both.
+    """
+    listener = _at(view, port)
+    if (
+        listener is None
+        or listener.port is None
+        or listener.tls is None
+        or view.mutual_tls_modes().at(port) is not MutualTLSMode.DISABLE
+    ):
+        return None
+    return termination_of(view, listener.tls, http=protocol_named(listener.port.protocol) is Protocol.HTTPS)
+
+
+def own_tls_secrets(view: View) -> tuple[CredentialSecret, ...]:
+    """Return the secrets that the ports with TLS of their own need."""
+    numbers = [one.port.number for one in ingress_listeners(view) if one.port is not None]
+    found = (ending for number in numbers if (ending := own_tls(view, number)) is not None and ending.socket)
+    return tuple(CredentialSecret(name) for name in dict.fromkeys(name for one in found for name in one.secrets))
 
 
 def application_cluster(view: View, name: str, port: int) -> Fields | None:

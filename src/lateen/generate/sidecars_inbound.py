@@ -45,7 +45,14 @@ from lateen.envoy.routes import cluster_route, route_configuration, virtual_host
 from lateen.generate.mutual_tls import Accepts, InboundChain, accepted_at, inbound_chains, server_socket
 from lateen.generate.parts import Made
 from lateen.generate.security_filters import http_security, network_security, token_parts
-from lateen.generate.sidecar_ingress import application_cluster, ingress_instances, ingress_listeners, is_bound
+from lateen.generate.sidecar_ingress import (
+    application_cluster,
+    ingress_instances,
+    ingress_listeners,
+    is_bound,
+    own_tls,
+    own_tls_secrets,
+)
 from lateen.generate.stat_names import rename
 from lateen.generate.traffic_policies import effective_policy
 from lateen.generate.view import View
@@ -65,7 +72,7 @@ class Inbound:
 
     def make(self, view: View) -> Made:
         """Return inbound listeners and clusters."""
-        return Made(tuple(_resources(view)), token_parts(view))
+        return Made(tuple(_resources(view)), (*token_parts(view), *own_tls_secrets(view)))
 
 
 def _resources(view: View) -> Iterator[Resource]:
@@ -220,6 +227,12 @@ def _chains(view: View, instance: ServiceInstance, name: str, accepted: Accepts)
     cluster = names.inbound_cluster(instance.endpoint.port)
     if accepted is Accepts.NOTHING:
         return [_refusal(view, name)]
+    ending = own_tls(view, instance.endpoint.port)
+    if ending is not None:
+        if ending.socket is None:
+            return [_refusal(view, name)]
+        own = [_http_filter(view, instance, name)] if protocol is Protocol.HTTPS else _tcp_filters(view, cluster)
+        return [filter_chain(own, name=f"{name}-tls", transport_socket=ending.socket, metadata=metadata)]
 
     def filters(chain: InboundChain) -> list[Fields]:
         return [_http_filter(view, instance, name)] if chain.http else _tcp_filters(view, cluster)

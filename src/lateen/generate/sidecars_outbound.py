@@ -8,13 +8,15 @@ address; what nothing matches passes through or is refused, as the outbound traf
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 from lateen.envoy import names
 from lateen.envoy.filters import HttpSettings, http_connection_manager, passthrough
 from lateen.envoy.listeners import (
     OUTBOUND,
+    UNIX_PREFIX,
     add_inspectors,
     bound_listener,
     filter_chain,
@@ -31,13 +33,14 @@ from lateen.envoy.listeners import (
 from lateen.envoy.messages import Fields
 from lateen.envoy.metadata import service_metadata
 from lateen.envoy.resources import LISTENER, make_resource
+from lateen.envoy.routes import catch_all_virtual_host, route_configuration
 from lateen.generate.parts import Made, Part
 from lateen.generate.routes import RouteContext
 from lateen.generate.tcp_routes import forward_filters, service_forwards, unasked_clusters
+from lateen.generate.unknown_hosts import connections_cluster, looks_up_names, looks_up_unknown, requests_cluster
 from lateen.generate.view import View
 from lateen.generate.virtual_hosts import (
     UnknownHosts,
-    http_ports,
     port_virtual_hosts,
     shared_routes,
     shared_routes_name,
@@ -50,11 +53,13 @@ from lateen.model.services import Resolution, Service, ServicePort
 
 
 @dataclass(slots=True, kw_only=True)
-class _Listener:
+class ListenerDraft:
     """An outbound listener while services are added to it."""
 
     address: str
     port: int
+    bound: bool = False
+    """Whether it opens its port, and so is called where it is; else connections are handed to it."""
     http_route: str = ""
     """Route configuration of plain-text HTTP, empty when it serves none."""
     chains: dict[str, Fields] = field(default_factory=dict)
@@ -68,45 +73,47 @@ class _Listener:
 
     @property
     def name(self) -> str:
+        """The listener's name."""
+        if self.address.startswith(UNIX_PREFIX):
+            return self.address
         return names.listener(self.address, self.port)
 
 
+Arrival: TypeAlias = tuple[Service, ServicePort]
+"""A service with one of its ports, which may have another protocol where it is called than where it is served."""
+
+
 def outbound_parts(view: View) -> Iterator[Part]:
-    """Plan the outbound listeners and route configurations."""
-    arriving: dict[tuple[str, int], list[Hostname]] = {}
-    http: set[tuple[str, int]] = set()
-    for service in view.services():
-        for port in _ports(service):
-            where = (_arrival(service, port), port.number)
-            hosts = arriving.setdefault(where, [])
-            if port.protocol.is_http:
-                http.add(where)
-            else:
-                hosts.append(service.host)
+    """Plan the outbound listeners and route configurations of an intercepting sidecar."""
     yield VirtualOutbound()
+    yield from captured_parts(view, [(service, port) for service in view.services() for port in ports_of(service)])
+
+
+def captured_parts(view: View, arrivals: Sequence[Arrival]) -> Iterator[Part]:
+    """Plan what connections to these services are handed to, by the destination they were dialled for."""
+    arriving: dict[tuple[str, int], list[tuple[Hostname, Protocol]]] = {}
+    http: dict[tuple[str, int], None] = {}
+    by_port: dict[int, list[Service]] = {}
+    for service, port in arrivals:
+        where = arrival_of(service, port)
+        hosts = arriving.setdefault(where, [])
+        if port.protocol.is_http:
+            http[where] = None
+        else:
+            hosts.append((service.host, port.protocol))
+        if port.protocol.is_http or port.protocol.is_sniffed:
+            by_port.setdefault(port.number, []).append(service)
     for where, hosts in arriving.items():
         yield OutboundListener(*where, hosts=tuple(hosts), http=where in http)
-    yield from _shared_routes(view)
-
-
-def _shared_routes(view: View) -> Iterator[Part]:
-    by_port: dict[int, list[Service]] = {}
-    for service in view.services():
-        for port in http_ports(service):
-            by_port.setdefault(port.number, []).append(service)
     for number, services in sorted(by_port.items()):
         yield shared_routes(view, str(number), (*port_virtual_hosts(view, number, services), UnknownHosts()))
-
-
-def catch_all_cluster(view: View) -> str:
-    """Return where connections to nothing known go."""
-    return names.PASSTHROUGH_CLUSTER if view.allow_any else names.BLACKHOLE_CLUSTER
 
 
 # --- listeners -----------------------------------------------------------------------------------------------
 
 
-def _ports(service: Service) -> Iterator[ServicePort]:
+def ports_of(service: Service) -> Iterator[ServicePort]:
+    """Yield the ports that connections can be made to, each number once."""
     seen: set[int] = set()
     for port in service.ports:
         if port.protocol is not Protocol.UDP and port.number not in seen:
@@ -118,10 +125,10 @@ def _own_addresses(service: Service) -> list[str]:
     return [address for address in service.addresses if is_ip(address) and address != names.WILDCARD_ADDRESS]
 
 
-def _arrival(service: Service, port: ServicePort) -> str:
-    """Return the address of the listener where a port's connections arrive: its own, or the one that many share."""
+def arrival_of(service: Service, port: ServicePort) -> tuple[str, int]:
+    """Return address and port of the listener where connections arrive: its own, or the one that many share."""
     own = [] if port.protocol.is_http else _own_addresses(service)
-    return own[0] if own else names.WILDCARD_ADDRESS
+    return own[0] if own else names.WILDCARD_ADDRESS, port.number
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +151,8 @@ class OutboundListener:
 
     address: str
     port: int
-    hosts: tuple[Hostname, ...]
-    """Services whose connections may arrive here and are not plain HTTP, in order."""
+    hosts: tuple[tuple[Hostname, Protocol], ...]
+    """Services whose connections may arrive here and are not plain HTTP, in order, with what they speak."""
     http: bool
     """Whether plain HTTP arrives here."""
 
@@ -158,30 +165,31 @@ class OutboundListener:
         """Return the listener; a sniffed service with an address of its own wants its routes."""
         shared = self.address == names.WILDCARD_ADDRESS
         routes = shared_routes_name(view, str(self.port)) if self.http else ""
-        listener = _Listener(address=self.address, port=self.port, http_route=routes)
+        listener = ListenerDraft(address=self.address, port=self.port, http_route=routes)
         wants: list[Part] = []
-        for host in self.hosts:
+        for host, protocol in self.hosts:
             service = view.service(host)
             assert service is not None, host
-            port = next(port for port in _ports(service) if port.number == self.port)
+            port = next(port for port in ports_of(service) if port.number == self.port)
+            port = port if port.protocol is protocol else replace(port, protocol=protocol)
             if shared:
                 _add_shared(view, listener, service, port)
             elif _add_own(view, listener, service, port) and port.protocol.is_sniffed:
                 wants.append(single_service_routes(host, port.number))
-        made = make_resource(LISTENER, listener.name, _finish(view, listener))
+        made = make_resource(LISTENER, listener.name, finished(view, listener))
         if listener.leads_to:
             made = replace(made, leads_to=tuple(listener.leads_to))
         return Made((made,), tuple(wants))
 
 
-def _add_shared(view: View, listener: _Listener, service: Service, port: ServicePort) -> None:
+def _add_shared(view: View, listener: ListenerDraft, service: Service, port: ServicePort) -> None:
     """Add a service's port to the listener that many share."""
     if port.protocol.is_sniffed:
         listener.http_route = shared_routes_name(view, str(port.number))
-    _add_forwards(view, listener, service, port, ranges=_ranges(view, service, port))
+    add_forwards(view, listener, service, port, ranges=_ranges(view, service, port), shared=True)
 
 
-def _add_own(view: View, listener: _Listener, service: Service, port: ServicePort) -> bool:
+def _add_own(view: View, listener: ListenerDraft, service: Service, port: ServicePort) -> bool:
     """Add a service's port to the listener of its address; False when another service has it already."""
     if listener.default is not None or listener.http_route:
         # Two services with one address: the first has it.
@@ -190,7 +198,7 @@ def _add_own(view: View, listener: _Listener, service: Service, port: ServicePor
     listener.metadata = service_metadata(service)
     if port.protocol.is_sniffed:
         listener.http_route = names.host_and_port(service.host, port.number)
-    _add_forwards(view, listener, service, port, ranges=())
+    add_forwards(view, listener, service, port, ranges=(), shared=False)
     return True
 
 
@@ -206,12 +214,14 @@ def _ranges(view: View, service: Service, port: ServicePort) -> tuple[str, ...]:
     return tuple(sorted({item.address for item in found if item.port == port.number and is_ip(item.address)}))
 
 
-def _add_forwards(
-    view: View, listener: _Listener, service: Service, port: ServicePort, *, ranges: tuple[str, ...]
+def add_forwards(
+    view: View, listener: ListenerDraft, service: Service, port: ServicePort, *, ranges: tuple[str, ...], shared: bool
 ) -> None:
-    """Add the chains of a port that is not plain HTTP; the first unconditional one becomes the default."""
+    """Add the chains of a port that is not plain HTTP; the first unconditional one becomes the default.
+
+    `shared`: other services may be called there as well.
+    """
     context = RouteContext(view=view, port=port.number)
-    shared = listener.address == names.WILDCARD_ADDRESS
     for forward in service_forwards(context, service, tls=port.protocol.is_tls):
         filters = forward_filters(view, forward)
         listener.leads_to.update(dict.fromkeys(unasked_clusters(view, forward)))
@@ -241,21 +251,29 @@ def _has_cidr(service: Service) -> bool:
     return any("/" in address for address in service.addresses)
 
 
-def _finish(view: View, listener: _Listener) -> Fields:
+def finished(view: View, listener: ListenerDraft) -> Fields:
+    """Return the listener of a draft."""
     chains = list(listener.chains.values())
     if listener.http_route:
         settings = HttpSettings(
-            stat_prefix=outbound_stat_prefix(listener.name), rds=listener.http_route, on_demand=view.on_demand
+            stat_prefix=outbound_stat_prefix(listener.name),
+            rds=listener.http_route,
+            on_demand=view.on_demand,
+            dynamic_forward_proxy=looks_up_names(view),
         )
         chains.append(filter_chain([http_connection_manager(settings, view.defaults)], match=http_match()))
+    # Who calls a bound listener has dialled that listener: passed on, the call would come back to it.
+    unknown = names.BLACKHOLE_CLUSTER if listener.bound else connections_cluster(view)
     default = listener.default or filter_chain(
-        [passthrough(catch_all_cluster(view), view.defaults)], name=names.PASSTHROUGH_FILTER_CHAIN
+        [passthrough(unknown, view.defaults)], name=names.PASSTHROUGH_FILTER_CHAIN
     )
     if not chains:
         chains, fallback = [default], None
     else:
         fallback = default
     fields = virtual_listener(listener.name, listener.address, listener.port, chains=chains, default=fallback)
+    if listener.bound:
+        del fields["bind_to_port"]
     add_inspectors(fields, tls=listener.tls, http=bool(listener.http_route), detection_timeout=view.detection_timeout)
     if listener.extra_addresses:
         fields["additional_addresses"] = [
@@ -264,6 +282,18 @@ def _finish(view: View, listener: _Listener) -> Fields:
     if listener.metadata is not None:
         fields["metadata"] = listener.metadata
     return fields
+
+
+def _looked_up(view: View) -> Fields:
+    """Return the chain of requests for hosts that nobody knows, on a port that nobody knows."""
+    name = f"{names.VIRTUAL_OUTBOUND}_{names.ALLOW_ANY_DYNAMIC_DNS}"
+    unknown = catch_all_virtual_host(cluster=requests_cluster(view), metadata=view.traffic_policy_metadata)
+    settings = HttpSettings(
+        stat_prefix=outbound_stat_prefix(name),
+        routes=route_configuration(names.ALLOW_ANY_DYNAMIC_DNS, [unknown]),
+        dynamic_forward_proxy=True,
+    )
+    return filter_chain([http_connection_manager(settings, view.defaults)], match=http_match(), name=name)
 
 
 def _virtual_outbound(view: View) -> Fields:
@@ -275,10 +305,15 @@ def _virtual_outbound(view: View) -> Fields:
             match=port_match(port),
             name=names.VIRTUAL_OUTBOUND_BLACKHOLE,
         ),
-        filter_chain([passthrough(catch_all_cluster(view), view.defaults)], name=names.VIRTUAL_OUTBOUND_CATCHALL),
+        *([_looked_up(view)] if looks_up_unknown(view) else []),
+        filter_chain([passthrough(connections_cluster(view), view.defaults)], name=names.VIRTUAL_OUTBOUND_CATCHALL),
     ]
     listener = bound_listener(names.VIRTUAL_OUTBOUND, names.WILDCARD_ADDRESS, port, direction=OUTBOUND, chains=chains)
     listener["use_original_dst"] = {"value": True}
+    if looks_up_unknown(view):
+        # Whoever waits for the server's first word says nothing to go by: that must not last for ever.
+        limit = view.detection_timeout if any(view.detection_timeout.values()) else {"seconds": 5}
+        add_inspectors(listener, tls=False, http=True, detection_timeout=limit)
     if view.proxy.interception is Interception.TPROXY:
         listener["transparent"] = {"value": True}
     return listener

@@ -31,6 +31,7 @@ from lateen.generate.on_demand import VirtualHosts, on_demand_routes
 from lateen.generate.parts import Part, made_in_full
 from lateen.generate.proxyless import proxyless_parts
 from lateen.generate.security_filters import policy_parts
+from lateen.generate.sidecar_egress import bound_egress_parts, egress_parts
 from lateen.generate.sidecars_inbound import Inbound
 from lateen.generate.sidecars_outbound import outbound_parts
 from lateen.generate.view import View, view_of
@@ -84,7 +85,7 @@ def shared_parts(view: View) -> Iterator[Part]:
     else:
         yield from service_parts(view)
         if not view.explicit:
-            yield from outbound_parts(view)
+            yield from egress_parts(view) if view.egress_imports() else outbound_parts(view)
         elif view.proxy.addresses:
             yield from explicit_routes(view)
 
@@ -98,5 +99,7 @@ def own_parts(view: View) -> Iterator[Part]:
         yield LearnedClusters()
     if view.explicit and view.proxy.addresses:
         yield from explicit_listeners(view)
+        if view.egress_imports():
+            yield from bound_egress_parts(view)
     yield from policy_parts()
     yield Inbound()

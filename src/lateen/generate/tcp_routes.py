@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from lateen.config.durations import to_fields
 from lateen.config.networking import L4MatchAttributes, RouteDestination, TCPSettings, TLSMatchAttributes
 from lateen.envoy import names
-from lateen.envoy.filters import TcpSettings, tcp_proxy, tunnel_config
+from lateen.envoy.filters import TcpSettings, server_name_lookup, tcp_proxy, tunnel_config
 from lateen.envoy.messages import Fields
 from lateen.envoy.metadata import config_metadata, service_metadata
 from lateen.envoy.mutual_tls import tcp_alpn_filter
@@ -24,7 +24,7 @@ from lateen.generate.view import View
 from lateen.mesh.references import resolve_gateway
 from lateen.mesh.state import BoundVirtualService
 from lateen.model.proxies import labels_match
-from lateen.model.services import Service
+from lateen.model.services import Resolution, Service
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +118,16 @@ def unasked_clusters(view: View, forward: Forward) -> tuple[str, ...]:
 def forward_filters(view: View, forward: Forward) -> list[Fields]:
     """Return the filters of a forward: its TCP proxy, and what that one needs before it."""
     offered = [tcp_alpn_filter()] if offers_tcp(view, (target for target, _ in forward.targets)) else []
-    return [*offered, forward_filter(view, forward)]
+    return [*_looked_up(view, forward), *offered, forward_filter(view, forward)]
+
+
+def _looked_up(view: View, forward: Forward) -> list[Fields]:
+    """Return the filter that looks up the server name of TLS, for a service whose names are resolved when called."""
+    for target, _ in forward.targets:
+        service = view.service(target.host)
+        if service is not None and service.resolution is Resolution.DYNAMIC_DNS:
+            return [server_name_lookup(target.port)]
+    return []
 
 
 def forward_filter(view: View, forward: Forward) -> Fields:

@@ -23,11 +23,14 @@ from lateen.envoy.messages import Fields
 from lateen.envoy.metadata import config_metadata, setting_metadata
 from lateen.generate.authorization_entries import PolicyEntries
 from lateen.generate.memo import Memo, Read
+from lateen.mesh.egress import Imports
 from lateen.mesh.mutual_tls import ISTIO_TLS_MODE, MutualTLSModes, can_disable, modes_of, service_accounts
+from lateen.mesh.networks import Networks, networks_of
 from lateen.mesh.policies import PEER_AUTHENTICATION
 from lateen.mesh.queries import (
     ServiceInstance,
     destination_rule_for,
+    egress_of,
     endpoints_of,
     gateways_for,
     is_reached_by_mutual_tls,
@@ -89,6 +92,8 @@ class View:
     """Whether the proxy is told what it is known to use only, and asks for the rest when it needs it."""
     allow_any: bool
     """Whether calls to unknown hosts are let through."""
+    resolves_unknown: bool
+    """Whether their names are looked up with each request."""
     traffic_policy_metadata: Fields
     """Who decided that."""
     defaults: FilterDefaults
@@ -102,6 +107,10 @@ class View:
     """The same; passes ask `service`."""
     served: tuple[ServiceInstance, ...]
     """What the proxy's workload serves; passes ask `instances`."""
+    networks: Networks
+    """How other networks are entered."""
+    egress: tuple[Imports, ...]
+    """By listener of the Sidecar's `egress`; passes ask `egress_imports`."""
     endpoint_entries: EndpointEntries
     """Endpoints that are serialised already."""
     policy_entries: PolicyEntries = field(default_factory=PolicyEntries)
@@ -126,6 +135,11 @@ class View:
         """Return a service that the proxy may call."""
         self.memo.note((SERVICE, host))
         return self.by_host.get(host)
+
+    def egress_imports(self) -> tuple[Imports, ...]:
+        """Return what each egress listener of the Sidecar takes calls for; none when it opens no listeners."""
+        self.memo.note(SERVICES)
+        return self.egress
 
     def rule(self, host: Hostname) -> ConfigObject[DestinationRule] | None:
         """Return the DestinationRule of a host for this proxy."""
@@ -175,6 +189,8 @@ class View:
 
     def takes_mutual_tls(self, endpoint: Endpoint) -> bool:
         """Whether an endpoint is called with mutual TLS by a proxy that can."""
+        if endpoint.is_gateway:
+            return True
         if endpoint.tls_mode != ISTIO_TLS_MODE:
             return False
         root, own = self.mesh_config.root_namespace, endpoint.namespace
@@ -313,7 +329,7 @@ def view_of(
     """Gather the view of a proxy."""
     services = services_for(state, proxy)
     sidecar = sidecar_for(state, proxy)
-    allow_any, metadata = _outbound_traffic_policy(state, sidecar)
+    allow_any, resolves_unknown, metadata = _outbound_traffic_policy(state, sidecar)
     return View(
         proxy=proxy,
         state=state,
@@ -321,6 +337,7 @@ def view_of(
         sidecar=sidecar,
         on_demand=on_demand,
         allow_any=allow_any,
+        resolves_unknown=resolves_unknown,
         traffic_policy_metadata=metadata,
         defaults=filter_defaults(state.mesh_config),
         connect_timeout=to_fields(state.mesh_config.connect_timeout),
@@ -328,6 +345,8 @@ def view_of(
         memo=Memo(recording=False) if memo is None else memo,
         visible=services,
         by_host={service.host: service for service in services},
+        egress=egress_of(state, proxy),
+        networks=networks_of(state),
         served=served,
         endpoint_entries=EndpointEntries() if entries is None else entries,
     )
@@ -339,6 +358,8 @@ def next_view(view: View, state: MeshState) -> tuple[View, tuple[Read, ...]] | N
     None when something differs that a memo does not outlive.
     """
     if state.mesh_config != view.mesh_config or sidecar_for(state, view.proxy) is not view.sidecar:
+        return None
+    if networks_of(state) != view.networks:
         return None
     fresh = replace(view, state=state, _rules={}, _routing={}, _gateway_rules={}, _gateway_rule={}, _disabling={})
     imports = view.sidecar is not None and bool(view.sidecar.spec.egress)
@@ -352,18 +373,20 @@ def next_view(view: View, state: MeshState) -> tuple[View, tuple[Read, ...]] | N
         known[item.host] if imports and known.get(item.host) == item else item
         for item in services_for(state, view.proxy)
     )
-    if len(services) == len(view.visible) and all(map(operator.is_, services, view.visible)):
+    egress = egress_of(state, view.proxy) if view.egress else ()
+    if egress == view.egress and len(services) == len(view.visible) and all(map(operator.is_, services, view.visible)):
         return fresh, ()
     by_host = {service.host: service for service in services}
     changed = [host for host, service in by_host.items() if known.get(host) is not service]
     changed += [host for host in known if host not in by_host]
     reads = [(kind, host) for host in changed for kind in (SERVICE, RULE)]
-    return replace(fresh, visible=services, by_host=by_host), (SERVICES, *reads)
+    return replace(fresh, visible=services, by_host=by_host, egress=egress), (SERVICES, *reads)
 
 
-def _outbound_traffic_policy(state: MeshState, sidecar: ConfigObject[Sidecar] | None) -> tuple[bool, Fields]:
-    """Return whether unknown hosts pass, and who says so: the Sidecar before the mesh."""
+def _outbound_traffic_policy(state: MeshState, sidecar: ConfigObject[Sidecar] | None) -> tuple[bool, bool, Fields]:
+    """Return whether unknown hosts pass, whether they are looked up, and who says so: the Sidecar before the mesh."""
     if sidecar is not None and (policy := sidecar.spec.outbound_traffic_policy) is not None:
-        return policy.mode is OutboundTrafficPolicyMode.ALLOW_ANY, config_metadata(sidecar)
-    mode = state.mesh_config.outbound_traffic_policy.mode
-    return mode is not MeshOutboundTrafficPolicyMode.REGISTRY_ONLY, setting_metadata("MeshConfig outboundTrafficPolicy")
+        return policy.mode is OutboundTrafficPolicyMode.ALLOW_ANY, False, config_metadata(sidecar)
+    mode, who = state.mesh_config.outbound_traffic_policy.mode, setting_metadata("MeshConfig outboundTrafficPolicy")
+    dynamic = mode is MeshOutboundTrafficPolicyMode.ALLOW_ANY_DYNAMIC_DNS
+    return mode is not MeshOutboundTrafficPolicyMode.REGISTRY_ONLY, dynamic, who

@@ -17,6 +17,7 @@ from lateen.envoy.routes import catch_all_virtual_host, virtual_host, virtual_ho
 from lateen.generate.on_demand import HostPart, OnDemandRoutes
 from lateen.generate.parts import NO_HOST, HostRoutes, MadeHost, Part, RouteConfigurationPart, VirtualHostPart
 from lateen.generate.routes import RouteContext, rule_routes, service_routes
+from lateen.generate.unknown_hosts import requests_cluster
 from lateen.generate.view import View
 from lateen.model.names import Hostname
 from lateen.model.proxies import Proxy
@@ -218,7 +219,7 @@ class UnknownHosts:
 
     def _fields(self, view: View) -> Fields:
         return catch_all_virtual_host(
-            allow_any=view.allow_any, metadata=view.traffic_policy_metadata, connect=self.connect
+            cluster=requests_cluster(view), metadata=view.traffic_policy_metadata, connect=self.connect
         )
 
 

@@ -5,14 +5,16 @@ Called by `mesh.queries`. Source: Istio's Sidecar reference, "IstioEgressListene
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
-from lateen.config.networking import Destination, IstioEgressListener, VirtualService
+from lateen.config.networking import CaptureMode, Destination, IstioEgressListener, VirtualService
 from lateen.mesh.bindings import BoundVirtualService
 from lateen.mesh.references import MESH_GATEWAY
 from lateen.mesh.state import MeshState
 from lateen.model.names import Hostname, host_matches, resolve_host
+from lateen.model.protocols import Protocol, protocol_named
 from lateen.model.services import Service, visible_to
 
 
@@ -62,28 +64,75 @@ def names_hosts(egress: Sequence[IstioEgressListener]) -> bool:
     return bool(hosts) and not any(host in ("*/*", "*") for host in hosts)
 
 
-def imported_services(
-    state: MeshState, egress: Sequence[IstioEgressListener], namespace: str
-) -> dict[Hostname, frozenset[int]]:
-    """Return the services that the listeners of a Sidecar in `namespace` import, with the ports they import.
+def opens_listeners(egress: Sequence[IstioEgressListener]) -> bool:
+    """Whether a Sidecar says on which listeners its workloads call; a mere list of hosts does not."""
+    return any(
+        listener.port is not None or listener.bind or listener.capture_mode is CaptureMode.NONE for listener in egress
+    )
+
+
+Imports: TypeAlias = Mapping[Hostname, frozenset[int]]
+"""Services by host, with the ports of them that are imported."""
+
+
+def imported_services(state: MeshState, egress: Sequence[IstioEgressListener], namespace: str) -> Imports:
+    """Return what the listeners of a Sidecar in `namespace` import together.
 
     Looks only at what the `hosts` can mean, so a Sidecar that names what it uses costs that much.
     """
     ports: dict[Hostname, set[int]] = {}
     for listener in egress:
-        hosts = EgressHosts.parse(listener.hosts, namespace)
-        wanted = listener.port.number if listener.port else 0
-        for service in _services(state, hosts, namespace):
-            if hosts.imports(service.namespace, service.host):
-                _add(ports, service, wanted)
-        for bound in _rules(state, hosts, namespace):
-            if not hosts.imports_rule(bound):
-                continue
-            for destination in destinations(bound.object.spec):
-                target = state.services.get(resolve_host(destination.host, bound.object.key.namespace))
-                if target is not None and visible_to(target.export_to, target.namespace, namespace):
-                    _add(ports, target, destination.port.number if destination.port else wanted)
+        _add_imports(ports, state, listener, namespace)
+        _add_destinations(ports, state, listener, namespace)
+    return _in_order(ports)
+
+
+def listener_imports(state: MeshState, egress: Sequence[IstioEgressListener], namespace: str) -> tuple[Imports, ...]:
+    """Return what each listener of a Sidecar takes calls for; none when it does not say on which listeners.
+
+    Destinations of imported rules are not among them: the listener leads there, but is not called by their names.
+    """
+    if not opens_listeners(egress):
+        return ()
+    found = []
+    for listener in egress:
+        ports: dict[Hostname, set[int]] = {}
+        _add_imports(ports, state, listener, namespace)
+        found.append(_in_order(ports))
+    return tuple(found)
+
+
+def _in_order(ports: Mapping[Hostname, set[int]]) -> Imports:
     return {host: frozenset(ports[host]) for host in sorted(ports) if ports[host]}
+
+
+def _wanted(listener: IstioEgressListener) -> int:
+    """Return the port of its services that a listener imports; 0 for all, as an HTTP proxy takes them."""
+    if listener.port is None or protocol_named(listener.port.protocol) is Protocol.HTTP_PROXY:
+        return 0
+    return listener.port.number
+
+
+def _add_imports(
+    ports: dict[Hostname, set[int]], state: MeshState, listener: IstioEgressListener, namespace: str
+) -> None:
+    hosts = EgressHosts.parse(listener.hosts, namespace)
+    for service in _services(state, hosts, namespace):
+        if hosts.imports(service.namespace, service.host):
+            _add(ports, service, _wanted(listener))
+
+
+def _add_destinations(
+    ports: dict[Hostname, set[int]], state: MeshState, listener: IstioEgressListener, namespace: str
+) -> None:
+    hosts = EgressHosts.parse(listener.hosts, namespace)
+    for bound in _rules(state, hosts, namespace):
+        if not hosts.imports_rule(bound):
+            continue
+        for destination in destinations(bound.object.spec):
+            target = state.services.get(resolve_host(destination.host, bound.object.key.namespace))
+            if target is not None and visible_to(target.export_to, target.namespace, namespace):
+                _add(ports, target, destination.port.number if destination.port else _wanted(listener))
 
 
 def _services(state: MeshState, hosts: EgressHosts, namespace: str) -> Iterator[Service]:

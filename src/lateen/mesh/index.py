@@ -179,6 +179,8 @@ class MeshIndex:
     """How many registered workloads of a namespace are at an address."""
     merged: dict[Hostname, dict[tuple[ObjectKey, ...], ConfigObject[DestinationRule]]] = field(default_factory=dict)
     """Several DestinationRules of a host as one, once they were asked for: an equal question gets the same object."""
+    networks: dict[str, Any] = field(default_factory=dict, compare=False)
+    """What `mesh.networks` found in the state, once it was asked for; under one key."""
     trimmed: dict[Hostname, dict[frozenset[int], Service]] = field(default_factory=dict)
     """Services with some of their ports only, once they were asked for."""
 

@@ -14,7 +14,7 @@ from lateen.config.networking import DestinationRule, Gateway, Sidecar
 from lateen.config.objects import ConfigObject
 from lateen.config.security import MutualTLSMode
 from lateen.mesh.destination_rules import merged, select_for
-from lateen.mesh.egress import imported_services, names_hosts
+from lateen.mesh.egress import Imports, imported_services, listener_imports, names_hosts, opens_listeners
 from lateen.mesh.mutual_tls import ISTIO_TLS_MODE, modes_of
 from lateen.mesh.policies import is_about, selector_labels
 from lateen.mesh.references import PROXY_NAMESPACE
@@ -59,11 +59,12 @@ def asks_on_demand(state: MeshState, proxy: Proxy) -> bool:
 
     Only sidecars, and only those that can. The workload's own label decides, else the annotation of the Sidecar that
     applies, else MeshConfig. A Sidecar that names the hosts it imports says what is used: nothing is left to ask for.
+    The listeners that one opens are told everything that they list.
     """
     if not proxy.asks_on_demand or proxy.type is not ProxyType.SIDECAR or proxy.capability is not Capability.ENVOY:
         return False
     sidecar = sidecar_for(state, proxy)
-    if sidecar is not None and names_hosts(sidecar.spec.egress):
+    if sidecar is not None and (names_hosts(sidecar.spec.egress) or opens_listeners(sidecar.spec.egress)):
         return False
     annotated = sidecar.annotations.get(DISCOVERY_SCOPE, "") if sidecar is not None else ""
     wanted = proxy.labels.get(DISCOVERY_SCOPE) or annotated or state.mesh_config.discovery_scope.value
@@ -81,6 +82,12 @@ def services_for(state: MeshState, proxy: Proxy) -> tuple[Service, ...]:
         return visible_services(state, proxy.namespace)
     imported = imported_services(state, sidecar.spec.egress, proxy.namespace)
     return tuple(_with_ports(state, host, numbers) for host, numbers in imported.items())
+
+
+def egress_of(state: MeshState, proxy: Proxy) -> tuple[Imports, ...]:
+    """Return what each egress listener of the proxy's Sidecar takes calls for; none when it opens no listeners."""
+    sidecar = sidecar_for(state, proxy)
+    return () if sidecar is None else listener_imports(state, sidecar.spec.egress, proxy.namespace)
 
 
 def _with_ports(state: MeshState, host: Hostname, numbers: frozenset[int]) -> Service:

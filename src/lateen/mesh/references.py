@@ -11,6 +11,8 @@ MADE_MARK = "~"
 """In names of objects that are made of Gateway API ones: no user's object can have it, so none is taken for another."""
 PROXY_NAMESPACE = "lateen.io/proxy-namespace"
 """Annotation of Gateways that are made of Gateway API ones: only proxies of this namespace serve them."""
+BACKEND_CERTIFICATE = "lateen.io/backend-certificate"
+"""Annotation of the same: SDS name of the certificate that its proxies show backends which are called with TLS."""
 
 
 def resolve_gateway(name: str, namespace: str) -> str:

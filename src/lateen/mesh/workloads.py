@@ -12,7 +12,7 @@ from typing import NamedTuple
 from lateen.config.networking import WorkloadEntry
 from lateen.mesh.mutual_tls import ISTIO_TLS_MODE
 from lateen.model.identities import Identity
-from lateen.model.services import Endpoint, Locality, ServicePort
+from lateen.model.services import NETWORK_LABEL, Endpoint, Locality, ServicePort
 from lateen.model.workloads import WorkloadPort, WorkloadRegistration
 
 TLS_MODE_LABEL = "security.istio.io/tlsMode"
@@ -121,7 +121,7 @@ def from_entry(entry: WorkloadEntry, namespace: str, name: str, metadata_labels:
         labels=labels,
         ports=entry.ports,
         locality=Locality.parse(locality) if locality else _NOWHERE,
-        network=entry.network,
+        network=entry.network or labels.get(NETWORK_LABEL, ""),
         weight=entry.weight,
         service_account=entry.service_account,
         tls_mode=labels.get(TLS_MODE_LABEL, ISTIO_TLS_MODE if entry.service_account else ""),
@@ -146,7 +146,7 @@ def from_registration(registration: WorkloadRegistration) -> Workload:
         service=registration.service,
         served=registration.ports,
         locality=Locality.parse(registration.locality),
-        network=registration.network,
+        network=registration.network or labels.get(NETWORK_LABEL, ""),
         weight=registration.weight,
         service_account=identity.service_account if identity is not None else registration.service_account,
         healthy=registration.ready,
@@ -160,7 +160,7 @@ def endpoints_behind(workloads: Iterable[Workload], ports: tuple[ServicePort, ..
     return tuple(
         endpoint
         for workload in workloads
-        if workload.address
+        if workload.address or workload.network
         for port in ports
         if (endpoint := workload.endpoint(port)) is not None
     )

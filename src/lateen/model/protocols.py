@@ -16,6 +16,8 @@ class Protocol(Enum):
     HTTP2 = "HTTP2"
     GRPC = "GRPC"
     GRPC_WEB = "GRPC-Web"
+    HTTP_PROXY = "HTTP_PROXY"
+    """HTTP for any host and port: of an egress listener of a Sidecar."""
     HTTPS = "HTTPS"
     TLS = "TLS"
     TCP = "TCP"
@@ -31,7 +33,7 @@ class Protocol(Enum):
     @property
     def is_http(self) -> bool:
         """Plain-text HTTP of any version, so that HTTP routing applies."""
-        return self in (Protocol.HTTP, Protocol.HTTP2, Protocol.GRPC, Protocol.GRPC_WEB)
+        return self in (Protocol.HTTP, Protocol.HTTP2, Protocol.GRPC, Protocol.GRPC_WEB, Protocol.HTTP_PROXY)
 
     @property
     def is_http2(self) -> bool:

@@ -10,6 +10,9 @@ from lateen.model.names import Hostname
 from lateen.model.origins import Origin
 from lateen.model.protocols import Protocol
 
+NETWORK_LABEL = "topology.istio.io/network"
+"""Label of a workload: the network that it is in, if it says none otherwise."""
+
 
 class Resolution(Enum):
     """How a proxy finds the addresses behind a service (Istio's ServiceEntry.Resolution)."""
@@ -105,6 +108,8 @@ class Endpoint:
     """Loopback port where the application listens behind its sidecar; 0 means the same number."""
     tls_mode: str = ""
     """`istio` when the workload's sidecar accepts mesh mTLS (label security.istio.io/tlsMode)."""
+    is_gateway: bool = False
+    """Stands for workloads of another network, which are called by mutual TLS through it."""
 
 
 def visible_to(export_to: tuple[str, ...], owner_namespace: str, namespace: str) -> bool:

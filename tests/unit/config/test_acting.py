@@ -50,14 +50,14 @@ def inert(kind: str, spec: str) -> list[str]:
                 "{egress: [{port: {number: 80, protocol: HTTP}, hosts: ['*/*']}], "
                 "ingress: [{port: {number: 1, protocol: TLS}, tls: {mode: SIMPLE, credentialName: c}}]}"
             ),
-            ["spec.egress[0].port", "spec.ingress[0].tls"],
+            [],
         ),
         (
             "ServiceEntry",
             "{hosts: ['*.a.b'], ports: [{number: 80, name: h, protocol: HTTP}], resolution: DYNAMIC_DNS}",
-            ["spec.resolution"],
+            [],
         ),
-        ("WorkloadEntry", "{address: 10.0.0.1, network: n, weight: 5, locality: a/b}", ["spec.network"]),
+        ("WorkloadEntry", "{address: 10.0.0.1, network: n, weight: 5, locality: a/b}", []),
         ("VirtualService", "{hosts: [a], http: [{route: [{destination: {host: b}}], retries: {attempts: 2}}]}", []),
     ],
 )

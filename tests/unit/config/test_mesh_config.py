@@ -71,7 +71,6 @@ def test_what_does_not_act_is_said() -> None:
         "ca",
         "extensionProviders[0].zipkin",
         "defaultConfig.tracing",
-        "outboundTrafficPolicy.mode",
     ]
     assert config.mesh_mtls is not None
     assert config.extension_providers[0].zipkin is not None

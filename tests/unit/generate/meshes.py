@@ -176,6 +176,7 @@ servers = st.builds(
     hosts=st.lists(
         st.sampled_from(("*", "c.example.com", "*.example.com", "default/a", "./b")), min_size=1, max_size=2
     ),
+    default_endpoint=st.sampled_from(("", "", "127.0.0.1:8000", "unix:///s")),
     tls=st.none()
     | st.builds(
         n.ServerTLSSettings,
@@ -235,10 +236,22 @@ sidecars = st.builds(
     egress=st.lists(
         st.builds(
             n.IstioEgressListener,
-            port=st.none() | st.builds(n.ConfigPort, number=ports, protocol=st.just("HTTP"), name=st.just("p")),
+            port=st.none()
+            | st.builds(
+                n.ConfigPort,
+                number=ports,
+                protocol=st.sampled_from(("HTTP", "TCP", "TLS", "", "HTTP_PROXY")),
+                name=st.just("p"),
+            ),
+            bind=st.sampled_from(("", "", "127.0.0.7", "unix:///s")),
+            capture_mode=st.sampled_from(n.CaptureMode),
             hosts=st.lists(st.sampled_from(SIDECAR_HOSTS), min_size=1, max_size=2),
         ),
         max_size=2,
+        unique_by=(
+            lambda listener: listener.port.number if listener.port else 0,
+            lambda listener: listener.bind if "/" in listener.bind else repr(listener),
+        ),
     ),
     outbound_traffic_policy=st.none()
     | st.builds(n.OutboundTrafficPolicy, mode=st.sampled_from(n.OutboundTrafficPolicyMode)),

@@ -9,7 +9,15 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lateen.config.mesh_config import MeshConfig, MeshOutboundTrafficPolicy, MeshOutboundTrafficPolicyMode
+from lateen.config.mesh_config import (
+    IstioNetworkGateway,
+    MeshConfig,
+    MeshNetworks,
+    MeshOutboundTrafficPolicy,
+    MeshOutboundTrafficPolicyMode,
+    Network,
+    NetworkEndpoints,
+)
 from lateen.config.networking import LocalityLoadBalancerSetting
 from lateen.config.objects import ConfigObject
 from lateen.config.security import PeerAuthentication
@@ -96,6 +104,8 @@ registrations = st.builds(
         ((WorkloadPort(port=80, protocol="http"),), (WorkloadPort(port=9080), WorkloadPort(port=443, protocol="tcp")))
     ),
     ready=st.booleans(),
+    network=st.sampled_from(("", "", "n1", "n2")),
+    labels=st.sampled_from(({}, {"app": "a"})),
     identity=st.sampled_from(("", *(f"spiffe://cluster.local/ns/default/sa/{name}" for name in ("default", "a")))),
 )
 
@@ -107,6 +117,20 @@ def puts(draw: st.DrawFn) -> ConfigObject[Any]:
     return object_of(kind, draw(st.sampled_from(namespaces)), draw(st.integers(0, 3)), draw(KINDS[kind]))
 
 
+mesh_networks = st.builds(
+    MeshNetworks,
+    networks=st.dictionaries(
+        st.sampled_from(("n1", "n2")),
+        st.builds(
+            Network,
+            endpoints=st.sampled_from(([], [NetworkEndpoints(from_cidr="10.1.0.0/31")])),
+            gateways=st.lists(
+                st.builds(IstioNetworkGateway, address=st.sampled_from(("10.8.0.1", "10.8.0.2")), port=st.just(15443)),
+                max_size=2,
+            ),
+        ),
+    ),
+)
 steps = st.one_of(
     puts(),
     puts(),
@@ -116,6 +140,7 @@ steps = st.one_of(
     st.sampled_from(MODES),
     st.sampled_from(((), ("old.domain",))),
     locality_settings,
+    mesh_networks,
 )
 
 
@@ -126,6 +151,8 @@ def apply(inputs: Inputs, step: Any) -> None:
         inputs.workloads[step.name] = step
     elif isinstance(step, LocalityLoadBalancerSetting):
         inputs.mesh_config = MeshConfig(locality_lb_setting=step)
+    elif isinstance(step, MeshNetworks):
+        inputs.mesh_config = MeshConfig(mesh_networks=step)
     elif isinstance(step, tuple):
         inputs.mesh_config = MeshConfig(trust_domain_aliases=list(step), enable_auto_mtls=bool(step))
     elif isinstance(step, MeshOutboundTrafficPolicyMode):

@@ -34,6 +34,7 @@ def proxy_of(text: str) -> Proxy:
         addresses=tuple(fields.get("addresses", ())),
         labels=fields.get("labels", {}),
         locality=Locality.parse(fields.get("locality", "")),
+        network=fields.get("network", ""),
         interception=Interception(fields.get("interception", "REDIRECT")),
         capability=Capability(fields.get("capability", "envoy")),
         port_map=fields.get("portMap", {}),

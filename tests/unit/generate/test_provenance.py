@@ -22,7 +22,11 @@ EXCEPTIONS = {
     r"Chain \S+ PassthroughFilterChain": NOBODYS,
     r"Chain virtual(In|Out)bound virtual(In|Out)bound(-blackhole|-catchall-tcp|-tls|-mtls)?": NOBODYS,
     r"Chain virtualInbound \S+_\d+(-tls|-mtls)?": "a port that a PeerAuthentication names and no service has",
-    r"Cluster (BlackHole|Passthrough|InboundPassthrough)Cluster.*": NOBODYS,
+    r"Cluster (BlackHole|Passthrough|InboundPassthrough|AllowAnyDynamicDNS)Cluster.*": NOBODYS,
+    r"Chain virtualOutbound virtualOutbound_allow_any_dynamic_dns": NOBODYS,
+    r"Listener (127\.0\.0\.\d+_\d+|unix://\S+)": "of a Sidecar's egress: " + SHARED,
+    r"Cluster default\|\S+": "a default endpoint, which several Gateways may name",
+    r"Route \S+ \S+ default": "leads to the default endpoint, in the name of its cluster",
     r"Route http_proxy http_proxy block_all": "the refusal to call itself",
 }
 """What has no origin of its own, by a pattern of its name, and why."""

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from lateen.config.codes import INVALID_VALUE
 from lateen.config.gateway_api import (
+    TLS_OPTIONS,
     BackendTLSPolicy,
     FrontendTLS,
     GatewayAddress,
@@ -102,6 +103,9 @@ def _listener(here: Path, listener: Listener) -> Iterator[Violation]:
             yield invalid((*here, "tls"), "names no certificate", "add `certificateRefs: [{name: SECRET}]`")
         for index, ref in enumerate(listener.tls.certificate_refs):
             yield from reference((*here, "tls", "certificateRefs", index), ref.group, ref.kind, ref.name, ref.namespace)
+        for name in sorted(listener.tls.options.keys() - TLS_OPTIONS):
+            hint = f"known are {', '.join(sorted(TLS_OPTIONS))}"
+            yield warning((*here, "tls", "options", name), "the option is not known and has no effect", hint)
     allowed = listener.allowed_routes
     if allowed is not None:
         yield from at_most((*here, "allowedRoutes", "kinds"), allowed.kinds, 8)

@@ -79,6 +79,7 @@ def _server(path: Path, server: Server) -> Iterator[Violation]:
     for index, host in enumerate(server.hosts):
         yield from fields.host_and_namespace((*path, "hosts", index), host, gateway=True)
     yield from _bind((*path, "bind"), server)
+    yield from default_endpoint((*path, "defaultEndpoint"), server.default_endpoint)
     yield from server_tls((*path, "tls"), server.tls)
     if server.port is None:
         yield Violation(path, "the field `port` is required", "add `port: {number: 80, name: http, protocol: HTTP}`")
@@ -97,6 +98,21 @@ def _port(path: Path, port: ConfigPort, bind: str) -> Iterator[Violation]:
         yield Violation((*path, "targetPort"), "has no meaning in a Gateway", "remove it")
     if not port.name:
         yield Violation(path, "the field `name` is required", "add `name: http`")
+
+
+_LOOPBACK = frozenset(("", "127.0.0.1", "0.0.0.0", "[::1]", "[::]"))
+
+
+def default_endpoint(path: Path, endpoint: str) -> Iterator[Violation]:
+    """An address of the proxy's own host, or a Unix socket; empty is none."""
+    if not endpoint:
+        return
+    if endpoint.startswith(fields.UNIX_PREFIX):
+        yield from fields.unix_path(path, endpoint)
+        return
+    host, _, port = endpoint.rpartition(":")
+    if host not in _LOOPBACK or not port.isascii() or not port.isdigit() or not 1 <= int(port[:6]) <= 65535:
+        yield Violation(path, f"{endpoint!r} is not an address of this workload", "write 127.0.0.1:8080")
 
 
 def _bind(path: Path, server: Server) -> Iterator[Violation]:
@@ -213,7 +229,11 @@ def _setting(tls: ServerTLSSettings, name: str) -> object:
 
 def _files(path: Path, tls: ServerTLSSettings) -> Iterator[Violation]:
     mode = tls.mode.value
-    if tls.mode is not ServerTLSMode.SIMPLE and not tls.ca_certificates:
+    named = dict.fromkeys((tls.ca_certificates, *(item.ca_certificates for item in tls.tls_certificates)))
+    files = [file for file in named if file]
+    if len(files) > 1:
+        yield warning(path, f"only the first CA file counts, {files[0]}", "put all CAs into one file")
+    if tls.mode is not ServerTLSMode.SIMPLE and not files:
         yield Violation(path, f"mode {mode} needs a CA for the clients' certificates", "add caCertificates")
     if len(tls.tls_certificates) > MAX_CERTIFICATES:
         message = f"has more than {MAX_CERTIFICATES} entries"
@@ -224,8 +244,8 @@ def _files(path: Path, tls: ServerTLSSettings) -> Iterator[Violation]:
                 yield Violation(path, f"mode {mode} needs `{name}`", f"add credentialName, or `{name}: /path`")
     for index, certificate in enumerate(tls.tls_certificates):
         here = (*path, "tlsCertificates", index)
-        files = (("serverCertificate", certificate.server_certificate), ("privateKey", certificate.private_key))
-        for name, value in files:
+        pair = (("serverCertificate", certificate.server_certificate), ("privateKey", certificate.private_key))
+        for name, value in pair:
             if not value:
                 yield Violation(here, f"the field `{name}` is required", f"add `{name}: /path`")
 

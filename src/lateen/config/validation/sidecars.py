@@ -17,12 +17,10 @@ from lateen.config.networking import (
 from lateen.config.positions import Path
 from lateen.config.validation import fields
 from lateen.config.validation.destination_rules import connection_pool
-from lateen.config.validation.gateways import server_tls
+from lateen.config.validation.gateways import default_endpoint, server_tls
 from lateen.config.validation.http_routes import destination
 from lateen.config.violations import Violation, warning
 from lateen.model.protocols import protocol_named
-
-_LOOPBACK = frozenset(("", "127.0.0.1", "0.0.0.0", "[::1]", "[::]"))
 
 
 def sidecar(spec: Sidecar, metadata: Metadata) -> Iterator[Violation]:
@@ -50,7 +48,7 @@ def _ingress(path: Path, listener: IstioIngressListener) -> Iterator[Violation]:
     yield from _port(path, listener.port, listener.bind)
     if listener.bind:
         yield from fields.ip_address((*path, "bind"), listener.bind)
-    yield from _default_endpoint((*path, "defaultEndpoint"), listener.default_endpoint)
+    yield from default_endpoint((*path, "defaultEndpoint"), listener.default_endpoint)
     yield from connection_pool((*path, "connectionPool"), listener.connection_pool)
     protocol = protocol_named(listener.port.protocol)
     pool = listener.connection_pool
@@ -64,17 +62,6 @@ def _ingress(path: Path, listener: IstioIngressListener) -> Iterator[Violation]:
         if protocol is None or not protocol.is_tls:
             yield Violation((*path, "tls"), "only HTTPS and TLS ports take TLS settings", "write protocol HTTPS")
         yield from server_tls((*path, "tls"), listener.tls)
-
-
-def _default_endpoint(path: Path, endpoint: str) -> Iterator[Violation]:
-    if not endpoint:
-        return
-    if endpoint.startswith(fields.UNIX_PREFIX):
-        yield from fields.unix_path(path, endpoint)
-        return
-    host, _, port = endpoint.rpartition(":")
-    if host not in _LOOPBACK or not port.isascii() or not port.isdigit() or not 1 <= int(port[:6]) <= 65535:
-        yield Violation(path, f"{endpoint!r} is not an address of this workload", "write 127.0.0.1:8080")
 
 
 def _port(path: Path, port: ConfigPort, bind: str) -> Iterator[Violation]:

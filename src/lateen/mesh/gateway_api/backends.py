@@ -5,9 +5,10 @@ A reference that leads nowhere keeps its share of the traffic, which is answered
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from lateen.config.gateway_api import BackendObjectReference
+from lateen.config.gateway_api import BackendObjectReference, HTTPRouteFilter
 from lateen.config.networking import Destination, PortSelector
 from lateen.mesh.gateway_api.statuses import Condition, fails, holds
 from lateen.mesh.gateway_api.world import Route, World
@@ -47,6 +48,14 @@ class Backends:
             message = f"the Service {namespace}/{ref.name} has no port {port}; it has {ports}"
             return self._refused("BackendNotFound", message)
         return Destination(host=host, port=PortSelector(number=port))
+
+    def all_known(self, filters: Sequence[HTTPRouteFilter]) -> bool:
+        """Whether all filters are known; what an extension means, nobody here knows."""
+        refs = [item.extension_ref for item in filters if item.extension_ref is not None]
+        for ref in refs:
+            what = f"{ref.group}/{ref.kind}" if ref.group else ref.kind
+            self._refused("InvalidKind", f"the filter {ref.name!r} is a {what}, which is not known")
+        return not refs
 
     def condition(self) -> Condition:
         """Return ResolvedRefs, after all references were asked for."""

@@ -79,17 +79,19 @@ class Shape(NamedTuple):
     """Replacement of the path, which depends on the match."""
 
 
+_AT_BACKENDS = (
+    HTTPFilterType.REQUEST_HEADER_MODIFIER,
+    HTTPFilterType.RESPONSE_HEADER_MODIFIER,
+    HTTPFilterType.EXTENSION_REF,
+)
+
+
 def unsupported(route: HTTPRoute) -> str:
     """Return what of a route cannot be done; empty when everything can."""
     for rule in route.rules:
-        if any(item.type is HTTPFilterType.EXTENSION_REF for item in rule.filters):
-            return "filters of type ExtensionRef are not known"
         for backend in rule.backend_refs:
             for item in backend.filters:
-                if item.type not in (
-                    HTTPFilterType.REQUEST_HEADER_MODIFIER,
-                    HTTPFilterType.RESPONSE_HEADER_MODIFIER,
-                ):
+                if item.type not in _AT_BACKENDS:
                     return f"a filter of type {item.type.value} has no effect at a single backend; put it on the rule"
     return ""
 
@@ -199,13 +201,14 @@ def _shape(rule: HTTPRouteRule, backends: Backends) -> Shape:
     headers = header_changes(rule.filters)
     cors = filters.get(HTTPFilterType.CORS)
     policy = _cors(cors.cors) if cors is not None and cors.cors is not None else None
-    if redirect is not None and redirect.request_redirect is not None:
+    if redirect is not None and redirect.request_redirect is not None and backends.all_known(rule.filters):
         found = redirect.request_redirect
         made = Rule(name=rule.name, redirect=_redirect(found), headers=headers, cors_policy=policy)
         return Shape(made, found.path)
     destinations = weighted(rule.backend_refs, backends)
     mirrors = mirror_policies((item.request_mirror for item in rule.filters), backends)
-    if not destinations:
+    # A filter that nobody knows must not be left out: requests for it are answered with an error.
+    if not destinations or not backends.all_known(rule.filters):
         return Shape(Rule(name=rule.name, direct_response=HTTPDirectResponse(status=500)))
     request = rule.timeouts.request if rule.timeouts else ""
     attempt = rule.timeouts.backend_request if rule.timeouts else ""
@@ -231,7 +234,7 @@ def _some(text: str) -> bool:
 
 def weighted(refs: Sequence[HTTPBackendRef], backends: Backends) -> list[HTTPRouteDestination]:
     """Return the destinations with a share; empty when no request has anywhere to go."""
-    found = [(ref, backends.destination(ref)) for ref in refs]
+    found = [(ref, backends.destination(ref) if backends.all_known(ref.filters) else None) for ref in refs]
     shares = [(ref, destination) for ref, destination in found if ref.weight > 0]
     if all(destination is None for _, destination in shares):
         return []

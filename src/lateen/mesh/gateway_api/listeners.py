@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 
 from lateen.config.certificates import certificate_of, certificate_problem, staple_of
 from lateen.config.gateway_api import (
+    CIPHERS_OPTION,
+    MODE_OPTION,
     FromNamespaces,
     KubernetesGateway,
     Listener,
@@ -21,7 +23,7 @@ from lateen.mesh.gateway_api.made import MARK, made
 from lateen.mesh.gateway_api.statuses import Condition, ListenerStatus, all_hold, fails, holds
 from lateen.mesh.gateway_api.world import GATEWAY_API, World, selects
 from lateen.mesh.policies import GATEWAY_NAME_LABEL
-from lateen.mesh.references import PROXY_NAMESPACE
+from lateen.mesh.references import BACKEND_CERTIFICATE, PROXY_NAMESPACE
 from lateen.model.names import Hostname, host_matches, resolve_host
 
 _HTTP_KINDS = ("HTTPRoute", "GRPCRoute")
@@ -129,7 +131,10 @@ def _plan(
         accepted = holds("Accepted")
         problems += clients.references if clients is not None else ()
     resolved = problems[0] if problems else holds("ResolvedRefs")
-    lacks_certificate = _ends_tls(listener) and not credentials
+    if (mode := _option(listener, MODE_OPTION)) not in _MODES:
+        message = f"the option {MODE_OPTION} is {mode!r}; write {', '.join(sorted(filter(None, _MODES)))}"
+        accepted = fails("Accepted", "UnsupportedValue", message)
+    lacks_certificate = _needs_certificate(listener) and not credentials
     conflicted = conflict or Condition("Conflicted", "False", "NoConflicts")
     serves = accepted.status == "True" and conflict is None and not lacks_certificate and bool(kinds)
     programmed = holds("Programmed") if serves else fails("Programmed", "Invalid", "see the other conditions")
@@ -195,10 +200,27 @@ def _ends_tls(listener: Listener) -> bool:
     return listener.protocol == "TLS" and listener.tls is not None and listener.tls.mode is TLSMode.TERMINATE
 
 
+_MODES = {
+    "": ServerTLSMode.SIMPLE,
+    "MUTUAL": ServerTLSMode.MUTUAL,
+    "OPTIONAL_MUTUAL": ServerTLSMode.OPTIONAL_MUTUAL,
+    "ISTIO_MUTUAL": ServerTLSMode.ISTIO_MUTUAL,
+}
+
+
+def _option(listener: Listener, name: str) -> str:
+    """Return one of Istio's options of a listener that ends TLS."""
+    return listener.tls.options.get(name, "") if listener.tls is not None and _ends_tls(listener) else ""
+
+
+def _needs_certificate(listener: Listener) -> bool:
+    return _ends_tls(listener) and _MODES.get(_option(listener, MODE_OPTION)) is not ServerTLSMode.ISTIO_MUTUAL
+
+
 def _certificates(
     world: World, gateway: ConfigObject[KubernetesGateway], listener: Listener
 ) -> tuple[tuple[str, ...], list[Condition]]:
-    if not _ends_tls(listener):
+    if not _needs_certificate(listener):
         return (), []
     refs = listener.tls.certificate_refs if listener.tls is not None else []
     found: list[str] = []
@@ -251,7 +273,22 @@ def istio_gateways(world: World, plans: Sequence[ListenerPlan]) -> Iterator[Conf
         made_one = made(
             "Gateway", plan.gateway.key.namespace, plan.name, Gateway(servers=[server], selector=selector), plan.gateway
         )
-        yield replace(made_one, annotations={PROXY_NAMESPACE: namespace})
+        certificate, _ = backend_certificate(world, plan.gateway)
+        annotations = {PROXY_NAMESPACE: namespace} | ({BACKEND_CERTIFICATE: certificate} if certificate else {})
+        yield replace(made_one, annotations=annotations)
+
+
+def backend_certificate(world: World, gateway: ConfigObject[KubernetesGateway]) -> tuple[str, Condition | None]:
+    """Return the SDS name of the certificate that a Gateway shows its backends, and why it has none that it names."""
+    tls = gateway.spec.tls.backend if gateway.spec.tls is not None else None
+    if tls is None or tls.client_certificate_ref is None:
+        return "", None
+    ref = tls.client_certificate_ref
+    problem = _certificate_problem(world, gateway, ref)
+    if problem is None:
+        return f"kubernetes-gateway://{ref.namespace or gateway.key.namespace}/{ref.name}", None
+    reason = problem.reason if problem.reason == "RefNotPermitted" else "InvalidClientCertificateRef"
+    return "", fails("ResolvedRefs", reason, problem.message)
 
 
 def _tls_settings(plan: ListenerPlan) -> ServerTLSSettings | None:
@@ -260,10 +297,16 @@ def _tls_settings(plan: ListenerPlan) -> ServerTLSSettings | None:
         return None
     if tls is not None and tls.mode is TLSMode.PASSTHROUGH:
         return ServerTLSSettings(mode=ServerTLSMode.PASSTHROUGH)
+    mode = _MODES[_option(plan.listener, MODE_OPTION)]
+    if mode is ServerTLSMode.SIMPLE and plan.clients is not None:
+        mode = ServerTLSMode.MUTUAL
+    suites = [name.strip() for name in _option(plan.listener, CIPHERS_OPTION).split(",") if name.strip()]
+    # Without a CA of the Gateway's own, a certificate's Secret names that of the clients.
     return ServerTLSSettings(
-        mode=ServerTLSMode.MUTUAL if plan.clients is not None else ServerTLSMode.SIMPLE,
+        mode=mode,
         credential_names=list(plan.credentials),
         ca_cert_credential_name=plan.clients.credential if plan.clients is not None else "",
+        cipher_suites=suites,
     )
 
 
@@ -283,8 +326,16 @@ def _proxies(world: World, gateway: ConfigObject[KubernetesGateway]) -> tuple[di
     return {GATEWAY_NAME_LABEL: gateway.key.name}, gateway.key.namespace
 
 
-def gateway_conditions(plans: Sequence[ListenerPlan]) -> tuple[Condition, ...]:
+def gateway_conditions(
+    world: World, gateway: ConfigObject[KubernetesGateway], plans: Sequence[ListenerPlan]
+) -> tuple[Condition, ...]:
     """Return the conditions of a Gateway whose class is served."""
+    certificate, problem = backend_certificate(world, gateway)
+    resolved = (problem,) if problem is not None else (holds("ResolvedRefs"),) if certificate else ()
+    return (*_served_conditions(plans), *resolved)
+
+
+def _served_conditions(plans: Sequence[ListenerPlan]) -> tuple[Condition, ...]:
     bad = [plan.listener.name for plan in plans if not all_hold(c for c in plan.conditions if c.type != "Conflicted")]
     served = [plan for plan in plans if plan.served]
     if not served:

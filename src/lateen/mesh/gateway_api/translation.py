@@ -97,7 +97,7 @@ def translate(world: World) -> Translation:
     for one in ours:
         group = plans[one.key.namespace, one.key.name]
         listeners = tuple(plan.status(routing.attached[plan.reference]) for plan in group)
-        statuses[one.key] = Status(conditions=gateway_conditions(group), listeners=listeners)
+        statuses[one.key] = Status(conditions=gateway_conditions(world, one, group), listeners=listeners)
     for item, status in backend_tls(world):
         if status is None:
             found.append(item)
