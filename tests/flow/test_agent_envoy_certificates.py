@@ -158,8 +158,8 @@ class OwnFiles:
         )
         config = self.folder / "envoy.json"
         config.write_text(json.dumps(bootstrap(settings)))
-        options = EnvoyOptions(binary=find_envoy(), config=config)
-        async with process(*options.command(), folder=self.folder, log=self.folder / "envoy.log"):
+        options = EnvoyOptions(binary=find_envoy(), folder=self.folder, config=lambda: config)
+        async with process(*options.command(0, ""), folder=self.folder, log=self.folder / "envoy.log"):
             yield
 
 

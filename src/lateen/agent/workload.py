@@ -72,31 +72,38 @@ def wish(settings: AgentSettings) -> Wish:
     )
 
 
-def bootstrap_settings(
-    settings: AgentSettings, name: str, address: OwnAddress, control_plane: ControlPlane, *, privileged: bool
-) -> BootstrapSettings:
-    """Return what Envoy's bootstrap is made of. Labels are those that the workload's endpoints carry."""
+def proxy_of(
+    settings: AgentSettings, name: str, address: OwnAddress, *, privileged: bool, certificates: bool = False
+) -> Proxy:
+    """Return who the workload's Envoy is. Labels are those that the workload's endpoints carry."""
     labels = dict(settings.labels)
     if settings.mode != GATEWAY:
         labels.setdefault("app", settings.service)
         if settings.version:
             labels.setdefault("version", settings.version)
+    return Proxy(
+        type=ProxyType.GATEWAY if settings.mode == GATEWAY else ProxyType.SIDECAR,
+        name=name,
+        namespace=settings.namespace,
+        addresses=(address.ip,),
+        labels=labels,
+        service_account=settings.service_account,
+        network=settings.network,
+        locality=Locality.parse(settings.locality),
+        interception=Interception.NONE,
+        port_map=port_map(settings, address),
+        privileged=privileged,
+        upstreams=settings.upstreams,
+        certificates=certificates,
+    )
+
+
+def bootstrap_settings(
+    settings: AgentSettings, name: str, address: OwnAddress, control_plane: ControlPlane, *, privileged: bool
+) -> BootstrapSettings:
+    """Return what Envoy's bootstrap is made of."""
     return BootstrapSettings(
-        proxy=Proxy(
-            type=ProxyType.GATEWAY if settings.mode == GATEWAY else ProxyType.SIDECAR,
-            name=name,
-            namespace=settings.namespace,
-            addresses=(address.ip,),
-            labels=labels,
-            service_account=settings.service_account,
-            network=settings.network,
-            locality=Locality.parse(settings.locality),
-            interception=Interception.NONE,
-            port_map=port_map(settings, address),
-            privileged=privileged,
-            upstreams=settings.upstreams,
-            certificates=bool(control_plane.identity),
-        ),
+        proxy=proxy_of(settings, name, address, privileged=privileged, certificates=bool(control_plane.identity)),
         service=settings.service or settings.name,
         control_plane=control_plane.address,
         control_plane_identity=control_plane.identity,
