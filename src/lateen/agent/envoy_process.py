@@ -151,6 +151,11 @@ class EnvoySupervisor:
         """Set by the caller once this Envoy served; from then on no number of failures is hopeless."""
 
     @property
+    def epoch(self) -> int:
+        """How often the Envoy that serves was preceded by one that it relieved."""
+        return self._epoch
+
+    @property
     def restarts(self) -> int:
         """How often Envoy had to be started again, because it had ended."""
         return max(0, self.starts - self.reliefs - 1)

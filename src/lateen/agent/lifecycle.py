@@ -15,6 +15,7 @@ import signal
 import sys
 import time
 from collections.abc import Coroutine, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from lateen.agent.addresses import (
 from lateen.agent.application import app_environment, wait_for_ports, wait_until_serving
 from lateen.agent.attach import Attachment
 from lateen.agent.certificates import Certificates
+from lateen.agent.control import ControlServer
 from lateen.agent.envoy_admin import EnvoyAdmin, RoutesState, gateway_ports
 from lateen.agent.envoy_life import EnvoyLife, EnvoyLifeOptions
 from lateen.agent.envoy_process import check_envoy, find_envoy
@@ -151,9 +153,11 @@ class Agent:
     async def live(self, binary: str) -> int:
         """Start, serve, go away in order; return the exit code."""
         server = StatusServer(Status(envoy=self._admin, unready=lambda: self._unready, metrics=self._metrics))
+        control = ControlServer(status=self._status, restart=self._restart)
         async with (
             asyncio.TaskGroup() as group,
             server.serve(self._address.metrics_socket, self._address.ready_socket),
+            control.serve(self._keeper.folder) if self._keeper else nullcontext(),
         ):
             cause = await self._until_end(group, binary)
             self._unready = "draining"
@@ -453,6 +457,32 @@ class Agent:
             await self._admin.be_quiet()
             await self._envoy.supervisor.stop(ENVOY_STOP_SECONDS if not self._signals.hurry.is_set() else 0.5)
 
+    async def _restart(self) -> bool:
+        return self._envoy is not None and await self._envoy.relieve()
+
+    def _status(self) -> dict[str, Any]:
+        """What `lateen proxy status` shows of this agent."""
+        life, child = self._envoy, self._envoy.supervisor.child if self._envoy else None
+        registered = self._attachment.registration
+        return {
+            "workload": f"{registered.name or '-'}.{self._settings.namespace}",
+            "address": self._address.ip,
+            "pid": os.getpid(),
+            "ready": not self._unready,
+            "reason": self._unready,
+            "controlPlane": self._settings.control_plane,
+            "connected": self._attachment.connected,
+            "configuration": life.source.name.lower() if life else "",
+            "lastGoodAt": life.kept_at if life else 0.0,
+            "certificateExpires": self._certificates.expires,
+            "envoy": {
+                "pid": child.pid if child else 0,
+                "epoch": life.supervisor.epoch if life else 0,
+                "restarts": life.supervisor.restarts if life else 0,
+                "reliefs": life.supervisor.reliefs if life else 0,
+            },
+        }
+
     def _read_token(self) -> str:
         path = self._settings.token_file
         return Path(path).read_text().strip() if path else ""
@@ -462,9 +492,13 @@ class Agent:
             "lateen_agent_control_plane_connected": float(self._attachment.connected),
             "lateen_agent_control_plane_reconnects_total": float(self._attachment.reconnects),
             "lateen_agent_envoy_restarts_total": float(self._envoy.supervisor.restarts if self._envoy else 0),
+            "lateen_agent_envoy_reliefs_total": float(self._envoy.supervisor.reliefs if self._envoy else 0),
+            "lateen_agent_configuration_last_good": float(self._envoy.stands_alone if self._envoy else False),
             "lateen_agent_workload_ready": float(not self._unready),
             "lateen_agent_certificate_renewals_total": float(self._certificates.renewals),
         }
+        if self._envoy and self._envoy.kept_at:
+            metrics["lateen_agent_last_good_timestamp_seconds"] = self._envoy.kept_at
         if expires := self._certificates.expires:
             metrics["lateen_agent_certificate_expiration_timestamp_seconds"] = expires
         return metrics
