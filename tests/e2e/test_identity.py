@@ -193,8 +193,11 @@ async def secrets_given(
         return dict(client.held.get(SECRET, {}))
 
 
-def test_no_key_outlives_its_agent_nor_is_told(bed: Bed) -> None:
-    """After SIGTERM and after SIGKILL no file holds a key any more; no log and no command line ever held a secret."""
+def test_no_key_is_left_but_where_it_is_kept_nor_is_told(bed: Bed) -> None:
+    """After SIGTERM and after SIGKILL only the workload's own folder holds its key, for its next life and its owner.
+
+    No log and no command line ever held a secret.
+    """
     mesh, began = bed.mesh, time.time()
     commands: set[bytes] = set()
     with watching(commands):
@@ -216,7 +219,10 @@ def test_no_key_outlives_its_agent_nor_is_told(bed: Bed) -> None:
             process.popen.wait(20)
         eventually(lambda: not any(folder.exists() for folder in folders), what="the folders' end")
     file.unlink()
-    assert not [str(path) for path in recent_files(began) if any(key in path_text(path) for key in keys)]
+    kept = [path for path in recent_files(began) if any(key in path_text(path) for key in keys)]
+    assert {path.parent.parent for path in kept} == {mesh.folder / "state" / "lateen" / "agents"}
+    assert {path.name for path in kept} == {"identity.json"}
+    assert {(path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) for path in kept} == {(0o600, 0o700)}
     keys |= {key for process in bed.workloads for key in private_keys(envoy_folder(process))}
     state = mesh.folder / "state"
     keys |= set(private_keys(state))

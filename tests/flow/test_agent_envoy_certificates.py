@@ -17,7 +17,7 @@ import pytest
 
 from flow.fake_authority import SERVER, FakeAuthority
 from flow.fake_control_plane import FakeControlPlane, FakeSecurity, running_securely
-from lateen.agent.envoy_process import EnvoyOptions, find_envoy
+from lateen.agent.envoy_process import EnvoyOptions, find_envoy, free_base_id
 from lateen.agent.http1 import Http1Error, fetch
 from lateen.agent.secret_files import certificate_file, roots_file
 from lateen.agent.settings import AgentSettings
@@ -158,8 +158,8 @@ class OwnFiles:
         )
         config = self.folder / "envoy.json"
         config.write_text(json.dumps(bootstrap(settings)))
-        options = EnvoyOptions(binary=find_envoy(), config=config)
-        async with process(*options.command(), folder=self.folder, log=self.folder / "envoy.log"):
+        options = EnvoyOptions(binary=find_envoy(), folder=self.folder, config=lambda: config)
+        async with process(*options.command(0, free_base_id()), folder=self.folder, log=self.folder / "envoy.log"):
             yield
 
 

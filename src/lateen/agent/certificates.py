@@ -46,12 +46,14 @@ from lateen.agent.joining import (
     renewal_time,
     shown,
 )
+from lateen.agent.keeping import Keeper, KeptIdentity
 from lateen.agent.locating import Plaintext, SecureOnly, locate
 from lateen.agent.port_owners import listening_users
 from lateen.agent.secret_files import certificate_file, roots_file
 from lateen.agent.secure_connection import ConnectError, DistrustError, Tls, broke, client_context, connection, is_alert
 from lateen.agent.unary_call import CallError, ask
 from lateen.envoy.bootstrap import CERTIFICATE_FILE, CERTIFICATES_FOLDER, ROOTS_FILE
+from lateen.model.identities import Identity
 from lateen.private_files import write_private
 
 _LONGEST_SLEEP = 60.0
@@ -109,12 +111,22 @@ class Certificates:
     """Gets and keeps the certificate: `first` once, then `run` until cancelled."""
 
     def __init__(
-        self, control_plane: str, wish: Wish, folder: Path, *, times: CertificateTimes = CertificateTimes()
+        self,
+        control_plane: str,
+        wish: Wish,
+        folder: Path,
+        *,
+        keeper: Keeper | None = None,
+        times: CertificateTimes = CertificateTimes(),
     ) -> None:
+        """`folder` is where Envoy reads secrets and goes with the agent; `keeper` keeps the identity beyond that."""
         self._given = split_host_port(control_plane)
         self._wish = wish
         self._files = folder / CERTIFICATES_FOLDER
         self._private = folder / "identity"
+        self._keeper = keeper
+        self._may_resume = keeper is not None
+        """Once: who is not believed with a kept identity needs a new one."""
         self._times = times
         self._log = structlog.get_logger().bind(control_plane=control_plane)
         self._complaints = Complaints(times.remind)
@@ -165,6 +177,8 @@ class Certificates:
                 self._log.error("the control plane sent roots that cannot be used", reason=str(error))
                 return ""
             self._held = _Held(issued, held.validity, held.plan, tls)
+            if self._keeper and (kept := self._keeper.identity()):
+                self._keep(kept.key)
             self._log.info("trusts other roots now", roots=len(roots))
         if issuer and issuer != self.issuer:
             self._renew_at = time.time() + random.uniform(0, self._times.spread)  # noqa: S311  not a secret
@@ -264,12 +278,67 @@ class Certificates:
                     pass
                 case Located() as located:
                     pass
+        if self._may_resume and self._resume(located):
+            return None
         token = self._token(located)
         if located is not None and not self._wish.ca_file and not token.roots:
             _check_owner(address)  # who listens there is about to say whom to trust
         planned = plan(self._wish, token, address, located, _read_ca_file(self._wish.ca_file), time.time())
         await self._obtain(planned, planned.join, _context(planned), token)
         return None
+
+    def restore(self) -> float:
+        """Put the kept identity where Envoy reads secrets; return when it expires, 0 when there is none.
+
+        For an Envoy that starts while the control plane is away. An expired one is better than none: what needs no
+        certificate is served.
+        """
+        kept = self._kept()
+        if kept is None or self._held is not None:
+            return 0.0
+        try:
+            self._write_for_envoy(kept.chain, kept.key, kept.roots)
+            return read_validity(kept.chain).ends
+        except (OSError, ValueError) as error:
+            self._log.warning("the kept certificate cannot be used", reason=str(error))
+            return 0.0
+
+    def _resume(self, located: Located | None) -> bool:
+        """Go on with the identity of an earlier life of this workload: its token may be used up."""
+        self._may_resume = False
+        kept = self._kept()
+        if kept is None:
+            return False
+        planned = JoinPlan(
+            secure=located.secure if located else kept.secure,
+            join=located.join if located else kept.join,
+            roots=kept.roots,
+            identity=Identity.parse(kept.uri),
+            token=JoinToken(secret="", file="an earlier certificate"),
+        )
+        try:
+            if read_validity(kept.chain).ends <= time.time():
+                return False
+            self._private.mkdir(mode=0o700, exist_ok=True)
+            key_file = self._private / "key.pem"
+            write_private(key_file, kept.key.encode(), durable=False)
+            self._install(planned, IssuedCertificates(chain=kept.chain, roots=kept.roots), key_file)
+        except (JoinError, ValueError, OSError) as error:
+            self._log.warning("the kept certificate cannot be used", reason=str(error))
+            return False
+        return True
+
+    def _kept(self) -> KeptIdentity | None:
+        """Return the identity of an earlier life, if it is the one that is wished for now."""
+        kept = self._keeper.identity() if self._keeper else None
+        if kept is None:
+            return None
+        try:
+            identity = Identity.parse(kept.uri)
+        except ValueError:
+            return None
+        wished = (self._wish.namespace, self._wish.service_account)
+        return kept if (identity.namespace, identity.service_account) == wished else None
 
     def _check_plaintext(self, found: Plaintext) -> None:
         """Raise JoinError when plaintext is not what the user wants: whoever listens there must not get the token."""
@@ -339,16 +408,36 @@ class Certificates:
         tls = Tls(client_context(issued.roots, self._pair.with_name("next.pem")), planned.server)
         self._pair.with_name("next.pem").replace(self._pair)
         key_file.unlink()
-        self._files.mkdir(mode=0o700, exist_ok=True)
-        if self._held is None or self._held.issued.roots != issued.roots:
-            # Before the certificate that only they prove.
-            write_private(self._files / ROOTS_FILE, roots_file(issued.roots), durable=False)
-        write_private(self._files / CERTIFICATE_FILE, certificate_file(issued.chain, key), durable=False)
+        self._write_for_envoy(issued.chain, key, issued.roots)
         self._held = _Held(issued, validity, planned, tls)
+        self._keep(key)
         self._renew_at = renewal_time(validity, now, random.uniform(-1, 1))  # noqa: S311  not a secret
         if problem := clock_problem(validity, now):
             # Others take it, if it is our clock that is slow; a token for one use is used up.
             self._complaints.say(self._log, problem, "set the clock")
+
+    def _write_for_envoy(self, chain: str, key: str, roots: str) -> None:
+        self._files.mkdir(mode=0o700, exist_ok=True)
+        if self._held is None or self._held.issued.roots != roots:
+            # Before the certificate that only they prove.
+            write_private(self._files / ROOTS_FILE, roots_file(roots), durable=False)
+        write_private(self._files / CERTIFICATE_FILE, certificate_file(chain, key), durable=False)
+
+    def _keep(self, key: str) -> None:
+        """Keep the identity for a next life of this workload."""
+        if self._keeper is None:
+            return
+        held = self._holding
+        self._keeper.keep_identity(
+            KeptIdentity(
+                chain=held.issued.chain,
+                key=key,
+                roots=held.issued.roots,
+                secure=held.plan.secure,
+                join=held.plan.join,
+                uri=held.plan.identity.uri,
+            )
+        )
 
 
 def _context(planned: JoinPlan) -> Tls:

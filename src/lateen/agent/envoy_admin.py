@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import quote
 
 from lateen.agent.http1 import Http1Error, fetch, response
+from lateen.envoy.bootstrap import XDS_CLUSTER
 
 _GONE = (OSError, TimeoutError, Http1Error)
 _IN_FLIGHT_INBOUND = (
@@ -28,6 +29,10 @@ _IN_FLIGHT_ALL = (
 )
 """A TCP connection is a request of its cluster (observed); what TCP proxies count themselves has no such gauge."""
 _GATEWAY_LISTENER = re.compile(r"^(?:0\.0\.0\.0|\[?::\]?)_(\d+)$")
+
+
+_RECEIVED = rf"^cluster\.{XDS_CLUSTER}\.upstream_cx_rx_bytes_total$"
+_MAX_DUMP = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,24 @@ class EnvoyAdmin:
     async def is_live(self) -> bool:
         """Whether Envoy says LIVE: it has its clusters and listeners, and serves."""
         return (await self._ask("/ready")).strip() == b"LIVE"
+
+    async def serves(self, epoch: int) -> bool:
+        """Whether the Envoy of this epoch is live: the page goes over to a new one before that one serves."""
+        stats = read_stats(await self._ask("/stats?filter=" + quote(r"^server\.(live|hot_restart_epoch)$")))
+        return stats.get("server.live") == 1 and stats.get("server.hot_restart_epoch") == epoch
+
+    async def received(self) -> int:
+        """Return how many bytes have come from the control plane; -1 when Envoy does not say."""
+        stats = read_stats(await self._ask("/stats?filter=" + quote(_RECEIVED)))
+        return sum(stats.values()) if stats else -1
+
+    async def config_dump(self) -> Any:
+        """Return all configuration that is in force, as JSON; None when Envoy does not say, or says too much."""
+        answer = await self._ask("/config_dump?include_eds", limit=_MAX_DUMP)
+        try:
+            return json.loads(answer) if answer else None
+        except ValueError:
+            return None
 
     async def listeners(self) -> tuple[BoundListener, ...]:
         """Return the active listeners."""

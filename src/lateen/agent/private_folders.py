@@ -23,11 +23,11 @@ def private_folder() -> Iterator[Path]:
     try:
         yield folder
     finally:
-        _remove(folder)
+        remove_folder(folder)
 
 
-def _remove(folder: Path) -> None:
-    """Remove a folder that its guard may be removing too."""
+def remove_folder(folder: Path) -> None:
+    """Remove a folder with all that is in it; another, as its guard, may be removing it too."""
     for place, folders, files in os.walk(folder, topdown=False):
         for name in (*files, *folders):
             path = Path(place, name)

@@ -26,6 +26,8 @@ trap '' HUP INT TERM
 groups=
 while read -r group; do groups="$groups $group"; done
 for group in $groups; do kill -s KILL -- "-$group" 2>/dev/null; done
+# Memory that the epochs of a killed Envoy shared: nobody else removes it.
+if id=$(cat -- "$1/base-id" 2>/dev/null); then rm -f -- "/dev/shm/envoy_shared_memory_${id}0"; fi
 rm -rf -- "$1"
 """
 

@@ -67,6 +67,8 @@ class AgentSettings:
     """File with the token for the control plane; read whenever it is needed, never logged."""
     ca_file: str = ""
     """PEM file with the root certificates of the control plane; empty takes those in the token."""
+    state_folder: str = ""
+    """Where to keep what the workload needs without a control plane; empty takes the user's folder for state."""
     interception: str = PROXY
     upstreams: tuple[Upstream, ...] = ()
     address: str = ""

@@ -26,6 +26,13 @@ OUTBOUND_ROUTES = "http_proxy"
 """Name of the routes that the explicit outbound proxy serves."""
 
 
+_TOLD = (
+    "concurrency", "environment", "drain_seconds", "envoy_drain_seconds", "stats_inclusion",
+    "labels", "service_account", "locality", "network", "ports",
+)  # fmt: skip
+"""Settings that `as_told` may change."""
+
+
 def registration(settings: AgentSettings, address: str, app_ports: Mapping[int, int]) -> WorkloadRegistration:
     """Return the first registration: not ready, and the app expected where it was told to listen."""
     return WorkloadRegistration(
@@ -82,6 +89,15 @@ def as_told(settings: AgentSettings, told: Registered | None) -> AgentSettings:
     )
 
 
+def as_remembered(settings: AgentSettings, kept: str) -> AgentSettings:
+    """Return the settings with what the control plane had said of them in an earlier life of the workload."""
+    try:
+        before = AgentSettings.from_json(kept)
+    except SettingsError:
+        return settings
+    return replace(settings, **{name: getattr(before, name) for name in _TOLD})
+
+
 def _cores() -> int:
     """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -117,32 +133,39 @@ def wish(settings: AgentSettings) -> Wish:
     )
 
 
-def bootstrap_settings(
-    settings: AgentSettings, name: str, address: OwnAddress, control_plane: ControlPlane, *, privileged: bool
-) -> BootstrapSettings:
-    """Return what Envoy's bootstrap is made of. Labels are those that the workload's endpoints carry."""
+def proxy_of(
+    settings: AgentSettings, name: str, address: OwnAddress, *, privileged: bool, certificates: bool = False
+) -> Proxy:
+    """Return who the workload's Envoy is. Labels are those that the workload's endpoints carry."""
     labels = dict(settings.labels)
     if settings.mode != GATEWAY:
         if settings.service:
             labels.setdefault("app", settings.service)
         if settings.version and (settings.workload_group or "version" not in labels):
             labels["version"] = settings.version
+    return Proxy(
+        type=ProxyType.GATEWAY if settings.mode == GATEWAY else ProxyType.SIDECAR,
+        name=name,
+        namespace=settings.namespace,
+        addresses=(address.ip,),
+        labels=labels,
+        service_account=settings.service_account,
+        network=settings.network,
+        locality=Locality.parse(settings.locality),
+        interception=Interception.NONE,
+        port_map=port_map(settings, address),
+        privileged=privileged,
+        upstreams=settings.upstreams,
+        certificates=certificates,
+    )
+
+
+def bootstrap_settings(
+    settings: AgentSettings, name: str, address: OwnAddress, control_plane: ControlPlane, *, privileged: bool
+) -> BootstrapSettings:
+    """Return what Envoy's bootstrap is made of."""
     return BootstrapSettings(
-        proxy=Proxy(
-            type=ProxyType.GATEWAY if settings.mode == GATEWAY else ProxyType.SIDECAR,
-            name=name,
-            namespace=settings.namespace,
-            addresses=(address.ip,),
-            labels=labels,
-            service_account=settings.service_account,
-            network=settings.network,
-            locality=Locality.parse(settings.locality),
-            interception=Interception.NONE,
-            port_map=port_map(settings, address),
-            privileged=privileged,
-            upstreams=settings.upstreams,
-            certificates=bool(control_plane.identity),
-        ),
+        proxy=proxy_of(settings, name, address, privileged=privileged, certificates=bool(control_plane.identity)),
         service=settings.service or settings.workload_group or settings.name,
         control_plane=control_plane.address,
         control_plane_identity=control_plane.identity,

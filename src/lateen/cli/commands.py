@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from lateen.cli import explain, offline, online, processes, security
+from lateen.cli import agents, explain, offline, online, processes, security
 
 _HELP = "A service mesh: Istio's API on stock Envoy, with or without Kubernetes."
 
@@ -42,9 +42,11 @@ def application() -> typer.Typer:
     app.command()(processes.serve)
     # Options of the app's own command must not be taken for ours, with or without `--` before it.
     app.command(context_settings={"allow_interspersed_args": False})(processes.run)
-    proxy = _group("Run the agent and Envoy alone.")
+    proxy = _group("Run the agent and Envoy alone; the agents that run here.")
     proxy.command()(processes.sidecar)
     proxy.command()(processes.gateway)
+    proxy.command("status")(agents.status)
+    proxy.command("restart")(agents.restart)
     app.add_typer(proxy, name="proxy")
     app.command()(processes.demo)
     app.command()(online.apply)

@@ -208,6 +208,14 @@ InterceptOption = Annotated[
 AddressOption = Annotated[
     str, typer.Option("--address", metavar="IP", help="Own address; default: a free loopback one.")
 ]
+AgentStateOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--state",
+        metavar="DIR",
+        help="Where to keep the last good configuration and certificate; the user's own folder for state by default.",
+    ),
+]
 PrintAddressesOption = Annotated[
     bool, typer.Option("--print-addresses", help="One JSON line on stdout once the proxy is ready.")
 ]
@@ -249,6 +257,7 @@ def run(
     ca_file: CaFileOption = None,
     intercept: InterceptOption = Intercept.PROXY,
     address: AddressOption = "",
+    state: AgentStateOption = None,
     print_addresses: PrintAddressesOption = False,
     stats_inclusion_prefix: StatsPrefixesOption = None,
     stats_inclusion_suffix: StatsSuffixesOption = None,
@@ -270,6 +279,7 @@ def run(
         ca_file=given_file(ca_file, "--ca-file"),
         interception=intercept.value,
         address=address,
+        state_folder=str(state.absolute()) if state else "",
         print_addresses=print_addresses,
         stats_inclusion=stats_inclusion(stats_inclusion_prefix, stats_inclusion_suffix, stats_inclusion_regexp),
         command=tuple(command or ()),
@@ -292,6 +302,7 @@ def sidecar(
     ca_file: CaFileOption = None,
     intercept: InterceptOption = Intercept.PROXY,
     address: AddressOption = "",
+    state: AgentStateOption = None,
     print_addresses: PrintAddressesOption = False,
     stats_inclusion_prefix: StatsPrefixesOption = None,
     stats_inclusion_suffix: StatsSuffixesOption = None,
@@ -313,6 +324,7 @@ def sidecar(
         ca_file=given_file(ca_file, "--ca-file"),
         interception=intercept.value,
         address=address,
+        state_folder=str(state.absolute()) if state else "",
         print_addresses=print_addresses,
         stats_inclusion=stats_inclusion(stats_inclusion_prefix, stats_inclusion_suffix, stats_inclusion_regexp),
         **workload_flags(label, port, upstream),
@@ -334,6 +346,7 @@ def gateway(
     token: TokenOption = None,
     ca_file: CaFileOption = None,
     address: AddressOption = "",
+    state: AgentStateOption = None,
     print_addresses: PrintAddressesOption = False,
     stats_inclusion_prefix: StatsPrefixesOption = None,
     stats_inclusion_suffix: StatsSuffixesOption = None,
@@ -356,6 +369,7 @@ def gateway(
         token_file=given_file(token, "--token"),
         ca_file=given_file(ca_file, "--ca-file"),
         address=address,
+        state_folder=str(state.absolute()) if state else "",
         print_addresses=print_addresses,
         stats_inclusion=stats_inclusion(stats_inclusion_prefix, stats_inclusion_suffix, stats_inclusion_regexp),
     )

@@ -84,13 +84,14 @@ def test_missing_envoy_is_one_line_with_what_to_do(tmp_path: Path) -> None:
             find_envoy(path)
 
 
-def test_envoy_leaves_nothing_in_shared_memory_and_repeats_no_flag() -> None:
-    """Envoy refuses a flag that stands there twice."""
-    command = EnvoyOptions(binary="envoy", config=Path("c.json"), drain_seconds=0.2).command()
+def test_envoy_is_given_no_flag_twice() -> None:
+    """It refuses a flag that stands there twice."""
+    options = EnvoyOptions(binary="envoy", folder=Path("f"), config=lambda: Path("c.json"), drain_seconds=0.2)
+    command = options.command(1, 7)
     flags = [word for word in command if word.startswith("--")]
-    assert "--disable-hot-restart" in flags
     assert len(set(flags)) == len(flags)
     assert command[command.index("--drain-time-s") + 1] == "1"
+    assert command[command.index("--parent-shutdown-time-s") + 1] == "4"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,255 @@
+"""One workload's Envoy over its whole life: what it starts with, when it is relieved, and what is kept of it.
+
+Envoy speaks with the control plane itself, and an Envoy that is up needs nobody. The problem is one that starts while
+the control plane is away: it knows nothing, and rightly waits. So whenever Envoy has taken new configuration we keep
+what is then in force (`last_good`), and start from that when the control plane cannot be had. When it is back, an
+Envoy that follows it relieves the other by a hot restart, which loses no request; it takes over only once it has its
+configuration.
+
+What we chose not to do: to stand between Envoy and the control plane and keep what passes (Istio's way). It would
+make the agent grow with the mesh, and put it into the path of every change, for the one hour in a year in which it is
+needed.
+
+Used by `lifecycle`. Must not know: the app, or how the workload is registered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from lateen.agent.envoy_admin import EnvoyAdmin
+from lateen.agent.envoy_process import EnvoyOptions, EnvoySupervisor
+from lateen.agent.keeping import Keeper, KeptConfiguration
+from lateen.agent.last_good import DumpError, LastGood, is_at_rest, last_good, with_app_ports
+from lateen.agent.processes import Child
+from lateen.private_files import write_private
+
+_NOISE_BYTES = 100
+"""Pings are answered with 17 bytes; a change of anything takes more than this."""
+
+
+class Source(Enum):
+    """What an Envoy was started with."""
+
+    STREAM = "the control plane"
+    LAST_GOOD = "the last good configuration"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LifeTimes:
+    """Times in seconds; tests shorten them."""
+
+    look: float = 5.0
+    """Between looks for new configuration. A look is one small question to Envoy."""
+    govern: float = 0.5
+    patience: float = 3.0
+    """So long a starting Envoy may wait for a control plane that the agent cannot reach either."""
+    relief: float = 60.0
+    """So long a new Envoy may take to follow the control plane; later it is tried again."""
+    again: float = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvoyLifeOptions:
+    """How each Envoy of this workload is started."""
+
+    binary: str
+    folder: Path
+    """Private to the agent; Envoy's working directory."""
+    log_level: str = "warning"
+    concurrency: int = 1
+    drain_seconds: float = 5.0
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Wanted:
+    """What Envoy should serve by; the control plane's part may come later."""
+
+    settings: str = ""
+    """The agent's settings as JSON, with what the control plane said of them."""
+    bootstrap: dict[str, Any] | None = None
+    """Of an Envoy that follows the control plane; None until it said who we are."""
+    name: str = ""
+    app_ports: Mapping[int, int] = field(default_factory=dict)
+
+
+class EnvoyLife:
+    """Supervises Envoy and chooses its configuration. `run` until `stop`."""
+
+    def __init__(
+        self,
+        options: EnvoyLifeOptions,
+        admin: EnvoyAdmin,
+        keeper: Keeper | None,
+        wanted: Wanted,
+        *,
+        connected: Callable[[], bool],
+        watch: Callable[[Child], None],
+        times: LifeTimes = LifeTimes(),
+    ) -> None:
+        """`connected`: whether the control plane is there. Without a keeper nothing is kept."""
+        self._folder = options.folder
+        self._admin = admin
+        self._keeper = keeper
+        self._connected = connected
+        self._times = times
+        self._log = structlog.get_logger()
+        self._seen = 0
+        """Bytes from the control plane when its configuration was kept last."""
+        self._live_start = 0
+        """Which start of Envoy was seen live last."""
+        self._source = Source.STREAM
+        self.wanted = wanted
+        self.kept_at = 0.0
+        """When the last good configuration was kept, in seconds since 1970; 0 when there is none."""
+        self.supervisor = EnvoySupervisor(
+            EnvoyOptions(
+                binary=options.binary,
+                folder=options.folder,
+                config=self._configuration,
+                log_level=options.log_level,
+                concurrency=options.concurrency,
+                drain_seconds=options.drain_seconds,
+                environment=options.environment,
+            ),
+            watch,
+        )
+
+    @property
+    def source(self) -> Source:
+        """What the Envoy that serves was started with."""
+        return self._source
+
+    @property
+    def stands_alone(self) -> bool:
+        """Whether the Envoy that serves follows no control plane."""
+        return self._source is Source.LAST_GOOD
+
+    def kept(self) -> KeptConfiguration | None:
+        """Return the last good configuration, with the app where it is now."""
+        found = self._keeper.configuration() if self._keeper else None
+        if found is None:
+            return None
+        self.kept_at = found.saved_at
+        return found
+
+    async def run(self) -> None:
+        """Run Envoy until `stop`. StartError when it never comes up."""
+        async with asyncio.TaskGroup() as group:
+            besides = [group.create_task(self._govern())]
+            if self._keeper:
+                besides.append(group.create_task(self._keep(self._keeper)))
+            await self.supervisor.run()
+            for task in besides:
+                task.cancel()
+
+    async def relieve(self) -> bool:
+        """Have a new Envoy take over, of today's binary, bootstrap and configuration, without a lost request."""
+        before, self._source = self._source, self._wish()
+        took_over = False
+        try:
+            async with asyncio.timeout(self._times.relief):
+                took_over = await self.supervisor.relieve(self._admin.serves)
+        except TimeoutError:
+            self._log.warning("the new envoy gets no configuration: the old one goes on", seconds=self._times.relief)
+        if not took_over:
+            self._source = before
+            return False
+        self._log.info("a new envoy has taken over", configuration=self._source.value)
+        self._seen = 0
+        return True
+
+    def _wish(self) -> Source:
+        """Return what an Envoy that starts now should start with."""
+        if self.wanted.bootstrap is not None and (self._connected() or self.kept() is None):
+            return Source.STREAM
+        return Source.LAST_GOOD
+
+    def _configuration(self) -> Path:
+        """Write what the next Envoy starts with. During a relief that is decided already."""
+        if not self.supervisor.relieving:
+            self._source = self._wish()
+        path = self._folder / "envoy.json"
+        kept = self.kept() if self._source is Source.LAST_GOOD else None
+        if kept is not None:
+            moved = {old: self.wanted.app_ports.get(port, old) for port, old in kept.app_ports.items()}
+            content = with_app_ports(kept.bootstrap, moved)
+            self._log.warning(
+                "the control plane is away: envoy starts with the last good configuration",
+                age_seconds=round(kept.age),
+                missing=list(kept.missing),
+            )
+        else:
+            assert self.wanted.bootstrap is not None
+            content = self.wanted.bootstrap
+        write_private(path, json.dumps(content).encode(), durable=False)
+        return path
+
+    # --- choosing ----------------------------------------------------------------------------------------------
+
+    async def _govern(self) -> None:
+        """Change over when what Envoy waits for does not come, or when the control plane is back."""
+        clock = asyncio.get_running_loop().time
+        waiting = clock()
+        while True:
+            await asyncio.sleep(self._times.govern)
+            if self._source is Source.LAST_GOOD:
+                if self._connected() and self.wanted.bootstrap is not None and not await self.relieve():
+                    await asyncio.sleep(self._times.again)
+                continue
+            if self._connected() or self._live_start == self.supervisor.starts:
+                waiting = clock()
+            elif await self._admin.is_live():
+                self._live_start = self.supervisor.starts
+            elif clock() - waiting > self._times.patience and self.kept() is not None:
+                waiting = clock()
+                await self.supervisor.begin_again()
+
+    # --- keeping -----------------------------------------------------------------------------------------------
+
+    async def _keep(self, keeper: Keeper) -> None:
+        """Keep what is in force whenever something came and nothing comes any more."""
+        before = -1
+        while True:
+            await asyncio.sleep(self._times.look)
+            if self._source is not Source.STREAM:
+                continue
+            received = await self._admin.received()
+            quiet, before = abs(received - before) < _NOISE_BYTES, received
+            if received < 0 or not quiet or 0 <= received - self._seen < _NOISE_BYTES:
+                continue
+            if await self._keep_now(keeper):
+                self._seen = received
+
+    async def _keep_now(self, keeper: Keeper) -> bool:
+        """Keep what Envoy shows; return whether there is nothing more to wait for."""
+        dump, bootstrap = await self._admin.config_dump(), self.wanted.bootstrap
+        if dump is None or bootstrap is None or not await self._admin.is_live():
+            return False
+        try:
+            found: LastGood = await asyncio.to_thread(last_good, bootstrap, dump)
+            at_rest = is_at_rest(dump)
+        except DumpError as error:
+            self._log.warning("cannot keep the last good configuration", reason=str(error)[:300])
+            return True
+        kept = KeptConfiguration(
+            bootstrap=found.bootstrap,
+            saved_at=time.time(),
+            name=self.wanted.name,
+            settings=self.wanted.settings,
+            app_ports=dict(self.wanted.app_ports),
+            missing=found.missing,
+        )
+        await asyncio.to_thread(keeper.keep_configuration, kept)
+        self.kept_at = kept.saved_at
+        return at_rest

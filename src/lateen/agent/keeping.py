@@ -1,0 +1,200 @@
+"""What an agent keeps on disk, so that its workload serves when the control plane is away: one folder per workload.
+
+The folder holds the last good configuration of its Envoy (`last_good`), and the identity it was served with:
+certificate, key, roots, and where the control plane was. All files are for their owner only, each replaced whole, and
+say the version of their form; what cannot be read counts as not there, and is said. Folders of workloads that have
+not come back for a month are removed.
+
+Used by `envoy_life` and `certificates`. Blocking: files are small. Must not know: Envoy's process, or the network.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, TypeVar
+
+import structlog
+
+from lateen.agent.private_folders import remove_folder
+from lateen.private_files import write_private
+
+_T = TypeVar("_T")
+FORM = 1
+"""Version of the files' form."""
+MAX_BYTES = 64 << 20
+"""Largest file that is read: a proxy that is told of 5,000 services has 20 MB."""
+KEPT_SECONDS = 30 * 24 * 3600
+_CONFIGURATION, _IDENTITY = "configuration.json", "identity.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptConfiguration:
+    """A bootstrap that stands alone, and when it was good."""
+
+    bootstrap: dict[str, Any]
+    saved_at: float
+    """Seconds since 1970."""
+    name: str
+    """The workload's name at that time."""
+    settings: str = ""
+    """The agent's settings as JSON, with what the control plane had said of them."""
+    app_ports: Mapping[int, int] = field(default_factory=dict)
+    """Service port -> where the app was expected."""
+    missing: tuple[str, ...] = ()
+
+    @property
+    def age(self) -> float:
+        """Seconds since it was kept."""
+        return max(0.0, time.time() - self.saved_at)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class KeptIdentity:
+    """A certificate with its key, and whom it was got from. Shows nothing of itself."""
+
+    chain: str
+    key: str
+    roots: str
+    """PEM, all three."""
+    secure: tuple[str, int]
+    """The control plane's address for those who have a certificate."""
+    join: tuple[str, int]
+    uri: str
+    """SPIFFE ID."""
+
+
+class Keeper:
+    """One workload's folder."""
+
+    def __init__(self, folder: Path, fits: str) -> None:
+        """`fits` says for which settings the content is good: with others it counts as not there."""
+        self._folder = folder
+        self._fits = blake2b(fits.encode(), digest_size=16).hexdigest()
+        self._log = structlog.get_logger().bind(folder=str(folder))
+        self._written: dict[str, bytes] = {}
+
+    @property
+    def folder(self) -> Path:
+        """Where it is."""
+        return self._folder
+
+    def keep_configuration(self, kept: KeptConfiguration) -> None:
+        """Replace the last good configuration; only what is new is written."""
+        content = {
+            "bootstrap": kept.bootstrap,
+            "name": kept.name,
+            "settings": kept.settings,
+            "appPorts": {str(port): app_port for port, app_port in kept.app_ports.items()},
+            "missing": list(kept.missing),
+        }
+        digest = blake2b(json.dumps(content, sort_keys=True).encode()).digest()
+        if self._written.get(_CONFIGURATION) != digest and self._write(
+            _CONFIGURATION, {**content, "savedAt": kept.saved_at}
+        ):
+            self._written[_CONFIGURATION] = digest
+
+    def configuration(self) -> KeptConfiguration | None:
+        """Return the last good configuration; None when there is none for these settings."""
+
+        def read(found: dict[str, Any]) -> KeptConfiguration:
+            return KeptConfiguration(
+                bootstrap=dict(found["bootstrap"]),
+                saved_at=float(found["savedAt"]),
+                name=str(found["name"]),
+                settings=str(found["settings"]),
+                app_ports={int(port): int(app_port) for port, app_port in found["appPorts"].items()},
+                missing=tuple(map(str, found["missing"])),
+            )
+
+        return self._read(_CONFIGURATION, read)
+
+    def keep_identity(self, kept: KeptIdentity) -> None:
+        """Replace the identity."""
+        self._write(
+            _IDENTITY,
+            {
+                "chain": kept.chain,
+                "key": kept.key,
+                "roots": kept.roots,
+                "secure": list(kept.secure),
+                "join": list(kept.join),
+                "uri": kept.uri,
+            },
+        )
+
+    def identity(self) -> KeptIdentity | None:
+        """Return the identity; None when there is none."""
+
+        def read(found: dict[str, Any]) -> KeptIdentity:
+            def address(name: str) -> tuple[str, int]:
+                host, port = found[name]
+                return str(host), int(port)
+
+            chain, key, roots, uri = (str(found[name]) for name in ("chain", "key", "roots", "uri"))
+            return KeptIdentity(
+                chain=chain, key=key, roots=roots, uri=uri, secure=address("secure"), join=address("join")
+            )
+
+        return self._read(_IDENTITY, read)
+
+    def forget_identity(self) -> None:
+        """Remove it: nobody takes it any more."""
+        (self._folder / _IDENTITY).unlink(missing_ok=True)
+
+    def _write(self, name: str, content: dict[str, Any]) -> bool:
+        document = {"form": FORM, "fits": self._fits, **content}
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_private(self._folder / name, json.dumps(document, separators=(",", ":")).encode())
+        except OSError as error:
+            self._log.warning("cannot keep what the workload needs without a control plane", reason=str(error))
+            return False
+        return True
+
+    def _read(self, name: str, read: Callable[[dict[str, Any]], _T]) -> _T | None:
+        path = self._folder / name
+        try:
+            if path.stat().st_size > MAX_BYTES or path.stat().st_uid != os.geteuid():
+                raise ValueError("too large, or another user's")
+            found = json.loads(path.read_bytes())
+            if found["form"] != FORM or found["fits"] != self._fits:
+                return None
+            return read(found)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            self._log.warning(
+                "what was kept cannot be used", file=name, reason=f"{type(error).__name__}: {error}"[:200]
+            )
+            return None
+
+
+def state_folder(given: str) -> Path | None:
+    """Return where agents of this user keep what they keep: as given, else as the XDG base directory spec says."""
+    if given:
+        return Path(given).absolute() / "agents"
+    base, home = os.environ.get("XDG_STATE_HOME", ""), os.environ.get("HOME", "")
+    if base.startswith("/"):
+        return Path(base) / "lateen" / "agents"
+    return Path(home) / ".local" / "state" / "lateen" / "agents" if home.startswith("/") else None
+
+
+def forget_the_old(parent: Path, *, now: float) -> None:
+    """Remove the folders of workloads that have not come back for a month."""
+    try:
+        folders = [entry for entry in parent.iterdir() if entry.is_dir() and not entry.is_symlink()]
+    except OSError:
+        return
+    for folder in folders:
+        try:
+            newest = max((file.stat().st_mtime for file in folder.iterdir()), default=folder.stat().st_mtime)
+        except OSError:
+            continue
+        if now - newest > KEPT_SECONDS:
+            remove_folder(folder)

@@ -1,0 +1,84 @@
+"""What was kept is there again, for its owner only and for the same settings; what is broken counts as not there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from lateen.agent.keeping import KEPT_SECONDS, Keeper, KeptConfiguration, KeptIdentity, forget_the_old, state_folder
+
+CONFIGURATION = KeptConfiguration(
+    bootstrap={"node": {"id": "x"}},
+    saved_at=1000.0,
+    name="web-1",
+    settings="{}",
+    app_ports={80: 4000},
+    missing=("listener a: b",),
+)
+IDENTITY = KeptIdentity(
+    chain="CHAIN", key="SECRET", roots="ROOTS", secure=("127.0.0.1", 15012), join=("127.0.0.1", 15013), uri="spiffe://x"
+)
+
+
+def test_kept_things_come_back(tmp_path: Path) -> None:
+    keeper = Keeper(tmp_path / "web", "settings")
+    assert keeper.configuration() is None
+    assert keeper.identity() is None
+    keeper.keep_configuration(CONFIGURATION)
+    keeper.keep_identity(IDENTITY)
+    again = Keeper(tmp_path / "web", "settings")
+    assert again.configuration() == CONFIGURATION
+    assert again.identity() == IDENTITY
+    again.forget_identity()
+    assert again.identity() is None
+
+
+def test_files_are_for_their_owner_only(tmp_path: Path) -> None:
+    keeper = Keeper(tmp_path / "agents" / "web", "settings")
+    keeper.keep_identity(IDENTITY)
+    assert [oct(path.stat().st_mode & 0o777) for path in keeper.folder.iterdir()] == ["0o600"]
+    assert oct(keeper.folder.stat().st_mode & 0o777) == "0o700"
+    assert "SECRET" not in repr(IDENTITY)
+
+
+def test_settings_that_changed_make_it_unfit(tmp_path: Path) -> None:
+    """A configuration for other ports, or another control plane's, would do harm."""
+    Keeper(tmp_path / "web", "settings").keep_configuration(CONFIGURATION)
+    assert Keeper(tmp_path / "web", "others").configuration() is None
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"form": 1}', b"\xff\x00", b'{"form": 99, "fits": ""}'])
+def test_a_broken_file_counts_as_not_there(tmp_path: Path, content: bytes) -> None:
+    keeper = Keeper(tmp_path / "web", "settings")
+    keeper.keep_configuration(CONFIGURATION)
+    (keeper.folder / "configuration.json").write_bytes(content)
+    assert keeper.configuration() is None
+
+
+def test_the_same_is_not_written_twice(tmp_path: Path) -> None:
+    """Idle workloads leave the disk alone."""
+    keeper = Keeper(tmp_path / "web", "settings")
+    keeper.keep_configuration(CONFIGURATION)
+    (keeper.folder / "configuration.json").unlink()
+    keeper.keep_configuration(CONFIGURATION)
+    assert not (keeper.folder / "configuration.json").exists()
+
+
+def test_folders_of_workloads_that_do_not_come_back_go(tmp_path: Path) -> None:
+    for name in ("old", "new"):
+        Keeper(tmp_path / name, "settings").keep_configuration(CONFIGURATION)
+    then = (tmp_path / "old" / "configuration.json").stat().st_mtime - KEPT_SECONDS - 10
+    os.utime(tmp_path / "old" / "configuration.json", (then, then))
+    forget_the_old(tmp_path, now=then + KEPT_SECONDS + 5)
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]
+
+
+def test_where_it_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert state_folder("") == tmp_path / "lateen" / "agents"
+    assert state_folder(str(tmp_path / "x")) == tmp_path / "x" / "agents"
+    monkeypatch.setenv("XDG_STATE_HOME", "")
+    monkeypatch.delenv("HOME")
+    assert state_folder("") is None
