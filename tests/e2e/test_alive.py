@@ -125,7 +125,7 @@ def test_an_envoy_that_ends_while_the_control_plane_is_away(mesh: Mesh, caller: 
     with traffic(caller.proxy, "http://web/") as load:
         mesh.control_plane = mesh.serve()
         eventually(
-            lambda: status(mesh, caller)["configuration"] == "stream", what="an envoy that follows it", seconds=40
+            lambda: status(mesh, caller)["configuration"] == "stream", what="an envoy that follows it", seconds=60
         )
         load.wait_for_more()
 
@@ -146,7 +146,7 @@ def test_a_host_that_starts_again_while_the_control_plane_is_away(mesh: Mesh) ->
     calls(second)
     assert status(mesh, second)["configuration"] == "last_good"
     mesh.control_plane = mesh.serve()
-    eventually(lambda: status(mesh, second)["configuration"] == "stream", what="an envoy that follows it", seconds=40)
+    eventually(lambda: status(mesh, second)["configuration"] == "stream", what="an envoy that follows it", seconds=60)
     calls(second)
     second.stop()
 

@@ -53,6 +53,9 @@ class LifeTimes:
     govern: float = 0.5
     patience: float = 3.0
     """So long a starting Envoy may wait for a control plane that the agent cannot reach either."""
+    settle: float = 10.0
+    """Between the control plane's return and the relief: other workloads come back to it too, some later than we, and
+    an Envoy that asks too early is told of services without them."""
     relief: float = 60.0
     """So long a new Envoy may take to follow the control plane; later it is tried again."""
     again: float = 5.0
@@ -200,11 +203,13 @@ class EnvoyLife:
     async def _govern(self) -> None:
         """Change over when what Envoy waits for does not come, or when the control plane is back."""
         clock = asyncio.get_running_loop().time
-        waiting = clock()
+        waiting = away = clock()
         while True:
             await asyncio.sleep(self._times.govern)
+            if not self._connected() or self.wanted.bootstrap is None:
+                away = clock()
             if self._source is Source.LAST_GOOD:
-                if self._connected() and self.wanted.bootstrap is not None and not await self.relieve():
+                if clock() - away > self._times.settle and not await self.relieve():
                     await asyncio.sleep(self._times.again)
                 continue
             if self._connected() or self._live_start == self.supervisor.starts:
