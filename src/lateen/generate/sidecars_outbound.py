@@ -16,6 +16,7 @@ from lateen.envoy.filters import HttpSettings, http_connection_manager, passthro
 from lateen.envoy.listeners import (
     OUTBOUND,
     add_inspectors,
+    also_ipv6,
     bound_listener,
     filter_chain,
     http_match,
@@ -261,6 +262,8 @@ def _finish(view: View, listener: _Listener) -> Fields:
         fields["additional_addresses"] = [
             {"address": socket_address(address, listener.port)} for address in listener.extra_addresses
         ]
+    elif view.dual_stack and listener.address == names.WILDCARD_ADDRESS:
+        also_ipv6(fields, listener.port)
     if listener.metadata is not None:
         fields["metadata"] = listener.metadata
     return fields
@@ -279,6 +282,8 @@ def _virtual_outbound(view: View) -> Fields:
     ]
     listener = bound_listener(names.VIRTUAL_OUTBOUND, names.WILDCARD_ADDRESS, port, direction=OUTBOUND, chains=chains)
     listener["use_original_dst"] = {"value": True}
+    if view.dual_stack:
+        also_ipv6(listener, port)
     if view.proxy.interception is Interception.TPROXY:
         listener["transparent"] = {"value": True}
     return listener
