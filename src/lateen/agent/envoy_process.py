@@ -38,6 +38,8 @@ class EnvoyOptions:
     log_level: str = "warning"
     concurrency: int = 1
     drain_seconds: float = 5.0
+    enter: Callable[[], None] | None = None
+    """Called in its process before it is Envoy: enters its network."""
 
     def command(self) -> list[str]:
         """Return the command line. Each flag may stand there once only.
@@ -143,7 +145,11 @@ class EnvoySupervisor:
         try:
             # Envoy writes to our stderr: stdout is the app's.
             child = await start(
-                self._options.command(), env=dict(os.environ), quiet_stdout=True, folder=self._options.config.parent
+                self._options.command(),
+                env=dict(os.environ),
+                quiet_stdout=True,
+                folder=self._options.config.parent,
+                enter=self._options.enter,
             )
         except OSError as error:
             raise StartError(f"cannot start {self._options.binary}: {error.strerror}; {_INSTALL}") from error

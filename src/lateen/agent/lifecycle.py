@@ -35,6 +35,7 @@ from lateen.agent.certificates import Certificates
 from lateen.agent.envoy_admin import EnvoyAdmin, RoutesState, gateway_ports
 from lateen.agent.envoy_process import EnvoyOptions, EnvoySupervisor, check_envoy, find_envoy
 from lateen.agent.errors import StartError
+from lateen.agent.interception.places import Place, place
 from lateen.agent.listening import ListeningPorts
 from lateen.agent.private_folders import private_folder
 from lateen.agent.processes import Child, Guard, start
@@ -70,22 +71,29 @@ async def run(settings: AgentSettings) -> int:
     with signals.installed(pass_on):
         binary = find_envoy(settings.envoy_path)
         await check_envoy(binary)
-        address = own_address(settings)
-        try:
-            with private_folder() as folder:
-                guard = Guard(folder)
-                agent = Agent(settings, address, guard, signals, folder)
-                try:
-                    return await agent.live(binary)
-                finally:
-                    await agent.kill()
-                    guard.close()
-        finally:
-            address.close()
+        with place(settings) as where:
+            with where.inside():
+                address = own_address(settings, where)
+            try:
+                with private_folder() as folder:
+                    where.prepare(folder)
+                    guard = Guard(folder)
+                    agent = Agent(settings, address, guard, signals, folder, where)
+                    try:
+                        return await agent.live(binary)
+                    finally:
+                        await agent.kill()
+                        where.release()
+                        guard.close()
+            finally:
+                address.close()
 
 
-def own_address(settings: AgentSettings) -> OwnAddress:
-    """Take the given address, or pick one of our own."""
+def own_address(settings: AgentSettings, where: Place) -> OwnAddress:
+    """Take the given address, or that of the place, or pick one of our own."""
+    if where.intercepts:
+        # The app has its ports itself; Envoy listens on two of its own.
+        return take_address(where.addresses[0], ())
     listeners = (*(port for port, _ in settings.ports), *(upstream.local_port for upstream in settings.upstreams))
     if settings.address:
         return take_address(settings.address, listeners)
@@ -97,9 +105,16 @@ class Agent:
     """The pieces of one agent and the flow between them. Single use."""
 
     def __init__(
-        self, settings: AgentSettings, address: OwnAddress, guard: Guard, signals: Signals, folder: Path
+        self,
+        settings: AgentSettings,
+        address: OwnAddress,
+        guard: Guard,
+        signals: Signals,
+        folder: Path,
+        where: Place,
     ) -> None:
         self._settings = settings
+        self._where = where
         self._address = address
         self._guard = guard
         self._signals = signals
@@ -109,7 +124,7 @@ class Agent:
         self._everything = settings.mode == GATEWAY
         """A gateway drains all its traffic; a sidecar leaves the app's own calls alone."""
         declared = [port for port, _ in settings.ports]
-        if settings.mode == RUN:
+        if settings.mode == RUN and not where.intercepts:
             self._reserved = reserve_app_ports(f"{settings.namespace}/{settings.service}/{address.ip}", len(declared))
             offered = [reserved.getsockname()[1] for reserved in self._reserved]
         else:
@@ -117,11 +132,11 @@ class Agent:
             offered = declared
         self._offered = dict(zip(declared, offered, strict=True))
         self._privileged = settings.mode != GATEWAY or can_bind_privileged(address.ip)
-        self._admin = EnvoyAdmin(host=address.private_ip, port=address.ports.admin)
+        self._admin = EnvoyAdmin(host=address.private_ip, port=address.ports.admin, connect=where.connect)
         self._certificates = Certificates(settings.control_plane, workload.wish(settings), folder)
         self._attachment = Attachment(
             settings.control_plane,
-            workload.registration(settings, address.ip, self._offered),
+            workload.registration(settings, address.ip, self._offered if where.app_port_known else {}),
             read_token=self._read_token,
         )
         self._envoy: EnvoySupervisor | None = None
@@ -198,7 +213,7 @@ class Agent:
         name = self._attachment.registration.name
         self._unready = "waiting for envoy"
         bootstrapped = workload.bootstrap_settings(
-            settings, name, self._address, control_plane, privileged=self._privileged
+            settings, name, self._address, control_plane, privileged=self._privileged, place=self._where
         )
         supervisor = EnvoySupervisor(
             EnvoyOptions(
@@ -207,16 +222,19 @@ class Agent:
                 log_level=settings.envoy_log_level,
                 concurrency=settings.concurrency,
                 drain_seconds=settings.drain_seconds,
+                enter=self._where.envoy_entrance(),
             ),
             self._guard.watch,
         )
         self._envoy = supervisor
+        self._spawn(group, self._where.serve())
         self._spawn(group, supervisor.run())
         if settings.mode != GATEWAY:
             self._spawn(group, calls.report(self._admin.outbound_use, self._attachment))
         await self._proxy_serves()
         await self._routes_accepted()
         supervisor.was_live = True
+        self._where.capture(self._folder)
         if settings.print_addresses:
             bound = gateway_ports(
                 tuple(at for at in await self._admin.listeners() if at.port != self._address.ports.prometheus),
@@ -250,7 +268,7 @@ class Agent:
                 warned = True
                 self._log.warning("envoy still waits for its configuration from the control plane")
             await asyncio.sleep(_POLL_SECONDS)
-        missing = workload.expected_listeners(self._settings, self._address)
+        missing = workload.expected_listeners(self._settings, self._address, self._where)
         deadline = clock() + _LISTENERS_SECONDS
         while missing := missing - {(at.address, at.port) for at in await self._admin.listeners()}:
             if clock() > deadline:
@@ -285,7 +303,7 @@ class Agent:
         for reserved in self._reserved:
             reserved.close()
         try:
-            self._app = await start(command, env=env)
+            self._app = await start(command, env=env, enter=self._where.app_entrance())
         except OSError as error:
             code = 127 if isinstance(error, FileNotFoundError) else 126
             raise StartError(f"cannot start {command[0]!r}: {error.strerror}", exit_code=code) from error
@@ -300,7 +318,7 @@ class Agent:
         serving: dict[int, int] = {}
 
         async def found() -> None:
-            serving.update(await wait_until_serving(self._offered, ListeningPorts(app.pid)))
+            serving.update(await wait_until_serving(self._offered, ListeningPorts(app.pid), self._where.connect))
 
         exited = asyncio.Event()
 
@@ -325,6 +343,8 @@ class Agent:
     def _hint(self) -> str:
         wanted = ", ".join(f"127.0.0.1:{port} (for {declared})" for declared, port in self._offered.items())
         declared = next(iter(self._offered))
+        if self._where.intercepts:
+            return f"it should listen on 0.0.0.0:{declared}, or on the port in PORT"
         return (
             f"it should listen on the port in PORT: {wanted}; or on 127.0.0.1:{declared}, not on 0.0.0.0:{declared}, "
             f"because its sidecar listens on {self._address.ip}:{declared}"
@@ -343,6 +363,8 @@ class Agent:
 
     async def _ready(self, app_ports: Mapping[int, int]) -> None:
         """Tell the control plane; but first let our own Envoy learn where the app is, or the first requests fail."""
+        if not self._where.app_port_known:
+            app_ports = {}
         known = workload.with_app_ports(self._attachment.registration, app_ports)
         self._attachment.update(known)
         clock = asyncio.get_running_loop().time
@@ -400,6 +422,7 @@ class Agent:
             await app.stop(signal.SIGKILL, 1.0)
 
     async def _stop_envoy(self) -> None:
+        self._where.release()
         if self._envoy is not None:
             await self._admin.be_quiet()
             await self._envoy.stop(ENVOY_STOP_SECONDS if not self._signals.hurry.is_set() else 0.5)

@@ -11,11 +11,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lateen.agent.addresses import OwnAddress, host_port
+from lateen.agent.interception.capture import INBOUND_PORT
+from lateen.agent.interception.places import Place, hops
 from lateen.agent.joining import Wish
 from lateen.agent.settings import GATEWAY, PROXY, AgentSettings
 from lateen.agent.status import METRICS_PATH, READY_PATH
-from lateen.envoy.bootstrap import BootstrapSettings
-from lateen.model.proxies import PRIVILEGED_PORTS, Interception, Proxy, ProxyType
+from lateen.envoy.bootstrap import OUTBOUND_PORT, BootstrapSettings
+from lateen.model.proxies import PRIVILEGED_PORTS, Proxy, ProxyType
 from lateen.model.services import Locality
 from lateen.model.workloads import WorkloadPort, WorkloadRegistration
 
@@ -24,7 +26,7 @@ OUTBOUND_ROUTES = "http_proxy"
 
 
 def registration(settings: AgentSettings, address: str, app_ports: Mapping[int, int]) -> WorkloadRegistration:
-    """Return the first registration: not ready, and the app expected where it was told to listen."""
+    """Return the first registration: not ready, and the app expected where it was told to listen (0: as dialled)."""
     return WorkloadRegistration(
         service="" if settings.mode == GATEWAY else settings.service,
         namespace=settings.namespace,
@@ -73,7 +75,13 @@ def wish(settings: AgentSettings) -> Wish:
 
 
 def bootstrap_settings(
-    settings: AgentSettings, name: str, address: OwnAddress, control_plane: ControlPlane, *, privileged: bool
+    settings: AgentSettings,
+    name: str,
+    address: OwnAddress,
+    control_plane: ControlPlane,
+    *,
+    privileged: bool,
+    place: Place,
 ) -> BootstrapSettings:
     """Return what Envoy's bootstrap is made of. Labels are those that the workload's endpoints carry."""
     labels = dict(settings.labels)
@@ -86,12 +94,12 @@ def bootstrap_settings(
             type=ProxyType.GATEWAY if settings.mode == GATEWAY else ProxyType.SIDECAR,
             name=name,
             namespace=settings.namespace,
-            addresses=(address.ip,),
+            addresses=place.addresses or (address.ip,),
             labels=labels,
             service_account=settings.service_account,
             network=settings.network,
             locality=Locality.parse(settings.locality),
-            interception=Interception.NONE,
+            interception=place.interception,
             port_map=port_map(settings, address),
             privileged=privileged,
             upstreams=settings.upstreams,
@@ -104,6 +112,7 @@ def bootstrap_settings(
         admin_port=address.ports.admin,
         prometheus_port=address.ports.prometheus,
         stats_inclusion=settings.stats_inclusion,
+        outside_network=place.outside,
     )
 
 
@@ -114,13 +123,17 @@ def http_proxy(settings: AgentSettings, address: OwnAddress) -> str:
     return f"http://{host_port(address.private_ip, address.ports.outbound)}"
 
 
-def expected_listeners(settings: AgentSettings, address: OwnAddress) -> frozenset[tuple[str, int]]:
+def expected_listeners(settings: AgentSettings, address: OwnAddress, place: Place) -> frozenset[tuple[str, int]]:
     """Return where Envoy must listen before the app may start.
 
     Not the upstreams: their listeners come when their services do, and two apps may well wait for each other.
     """
     if settings.mode == GATEWAY:
         return frozenset()
+    if place.intercepts:
+        outbound, inbound = hops(settings)
+        wanted = ((outbound, OUTBOUND_PORT), (inbound, INBOUND_PORT))
+        return frozenset(("0.0.0.0", port) for side, port in wanted if side)
     found = {(address.ip, port) for port, _ in settings.ports}
     if settings.interception == PROXY:
         found.add((address.private_ip, address.ports.outbound))

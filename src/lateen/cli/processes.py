@@ -41,6 +41,21 @@ class Intercept(StrEnum):
     HOST = "host"
 
 
+class Hops(StrEnum):
+    """Which side of a workload goes through its sidecar."""
+
+    OUTBOUND = "outbound"
+    INBOUND = "inbound"
+    BOTH = "both"
+
+
+class InboundMode(StrEnum):
+    """How inbound connections are intercepted."""
+
+    REDIRECT = "redirect"
+    TPROXY = "tproxy"
+
+
 def serve(
     config: Annotated[
         list[Path] | None, typer.Option("--config", metavar="DIR", help="Folder to watch (GitOps); repeatable.")
@@ -195,7 +210,27 @@ CaFileOption = Annotated[
     ),
 ]
 InterceptOption = Annotated[
-    Intercept, typer.Option("--intercept", help="How traffic reaches the sidecar; netns and host are to come.")
+    Intercept,
+    typer.Option(
+        "--intercept",
+        help="How traffic reaches the sidecar: by HTTP_PROXY, by --upstream alone, or by rules that the app does not "
+        "notice, in a network namespace of its own or on this host (both need root).",
+    ),
+]
+HopsOption = Annotated[Hops, typer.Option("--hops", help="With netns and host: which side goes through the sidecar.")]
+InboundModeOption = Annotated[
+    InboundMode, typer.Option("--inbound-mode", help="With netns: tproxy lets the app see its clients' addresses.")
+]
+AppUserOption = Annotated[
+    str, typer.Option("--app-user", metavar="USER", help="With netns and host: user or uid that the app runs as.")
+]
+ExcludePortOption = Annotated[
+    list[int] | None,
+    typer.Option("--exclude-port", metavar="PORT", help="Outbound port that is not intercepted; repeatable."),
+]
+ExcludeNetworkOption = Annotated[
+    list[str] | None,
+    typer.Option("--exclude-network", metavar="CIDR", help="Destinations that are not intercepted; repeatable."),
 ]
 AddressOption = Annotated[
     str, typer.Option("--address", metavar="IP", help="Own address; default: a free loopback one.")
@@ -239,6 +274,11 @@ def run(
     token: TokenOption = None,
     ca_file: CaFileOption = None,
     intercept: InterceptOption = Intercept.PROXY,
+    hops: HopsOption = Hops.BOTH,
+    inbound_mode: InboundModeOption = InboundMode.REDIRECT,
+    app_user: AppUserOption = "",
+    exclude_port: ExcludePortOption = None,
+    exclude_network: ExcludeNetworkOption = None,
     address: AddressOption = "",
     print_addresses: PrintAddressesOption = False,
     stats_inclusion_prefix: StatsPrefixesOption = None,
@@ -262,6 +302,11 @@ def run(
         token_file=given_file(token, "--token"),
         ca_file=given_file(ca_file, "--ca-file"),
         interception=intercept.value,
+        hops=hops.value,
+        inbound_mode=inbound_mode.value,
+        app_user=app_user,
+        exclude_ports=tuple(exclude_port or ()),
+        exclude_networks=tuple(exclude_network or ()),
         address=address,
         print_addresses=print_addresses,
         stats_inclusion=stats_inclusion(stats_inclusion_prefix, stats_inclusion_suffix, stats_inclusion_regexp),
@@ -283,6 +328,11 @@ def sidecar(
     token: TokenOption = None,
     ca_file: CaFileOption = None,
     intercept: InterceptOption = Intercept.PROXY,
+    hops: HopsOption = Hops.BOTH,
+    inbound_mode: InboundModeOption = InboundMode.REDIRECT,
+    app_user: AppUserOption = "",
+    exclude_port: ExcludePortOption = None,
+    exclude_network: ExcludeNetworkOption = None,
     address: AddressOption = "",
     print_addresses: PrintAddressesOption = False,
     stats_inclusion_prefix: StatsPrefixesOption = None,
@@ -306,6 +356,11 @@ def sidecar(
         token_file=given_file(token, "--token"),
         ca_file=given_file(ca_file, "--ca-file"),
         interception=intercept.value,
+        hops=hops.value,
+        inbound_mode=inbound_mode.value,
+        app_user=app_user,
+        exclude_ports=tuple(exclude_port or ()),
+        exclude_networks=tuple(exclude_network or ()),
         address=address,
         print_addresses=print_addresses,
         stats_inclusion=stats_inclusion(stats_inclusion_prefix, stats_inclusion_suffix, stats_inclusion_regexp),
