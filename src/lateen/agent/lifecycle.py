@@ -318,7 +318,7 @@ class Agent:
         serving: dict[int, int] = {}
 
         async def found() -> None:
-            serving.update(await wait_until_serving(self._offered, ListeningPorts(app.pid), self._where.connect))
+            serving.update(await wait_until_serving(self._offered, ListeningPorts(app.pid), self._where.connect_app))
 
         exited = asyncio.Event()
 

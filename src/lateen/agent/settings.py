@@ -30,6 +30,8 @@ HOPS = (OUTBOUND, INBOUND, BOTH)
 INBOUND_MODES = ("redirect", "tproxy")
 AGENT_PORTS = frozenset({ADMIN_PORT, OUTBOUND_PORT, METRICS_PORT, READY_PORT, PROMETHEUS_PORT})
 """Ports that an agent and its Envoy take on the workload's address."""
+INTERCEPTING_PORTS = frozenset({53, 15006})
+"""Besides: DNS, and where intercepted inbound connections go."""
 MOST_LABELS = 64
 MOST_PORTS = 64
 MOST_STATS_PATTERNS = 64
@@ -181,8 +183,9 @@ class AgentSettings:
         for flag, ports in (("--port", numbers), ("--upstream ...=", local), ("--port-map ...:", bound)):
             if twice := [port for port in ports if ports.count(port) > 1]:
                 raise SettingsError(f"{flag}{'' if flag[-1] in '=:' else ' '}{twice[0]} is given twice: give it once")
-            if own := [port for port in ports if port in AGENT_PORTS]:
-                reserved = ", ".join(map(str, sorted(AGENT_PORTS)))
+            taken = AGENT_PORTS | (INTERCEPTING_PORTS if self.interception in TRANSPARENT else frozenset())
+            if own := [port for port in ports if port in taken]:
+                reserved = ", ".join(map(str, sorted(taken)))
                 name = flag.partition(" ")[0]
                 raise SettingsError(f"port {own[0]} is the sidecar's own ({reserved} are): choose another for {name}")
         if both := [port for port in local if port in numbers]:

@@ -14,13 +14,16 @@ from lateen.agent.addresses import OwnAddress, host_port
 from lateen.agent.interception.capture import INBOUND_PORT
 from lateen.agent.interception.places import Place, hops
 from lateen.agent.joining import Wish
-from lateen.agent.settings import GATEWAY, PROXY, AgentSettings
+from lateen.agent.settings import GATEWAY, OUTBOUND, PROXY, AgentSettings
 from lateen.agent.status import METRICS_PATH, READY_PATH
 from lateen.envoy.bootstrap import OUTBOUND_PORT, BootstrapSettings
 from lateen.model.proxies import PRIVILEGED_PORTS, Proxy, ProxyType
 from lateen.model.services import Locality
 from lateen.model.workloads import WorkloadPort, WorkloadRegistration
 
+_HERE = Place()
+TLS_MODE = "security.istio.io/tlsMode"
+"""Istio's label of a workload: `istio` takes mutual TLS of the mesh, everything else does not."""
 OUTBOUND_ROUTES = "http_proxy"
 """Name of the routes that the explicit outbound proxy serves."""
 
@@ -33,7 +36,8 @@ def registration(settings: AgentSettings, address: str, app_ports: Mapping[int, 
         address=address,
         name=settings.name,
         version=settings.version,
-        labels=dict(settings.labels),
+        # Without a sidecar before it, the app gets what callers send: plain text, then.
+        labels={**settings.labels, **({TLS_MODE: "disabled"} if settings.hops == OUTBOUND else {})},
         service_account=settings.service_account,
         locality=settings.locality,
         network=settings.network,
@@ -81,7 +85,7 @@ def bootstrap_settings(
     control_plane: ControlPlane,
     *,
     privileged: bool,
-    place: Place,
+    place: Place = _HERE,
 ) -> BootstrapSettings:
     """Return what Envoy's bootstrap is made of. Labels are those that the workload's endpoints carry."""
     labels = dict(settings.labels)
@@ -123,7 +127,9 @@ def http_proxy(settings: AgentSettings, address: OwnAddress) -> str:
     return f"http://{host_port(address.private_ip, address.ports.outbound)}"
 
 
-def expected_listeners(settings: AgentSettings, address: OwnAddress, place: Place) -> frozenset[tuple[str, int]]:
+def expected_listeners(
+    settings: AgentSettings, address: OwnAddress, place: Place = _HERE
+) -> frozenset[tuple[str, int]]:
     """Return where Envoy must listen before the app may start.
 
     Not the upstreams: their listeners come when their services do, and two apps may well wait for each other.

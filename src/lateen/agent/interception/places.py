@@ -30,7 +30,9 @@ class Place:
     outside = ""
     """See `BootstrapSettings.outside_network`."""
     connect: Connect = staticmethod(asyncio.open_connection)
-    """Reach Envoy and the app."""
+    """Reach Envoy, and what listens on loopback beside it."""
+    connect_app: Connect = staticmethod(asyncio.open_connection)
+    """Reach the app as Envoy will, or as clients will when Envoy does not stand before it."""
 
     @property
     def intercepts(self) -> bool:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import pwd
@@ -28,7 +29,7 @@ from lateen.agent.interception.programs import (
 )
 from lateen.agent.interception.records import STATE_FOLDER, Record
 from lateen.agent.interception.relay import PORT as DNS_PORT
-from lateen.agent.settings import NETNS, AgentSettings
+from lateen.agent.settings import NETNS, OUTBOUND, AgentSettings
 from lateen.model.proxies import Interception
 
 _OUTSIDE = "outside"
@@ -47,7 +48,9 @@ class NetworkPlace(Place):
         self._entrance: Enter | None = None
         self._user = _user(settings.app_user)
         self.addresses = network.addresses
-        self.connect = network.connect
+        self.connect = self.connect_app = network.connect
+        if settings.inbound_mode == TPROXY or settings.hops == OUTBOUND:
+            self.connect_app = self._connect_as_others
         self.interception = Interception.TPROXY if settings.inbound_mode == TPROXY else Interception.REDIRECT
 
     def inside(self) -> AbstractContextManager[None]:
@@ -61,6 +64,11 @@ class NetworkPlace(Place):
         if self._user:
             # The app reads its resolv.conf here, through a mount: of the folder itself it sees nothing.
             folder.chmod(0o711)
+
+    async def _connect_as_others(self, host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Go to the app's own address: an app that listens on loopback only is not reached there."""
+        del host
+        return await self._network.connect(self.addresses[0], port)
 
     def envoy_entrance(self) -> Enter | None:
         """Envoy is inside, as root."""
