@@ -24,7 +24,7 @@ import fcntl
 import json
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import blake2b
 from ipaddress import IPv4Network, IPv6Address, ip_address, ip_network
@@ -104,6 +104,8 @@ class AppNetwork:
         if self.ipv6:
             inner.append(f"route add default via {self.host_address6}")
         _ip(inner, self._enter)
+        # As in containers: whoever the app runs as, port 80 of its own network is the app's.
+        self._set({"ip_unprivileged_port_start": 0})
 
     def close(self) -> None:
         """Remove it, whoever is left inside."""
@@ -130,14 +132,15 @@ class AppNetwork:
                 done = run_program(("ip", f"-{version}", *words), inside=self._enter)
                 if done.returncode:
                     raise InterceptionError(f"ip {' '.join(words)}: {said(done)}")
-        settings = ("conf/all/rp_filter=0", f"conf/{INNER_INTERFACE}/rp_filter=0", "conf/lo/rp_filter=0")
-        text = "".join(
-            f"echo {value.partition('=')[2]} > /proc/sys/net/ipv4/{value.partition('=')[0]}\n" for value in settings
-        )
-        # /proc/sys/net shows the namespace of who looks.
-        done = run_program(("sh",), f"set -e\n{text}", inside=self._enter)
+        self._set({f"conf/{name}/rp_filter": 0 for name in ("all", INNER_INTERFACE, "lo")})
+
+    def _set(self, settings: Mapping[str, int]) -> None:
+        """Change settings of the inside's IPv4."""
+        # /proc/sys/net shows the network of who looks.
+        script = "".join(f"echo {value} > /proc/sys/net/ipv4/{name}\n" for name, value in settings.items())
+        done = run_program(("sh",), f"set -e\n{script}", inside=self._enter)
         if done.returncode:
-            raise InterceptionError(f"rp_filter cannot be turned off for TPROXY: {said(done)}")
+            raise InterceptionError(f"the settings of the app's network cannot be changed: {said(done)}")
 
     # --- stepping in -------------------------------------------------------------------------------------
 
