@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from e2e.meshes import APPS, Mesh, Process, eventually, request, running_mesh
+from e2e.meshes import APPS, Mesh, Process, eventually, free_port, request, running_mesh
 
 SYSTEM_PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
 PROGRAMS = {"ip": "iproute2", "nft": "nftables", "unshare": "util-linux"}
@@ -280,7 +280,7 @@ def test_leftover_interface_is_taken_over(mesh: Mesh) -> None:
 def test_host_rules_go_with_the_agent(mesh: Mesh, caller: Caller, kill: bool) -> None:
     """On the machine itself: the workload is in the mesh while the agent lives, and the rules are gone afterwards."""
     app = (sys.executable, str(APPS / "every_protocol.py"))
-    port = 18080
+    port = free_port()
     process = mesh.run("onhost", *app, port=f"{port}/http", flags=("--intercept", "host"), wait=False)
     try:
         mesh.wait_addresses(process)
@@ -299,6 +299,7 @@ def test_host_rules_go_with_the_agent(mesh: Mesh, caller: Caller, kill: bool) ->
         process.stop()
 
     def gone() -> bool:
-        return "lateen_run_" not in subprocess.run(("nft", "list", "ruleset"), capture_output=True, text=True).stdout
+        listed = subprocess.run(("nft", "list", "ruleset"), capture_output=True, text=True, check=True).stdout
+        return "lateen_run_" not in listed
 
     eventually(gone, what="the rules to go")
