@@ -60,7 +60,7 @@ bench: $(READY)
 	@$(BIN)/python bench/run.py $(BENCH_FLAGS)
 
 goldens: $(READY)
-	@$(BIN)/pytest tests/unit/generate -q --update-goldens
+	@$(BIN)/pytest tests/unit/generate tests/unit/agent/interception -q --update-goldens
 
 docs: $(READY)
 	@$(BIN)/python -m lateen.cli.reference
