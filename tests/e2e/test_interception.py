@@ -54,8 +54,9 @@ class Caller:
         self._calls.touch()
         self._number = 0
         command = (sys.executable, str(APPS / "caller.py"))
-        files = {"CALLS_FROM": str(self._calls), "ANSWERS_TO": str(self._answers)}
-        self.process = mesh.run(name, *command, port="", flags=flags, **files)
+        self.process = mesh.run(
+            name, *command, port="", flags=flags, CALLS_FROM=str(self._calls), ANSWERS_TO=str(self._answers)
+        )
 
     @property
     def address(self) -> str:

@@ -75,6 +75,8 @@ class AgentSettings:
     """Which side of the workload goes through the sidecar, where connections are intercepted."""
     inbound_mode: str = "redirect"
     """`tproxy` keeps the client's address; in a network namespace only."""
+    own_rules: bool = True
+    """Whether the agent applies the rules on the machine itself; if not, `lateen intercept` does."""
     app_user: str = ""
     """User, or uid, that the app runs as; the agent and Envoy keep theirs."""
     exclude_ports: tuple[int, ...] = ()
@@ -133,22 +135,32 @@ class AgentSettings:
             raise SettingsError(
                 "--intercept netns has no way out but the sidecar: use --hops both, or --intercept host"
             )
+        if self.interception == NETNS and not self.own_rules:
+            raise SettingsError("--no-rules is for --intercept host: in a network of its own an app needs them")
         if self.interception == NETNS and self.address:
             raise SettingsError("--intercept netns chooses the address itself: leave out --address")
-        if self.interception == HOST and self.mode == SIDECAR and not self.app_user and self.hops != INBOUND:
+        if self.interception == HOST and self._lacks_user():
             raise SettingsError("--intercept host needs to know whose connections are the app's: add --app-user USER")
         if self.inbound_mode != "redirect" and (self.interception != NETNS or self.hops == OUTBOUND):
             raise SettingsError("--inbound-mode tproxy is for --intercept netns, with --hops both")
         if self.interception in TRANSPARENT:
+            if self.upstreams:
+                raise SettingsError(
+                    f"--upstream is for --intercept proxy and none: with {self.interception} the app calls the service itself"
+                )
             return
         for flag, given in (
             ("--hops", self.hops != BOTH),
+            ("--no-rules", not self.own_rules),
             ("--app-user", bool(self.app_user)),
             ("--exclude-port", bool(self.exclude_ports)),
             ("--exclude-network", bool(self.exclude_networks)),
         ):
             if given:
                 raise SettingsError(f"{flag} is for --intercept netns or host, not for {self.interception}")
+
+    def _lacks_user(self) -> bool:
+        return self.mode == SIDECAR and self.own_rules and not self.app_user and self.hops != INBOUND
 
     def _check_texts(self) -> None:
         """Refuse what a control plane would: an agent that is refused would try again for ever."""

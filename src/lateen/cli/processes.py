@@ -221,6 +221,10 @@ HopsOption = Annotated[Hops, typer.Option("--hops", help="With netns and host: w
 InboundModeOption = Annotated[
     InboundMode, typer.Option("--inbound-mode", help="With netns: tproxy lets the app see its clients' addresses.")
 ]
+OwnRulesOption = Annotated[
+    bool,
+    typer.Option("--rules/--no-rules", help="With host: apply the rules, or leave that to `lateen intercept apply`."),
+]
 AppUserOption = Annotated[
     str, typer.Option("--app-user", metavar="USER", help="With netns and host: user or uid that the app runs as.")
 ]
@@ -276,6 +280,7 @@ def run(
     intercept: InterceptOption = Intercept.PROXY,
     hops: HopsOption = Hops.BOTH,
     inbound_mode: InboundModeOption = InboundMode.REDIRECT,
+    own_rules: OwnRulesOption = True,
     app_user: AppUserOption = "",
     exclude_port: ExcludePortOption = None,
     exclude_network: ExcludeNetworkOption = None,
@@ -304,6 +309,7 @@ def run(
         interception=intercept.value,
         hops=hops.value,
         inbound_mode=inbound_mode.value,
+        own_rules=own_rules,
         app_user=app_user,
         exclude_ports=tuple(exclude_port or ()),
         exclude_networks=tuple(exclude_network or ()),
@@ -330,6 +336,7 @@ def sidecar(
     intercept: InterceptOption = Intercept.PROXY,
     hops: HopsOption = Hops.BOTH,
     inbound_mode: InboundModeOption = InboundMode.REDIRECT,
+    own_rules: OwnRulesOption = True,
     app_user: AppUserOption = "",
     exclude_port: ExcludePortOption = None,
     exclude_network: ExcludeNetworkOption = None,
@@ -358,6 +365,7 @@ def sidecar(
         interception=intercept.value,
         hops=hops.value,
         inbound_mode=inbound_mode.value,
+        own_rules=own_rules,
         app_user=app_user,
         exclude_ports=tuple(exclude_port or ()),
         exclude_networks=tuple(exclude_network or ()),

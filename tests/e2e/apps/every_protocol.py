@@ -1,6 +1,6 @@
 """An application that knows nothing of a mesh: HTTP and WebSocket on 80, lines of TCP on 7000, gRPC on 9000.
 
-Answers say how the connection looks from here. Listens on every address, IPv4 and IPv6, or on $BIND.
+Answers say how the connection looks from here. Listens on every address, IPv4 and IPv6.
 """
 
 from __future__ import annotations
@@ -64,18 +64,14 @@ class Lines(StreamRequestHandler):
             self.wfile.write(json.dumps(seen(self.connection) | {"line": line.decode().strip()}).encode() + b"\n")
 
 
-class EveryAddress:
+class WebServer(ThreadingHTTPServer):
     address_family = socket.AF_INET6
-    daemon_threads = True
     request_queue_size = 100
 
 
-class WebServer(EveryAddress, ThreadingHTTPServer):
-    pass
-
-
-class LineServer(EveryAddress, ThreadingTCPServer):
-    pass
+class LineServer(ThreadingTCPServer):
+    address_family = socket.AF_INET6
+    daemon_threads = True
 
 
 def say(request: bytes, context: Any) -> bytes:

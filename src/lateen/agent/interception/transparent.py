@@ -15,9 +15,10 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 from lateen.agent.interception import host, trials
-from lateen.agent.interception.capture import AGENT_PORTS, SSH_PORT, TPROXY, Capture
+from lateen.agent.interception.capture import AGENT_PORTS, SSH_PORT, TPROXY, Capture, CaptureError
 from lateen.agent.interception.network import AppNetwork, app_network
 from lateen.agent.interception.places import Enter, Place, hops
 from lateen.agent.interception.programs import (
@@ -29,7 +30,7 @@ from lateen.agent.interception.programs import (
 )
 from lateen.agent.interception.records import STATE_FOLDER, Record
 from lateen.agent.interception.relay import PORT as DNS_PORT
-from lateen.agent.settings import NETNS, OUTBOUND, AgentSettings
+from lateen.agent.settings import NETNS, OUTBOUND, RUN, AgentSettings
 from lateen.model.proxies import Interception
 
 _OUTSIDE = "outside"
@@ -49,9 +50,25 @@ class NetworkPlace(Place):
         self._user = _user(settings.app_user)
         self.addresses = network.addresses
         self.connect = self.connect_app = network.connect
+        self._wanted = self._wish()
         if settings.inbound_mode == TPROXY or settings.hops == OUTBOUND:
             self.connect_app = self._connect_as_others
         self.interception = Interception.TPROXY if settings.inbound_mode == TPROXY else Interception.REDIRECT
+
+    def _wish(self) -> Capture:
+        outbound, inbound = hops(self._settings)
+        return _capture(
+            outbound=outbound,
+            inbound=inbound,
+            exclude_users=(),
+            exclude_groups=(),
+            exclude_networks=self._settings.exclude_networks,
+            exclude_ports=self._settings.exclude_ports,
+            exclude_inbound_ports=AGENT_PORTS,
+            dns_port=DNS_PORT,
+            inbound_mode=self._settings.inbound_mode,
+            ipv6=self._network.ipv6,
+        )
 
     def inside(self) -> AbstractContextManager[None]:
         """Step into the namespace."""
@@ -61,9 +78,6 @@ class NetworkPlace(Place):
         """Give Envoy the way out, and the app its resolv.conf."""
         (folder / _OUTSIDE).symlink_to(f"/proc/{os.getpid()}/ns/net")
         self._entrance = self._network.entrance(folder)
-        if self._user:
-            # The app reads its resolv.conf here, through a mount: of the folder itself it sees nothing.
-            folder.chmod(0o711)
 
     async def _connect_as_others(self, host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Go to the app's own address: an app that listens on loopback only is not reached there."""
@@ -81,21 +95,7 @@ class NetworkPlace(Place):
     def capture(self, folder: Path) -> None:
         """Lead everything inside to Envoy: there is nobody else."""
         del folder
-        outbound, inbound = hops(self._settings)
-        self._network.apply(
-            Capture(
-                outbound=outbound,
-                inbound=inbound,
-                exclude_users=(),
-                exclude_groups=(),
-                exclude_networks=self._settings.exclude_networks,
-                exclude_ports=self._settings.exclude_ports,
-                exclude_inbound_ports=AGENT_PORTS,
-                dns_port=DNS_PORT,
-                inbound_mode=self._settings.inbound_mode,
-                ipv6=self._network.ipv6,
-            )
-        )
+        self._network.apply(self._wanted)
 
     async def serve(self) -> None:
         """Answer the app's DNS."""
@@ -108,18 +108,38 @@ class HostPlace(Place):
     interception = Interception.REDIRECT
 
     def __init__(self, settings: AgentSettings, state: Path = STATE_FOLDER) -> None:
-        need_root("--intercept host")
+        if settings.own_rules or settings.app_user:
+            need_root("--intercept host")
         self._settings = settings
         self._state = state
         self._user = _user(settings.app_user)
         seed = f"{settings.namespace}/{settings.service}/{settings.version}"
         self._name = f"run_{blake2b(seed.encode(), digest_size=4).hexdigest()}"
-        self._cgroup = "" if self._user else f"lateen/{self._name}"
+        self._cgroup = "" if self._user or not settings.own_rules or settings.mode != RUN else f"lateen/{self._name}"
         self._applied = False
         found = [settings.address] if settings.address else _own_addresses()
         if not found:
             raise InterceptionError("this machine has no address that others reach: say one with --address")
         self.addresses = tuple(found)
+        self._wanted = self._wish()
+
+    def _wish(self) -> Capture:
+        outbound, inbound = hops(self._settings)
+        declared = tuple(port for port, _ in self._settings.ports)
+        return _capture(
+            name=self._name,
+            outbound=outbound,
+            # Without a port there is nothing inbound, and "all" would be everybody's.
+            inbound=inbound and bool(declared),
+            users=(self._user[0],) if self._user else (),
+            cgroups=(self._cgroup,) if self._cgroup else (),
+            cgroup_root=cgroup_root() if self._cgroup else "",
+            exclude_networks=self._settings.exclude_networks,
+            exclude_ports=self._settings.exclude_ports,
+            inbound_ports=declared if inbound else (),
+            exclude_inbound_ports=tuple(port for port in (SSH_PORT, *AGENT_PORTS) if port not in declared),
+            ipv6=len(self.addresses) > 1,
+        )
 
     def prepare(self, folder: Path) -> None:
         """Make the cgroup."""
@@ -146,30 +166,16 @@ class HostPlace(Place):
 
     def capture(self, folder: Path) -> None:
         """Apply the rules; should the agent be killed, its guard takes them back."""
-        outbound, inbound = hops(self._settings)
-        declared = tuple(port for port, _ in self._settings.ports)
-        capture = Capture(
-            name=self._name,
-            outbound=outbound,
-            # Without a port there is nothing inbound, and "all" would be everybody's.
-            inbound=inbound and bool(declared),
-            users=(self._user[0],) if self._user else (),
-            cgroups=(self._cgroup,) if self._cgroup else (),
-            cgroup_root=cgroup_root() if self._cgroup else "",
-            exclude_networks=self._settings.exclude_networks,
-            exclude_ports=self._settings.exclude_ports,
-            inbound_ports=declared if inbound else (),
-            exclude_inbound_ports=tuple(port for port in (SSH_PORT, *AGENT_PORTS) if port not in declared),
-            ipv6=len(self.addresses) > 1,
-        )
-        way = backend(capture=capture)
+        if not self._settings.own_rules:
+            return
+        way = backend(capture=self._wanted)
         trial = os.urandom(4).hex()
         undo = folder / "undo"
         words = (*trials.command(self._state), "expire", self._name, trial)
         variables = (f"export {shlex.quote(variable)}\n" for variable in trials.environment())
         undo.write_text(f"{''.join(variables)}exec {shlex.join(words)}\n")
         self._applied = True
-        host.apply(self._state, Record(capture=capture, backend=way.name, trial=trial, cgroup=self._cgroup), way)
+        host.apply(self._state, Record(capture=self._wanted, backend=way.name, trial=trial, cgroup=self._cgroup), way)
 
     def release(self) -> None:
         """Take the rules back, and the cgroup once it is empty."""
@@ -190,6 +196,13 @@ def transparent_place(settings: AgentSettings) -> Iterator[Place]:
         yield made
     finally:
         made.release()
+
+
+def _capture(**wishes: Any) -> Capture:
+    try:
+        return Capture(**wishes)
+    except CaptureError as error:
+        raise InterceptionError(str(error), exit_code=2) from error
 
 
 def _user(name: str) -> tuple[int, int, tuple[int, ...]] | None:

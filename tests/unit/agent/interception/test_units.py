@@ -7,6 +7,7 @@ import pytest
 from lateen.agent.interception.places import Place, hops, place
 from lateen.agent.interception.units import unit_name, unit_text
 from lateen.agent.settings import AgentSettings, SettingsError
+from lateen.model.proxies import Upstream
 
 
 def test_words_of_the_unit_are_quoted() -> None:
@@ -31,6 +32,9 @@ def settings(**given: object) -> AgentSettings:
         ({"interception": "host", "mode": "sidecar", "command": ()}, "--app-user"),
         ({"interception": "host", "inbound_mode": "tproxy"}, "is for --intercept netns"),
         ({"interception": "netns", "inbound_mode": "tproxy", "hops": "outbound"}, "with --hops both"),
+        ({"interception": "netns", "upstreams": (Upstream(host="b", port=80, local_port=8080),)}, "calls the service"),
+        ({"interception": "netns", "own_rules": False}, "--no-rules is for"),
+        ({"own_rules": False}, "--no-rules is for"),
         ({"hops": "outbound"}, "--hops is for"),
         ({"app_user": "me"}, "--app-user is for"),
         ({"exclude_ports": (25,)}, "--exclude-port is for"),
