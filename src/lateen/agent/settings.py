@@ -146,7 +146,8 @@ class AgentSettings:
         if self.interception in TRANSPARENT:
             if self.upstreams:
                 raise SettingsError(
-                    f"--upstream is for --intercept proxy and none: with {self.interception} the app calls the service itself"
+                    f"--upstream is for --intercept proxy and none: with {self.interception} "
+                    "the app calls the service itself"
                 )
             return
         for flag, given in (
