@@ -7,7 +7,6 @@ before it is done, so that whatever happens in between, `revert` finds it.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import errno
 import fcntl
 import os
@@ -148,6 +147,9 @@ def withdraw(folder: Path, name: str) -> bool:
 
 def differences(record: Record) -> tuple[str, ...]:
     """Return how the rules in force differ from the recorded ones, as lines of a diff; empty when they do not."""
+    # Only here, and not in the agents of a whole machine.
+    import difflib
+
     way = BACKENDS[record.backend]()
     expected, live = way.expected(record.capture), way.live(record.capture)
     return tuple(difflib.unified_diff(expected.splitlines(), live.splitlines(), "planned", "in force", lineterm=""))

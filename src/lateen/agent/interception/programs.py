@@ -8,7 +8,6 @@ a guess about their spelling. Must not know: why the rules are wanted.
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -29,9 +28,13 @@ class InterceptionError(StartError):
 
 
 def program(name: str) -> str:
-    """Return the path of a program, empty when it is missing. Folders of root's programs count for everybody."""
-    found = (Path(folder) / name for folder in _SYSTEM_FOLDERS)
-    return shutil.which(name) or next((str(path) for path in found if os.access(path, os.X_OK)), "")
+    """Return the path of a program, empty when it is missing. Folders of root's programs count for everybody.
+
+    Not by `shutil`, which loads three compression libraries in each of a host's many agents.
+    """
+    folders = (*os.environ.get("PATH", os.defpath).split(os.pathsep), *_SYSTEM_FOLDERS)
+    found = (Path(folder) / name for folder in folders if folder)
+    return next((str(path) for path in found if path.is_file() and os.access(path, os.X_OK)), "")
 
 
 def needed_program(name: str) -> str:
