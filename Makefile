@@ -77,7 +77,7 @@ fuzz: $(READY)
 			-max_len=4000 -artifact_prefix=.fuzz/$$target- -print_final_stats=1 -verbosity=0 || exit 1; done
 
 goldens: $(READY)
-	@$(BIN)/pytest tests/unit/generate -q --update-goldens
+	@$(BIN)/pytest tests/unit/generate tests/unit/agent/interception -q --update-goldens
 
 docs: $(READY)
 	@$(BIN)/python -m lateen.cli.reference

@@ -55,6 +55,11 @@ class BootstrapSettings:
     prometheus_port: int = PROMETHEUS_PORT
     stats_inclusion: StatsInclusion = field(default_factory=StatsInclusion)
     """Statistics to make besides our own list."""
+    outside_network: str = ""
+    """File of the network namespace to connect from, relative to Envoy's folder; empty means the one it runs in.
+
+    Listeners, and connections that have a source address of their own (to the app), stay in Envoy's.
+    """
 
 
 def bootstrap(settings: BootstrapSettings) -> dict[str, Any]:
@@ -80,9 +85,10 @@ def bootstrap(settings: BootstrapSettings) -> dict[str, Any]:
             "cds_config": _ads(),
         },
         "static_resources": {
-            "clusters": [_xds_cluster(settings), _admin_cluster(admin)],
+            "clusters": [_xds_cluster(settings), _admin_cluster(admin, settings)],
             "listeners": [_prometheus_listener(address, settings.prometheus_port)],
         },
+        **({"cluster_manager": _outside(settings.outside_network)} if settings.outside_network else {}),
         "stats_config": stats_config(address, settings.stats_inclusion),
         "deferred_stat_options": deferred_stat_options(),
         "overload_manager": {
@@ -230,8 +236,18 @@ def file_secret(name: str) -> dict[str, Any]:
     return {"name": name, "sds_config": {"path_config_source": path, "resource_api_version": "V3"}}
 
 
-def _admin_cluster(admin: dict[str, Any]) -> dict[str, Any]:
+def _outside(network: str) -> dict[str, Any]:
+    """Connect from another network namespace, whatever family the destination is of."""
+    any_ipv4, any_ipv6 = (
+        {"address": address, "port_value": 0, "network_namespace_filepath": network} for address in ("0.0.0.0", "::")
+    )
+    return {"upstream_bind_config": {"source_address": any_ipv4, "extra_source_addresses": [{"address": any_ipv6}]}}
+
+
+def _admin_cluster(admin: dict[str, Any], settings: BootstrapSettings) -> dict[str, Any]:
+    own = {"source_address": {"address": settings.admin_address, "port_value": 0}}
     return {
+        **({"upstream_bind_config": own} if settings.outside_network else {}),
         "name": ADMIN_CLUSTER,
         "type": "STATIC",
         "connect_timeout": "1s",
