@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from lateen.config.envoy_filter import EnvoyFilter
 from lateen.config.gateway_api import (
     GROUP,
     BackendTLSPolicy,
@@ -108,6 +109,14 @@ _ALL = (
     _istio(ServiceEntry, "serviceentries", "se"),
     _istio(WorkloadEntry, "workloadentries", "we"),
     _istio(Sidecar, "sidecars", "sc"),
+    Kind(
+        name="EnvoyFilter",
+        group=ISTIO_NETWORKING,
+        versions=("v1alpha3",),
+        struct=EnvoyFilter,
+        plural="envoyfilters",
+        short_names=("ef",),
+    ),
     _istio(PeerAuthentication, "peerauthentications", "pa", ISTIO_SECURITY),
     _istio(RequestAuthentication, "requestauthentications", "ra", ISTIO_SECURITY),
     _istio(AuthorizationPolicy, "authorizationpolicies", "ap", ISTIO_SECURITY),
@@ -162,7 +171,7 @@ KINDS: Mapping[str, Kind] = {kind.name: kind for kind in _ALL}
 """By name. Two groups have a kind `Gateway`: Istio's keeps the name, the Gateway API's is `KubernetesGateway`."""
 
 NOT_YET: Mapping[str, frozenset[str]] = {
-    "networking.istio.io": frozenset(("EnvoyFilter", "WorkloadGroup", "ProxyConfig")),
+    "networking.istio.io": frozenset(("WorkloadGroup", "ProxyConfig")),
     "telemetry.istio.io": frozenset(("Telemetry",)),
     "extensions.istio.io": frozenset(("WasmPlugin", "TrafficExtension")),
     GROUP: frozenset(("UDPRoute", "ListenerSet")),
