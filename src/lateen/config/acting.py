@@ -14,11 +14,10 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
-from lateen.config import envoy_filter
+from lateen.config import envoy_filter, security
 from lateen.config import gateway_api as gwapi
 from lateen.config import kubernetes as k8s
 from lateen.config import networking as istio
-from lateen.config import security
 from lateen.config.decoding import fields_of
 from lateen.config.positions import Path
 

@@ -1,8 +1,8 @@
 """Istio's EnvoyFilter as frozen structs: every field of the schema, in its shape.
 
-Field names are Istio's, in snake case. Source: the CRD schema of Istio 1.31; `tests/unit/config/test_schema_completeness`
-holds the two together. The value of a patch is a piece of an Envoy message as JSON and stays one here: this room knows
-no protobuf, `envoy.patches` reads it.
+Field names are Istio's, in snake case. Source: the CRD schema of Istio 1.31, which
+`tests/unit/config/test_schema_completeness.py` holds this to. The value of a patch is a piece of an Envoy message as
+JSON and stays one here: this room knows no protobuf, `envoy.patches` reads it.
 """
 
 from __future__ import annotations

@@ -48,6 +48,19 @@ def whole_pool() -> descriptor_pool.DescriptorPool:
 
 
 @cache
+def extension_names() -> tuple[str, ...]:
+    """Return the full names of the messages of Envoy's extensions, to find what a mistyped one means."""
+    contents = [(files("lateen.envoy") / name).read_bytes() for name in ("descriptors.binpb", "extensions.binpb")]
+    return tuple(
+        f"{file.package}.{message.name}"
+        for content in contents
+        for file in descriptor_pb2.FileDescriptorSet.FromString(content).file
+        if file.package.startswith("envoy.extensions.")
+        for message in file.message_type
+    )
+
+
+@cache
 def message_class(full_name: str) -> Message:
     """Return the class of a message by full name (`envoy.config.cluster.v3.Cluster`); KeyError if unknown."""
     return message_factory.GetMessageClass(pool().FindMessageTypeByName(full_name))
