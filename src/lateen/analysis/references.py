@@ -13,6 +13,7 @@ from lateen.analysis.access import denies_everything, http_rules_on_tcp, known_n
 from lateen.analysis.authorization import authorization_policy, authorization_servers
 from lateen.analysis.conflicts import conflicts
 from lateen.analysis.credentials import gateway_credentials, rule_credentials, rule_verification
+from lateen.analysis.envoy_filters import envoy_filters
 from lateen.analysis.gateway_api import failed_conditions
 from lateen.analysis.gateway_servers import gateway_servers
 from lateen.analysis.hints import Hints
@@ -89,6 +90,7 @@ def analyse(
                 authorization_policy(report, one, state)
     _by_workload(report, objects, state, gateways)
     services(report, objects, state)
+    envoy_filters(report, objects)
     unused(report, objects)
     authorization_servers(report, objects, state)
     conflicts(report, objects, state)

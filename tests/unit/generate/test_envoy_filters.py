@@ -60,6 +60,7 @@ GATEWAY = Proxy(
     labels={"istio": "ingressgateway"},
     privileged=False,
 )
+TYPE = "type.googleapis.com/envoy.extensions."
 LUA = {
     "name": "test.lua",
     "typed_config": {
@@ -188,7 +189,7 @@ def test_network_filters_listeners_chains_and_listener_filters() -> None:
     hcm = {
         "name": "envoy.filters.network.http_connection_manager",
         "typed_config": {
-            "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+            "@type": TYPE + "filters.network.http_connection_manager.v3.HttpConnectionManager",
             "common_http_protocol_options": {"idle_timeout": "1.5s"},
             "server_name": "patched",
         },
@@ -385,7 +386,10 @@ def test_a_port_without_interception_is_that_of_the_virtual_hosts() -> None:
             listener={"portNumber": 9080, "filterChain": ROUTER},
         ),
         patch(
-            "VIRTUAL_HOST", "MERGE", {"include_attempt_count_in_response": True}, routeConfiguration={"portNumber": 9080}
+            "VIRTUAL_HOST",
+            "MERGE",
+            {"include_attempt_count_in_response": True},
+            routeConfiguration={"portNumber": 9080},
         ),
     )
     found = made(EXPLICIT, documents)
