@@ -51,12 +51,13 @@ def validate(
     suppress: SuppressOption = None,
 ) -> int:
     """Parse and check each document by itself."""
+    from lateen.analysis.envoy_filters import value_findings
     from lateen.cli.findings import note_summary, print_findings
     from lateen.model.findings import has_errors
 
     rules = _suppressions(suppress)
     parsed, _, findings = checked(filename, more, mesh_config)
-    findings = _unsuppressed(findings, parsed, rules)
+    findings = _unsuppressed(findings + value_findings(parsed.objects, parsed.positions), parsed, rules)
     print_findings(findings, output)
     note_summary(len(parsed.objects), findings)
     return ExitCode.REJECTED if has_errors(findings) else ExitCode.DONE
