@@ -176,9 +176,10 @@ def _generate(state: MeshState, proxy_file: Path, *, static: bool, output: Outpu
     proxy = read_proxy(file.content, file.name, bare=static)
     snapshot = generate_snapshot(state, proxy)
     if static:
+        from lateen.generate.envoy_filters.bootstrap import bootstrap_patches, patched_bootstrap
         from lateen.generate.static import static_bootstrap
 
-        made: dict[str, Any] = static_bootstrap(snapshot, proxy)
+        made: dict[str, Any] = patched_bootstrap(static_bootstrap(snapshot, proxy), bootstrap_patches(state, proxy))
     else:
         made = shown_snapshot(snapshot)
     match output:

@@ -117,6 +117,11 @@ def to_json(full_name: str, body: bytes) -> dict[str, Any]:
         return _shown(message, whole_pool())
 
 
+def from_json(full_name: str, shown: Mapping[str, Any]) -> Message:
+    """Return the message that `to_json` shows so. Raises for anything that it cannot have shown."""
+    return json_format.ParseDict(shown, message_class(full_name)(), descriptor_pool=whole_pool())
+
+
 def _shown(message: Message, known: descriptor_pool.DescriptorPool) -> dict[str, Any]:
     shown: dict[str, Any] = json_format.MessageToDict(message, preserving_proto_field_name=True, descriptor_pool=known)
     return shown

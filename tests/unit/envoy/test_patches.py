@@ -56,6 +56,7 @@ def test_an_unknown_extension_becomes_a_typed_struct() -> None:
     (problem,) = read.problems
     assert not problem.error
     assert "did you mean envoy.extensions.filters.http.lua.v3.Lua" in problem.hint
+    assert read.message is not None
     assert read.message.typed_config.type_url == "type.googleapis.com/xds.type.v3.TypedStruct"
 
 

@@ -287,7 +287,7 @@ _LUA = {
     "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua"},
 }
 _ROUTE = {"name": "added", "match": {"prefix": "/added"}, "direct_response": {"status": 204}}
-_VALUES = {
+_VALUES: dict[ef.ApplyTo, dict[str, Any]] = {
     ef.ApplyTo.CLUSTER: {"per_connection_buffer_limit_bytes": 7},
     ef.ApplyTo.HTTP_FILTER: _LUA,
     ef.ApplyTo.HTTP_ROUTE: _ROUTE,
@@ -298,7 +298,7 @@ _OPERATIONS = {
     ef.ApplyTo.HTTP_FILTER: (ef.PatchOperation.INSERT_FIRST, ef.PatchOperation.ADD),
     ef.ApplyTo.HTTP_ROUTE: (ef.PatchOperation.ADD, ef.PatchOperation.INSERT_FIRST, ef.PatchOperation.REMOVE),
 }
-_by_kind = {
+_by_kind: dict[str, st.SearchStrategy[Any]] = {
     "listener": st.builds(ef.ListenerMatch, port_number=st.sampled_from((0, 80, 9080, 15001))),
     "cluster": st.builds(
         ef.ClusterMatch, service=st.sampled_from(("", *HOSTS[:2])), port_number=st.sampled_from((0, 80))
@@ -319,9 +319,8 @@ def config_patches(draw: st.DrawFn) -> ef.EnvoyConfigObjectPatch:
     apply_to = draw(st.sampled_from(tuple(_VALUES)))
     operation = draw(st.sampled_from(_OPERATIONS.get(apply_to, (ef.PatchOperation.MERGE, ef.PatchOperation.REMOVE))))
     by = _MATCHED_BY[apply_to]
-    match = ef.EnvoyConfigObjectMatch(
-        context=draw(st.sampled_from(tuple(ef.PatchContext))), **{by: draw(st.none() | _by_kind[by])}
-    )
+    found: dict[str, Any] = {by: draw(st.none() | _by_kind[by])}
+    match = ef.EnvoyConfigObjectMatch(context=draw(st.sampled_from(tuple(ef.PatchContext))), **found)
     return ef.EnvoyConfigObjectPatch(
         apply_to=apply_to, match=match, patch=ef.Patch(operation=operation, value=_VALUES[apply_to])
     )

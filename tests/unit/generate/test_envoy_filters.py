@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 from lateen.envoy.resources import CLUSTER, ROUTE, VIRTUAL_HOST
+from lateen.generate.envoy_filters.bootstrap import bootstrap_patches, patched_bootstrap
 from lateen.generate.envoy_filters.selection import Selection
 from lateen.generate.envoy_filters.snapshots import PatchCache, PatchedSnapshots
 from lateen.generate.envoy_filters.unmatched import patch_findings
 from lateen.generate.generator import Generator
 from lateen.generate.snapshot import generate
+from lateen.generate.static import static_bootstrap
 from lateen.model.proxies import Interception, Proxy, ProxyType
 from unit.generate.conftest import shown, state_of
 
@@ -456,3 +458,34 @@ def test_proxies_that_different_filters_select_have_different_scopes() -> None:
     other = replace(SIDECAR, labels={"app": "reviews2"})
     assert generator.scope_of(state, SIDECAR) != generator.scope_of(state, other)
     assert generator.scope_of(state, SIDECAR) == generator.scope_of(state, replace(SIDECAR, name="reviews-2"))
+
+
+def test_a_bootstrap_is_patched_when_it_is_static() -> None:
+    value = {
+        "stats_flush_interval": "7s",
+        "static_resources": {"clusters": [{"name": "mine", "connect_timeout": "1s"}]},
+    }
+    state = state_of(MESH + envoy_filter(patch("BOOTSTRAP", "MERGE", value)))
+    plain = static_bootstrap(generate(state, SIDECAR), SIDECAR)
+    made_of = patched_bootstrap(plain, bootstrap_patches(state, SIDECAR))
+    assert made_of["stats_flush_interval"] == "7s"
+    names = [cluster["name"] for cluster in made_of["static_resources"]["clusters"]]
+    assert names == [*(cluster["name"] for cluster in plain["static_resources"]["clusters"]), "mine"]
+    assert patched_bootstrap(plain, bootstrap_patches(state_of(MESH), SIDECAR)) is plain
+
+
+def test_settings_that_come_as_a_resource_are_added_and_inlined() -> None:
+    ask = {
+        "name": "mutation",
+        "config_discovery": {
+            "config_source": {"ads": {}, "resource_api_version": "V3"},
+            "type_urls": [TYPE + "filters.http.header_mutation.v3.HeaderMutation"],
+        },
+    }
+    settings = {"name": "mutation", "typed_config": {"@type": TYPE + "filters.http.header_mutation.v3.HeaderMutation"}}
+    documents = envoy_filter(
+        patch("HTTP_FILTER", "INSERT_FIRST", ask, context="SIDECAR_INBOUND"), patch("EXTENSION_CONFIG", "ADD", settings)
+    )
+    snapshot = generate(state_of(MESH + documents), SIDECAR)
+    assert "mutation" in shown(snapshot)["TypedExtensionConfig"]
+    assert "header_mutation.v3.HeaderMutation" in json.dumps(static_bootstrap(snapshot, SIDECAR)["static_resources"])

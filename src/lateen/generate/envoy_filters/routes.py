@@ -157,7 +157,7 @@ def _port_of(name: str) -> int:
 def _port_of_host(name: str) -> int:
     """Return the port of a virtual host that stands for one: without one in its name it is 80."""
     _, colon, port = name.rpartition(":")
-    if name in (names.ALLOW_ANY, names.BLOCK_ALL):
+    if name in (names.ALLOW_ANY, names.BLOCK_ALL, names.HTTP_PROXY):
         return 0
     return int(port) if colon and port.isdigit() else _HTTP_PORT
 
