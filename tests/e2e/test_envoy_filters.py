@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,9 @@ import pytest
 from e2e.meshes import Answer, Mesh, Process, eventually, good, request, running_mesh
 
 pytestmark = pytest.mark.e2e
+
+GUIDE = Path(__file__).parents[2] / "docs" / "guide" / "envoy-filters.md"
+SHOWN = re.compile(r"^```yaml\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 TYPE = "type.googleapis.com/envoy.extensions."
 ROUTER = {
@@ -193,3 +198,10 @@ def test_a_broken_patch_harms_nothing_else(mesh: Mesh, client: Process) -> None:
         )
     )
     eventually(lambda: call(client).headers.get("x-good") == "1", what="the good patch")
+
+
+def test_the_documents_of_the_guide(mesh: Mesh, client: Process) -> None:
+    """Applied one after the other as they stand, every proxy acknowledges them, and calls are answered."""
+    for text in SHOWN.findall(GUIDE.read_text()):
+        mesh.apply(text)
+        call(client)
