@@ -129,11 +129,17 @@ def test_a_lua_filter_of_a_gateway(mesh: Mesh, client: Process, gateway: Process
 
 def test_a_filter_of_one_port_acts_on_calls_of_this_port_only(mesh: Mesh, client: Process) -> None:
     """One listener carries all ports, so virtual hosts enable it, those that are asked for too."""
-    for port, value in ((80, "1"), (9999, None)):
+
+    def of_port(port: int) -> str:
         match = {"portNumber": port, **ROUTER}
-        found = patch("HTTP_FILTER", "INSERT_BEFORE", lua("x-port"), context="SIDECAR_OUTBOUND", listener=match)
-        mesh.apply(envoy_filter(found))
-        eventually(lambda wanted=value: call(client).headers.get("x-port") == wanted, what=f"port {port}")
+        return envoy_filter(
+            patch("HTTP_FILTER", "INSERT_BEFORE", lua("x-port"), context="SIDECAR_OUTBOUND", listener=match)
+        )
+
+    mesh.apply(of_port(80))
+    eventually(lambda: call(client).headers.get("x-port") == "1", what="the filter of port 80")
+    mesh.apply(of_port(9999))
+    eventually(lambda: "x-port" not in call(client).headers, what="the filter of another port")
 
 
 def test_a_local_rate_limit_of_a_route(mesh: Mesh, client: Process) -> None:
@@ -205,3 +211,17 @@ def test_the_documents_of_the_guide(mesh: Mesh, client: Process) -> None:
     for text in SHOWN.findall(GUIDE.read_text()):
         mesh.apply(text)
         call(client)
+
+
+def test_a_bootstrap_is_patched_when_the_proxy_starts(mesh: Mesh, client: Process) -> None:
+    """The agent merges what it is told when it registers, whatever stands in it of the node."""
+    value = {"stats_flush_interval": "7s", "node": {"id": "x"}}
+    selector = {"labels": {"app": "late"}}
+    mesh.apply(envoy_filter(patch("BOOTSTRAP", "MERGE", value), workloadSelector=selector))
+    late = mesh.run("late")
+    for process, interval in ((late, "7s"), (client, None)):
+        address, _, port = str(process.addresses["admin"]).rpartition(":")
+        shown = request(int(port), "/config_dump", address=address).json
+        found = next(one["bootstrap"] for one in shown["configs"] if "bootstrap" in one)
+        assert found.get("stats_flush_interval") == interval
+        assert found["node"]["id"] != "x"

@@ -7,8 +7,8 @@ What the messages say; `grpc_call` does the framing and `attach` owns the socket
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from lateen.agent.grpc_call import Alive, CallHead, Ended, GrpcCall, Message, SpeaksHttp1
@@ -25,6 +25,8 @@ class Registered:
     name: str
     takes: frozenset[str] = frozenset()
     """What else it wants to be told (`calls`, `trusts`); an older one would end the stream."""
+    bootstrap: Mapping[str, Any] = field(default_factory=dict)
+    """What is to be merged into Envoy's bootstrap."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,8 @@ class AttachStream:
                 case {"registered": {"name": str(name), **more}} if name:
                     takes = more.get("takes")
                     known = _TAKEN & {word for word in takes if isinstance(word, str)} if type(takes) is list else ()
-                    return Registered(name, frozenset(known))
+                    patch = more.get("bootstrap")
+                    return Registered(name, frozenset(known), patch if isinstance(patch, dict) else {})
                 case {"trust": {"roots": [*roots], **more}} if _are_texts(roots):
                     issuer = more.get("issuer")
                     return Trust(tuple(roots), issuer if isinstance(issuer, str) else "")

@@ -42,7 +42,7 @@ from lateen.agent.settings import GATEWAY, RUN, SIDECAR, AgentSettings
 from lateen.agent.shutdown import Cause, Stage
 from lateen.agent.signals import Signals
 from lateen.agent.status import Status, StatusServer
-from lateen.envoy.bootstrap import BootstrapSettings, bootstrap
+from lateen.envoy.bootstrap import BootstrapSettings, bootstrap, merged_bootstrap
 
 LEAVE_SECONDS = 6.0
 ENVOY_STOP_SECONDS = 5.0
@@ -203,7 +203,7 @@ class Agent:
         supervisor = EnvoySupervisor(
             EnvoyOptions(
                 binary=binary,
-                config=_write_bootstrap(self._folder, bootstrapped),
+                config=_write_bootstrap(self._folder, bootstrapped, self._attachment.bootstrap),
                 log_level=settings.envoy_log_level,
                 concurrency=settings.concurrency,
                 drain_seconds=settings.drain_seconds,
@@ -425,7 +425,7 @@ async def _finished(app: Child) -> None:
     await app.exit_code()
 
 
-def _write_bootstrap(folder: Path, settings: BootstrapSettings) -> Path:
+def _write_bootstrap(folder: Path, settings: BootstrapSettings, patch: Mapping[str, Any]) -> Path:
     config = folder / "envoy.json"
-    config.write_text(json.dumps(bootstrap(settings)))
+    config.write_text(json.dumps(merged_bootstrap(bootstrap(settings), patch)))
     return config

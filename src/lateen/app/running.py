@@ -75,7 +75,12 @@ async def run_control_plane(
         citadel = open_citadel(settings, parts.mesh_configs.in_force({}).trust_domain, opened)
         plane.certified = citadel.figures
         door = Doorkeeper(lambda: _trust_domains(plane, citadel), lambda: plane.listening.secure_grpc)
-        options = AttachOptions(on_calls=plane.learned.note_calls, authenticate=door.authenticate, trust=citadel.board)
+        options = AttachOptions(
+            on_calls=plane.learned.note_calls,
+            authenticate=door.authenticate,
+            bootstrap=plane.bootstrap_of,
+            trust=citadel.board,
+        )
         handlers = [attach_handler(parts.agents, plane.workload_left, options), *certificate_handlers(citadel)]
         grpc_server = serve_grpc(hub, ports, handlers, certificates=citadel.server_certificate, identify=door.identify)
         async with parts.downloads, grpc_server as numbers:

@@ -16,7 +16,7 @@ import grpc
 import structlog
 
 from lateen.model.identities import Identity
-from lateen.model.workloads import ATTACH_METHOD, CALLS, TRUSTS, WorkloadRegistration
+from lateen.model.workloads import ATTACH_METHOD, CALLS, MAX_BOOTSTRAP_BYTES, TRUSTS, WorkloadRegistration
 from lateen.registries.agents import AgentRegistry
 from lateen.registries.registrations import Calls, Leave, Trusts, read_message
 from lateen.registries.sessions import Refusal, StreamId
@@ -47,6 +47,8 @@ class AttachOptions:
 
     on_calls: OnCalls | None = None
     authenticate: Authenticate = lambda _context: None
+    bootstrap: Callable[[WorkloadRegistration], dict[str, Any]] = lambda _registration: {}
+    """Returns what is to be merged into the bootstrap of a workload's Envoy, in protobuf's JSON form."""
     trust: TrustBoard | None = None
     leave_seconds: float = LEAVE_SECONDS
     first_message_seconds: float = FIRST_MESSAGE_SECONDS
@@ -176,7 +178,15 @@ class _Conversation:
                 self.board.answers.attached(self._stream, self._workload, self._proof.certificate)
         takes = [word for word, taken_here in ((CALLS, self._options.on_calls), (TRUSTS, self.board)) if taken_here]
         self.registered.set()
-        return _encode({"registered": {"name": taken.name, **({"takes": takes} if takes else {})}}), False
+        registered = {"name": taken.name, **({"takes": takes} if takes else {}), **self._bootstrap(taken)}
+        return _encode({"registered": registered}), False
+
+    def _bootstrap(self, registration: WorkloadRegistration) -> dict[str, Any]:
+        patch = self._options.bootstrap(registration)
+        if len(_encode(patch)) > MAX_BOOTSTRAP_BYTES:
+            log.warning("patch of the bootstrap is too large to be told", workload=self._workload)
+            return {}
+        return {"bootstrap": patch} if patch else {}
 
     def _note_calls(self, hosts: tuple[str, ...]) -> tuple[bytes, bool]:
         name, _, namespace = self._workload.partition(".")

@@ -1,6 +1,7 @@
 """Patches of a bootstrap: what Envoy reads when it starts, and no control plane can change later.
 
-Called by `lateen generate --static`. Only merging acts, as in Istio. Pure: JSON in, JSON out.
+Called by `lateen generate --static`, and by `app` for agents, which merge it themselves (`envoy.bootstrap`). Only
+merging acts, as in Istio. Pure: JSON in, JSON out.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from lateen.generate.envoy_filters.merging import merge_patch
 from lateen.generate.envoy_filters.patches import MERGES, FilterPatch
 from lateen.generate.envoy_filters.selection import Selection
 from lateen.mesh.state import MeshState
-from lateen.model.proxies import Proxy
+from lateen.model.proxies import Interception, Proxy, ProxyType
+from lateen.model.workloads import WorkloadRegistration
 
 BOOTSTRAP = "envoy.config.bootstrap.v3.Bootstrap"
 
@@ -35,3 +37,21 @@ def patched_bootstrap(bootstrap: dict[str, Any], patches: Iterable[FilterPatch])
     for patch in patches:
         merge_patch(message, patch)
     return to_json(BOOTSTRAP, message.SerializeToString(deterministic=True))
+
+
+def bootstrap_patch(state: MeshState, registration: WorkloadRegistration) -> dict[str, Any]:
+    """Return what is to be merged into the bootstrap of a registered workload's Envoy; empty for nothing."""
+    gateway = not registration.service
+    labels = dict(registration.labels)
+    if not gateway:
+        labels.setdefault("app", registration.service)
+        if registration.version:
+            labels.setdefault("version", registration.version)
+    proxy = Proxy(
+        type=ProxyType.GATEWAY if gateway else ProxyType.SIDECAR,
+        name=registration.name,
+        namespace=registration.namespace,
+        labels=labels,
+        interception=Interception.NONE,
+    )
+    return patched_bootstrap({}, bootstrap_patches(state, proxy))
