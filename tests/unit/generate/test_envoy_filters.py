@@ -13,7 +13,7 @@ from lateen.envoy.resources import CLUSTER, ROUTE, VIRTUAL_HOST
 from lateen.generate.envoy_filters.bootstrap import bootstrap_patches, patched_bootstrap
 from lateen.generate.envoy_filters.selection import Selection
 from lateen.generate.envoy_filters.snapshots import PatchCache, PatchedSnapshots
-from lateen.generate.envoy_filters.unmatched import patch_findings
+from lateen.generate.envoy_filters.unmatched import patch_findings, unmatched_findings
 from lateen.generate.generator import Generator
 from lateen.generate.snapshot import generate
 from lateen.generate.static import static_bootstrap
@@ -375,6 +375,8 @@ def test_what_cannot_be_applied_is_skipped_and_said_and_the_rest_is_done() -> No
     texts = {finding.patch: finding.message for finding in patch_findings(state, [SIDECAR])}
     assert texts.keys() == {0, 3}
     assert "Lua" in texts[0]
+    found_codes = [(finding.code, finding.path) for finding in unmatched_findings(state, [SIDECAR])]
+    assert found_codes == [("LAT0081", "spec.configPatches[0]"), ("LAT0080", "spec.configPatches[3]")]
 
 
 def test_a_port_without_interception_is_that_of_the_virtual_hosts() -> None:

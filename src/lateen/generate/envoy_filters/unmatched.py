@@ -7,17 +7,22 @@ because the proxies are taken as ones that are told everything.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from lateen.analysis.reports import Report
+from lateen.config.codes import PATCH_NOT_APPLIED, PATCH_WITHOUT_EFFECT
 from lateen.config.envoy_filter import ApplyTo, EnvoyFilter, PatchContext
 from lateen.config.objects import ConfigObject
+from lateen.config.positions import Positions
 from lateen.envoy.resources import Snapshot
 from lateen.generate.envoy_filters.patches import FilterPatch, Outcome, compiled
 from lateen.generate.envoy_filters.selection import PatchSet, Selection
 from lateen.generate.envoy_filters.snapshots import added_resources, patched_resource
 from lateen.generate.snapshot import unpatched
 from lateen.mesh.state import MeshState
+from lateen.model.findings import Finding
+from lateen.model.names import ObjectKey
 from lateen.model.proxies import Proxy
 
 
@@ -80,3 +85,14 @@ def _message(
     if patch.key not in used:
         return "the patch is about no proxy"
     return f"the patch matches no {patch.apply_to.value} of any proxy, so it does nothing"
+
+
+def unmatched_findings(
+    state: MeshState, proxies: Iterable[Proxy], positions: Mapping[ObjectKey, Positions] | None = None
+) -> tuple[Finding, ...]:
+    """Return the same as findings (LAT0080, LAT0081) with their places."""
+    report = Report(positions or {})
+    for found in patch_findings(state, proxies):
+        code = PATCH_NOT_APPLIED if found.failed else PATCH_WITHOUT_EFFECT
+        report.add(code, found.source, ("spec", "configPatches", found.patch), found.message)
+    return tuple(report.findings)
