@@ -87,4 +87,4 @@ docs: $(READY)
 	@$(BIN)/python -m lateen.config.unsupported > docs/reference/unsupported.md
 
 clean:
-	rm -rf .venv .uv .fuzz .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache src/lateen/envoy/descriptors.binpb
+	rm -rf .venv .uv .fuzz .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache src/lateen/envoy/*.binpb

@@ -50,7 +50,7 @@ from lateen.agent.settings import GATEWAY, RUN, SIDECAR, AgentSettings, Settings
 from lateen.agent.shutdown import Cause, Stage
 from lateen.agent.signals import Signals
 from lateen.agent.status import Status, StatusServer
-from lateen.envoy.bootstrap import bootstrap
+from lateen.envoy.bootstrap import bootstrap, merged_bootstrap
 
 LEAVE_SECONDS = 6.0
 ENVOY_STOP_SECONDS = 5.0
@@ -264,16 +264,15 @@ class Agent:
             wanted.app_ports = dict(self._offered)
         identity = "" if plain else certificates.server
         control_plane = workload.ControlPlane(address=self._attachment.control_plane, identity=identity)
-        wanted.bootstrap = bootstrap(
-            workload.bootstrap_settings(
-                self._settings,
-                wanted.name,
-                self._address,
-                control_plane,
-                privileged=self._privileged,
-                place=self._where,
-            )
+        made = workload.bootstrap_settings(
+            self._settings,
+            wanted.name,
+            self._address,
+            control_plane,
+            privileged=self._privileged,
+            place=self._where,
         )
+        wanted.bootstrap = merged_bootstrap(bootstrap(made), self._attachment.bootstrap)
 
     async def _join_or_remember(self, group: asyncio.TaskGroup, wanted: Wanted) -> None:
         """Join the mesh; or, when the control plane is away and this workload was here before, go on without."""

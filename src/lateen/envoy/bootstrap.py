@@ -7,6 +7,7 @@ for a boolean. Must not know: files, processes, or what the control plane will s
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any
@@ -113,6 +114,31 @@ def bootstrap(settings: BootstrapSettings) -> dict[str, Any]:
             ]
         },
     }
+
+
+_OURS = ("node", "dynamic_resources", "admin")
+"""Who the proxy is, and how it finds the control plane and its agent finds it: no patch changes that."""
+
+
+def merged_bootstrap(made: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a bootstrap with a patch merged into it, both JSON with protobuf's names, as protobuf would merge them.
+
+    Mappings are merged and lists appended; an extension (`@type`) takes the place of another one.
+    """
+    return _merged(made, {key: value for key, value in patch.items() if key not in _OURS})
+
+
+def _merged(made: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+    found = dict(made)
+    for key, value in patch.items():
+        there = found.get(key)
+        if isinstance(value, Mapping) and isinstance(there, Mapping) and "@type" not in value:
+            found[key] = _merged(there, value)
+        elif isinstance(value, list) and isinstance(there, list):
+            found[key] = [*there, *value]
+        else:
+            found[key] = value
+    return found
 
 
 def _node(settings: BootstrapSettings) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from lateen.config.mesh_config import MeshConfig
 from lateen.config.networking import DestinationRule, Sidecar, VirtualService
 from lateen.config.objects import ConfigObject
 from lateen.config.security import AuthorizationPolicy, PeerAuthentication, RequestAuthentication
+from lateen.generate.envoy_filters.patches import PatchKey
 from lateen.generate.localities import LocalityUse, locality_use, may_ask_for_locality
 from lateen.mesh.networks import networks_of
 from lateen.mesh.policies import selector_labels
@@ -102,6 +103,8 @@ class Scope:
     """Hosts that are told before they are asked for, where others are not."""
     policy_labels: Labels = ()
     """Labels by which security policies select it: what is inbound depends on them, and nothing else."""
+    patches: tuple[PatchKey, ...] = ()
+    """Parts of EnvoyFilters that are applied to what is generated."""
 
 
 class Selectors:

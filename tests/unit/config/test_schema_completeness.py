@@ -65,6 +65,8 @@ def described(path: str, expected: inspect.Type) -> Iterator[tuple[str, str]]:
             yield path, "integer"
         case inspect.FloatType():
             yield path, "number"
+        case inspect.AnyType():
+            yield path, "any"
         case _:
             raise AssertionError(f"{path} has an unexpected type {expected}")
 
