@@ -19,7 +19,7 @@ ISTIO_KINDS = [kind.name for kind in KINDS.values() if kind.is_istio]
 FIELDS_BY_KIND = {
     "AuthorizationPolicy": 46,
     "DestinationRule": 363,
-    "EnvoyFilter": 58,
+    "EnvoyFilter": 59,
     "Gateway": 32,
     "PeerAuthentication": 6,
     "ProxyConfig": 6,
