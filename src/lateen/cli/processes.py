@@ -150,6 +150,8 @@ def serve(
 
     quiet, longest = read_debounce(debounce_quiet, debounce_max)
     configure_logs(log_level.value)
+    # Others are told where their token is, and may be in another folder than we are.
+    state = state.absolute() if state else None
     settings = Settings(
         config_dirs=tuple(config or ()),
         store=store,
