@@ -46,6 +46,14 @@ def test_help_loads_nothing_that_only_a_command_needs() -> None:
 def test_an_interrupt_while_modules_load_ends_in_silence(tmp_path: Path, loaded: str, words: list[str]) -> None:
     (tmp_path / f"{loaded}.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
-    ended = subprocess.run([sys.executable, *words], env=environment, capture_output=True, text=True, check=False)
+    ended = subprocess.run(
+        [sys.executable, *words],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        # A shell that runs the tests in the background has it ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
 
     assert (ended.returncode, ended.stdout, ended.stderr) == (-signal.SIGINT, "", "")
