@@ -33,17 +33,8 @@ import state
 from report import Figure, figure, write
 
 PARTS = (
-    "state",
-    "analyze",
-    "generation",
-    "ads_push",
-    "serving",
-    "envoy",
-    "on_demand",
-    "latency",
-    "agent",
-    "ca",
-    "mutual_tls",
+    *("state", "analyze", "generation", "ads_push", "serving", "envoy"),
+    *("on_demand", "latency", "agent", "ca", "mutual_tls"),
 )
 
 
