@@ -1,6 +1,6 @@
 """`make bench`: run the benchmarks, write bench/results/TIME.json and .md, print the table.
 
-    python bench/run.py [--quick] [--only state,generation,ads_push,serving,envoy,on_demand,latency,agent,ca,mutual_tls]
+    python bench/run.py [--quick] [--only state,analyze,generation,ads_push,...]
 
 Parts of `serving` may be chosen as `serving:storm`; `mutual_tls:features` says what each thing costs.
 Nothing is asserted: figures of a busy machine are not a verdict.
@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import ads_push
 import agent_rss
+import analysis
 import ca
 import config_latency
 import envoy_memory
@@ -31,7 +32,10 @@ import serving
 import state
 from report import Figure, figure, write
 
-PARTS = ("state", "generation", "ads_push", "serving", "envoy", "on_demand", "latency", "agent", "ca", "mutual_tls")
+PARTS = (
+    *("state", "analyze", "generation", "ads_push", "serving", "envoy"),
+    *("on_demand", "latency", "agent", "ca", "mutual_tls"),
+)
 
 
 def measure(part: str, details: Sequence[str], *, quick: bool) -> list[Figure]:
@@ -39,6 +43,8 @@ def measure(part: str, details: Sequence[str], *, quick: bool) -> list[Figure]:
     match part:
         case "state":
             return state.measure(quick=quick)
+        case "analyze":
+            return analysis.measure(quick=quick)
         case "generation":
             return generation.measure(quick=quick, only=details)
         case "ads_push":

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import os
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -44,6 +45,23 @@ def _make_room(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
+def _bound(path: Path) -> socket.socket:
+    """Return a socket at the path, for its owner only."""
+    _make_room(path)
+    made = socket.socket(socket.AF_UNIX)
+    made.setblocking(False)
+    before = os.umask(0o177)  # of the whole process, so nothing is awaited until it is put back
+    try:
+        with reachable(path) as short:
+            made.bind(short)
+    except OSError:
+        made.close()
+        raise
+    finally:
+        os.umask(before)
+    return made
+
+
 class ControlServer:
     """Answers on the socket."""
 
@@ -72,13 +90,12 @@ class ControlServer:
                 path.unlink()
 
     async def _listen(self, path: Path) -> asyncio.Server:
-        _make_room(path)
-        before = os.umask(0o177)
+        listening = _bound(path)
         try:
-            with reachable(path) as short:
-                return await asyncio.start_unix_server(self._connection, path=short, limit=MAX_HEAD_BYTES)
-        finally:
-            os.umask(before)
+            return await asyncio.start_unix_server(self._connection, sock=listening, limit=MAX_HEAD_BYTES)
+        except BaseException:
+            listening.close()
+            raise
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

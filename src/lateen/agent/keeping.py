@@ -168,7 +168,7 @@ class Keeper:
             return read(found)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             self._log.warning(
                 "what was kept cannot be used", file=name, reason=f"{type(error).__name__}: {error}"[:200]
             )

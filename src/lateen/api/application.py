@@ -248,7 +248,9 @@ async def _nothing(request: Request) -> Response:
 
 async def _metrics(request: Request) -> Response:
     """Answer Prometheus text (exposition format 0.0.4)."""
-    return PlainTextResponse(prometheus_text(debug.monitored(request)), media_type="text/plain; version=0.0.4")
+    plane = debug.monitored(request)
+    await plane.look_again()
+    return PlainTextResponse(prometheus_text(plane), media_type="text/plain; version=0.0.4")
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

@@ -98,7 +98,7 @@ async def _apply_parsed(plane: ControlPlane, parsed: Parsed, options: ApplyOptio
         )
         for found in objects
     ]
-    findings = (*parsed.findings, *plane.preview(objects, parsed.positions))
+    findings = (*parsed.findings, *(await plane.preview(objects, parsed.positions)))
     proxies: list[ProxyView] = []
     if options.dry_run:
         revision = plane.state.version if plane.state else ""
@@ -233,7 +233,9 @@ async def delete_config(request: Request) -> Response:
 
 async def list_findings(request: Request) -> Response:
     """GET /v1/findings: what is wrong with the configuration in force."""
-    return json_response(FindingList(items=[finding_view(found) for found in control_plane(request).findings()]))
+    plane = control_plane(request)
+    await plane.look_again()
+    return json_response(FindingList(items=[finding_view(found) for found in plane.findings()]))
 
 
 def control_plane(request: Request) -> ControlPlane:

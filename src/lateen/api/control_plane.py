@@ -84,9 +84,12 @@ class ControlPlane(Protocol):
         """Return where a directory holds this object, None when it can be changed here."""
 
     def findings(self) -> tuple[Finding, ...]:
-        """Return what is wrong with the configuration in force, cross-resource findings included."""
+        """Return what is wrong with the configuration in force, with the cross-resource findings of `look_again`."""
 
-    def preview(
+    async def look_again(self) -> None:
+        """Look for cross-resource findings if the configuration in force changed since."""
+
+    async def preview(
         self, objects: Sequence[ConfigObject[Any]], positions: Mapping[ObjectKey, Positions]
     ) -> tuple[Finding, ...]:
         """Return the cross-resource findings about these objects, as if they were applied.

@@ -1,4 +1,6 @@
-"""Python's garbage collector, set for a process that keeps one large immutable state. Called by `app/running.py`.
+"""Python's garbage collector, set for a process that keeps one large immutable state.
+
+Called by `app/running.py`, and by `cli/main.py`: commands on files make such a state, and end.
 
 States and snapshots are trees without cycles: reference counting frees them. Yet each collection walks all of them,
 and by default one comes every 700 new containers, so that pushing one change to a thousand proxies spent a third of

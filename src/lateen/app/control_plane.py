@@ -101,6 +101,7 @@ class RunningControlPlane:
         """Generation of the inputs that the last attempt to build saw, whether it succeeded or not."""
         self._failure: Exception | None = None
         self._published = asyncio.Condition()
+        self._looking = asyncio.Lock()
         self._analysed: tuple[int, tuple[Finding, ...]] = (-1, ())
         self._tried: tuple[Mapping[ObjectKey, ConfigObject[Any]] | None, tuple[Finding, ...]] = (None, ())
         """The configuration that preflight was about, and what came of it."""
@@ -138,23 +139,26 @@ class RunningControlPlane:
         return self._inputs.managed(key)
 
     def findings(self) -> tuple[Finding, ...]:
-        """Return the stores' findings and the cross-resource ones of the state in force."""
-        generation, analysed = self._analysed
-        if generation != self._built and self._state is not None:
-            objects = tuple(self._inputs.objects().values())
-            analysed = (*analyse(self._state, objects), *self._rejected(self._state, objects))
-            self._analysed = (self._built, analysed)
+        """Return the stores' findings and the cross-resource ones that `look_again` last found."""
         keys = self._inputs.token_rules(), self._key_sets.key_sets, self._key_sets.problems
-        return (*self._inputs.findings(), *self._mesh_configs.findings, *analysed, *missing_keys(*keys))
+        return (*self._inputs.findings(), *self._mesh_configs.findings, *self._analysed[1], *missing_keys(*keys))
 
-    def _rejected(self, state: MeshState, objects: Sequence[ConfigObject[Any]]) -> tuple[Finding, ...]:
-        """Return what Envoy would reject: tried again when the configuration changed, not when a workload did."""
-        union = self._inputs.objects()
-        if self._tried[0] is not union:
-            self._tried = (union, preflight(state, objects).findings)
-        return self._tried[1]
+    async def look_again(self) -> None:
+        """Look for cross-resource findings if the state in force changed since; in a thread, as it takes a while.
 
-    def preview(
+        What Envoy would reject is tried again when the configuration changed, not when a workload did.
+        """
+        async with self._looking:  # whoever asks meanwhile finds it done
+            state, built, union = self._state, self._built, self._inputs.objects()
+            if state is None or self._analysed[0] == built:
+                return
+            objects = tuple(union.values())
+            between = await asyncio.to_thread(analyse, state, objects)
+            if self._tried[0] is not union:
+                self._tried = (union, (await asyncio.to_thread(preflight, state, objects)).findings)
+            self._analysed = (built, (*between, *self._tried[1]))
+
+    async def preview(
         self, objects: Sequence[ConfigObject[Any]], positions: Mapping[ObjectKey, Positions]
     ) -> tuple[Finding, ...]:
         """Return the cross-resource findings about these objects, as if they were in force."""
@@ -165,7 +169,10 @@ class RunningControlPlane:
         state = build_state(union.values(), catalogues, mesh_config, previous=self._state, key_sets=key_sets)
         given = tuple(union.values())
         about = frozenset(found.key for found in objects)
-        findings = (*analyse(state, given, positions), *preflight(state, given, positions, about=about).findings)
+        # In a thread: in a large mesh this takes a second, and the streams to the proxies move on meanwhile.
+        between = await asyncio.to_thread(analyse, state, given, positions)
+        rejected = await asyncio.to_thread(preflight, state, given, positions, about=about)
+        findings = (*between, *rejected.findings)
         return tuple(found for found in findings if (found.kind, found.namespace, found.name) in keys)
 
     async def put(self, objects: Sequence[ConfigObject[Any]]) -> str:

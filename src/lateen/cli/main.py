@@ -35,6 +35,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; messages go to stderr."""
+    from lateen.app.collecting import rare_collections
+
+    with rare_collections():  # already while the command's modules load: they are many objects, and all stay
+        return _run(arguments)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     import typer
 
     from lateen.cli.commands import application

@@ -317,20 +317,19 @@ def inert_fields(
 ) -> Iterator[tuple[Path, str]]:
     """Yield path and message of every field that is set in a normalized value but does not act."""
     acting = table.get(struct, _NONE)
-    types = fields_of(struct).types
+    fields = fields_of(struct)
     if acting.as_one:
         yield path, f"the object is read and checked, but has no effect in this version{_because(struct)}"
         return
     for name, item in value.items():
-        here = (*path, name)
         if not acting.acts(name):
-            yield here, f"`{name}` is read but has no effect in this version{_because(struct, name)}"
+            yield (*path, name), f"`{name}` is read but has no effect in this version{_because(struct, name)}"
         elif name in acting.values and item not in acting.values[name]:
             acts = f"what acts is {_shown(acting.values[name])}"
             because = _because(struct, name, _word(item))
-            yield here, f"`{name}: {_word(item)}` is read but has no effect in this version; {acts}{because}"
-        elif name in types:
-            yield from _inert_below(item, types[name], here, table)
+            yield (*path, name), f"`{name}: {_word(item)}` is read but has no effect in this version; {acts}{because}"
+        elif name in fields.nested:
+            yield from _inert_below(item, fields.types[name], (*path, name), table)
 
 
 def _shown(values: frozenset[Any]) -> str:

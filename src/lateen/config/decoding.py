@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, TypeVar
@@ -115,6 +115,10 @@ class Fields:
     types: Mapping[str, inspect.Type]
     required: tuple[str, ...]
     snake: Mapping[str, str]
+    as_is: Mapping[str, type]
+    """For text and booleans the type of a value that needs no further look: most values of most documents."""
+    nested: frozenset[str]
+    """Names of fields with structs below them."""
 
 
 @cache  # a pure function of the class: its fields never change
@@ -129,7 +133,36 @@ def fields_of(struct: type[msgspec.Struct]) -> Fields:
         types=types,
         required=tuple(one.encode_name for one in described.fields if one.required),
         snake={old: new for old, new in snake.items() if old not in types},
+        as_is={name: plain for name, one in types.items() if (plain := _AS_IS.get(type(_sole(one))))},
+        nested=frozenset(name for name, one in types.items() if _holds_structs(one)),
     )
+
+
+_AS_IS: Mapping[type[inspect.Type], type] = {inspect.StrType: str, inspect.BoolType: bool}
+
+
+def _sole(expected: inspect.Type) -> inspect.Type:
+    """Return the type of a field that may be unset otherwise."""
+    options = _options(expected)
+    return options[0] if len(options) == 1 else expected
+
+
+def _options(expected: inspect.Type) -> list[inspect.Type]:
+    if not isinstance(expected, inspect.UnionType):
+        return [expected]
+    return [option for option in expected.types if not isinstance(option, inspect.NoneType)]
+
+
+def _holds_structs(expected: inspect.Type) -> bool:
+    held = [
+        option.item_type
+        if isinstance(option, inspect.ListType)
+        else option.value_type
+        if isinstance(option, inspect.DictType)
+        else option
+        for option in _options(expected)
+    ]
+    return any(isinstance(one, inspect.StructType) for one in held)
 
 
 def _struct(walk: _Walk, value: object, struct: type[msgspec.Struct], path: Path) -> Any:
@@ -148,6 +181,8 @@ def _struct(walk: _Walk, value: object, struct: type[msgspec.Struct], path: Path
         elif name in normal:
             message = f"is set twice, as `{name}` and under its other name"
             walk.found.append(Violation((*path, key), message, "keep one of them", INVALID_VALUE))
+        elif type(item) is fields.as_is.get(name):
+            normal[name] = item
         elif item is not None:
             normal[name] = _value(walk, item, expected, (*path, key))
     missing = [name for name in fields.required if name not in normal]
@@ -200,33 +235,13 @@ def _mapping_hint(struct: type[msgspec.Struct]) -> str:
 
 
 def _value(walk: _Walk, value: object, expected: inspect.Type, path: Path) -> Any:
-    match expected:
-        case inspect.UnionType():
-            return _union(walk, value, expected, path)
-        case inspect.StructType():
-            return _struct(walk, value, expected.cls, path)
-        case inspect.ListType():
-            return _list(walk, value, expected, path)
-        case inspect.DictType():
-            return _dict(walk, value, expected, path)
-        case inspect.EnumType():
-            return _enum(walk, value, expected, path)
-        case inspect.StrType():
-            return _text(walk, value, path)
-        case inspect.BoolType():
-            return _bool(walk, value, path)
-        case inspect.IntType():
-            return _int(walk, value, expected, path)
-        case inspect.FloatType():
-            return _float(walk, value, path)
-        case _:
-            return value
+    read = _READERS.get(type(expected))
+    return read(walk, value, expected, path) if read else value
 
 
 def _union(walk: _Walk, value: object, expected: inspect.UnionType, path: Path) -> Any:
-    options = [option for option in expected.types if not isinstance(option, inspect.NoneType)]
-    if len(options) == 1:
-        return _value(walk, value, options[0], path)
+    if (sole := _sole(expected)) is not expected:
+        return _value(walk, value, sole, path)
     # The only other union of the schema is Kubernetes' int-or-string.
     if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
         return value
@@ -241,6 +256,8 @@ def _list(walk: _Walk, value: object, expected: inspect.ListType, path: Path) ->
             hint = f"write `[{_yaml(value)}]`"
         walk.wrong_type(path, "a list", value, hint)
         return None
+    if (plain := _AS_IS.get(type(expected.item_type))) and all(type(item) is plain for item in value):
+        return list(value)
     return [_value(walk, item, expected.item_type, (*path, index)) for index, item in enumerate(value)]
 
 
@@ -248,6 +265,8 @@ def _dict(walk: _Walk, value: object, expected: inspect.DictType, path: Path) ->
     if not isinstance(value, Mapping):
         walk.wrong_type(path, "a mapping", value)
         return None
+    if (plain := _AS_IS.get(type(expected.value_type))) and all(type(item) is plain for item in value.values()):
+        return dict(value)
     return {key: _value(walk, item, expected.value_type, (*path, key)) for key, item in value.items()}
 
 
@@ -326,6 +345,19 @@ def _float(walk: _Walk, value: object, path: Path) -> Any:
     bare = value.removesuffix("%").strip() if isinstance(value, str) else ""
     walk.wrong_type(path, "a number", value, f"write {bare}" if _REAL.fullmatch(bare) else "")
     return None
+
+
+_READERS: Mapping[type[inspect.Type], Callable[[_Walk, object, Any, Path], Any]] = {
+    inspect.UnionType: _union,
+    inspect.StructType: lambda walk, value, expected, path: _struct(walk, value, expected.cls, path),
+    inspect.ListType: _list,
+    inspect.DictType: _dict,
+    inspect.EnumType: _enum,
+    inspect.StrType: lambda walk, value, _, path: _text(walk, value, path),
+    inspect.BoolType: lambda walk, value, _, path: _bool(walk, value, path),
+    inspect.IntType: _int,
+    inspect.FloatType: lambda walk, value, _, path: _float(walk, value, path),
+}
 
 
 def _yaml(value: object) -> str:

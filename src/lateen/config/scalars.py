@@ -18,11 +18,15 @@ _RADIX = re.compile(r"0x[0-9a-fA-F]{1,16}|0o[0-7]{1,21}")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|(?:0|[1-9][0-9]*)(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]{1,4})?")
 _MAX_DIGITS = 400
 """More than that is not a number but an attack on `int()`."""
+_MAY_BE_OTHER = frozenset(("", *"~nNtTfF+-.0123456789"))
+"""First characters of what is not text, so that text is known by one look."""
 _TAG = "tag:yaml.org,2002:"
 
 
 def resolve_plain(text: str) -> Scalar:
     """Return the value of an unquoted scalar."""
+    if text[:1] not in _MAY_BE_OTHER:
+        return text
     if text in _NULLS:
         return None
     if text in _BOOLS:

@@ -82,3 +82,11 @@ def test_where_it_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     monkeypatch.setenv("XDG_STATE_HOME", "")
     monkeypatch.delenv("HOME")
     assert state_folder("") is None
+
+
+def test_a_file_of_another_shape_counts_as_not_there(tmp_path: Path) -> None:
+    keeper = Keeper(tmp_path, "settings")
+    keeper.keep_configuration(CONFIGURATION)
+    file = tmp_path / "configuration.json"
+    file.write_bytes(file.read_bytes().replace(b'{"80":4000}', b"[80]"))
+    assert keeper.configuration() is None

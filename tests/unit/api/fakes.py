@@ -109,7 +109,10 @@ class FakeControlPlane:
     def findings(self) -> tuple[Finding, ...]:
         return self.known_findings
 
-    def preview(
+    async def look_again(self) -> None:
+        pass
+
+    async def preview(
         self, objects: Sequence[ConfigObject[Any]], positions: Mapping[ObjectKey, Positions]
     ) -> tuple[Finding, ...]:
         assert positions.keys() == {found.key for found in objects}

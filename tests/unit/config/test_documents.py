@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lateen.config.documents import MAX_DEPTH, read_documents
+from lateen.config.documents import read_documents
 from lateen.config.limits import MAX_BYTES
+from lateen.config.yaml_nodes import MAX_DEPTH
 
 
 def only(text: str) -> dict[str, object]:
