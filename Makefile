@@ -56,7 +56,7 @@ check: $(READY)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports --no-timer 2>/dev/null || $(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 
 format: $(READY)
 	@$(BIN)/ruff format .
@@ -77,7 +77,7 @@ fuzz: $(READY)
 			-max_len=4000 -artifact_prefix=.fuzz/$$target- -print_final_stats=1 -verbosity=0 || exit 1; done
 
 goldens: $(READY)
-	@$(BIN)/pytest tests/unit/generate -q --update-goldens
+	@$(BIN)/pytest tests/unit/generate tests/unit/agent/interception -q --update-goldens
 
 docs: $(READY)
 	@$(BIN)/python -m lateen.cli.reference
@@ -87,4 +87,4 @@ docs: $(READY)
 	@$(BIN)/python -m lateen.config.unsupported > docs/reference/unsupported.md
 
 clean:
-	rm -rf .venv .uv .fuzz .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache src/lateen/envoy/descriptors.binpb
+	rm -rf .venv .uv .fuzz .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache src/lateen/envoy/*.binpb

@@ -1,4 +1,4 @@
-"""Hatch build hook: write Envoy's API as one FileDescriptorSet into the package.
+"""Hatch build hook: write Envoy's API as FileDescriptorSets into the package.
 
 Why a hook: `xds-protos` carries the messages but overwrites files of `opentelemetry-proto` and
 `googleapis-common-protos`, so it must never be installed beside Lateen. It is a build requirement only: the
@@ -9,6 +9,7 @@ hook (run by pip and uv in an isolated build environment) imports what we use an
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +80,15 @@ ROOTS = (
 """The message files that Lateen builds or reads; everything they import comes along."""
 
 
-def descriptor_set() -> bytes:
-    """Return the serialised FileDescriptorSet of ROOTS and their imports, dependencies first."""
+_REST = ("envoy/extensions/", "envoy/config/", "xds/", "udpa/")
+"""Where the messages are that only users write, in EnvoyFilters."""
+
+
+def descriptor_sets() -> tuple[bytes, bytes]:
+    """Return two serialised FileDescriptorSets, dependencies first: of ROOTS, and of every other extension of Envoy.
+
+    Two, because the second is as large as the first and few processes ever need it.
+    """
     from google.protobuf import descriptor_pb2
 
     found: dict[str, Any] = {}
@@ -94,21 +102,36 @@ def descriptor_set() -> bytes:
         descriptor.CopyToProto(proto)
         found[descriptor.name] = proto
 
+    def written(files: Any) -> bytes:
+        return descriptor_pb2.FileDescriptorSet(file=files).SerializeToString(deterministic=True)
+
     for root in ROOTS:
         visit(importlib.import_module(root).DESCRIPTOR)
-    return descriptor_pb2.FileDescriptorSet(file=found.values()).SerializeToString(deterministic=True)
+    first = tuple(found)
+    for module in _other_modules():
+        visit(importlib.import_module(module).DESCRIPTOR)
+    return written(found[name] for name in first), written(file for name, file in found.items() if name not in first)
+
+
+def _other_modules() -> list[str]:
+    """Return the modules of all extensions, those of Envoy's old API (v2) excepted."""
+    files = sorted(str(path) for path in importlib.metadata.files("xds-protos") or ())
+    names = [name for name in files if name.startswith(_REST) and name.endswith("_pb2.py")]
+    return [name.removesuffix(".py").replace("/", ".") for name in names if "/v2" not in name]
 
 
 class DescriptorHook(BuildHookInterface):  # type: ignore[type-arg, misc]
-    """Make `src/lateen/envoy/descriptors.binpb` before a wheel or an editable install is built."""
+    """Make both files of `src/lateen/envoy` before a wheel or an editable install is built."""
 
     PLUGIN_NAME = "custom"
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Write the file; its absence from git is why this runs for every build."""
+        """Write the files; their absence from git is why this runs for every build."""
         if self.target_name == "sdist":
             return
-        target = Path(self.root) / "src" / "lateen" / "envoy" / "descriptors.binpb"
-        target.write_bytes(descriptor_set())
+        folder = Path(self.root) / "src" / "lateen" / "envoy"
+        needed, rest = descriptor_sets()
+        (folder / "descriptors.binpb").write_bytes(needed)
+        (folder / "extensions.binpb").write_bytes(rest)
         if version == "standard":  # an editable install finds them in the checkout
             build_data["force_include"]["examples/bookshop"] = "lateen/examples/bookshop"

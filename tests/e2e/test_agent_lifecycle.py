@@ -564,9 +564,9 @@ async def test_unknown_command_is_one_line(tmp_path: Path) -> None:
 async def test_wrong_settings_are_wrong_usage(tmp_path: Path) -> None:
     assert (await finished(tmp_path, run_settings(1, control_plane="nonsense")))[0] == 2
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "lateen.agent", '{"mode": "run", "service": "a", "interception": "netns"}',
+        sys.executable, "-m", "lateen.agent", '{"mode": "run", "service": "a", "interception": "magic"}',
         stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     _, log = await process.communicate()
     assert process.returncode == 2
-    assert log == b"lateen: --intercept netns is not available in this version: use --intercept proxy or none\n"
+    assert log == b"lateen: interception 'magic' is not one of proxy, none, netns, host\n"

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from lateen.agent.addresses import LOOPBACK
+from lateen.agent.http1 import Connect
 from lateen.agent.listening import Match, match_ports
 
 _NO_PROXY = "localhost,127.0.0.1,::1"
@@ -42,11 +43,11 @@ def app_environment(environment: Mapping[str, str], offered: Mapping[int, int], 
     return env
 
 
-async def accepts(port: int) -> bool:
+async def accepts(port: int, connect: Connect = asyncio.open_connection) -> bool:
     """Whether something accepts TCP connections on this loopback port."""
     try:
         async with asyncio.timeout(1):
-            _, writer = await asyncio.open_connection(LOOPBACK, port)
+            _, writer = await connect(LOOPBACK, port)
     except (OSError, TimeoutError):
         return False
     writer.close()
@@ -62,7 +63,9 @@ class Scanner(Protocol):
         """Return the ports; empty when it cannot know."""
 
 
-async def wait_until_serving(offered: Mapping[int, int], scanner: Scanner) -> dict[int, int]:
+async def wait_until_serving(
+    offered: Mapping[int, int], scanner: Scanner, connect: Connect = asyncio.open_connection
+) -> dict[int, int]:
     """Wait until the app accepts connections on every declared port; return declared port -> its port.
 
     Waits for ever: the caller bounds it, or gives a hint after a while.
@@ -80,7 +83,7 @@ async def wait_until_serving(offered: Mapping[int, int], scanner: Scanner) -> di
         for declared, port in offered.items():
             # The offered port is ours: whoever accepts there is the app, even if /proc does not tell.
             serving.setdefault(declared, port)
-        if all([await accepts(port) for port in serving.values()]):
+        if all([await accepts(port, connect) for port in serving.values()]):
             return {declared: serving[declared] for declared in offered}
         await asyncio.sleep(POLL_SECONDS)
 

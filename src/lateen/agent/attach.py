@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Protocol
@@ -95,6 +95,8 @@ class Attachment:
         self._left: asyncio.Future[bool] | None = None
         self._pauses = pauses(times.first_pause, times.longest_pause)
         self._complaints = Complaints(times.remind)
+        self.bootstrap: Mapping[str, Any] = {}
+        """What the control plane wants merged into Envoy's bootstrap."""
         self.connected = False
         """Whether the control plane holds this registration now."""
         self.told: Registered | None = None
@@ -204,6 +206,7 @@ class Attachment:
                         return event
                     case Registered(takes=takes):
                         self._takes = takes
+                        self.bootstrap = event.bootstrap
                         self._on_registered(event)
                     case Trust(roots=roots, issuer=issuer):
                         self._on_trust(roots, issuer)

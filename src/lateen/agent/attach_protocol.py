@@ -7,7 +7,7 @@ What the messages say; `grpc_call` does the framing and `attach` owns the socket
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -30,6 +30,8 @@ class Registered:
     """What the proxy begins with."""
     group: GroupTraits | None = None
     """What the workload is by its group; None without one, and from a control plane that knows none."""
+    bootstrap: Mapping[str, Any] = field(default_factory=dict)
+    """What is to be merged into Envoy's bootstrap."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +119,14 @@ class AttachStream:
                     takes = more.get("takes")
                     known = _TAKEN & {word for word in takes if isinstance(word, str)} if type(takes) is list else ()
                     proxy = ProxySettings.from_json(more.get("proxy"))
-                    return Registered(name, frozenset(known), proxy, GroupTraits.from_json(more.get("group")))
+                    patch = more.get("bootstrap")
+                    return Registered(
+                        name,
+                        frozenset(known),
+                        proxy,
+                        GroupTraits.from_json(more.get("group")),
+                        patch if isinstance(patch, dict) else {},
+                    )
                 case {"trust": {"roots": [*roots], **more}} if _are_texts(roots):
                     issuer = more.get("issuer")
                     return Trust(tuple(roots), issuer if isinstance(issuer, str) else "")

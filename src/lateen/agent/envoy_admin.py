@@ -16,7 +16,7 @@ from enum import Enum
 from typing import Any
 from urllib.parse import quote
 
-from lateen.agent.http1 import Http1Error, fetch, response
+from lateen.agent.http1 import Connect, Http1Error, fetch, response
 from lateen.envoy.bootstrap import XDS_CLUSTER
 
 _GONE = (OSError, TimeoutError, Http1Error)
@@ -60,6 +60,8 @@ class EnvoyAdmin:
     port: int
     patience: float = 2.0
     """Seconds for one call."""
+    connect: Connect = asyncio.open_connection
+    """How it is reached."""
 
     async def is_live(self) -> bool:
         """Whether Envoy says LIVE: it has its clusters and listeners, and serves."""
@@ -139,12 +141,12 @@ class EnvoyAdmin:
 
     def prometheus(self) -> AbstractAsyncContextManager[tuple[int, Any]]:
         """Open Envoy's metrics page: status and blocks. Errors rise to the caller."""
-        return response(self.host, self.port, "/stats/prometheus")
+        return response(self.host, self.port, "/stats/prometheus", connect=self.connect)
 
     async def _ask(self, target: str, *, method: str = "GET", limit: int = 1 << 20) -> bytes:
         try:
             async with asyncio.timeout(self.patience):
-                answer = await fetch(self.host, self.port, target, method=method, limit=limit)
+                answer = await fetch(self.host, self.port, target, method=method, limit=limit, connect=self.connect)
         except _GONE:
             return b""
         return answer.body

@@ -72,6 +72,8 @@ class EnvoyLifeOptions:
     concurrency: int = 1
     drain_seconds: float = 5.0
     environment: Mapping[str, str] = field(default_factory=dict)
+    enter: Callable[[], None] | None = None
+    """Called in its process before it is Envoy: enters its network."""
 
 
 @dataclass(slots=True)
@@ -124,6 +126,7 @@ class EnvoyLife:
                 concurrency=options.concurrency,
                 drain_seconds=options.drain_seconds,
                 environment=options.environment,
+                enter=options.enter,
             ),
             watch,
         )

@@ -53,6 +53,8 @@ class EnvoyOptions:
     drain_seconds: float = 5.0
     environment: Mapping[str, str] = field(default_factory=dict)
     """Variables besides the agent's own."""
+    enter: Callable[[], None] | None = None
+    """Called in its process before it is Envoy: enters its network."""
 
     @property
     def handover_seconds(self) -> float:
@@ -279,6 +281,7 @@ class EnvoySupervisor:
                 env={**os.environ, **self._options.environment},
                 quiet_stdout=True,
                 folder=self._options.folder,
+                enter=self._options.enter,
             )
         except OSError as error:
             raise StartError(f"cannot start {self._options.binary}: {error.strerror}; {_INSTALL}") from error

@@ -7,14 +7,17 @@ inside the caller's `asyncio.timeout`. Must not know: what is asked for.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from lateen.agent.addresses import host_port
 
 MAX_HEAD_BYTES = 8 * 1024
 _BLOCK = 64 * 1024
+Connect: TypeAlias = Callable[..., Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
+"""Connects as `asyncio.open_connection` does, perhaps from elsewhere."""
 
 
 class Http1Error(Exception):
@@ -56,13 +59,13 @@ async def read_head(reader: asyncio.StreamReader) -> Head:
 
 @asynccontextmanager
 async def response(
-    host: str, port: int, target: str, *, method: str = "GET"
+    host: str, port: int, target: str, *, method: str = "GET", connect: Connect = asyncio.open_connection
 ) -> AsyncGenerator[tuple[int, AsyncGenerator[bytes, None]], None]:
     """Send a request without a body; yield the status and the body as blocks of at most 64 KiB.
 
     Raises OSError when nobody listens, Http1Error for an answer that is no HTTP/1.1.
     """
-    reader, writer = await asyncio.open_connection(host, port, limit=MAX_HEAD_BYTES)
+    reader, writer = await connect(host, port, limit=MAX_HEAD_BYTES)
     try:
         request = f"{method} {target} HTTP/1.1\r\nhost: {host_port(host, port)}\r\nconnection: close\r\n"
         request += "content-length: 0\r\n" if method == "POST" else ""
@@ -81,9 +84,17 @@ async def response(
         writer.close()
 
 
-async def fetch(host: str, port: int, target: str, *, method: str = "GET", limit: int = 1 << 20) -> Answer:
+async def fetch(
+    host: str,
+    port: int,
+    target: str,
+    *,
+    method: str = "GET",
+    limit: int = 1 << 20,
+    connect: Connect = asyncio.open_connection,
+) -> Answer:
     """Return the whole answer; Http1Error when the body is larger than `limit` bytes."""
-    async with response(host, port, target, method=method) as (status, blocks):
+    async with response(host, port, target, method=method, connect=connect) as (status, blocks):
         content = bytearray()
         async for block in blocks:
             content += block

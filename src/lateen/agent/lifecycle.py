@@ -40,6 +40,7 @@ from lateen.agent.envoy_admin import EnvoyAdmin, RoutesState, gateway_ports
 from lateen.agent.envoy_life import EnvoyLife, EnvoyLifeOptions, Wanted
 from lateen.agent.envoy_process import check_envoy, find_envoy
 from lateen.agent.errors import StartError
+from lateen.agent.interception.places import Place, place
 from lateen.agent.joining import shown
 from lateen.agent.keeping import Keeper, forget_the_old, state_folder
 from lateen.agent.listening import ListeningPorts
@@ -49,7 +50,7 @@ from lateen.agent.settings import GATEWAY, RUN, SIDECAR, AgentSettings, Settings
 from lateen.agent.shutdown import Cause, Stage
 from lateen.agent.signals import Signals
 from lateen.agent.status import Status, StatusServer
-from lateen.envoy.bootstrap import bootstrap
+from lateen.envoy.bootstrap import bootstrap, merged_bootstrap
 
 LEAVE_SECONDS = 6.0
 ENVOY_STOP_SECONDS = 5.0
@@ -79,22 +80,29 @@ async def run(settings: AgentSettings) -> int:
     with signals.installed(pass_on):
         binary = find_envoy(settings.envoy_path)
         await check_envoy(binary)
-        address = own_address(settings)
-        try:
-            with private_folder() as folder:
-                guard = Guard(folder)
-                agent = Agent(settings, address, guard, signals, folder)
-                try:
-                    return await agent.live(binary)
-                finally:
-                    await agent.kill()
-                    guard.close()
-        finally:
-            address.close()
+        with place(settings) as where:
+            with where.inside():
+                address = own_address(settings, where)
+            try:
+                with private_folder() as folder:
+                    where.prepare(folder)
+                    guard = Guard(folder)
+                    agent = Agent(settings, address, guard, signals, folder, where)
+                    try:
+                        return await agent.live(binary)
+                    finally:
+                        await agent.kill()
+                        where.release()
+                        guard.close()
+            finally:
+                address.close()
 
 
-def own_address(settings: AgentSettings) -> OwnAddress:
-    """Take the given address, or pick one of our own."""
+def own_address(settings: AgentSettings, where: Place) -> OwnAddress:
+    """Take the given address, or that of the place, or pick one of our own."""
+    if where.intercepts:
+        # The app has its ports itself; Envoy listens on two of its own.
+        return take_address(where.addresses[0], ())
     listeners = (*(port for port, _ in settings.ports), *(upstream.local_port for upstream in settings.upstreams))
     if settings.address:
         return take_address(settings.address, listeners)
@@ -102,7 +110,7 @@ def own_address(settings: AgentSettings) -> OwnAddress:
     return pick_address(f"{settings.namespace}/{name}/{settings.version}", listeners)
 
 
-def keeper_of(settings: AgentSettings, address: OwnAddress) -> Keeper | None:
+def keeper_of(settings: AgentSettings, address: OwnAddress, where: Place) -> Keeper | None:
     """Return where this workload keeps what it needs without a control plane; None when it has no such place."""
     parent = state_folder(settings.state_folder)
     if parent is None:
@@ -110,7 +118,12 @@ def keeper_of(settings: AgentSettings, address: OwnAddress) -> Keeper | None:
         return None
     forget_the_old(parent, now=time.time())
     who = ".".join(filter(None, (settings.namespace, settings.name or settings.service, settings.version)))
-    fits = {"mode": settings.mode, "control_plane": settings.control_plane, "ports": asdict(address.ports)}
+    fits = {
+        "mode": settings.mode,
+        "control_plane": settings.control_plane,
+        "ports": asdict(address.ports),
+        "interception": [where.interception.value, *where.addresses],
+    }
     return Keeper(parent / f"{who}@{address.ip.replace(':', '-')}", json.dumps(fits))
 
 
@@ -118,9 +131,16 @@ class Agent:
     """The pieces of one agent and the flow between them. Single use."""
 
     def __init__(
-        self, settings: AgentSettings, address: OwnAddress, guard: Guard, signals: Signals, folder: Path
+        self,
+        settings: AgentSettings,
+        address: OwnAddress,
+        guard: Guard,
+        signals: Signals,
+        folder: Path,
+        where: Place,
     ) -> None:
         self._settings = settings
+        self._where = where
         self._address = address
         self._guard = guard
         self._signals = signals
@@ -133,12 +153,12 @@ class Agent:
         self._offered: dict[int, int] = {}
         self._offer_ports()
         self._privileged = settings.mode != GATEWAY or can_bind_privileged(address.ip)
-        self._admin = EnvoyAdmin(host=address.private_ip, port=address.ports.admin)
-        self._keeper = keeper_of(settings, address)
+        self._admin = EnvoyAdmin(host=address.private_ip, port=address.ports.admin, connect=where.connect)
+        self._keeper = keeper_of(settings, address, where)
         self._certificates = Certificates(settings.control_plane, workload.wish(settings), folder, keeper=self._keeper)
         self._attachment = Attachment(
             settings.control_plane,
-            workload.registration(settings, address.ip, self._offered),
+            workload.registration(settings, address.ip, self._offered if where.app_port_known else {}),
             read_token=self._read_token,
         )
         self._envoy: EnvoyLife | None = None
@@ -152,7 +172,7 @@ class Agent:
         for reserved in self._reserved:
             reserved.close()
         declared = offered = [port for port, _ in settings.ports]
-        if settings.mode == RUN:
+        if settings.mode == RUN and not self._where.intercepts:
             self._reserved = reserve_app_ports(
                 f"{settings.namespace}/{settings.service}/{self._address.ip}", len(declared)
             )
@@ -168,7 +188,8 @@ class Agent:
             raise StartError(f"what the control plane says of this workload cannot be: {error}") from error
         if self._settings.ports != ports:
             self._offer_ports()
-            known = workload.registration(self._settings, self._address.ip, self._offered)
+            app_ports = self._offered if self._where.app_port_known else {}
+            known = workload.registration(self._settings, self._address.ip, app_ports)
             self._attachment.update(replace(self._attachment.registration, ports=known.ports))
 
     async def live(self, binary: str) -> int:
@@ -243,11 +264,15 @@ class Agent:
             wanted.app_ports = dict(self._offered)
         identity = "" if plain else certificates.server
         control_plane = workload.ControlPlane(address=self._attachment.control_plane, identity=identity)
-        wanted.bootstrap = bootstrap(
-            workload.bootstrap_settings(
-                self._settings, wanted.name, self._address, control_plane, privileged=self._privileged
-            )
+        made = workload.bootstrap_settings(
+            self._settings,
+            wanted.name,
+            self._address,
+            control_plane,
+            privileged=self._privileged,
+            place=self._where,
         )
+        wanted.bootstrap = merged_bootstrap(bootstrap(made), self._attachment.bootstrap)
 
     async def _join_or_remember(self, group: asyncio.TaskGroup, wanted: Wanted) -> None:
         """Join the mesh; or, when the control plane is away and this workload was here before, go on without."""
@@ -284,6 +309,7 @@ class Agent:
                 concurrency=settings.concurrency,
                 drain_seconds=drain,
                 environment=settings.environment,
+                enter=self._where.envoy_entrance(),
             ),
             self._admin,
             self._keeper,
@@ -293,12 +319,14 @@ class Agent:
         )
         self._unready = "waiting for envoy"
         self._envoy = life
+        self._spawn(group, self._where.serve())
         self._spawn(group, life.run())
         if settings.mode != GATEWAY:
             self._spawn(group, calls.report(self._admin.outbound_use, self._attachment))
         await self._proxy_serves(life)
         await self._routes_accepted()
         life.supervisor.was_live = True
+        self._where.capture(self._folder)
         if settings.print_addresses:
             bound = gateway_ports(
                 tuple(at for at in await self._admin.listeners() if at.port != self._address.ports.prometheus),
@@ -334,7 +362,7 @@ class Agent:
                 warned = True
                 self._log.warning("envoy still waits for its configuration from the control plane")
             await asyncio.sleep(_POLL_SECONDS)
-        missing = workload.expected_listeners(self._settings, self._address)
+        missing = workload.expected_listeners(self._settings, self._address, self._where)
         deadline = clock() + _LISTENERS_SECONDS
         while missing := missing - {(at.address, at.port) for at in await self._admin.listeners()}:
             if clock() > deadline:
@@ -369,7 +397,7 @@ class Agent:
         for reserved in self._reserved:
             reserved.close()
         try:
-            self._app = await start(command, env=env)
+            self._app = await start(command, env=env, enter=self._where.app_entrance())
         except OSError as error:
             code = 127 if isinstance(error, FileNotFoundError) else 126
             raise StartError(f"cannot start {command[0]!r}: {error.strerror}", exit_code=code) from error
@@ -384,7 +412,7 @@ class Agent:
         serving: dict[int, int] = {}
 
         async def found() -> None:
-            serving.update(await wait_until_serving(self._offered, ListeningPorts(app.pid)))
+            serving.update(await wait_until_serving(self._offered, ListeningPorts(app.pid), self._where.connect_app))
 
         exited = asyncio.Event()
 
@@ -409,6 +437,8 @@ class Agent:
     def _hint(self) -> str:
         wanted = ", ".join(f"127.0.0.1:{port} (for {declared})" for declared, port in self._offered.items())
         declared = next(iter(self._offered))
+        if self._where.intercepts:
+            return f"it should listen on 0.0.0.0:{declared}, or on the port in PORT"
         return (
             f"it should listen on the port in PORT: {wanted}; or on 127.0.0.1:{declared}, not on 0.0.0.0:{declared}, "
             f"because its sidecar listens on {self._address.ip}:{declared}"
@@ -427,6 +457,8 @@ class Agent:
 
     async def _ready(self, app_ports: Mapping[int, int]) -> None:
         """Tell the control plane; but first let our own Envoy learn where the app is, or the first requests fail."""
+        if not self._where.app_port_known:
+            app_ports = {}
         known = workload.with_app_ports(self._attachment.registration, app_ports)
         self._attachment.update(known)
         clock = asyncio.get_running_loop().time
@@ -484,6 +516,7 @@ class Agent:
             await app.stop(signal.SIGKILL, 1.0)
 
     async def _stop_envoy(self) -> None:
+        self._where.release()
         if self._envoy is not None:
             await self._admin.be_quiet()
             await self._envoy.supervisor.stop(ENVOY_STOP_SECONDS if not self._signals.hurry.is_set() else 0.5)

@@ -28,6 +28,7 @@ while read -r group; do groups="$groups $group"; done
 for group in $groups; do kill -s KILL -- "-$group" 2>/dev/null; done
 # Memory that the epochs of a killed Envoy shared: nobody else removes it.
 if id=$(cat -- "$1/base-id" 2>/dev/null); then rm -f -- "/dev/shm/envoy_shared_memory_${id}0"; fi
+[ ! -f "$1/undo" ] || /bin/sh "$1/undo"
 rm -rf -- "$1"
 """
 
@@ -89,11 +90,17 @@ class Child:
 
 
 async def start(
-    command: Sequence[str], *, env: Mapping[str, str], quiet_stdout: bool = False, folder: Path | None = None
+    command: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    quiet_stdout: bool = False,
+    folder: Path | None = None,
+    enter: Callable[[], None] | None = None,
 ) -> Child:
     """Start a command in its own session; it inherits stdin, stdout and stderr, and the working directory if no folder.
 
-    `quiet_stdout` sends its stdout to our stderr and its stdin to nothing. Raises OSError when it cannot be started.
+    `quiet_stdout` sends its stdout to our stderr and its stdin to nothing. `enter` is called in the child before the
+    program is. Raises OSError when it cannot be started.
     """
     return Child(
         await asyncio.create_subprocess_exec(
@@ -103,9 +110,22 @@ async def start(
             stdin=subprocess.DEVNULL if quiet_stdout else None,
             stdout=sys.stderr.fileno() if quiet_stdout else None,
             start_new_session=True,
-            preexec_fn=_die_with_parent(),
+            preexec_fn=_first_of_all(enter),
         )
     )
+
+
+def _first_of_all(enter: Callable[[], None] | None) -> Callable[[], None] | None:
+    """Return what the child must do between fork and exec. Dying comes last: a change of user takes that wish back."""
+    die = _die_with_parent()
+    if enter is None or die is None:
+        return enter or die
+
+    def in_child() -> None:
+        enter()
+        die()
+
+    return in_child
 
 
 def _die_with_parent() -> Callable[[], None] | None:
@@ -125,7 +145,7 @@ def _die_with_parent() -> Callable[[], None] | None:
 
 
 class Guard:
-    """Cleans up after an agent that was killed: process groups and one folder. Opened and closed by the agent."""
+    """Cleans up after an agent that was killed: process groups, what the folder's script `undo` is for, the folder."""
 
     def __init__(self, folder: Path) -> None:
         self._shell = subprocess.Popen(

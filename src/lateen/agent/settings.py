@@ -23,10 +23,15 @@ RUN, SIDECAR, GATEWAY = "run", "sidecar", "gateway"
 MODES = (RUN, SIDECAR, GATEWAY)
 PROXY, NONE, NETNS, HOST = "proxy", "none", "netns", "host"
 INTERCEPTIONS = (PROXY, NONE, NETNS, HOST)
-ACTING_INTERCEPTIONS = (PROXY, NONE)
-"""The others need interception rules that this version does not set up yet."""
+TRANSPARENT = (NETNS, HOST)
+"""The app knows nothing of its proxy."""
+OUTBOUND, INBOUND, BOTH = "outbound", "inbound", "both"
+HOPS = (OUTBOUND, INBOUND, BOTH)
+INBOUND_MODES = ("redirect", "tproxy")
 AGENT_PORTS = frozenset({ADMIN_PORT, OUTBOUND_PORT, METRICS_PORT, READY_PORT, PROMETHEUS_PORT})
 """Ports that an agent and its Envoy take on the workload's address."""
+INTERCEPTING_PORTS = frozenset({53, 15006})
+"""Besides: DNS, and where intercepted inbound connections go."""
 MOST_LABELS = 64
 MOST_PORTS = 64
 MOST_STATS_PATTERNS = 64
@@ -70,6 +75,18 @@ class AgentSettings:
     state_folder: str = ""
     """Where to keep what the workload needs without a control plane; empty takes the user's folder for state."""
     interception: str = PROXY
+    hops: str = BOTH
+    """Which side of the workload goes through the sidecar, where connections are intercepted."""
+    inbound_mode: str = "redirect"
+    """`tproxy` keeps the client's address; in a network namespace only."""
+    own_rules: bool = True
+    """Whether the agent applies the rules on the machine itself; if not, `lateen intercept` does."""
+    app_user: str = ""
+    """User, or uid, that the app runs as; the agent and Envoy keep theirs."""
+    exclude_ports: tuple[int, ...] = ()
+    """Outbound ports that are not intercepted."""
+    exclude_networks: tuple[str, ...] = ()
+    """Destinations that are not intercepted."""
     upstreams: tuple[Upstream, ...] = ()
     address: str = ""
     """IP of the workload; empty picks a loopback address of its own."""
@@ -99,10 +116,7 @@ class AgentSettings:
             raise SettingsError(f"mode {self.mode!r} is not one of {', '.join(MODES)}")
         if self.interception not in INTERCEPTIONS:
             raise SettingsError(f"interception {self.interception!r} is not one of {', '.join(INTERCEPTIONS)}")
-        if self.interception not in ACTING_INTERCEPTIONS:
-            raise SettingsError(
-                f"--intercept {self.interception} is not available in this version: use --intercept proxy or none"
-            )
+        self._check_interception()
         if self.mode == RUN and not self.command:
             raise SettingsError(
                 "no command to run: write it after `--`, as in `lateen run --service web -- python app.py`"
@@ -116,6 +130,46 @@ class AgentSettings:
         self._check_texts()
         self._check_ports()
         self._check_stats()
+
+    def _check_interception(self) -> None:
+        """Refuse what could not act: nothing is silently left out of what was asked for."""
+        if self.hops not in HOPS:
+            raise SettingsError(f"--hops {self.hops[:40]!r} is not one of {', '.join(HOPS)}")
+        if self.inbound_mode not in INBOUND_MODES:
+            raise SettingsError(f"--inbound-mode {self.inbound_mode[:40]!r} is not one of {', '.join(INBOUND_MODES)}")
+        if self.interception == NETNS and self.mode != RUN:
+            raise SettingsError("--intercept netns starts the app in a network of its own: use `lateen run`, or host")
+        if self.interception == NETNS and self.hops == INBOUND:
+            raise SettingsError(
+                "--intercept netns has no way out but the sidecar: use --hops both, or --intercept host"
+            )
+        if self.interception == NETNS and not self.own_rules:
+            raise SettingsError("--no-rules is for --intercept host: in a network of its own an app needs them")
+        if self.interception == NETNS and self.address:
+            raise SettingsError("--intercept netns chooses the address itself: leave out --address")
+        if self.interception == HOST and self._lacks_user():
+            raise SettingsError("--intercept host needs to know whose connections are the app's: add --app-user USER")
+        if self.inbound_mode != "redirect" and (self.interception != NETNS or self.hops == OUTBOUND):
+            raise SettingsError("--inbound-mode tproxy is for --intercept netns, with --hops both")
+        if self.interception in TRANSPARENT:
+            if self.upstreams:
+                raise SettingsError(
+                    f"--upstream is for --intercept proxy and none: with {self.interception} "
+                    "the app calls the service itself"
+                )
+            return
+        for flag, given in (
+            ("--hops", self.hops != BOTH),
+            ("--no-rules", not self.own_rules),
+            ("--app-user", bool(self.app_user)),
+            ("--exclude-port", bool(self.exclude_ports)),
+            ("--exclude-network", bool(self.exclude_networks)),
+        ):
+            if given:
+                raise SettingsError(f"{flag} is for --intercept netns or host, not for {self.interception}")
+
+    def _lacks_user(self) -> bool:
+        return self.mode == SIDECAR and self.own_rules and not self.app_user and self.hops != INBOUND
 
     def _check_texts(self) -> None:
         """Refuse what a control plane would: an agent that is refused would try again for ever."""
@@ -152,8 +206,9 @@ class AgentSettings:
         for flag, ports in (("--port", numbers), ("--upstream ...=", local), ("--port-map ...:", bound)):
             if twice := [port for port in ports if ports.count(port) > 1]:
                 raise SettingsError(f"{flag}{'' if flag[-1] in '=:' else ' '}{twice[0]} is given twice: give it once")
-            if own := [port for port in ports if port in AGENT_PORTS]:
-                reserved = ", ".join(map(str, sorted(AGENT_PORTS)))
+            taken = AGENT_PORTS | (INTERCEPTING_PORTS if self.interception in TRANSPARENT else frozenset())
+            if own := [port for port in ports if port in taken]:
+                reserved = ", ".join(map(str, sorted(taken)))
                 name = flag.partition(" ")[0]
                 raise SettingsError(f"port {own[0]} is the sidecar's own ({reserved} are): choose another for {name}")
         if both := [port for port in local if port in numbers]:
@@ -195,6 +250,10 @@ class AgentSettings:
                 given["upstreams"] = tuple(Upstream(**upstream) for upstream in given["upstreams"])
             if "port_map" in given:
                 given["port_map"] = {int(port): int(bound) for port, bound in given["port_map"].items()}
+            for numbers in {"exclude_ports"} & given.keys():
+                given[numbers] = tuple(int(number) for number in given[numbers])
+            if "exclude_networks" in given:
+                given["exclude_networks"] = tuple(str(network) for network in given["exclude_networks"])
             if "command" in given:
                 given["command"] = tuple(str(word) for word in given["command"])
             if "stats_inclusion" in given:

@@ -13,15 +13,20 @@ from typing import Any
 
 from lateen.agent.addresses import OwnAddress, host_port
 from lateen.agent.attach_protocol import Registered
+from lateen.agent.interception.capture import INBOUND_PORT
+from lateen.agent.interception.places import Place, hops
 from lateen.agent.joining import Wish
-from lateen.agent.settings import GATEWAY, PROXY, AgentSettings, SettingsError
+from lateen.agent.settings import GATEWAY, OUTBOUND, PROXY, AgentSettings, SettingsError
 from lateen.agent.status import METRICS_PATH, READY_PATH
-from lateen.envoy.bootstrap import BootstrapSettings
+from lateen.envoy.bootstrap import OUTBOUND_PORT, BootstrapSettings
 from lateen.envoy.statistics import StatsInclusion
-from lateen.model.proxies import PRIVILEGED_PORTS, Interception, Proxy, ProxyType
+from lateen.model.proxies import PRIVILEGED_PORTS, Proxy, ProxyType
 from lateen.model.services import Locality
 from lateen.model.workloads import WorkloadPort, WorkloadRegistration
 
+_HERE = Place()
+TLS_MODE = "security.istio.io/tlsMode"
+"""Istio's label of a workload: `istio` takes mutual TLS of the mesh, everything else does not."""
 OUTBOUND_ROUTES = "http_proxy"
 """Name of the routes that the explicit outbound proxy serves."""
 
@@ -34,14 +39,15 @@ _TOLD = (
 
 
 def registration(settings: AgentSettings, address: str, app_ports: Mapping[int, int]) -> WorkloadRegistration:
-    """Return the first registration: not ready, and the app expected where it was told to listen."""
+    """Return the first registration: not ready, and the app expected where it was told to listen (0: as dialled)."""
     return WorkloadRegistration(
         service="" if settings.mode == GATEWAY else settings.service,
         namespace=settings.namespace,
         address=address,
         name=settings.name,
         version=settings.version,
-        labels=dict(settings.labels),
+        # Without a sidecar before it, the app gets what callers send: plain text, then.
+        labels={**settings.labels, **({TLS_MODE: "disabled"} if settings.hops == OUTBOUND else {})},
         service_account=settings.service_account,
         locality=settings.locality,
         network=settings.network,
@@ -134,7 +140,13 @@ def wish(settings: AgentSettings) -> Wish:
 
 
 def proxy_of(
-    settings: AgentSettings, name: str, address: OwnAddress, *, privileged: bool, certificates: bool = False
+    settings: AgentSettings,
+    name: str,
+    address: OwnAddress,
+    *,
+    privileged: bool,
+    certificates: bool = False,
+    place: Place = _HERE,
 ) -> Proxy:
     """Return who the workload's Envoy is. Labels are those that the workload's endpoints carry."""
     labels = dict(settings.labels)
@@ -147,12 +159,12 @@ def proxy_of(
         type=ProxyType.GATEWAY if settings.mode == GATEWAY else ProxyType.SIDECAR,
         name=name,
         namespace=settings.namespace,
-        addresses=(address.ip,),
+        addresses=place.addresses or (address.ip,),
         labels=labels,
         service_account=settings.service_account,
         network=settings.network,
         locality=Locality.parse(settings.locality),
-        interception=Interception.NONE,
+        interception=place.interception,
         port_map=port_map(settings, address),
         privileged=privileged,
         upstreams=settings.upstreams,
@@ -161,11 +173,24 @@ def proxy_of(
 
 
 def bootstrap_settings(
-    settings: AgentSettings, name: str, address: OwnAddress, control_plane: ControlPlane, *, privileged: bool
+    settings: AgentSettings,
+    name: str,
+    address: OwnAddress,
+    control_plane: ControlPlane,
+    *,
+    privileged: bool,
+    place: Place = _HERE,
 ) -> BootstrapSettings:
     """Return what Envoy's bootstrap is made of."""
     return BootstrapSettings(
-        proxy=proxy_of(settings, name, address, privileged=privileged, certificates=bool(control_plane.identity)),
+        proxy=proxy_of(
+            settings,
+            name,
+            address,
+            privileged=privileged,
+            certificates=bool(control_plane.identity),
+            place=place,
+        ),
         service=settings.service or settings.workload_group or settings.name,
         control_plane=control_plane.address,
         control_plane_identity=control_plane.identity,
@@ -173,6 +198,7 @@ def bootstrap_settings(
         admin_port=address.ports.admin,
         prometheus_port=address.ports.prometheus,
         stats_inclusion=settings.stats_inclusion,
+        outside_network=place.outside,
     )
 
 
@@ -183,13 +209,19 @@ def http_proxy(settings: AgentSettings, address: OwnAddress) -> str:
     return f"http://{host_port(address.private_ip, address.ports.outbound)}"
 
 
-def expected_listeners(settings: AgentSettings, address: OwnAddress) -> frozenset[tuple[str, int]]:
+def expected_listeners(
+    settings: AgentSettings, address: OwnAddress, place: Place = _HERE
+) -> frozenset[tuple[str, int]]:
     """Return where Envoy must listen before the app may start.
 
     Not the upstreams: their listeners come when their services do, and two apps may well wait for each other.
     """
     if settings.mode == GATEWAY:
         return frozenset()
+    if place.intercepts:
+        outbound, inbound = hops(settings)
+        wanted = ((outbound, OUTBOUND_PORT), (inbound, INBOUND_PORT))
+        return frozenset(("0.0.0.0", port) for side, port in wanted if side)
     found = {(address.ip, port) for port, _ in settings.ports}
     if settings.interception == PROXY:
         found.add((address.private_ip, address.ports.outbound))

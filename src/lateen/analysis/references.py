@@ -14,6 +14,7 @@ from lateen.analysis.annotations import istio_annotations
 from lateen.analysis.authorization import authorization_policy, authorization_servers
 from lateen.analysis.conflicts import conflicts
 from lateen.analysis.credentials import gateway_credentials, rule_credentials, rule_verification
+from lateen.analysis.envoy_filters import envoy_filters
 from lateen.analysis.gateway_api import failed_conditions
 from lateen.analysis.gateway_servers import gateway_servers
 from lateen.analysis.hints import Hints
@@ -99,6 +100,7 @@ def analyse(
                 authorization_policy(report, one, state)
     _by_workload(report, objects, state, gateways)
     services(report, objects, state)
+    envoy_filters(report, objects)
     unused(report, objects)
     telemetries(report, objects, state)
     same_addresses(report, objects, state)

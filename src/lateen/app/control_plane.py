@@ -33,6 +33,7 @@ from lateen.discovery.ledger import ProxyStatus
 from lateen.discovery.scopes import ScopeStatus
 from lateen.discovery.sharing import MemoryPart
 from lateen.envoy.resources import Snapshot
+from lateen.generate.envoy_filters.bootstrap import bootstrap_patch
 from lateen.keysets.protocol import KeySets
 from lateen.mesh.build import build_state
 from lateen.mesh.elections import workload_name
@@ -113,6 +114,10 @@ class RunningControlPlane:
     def state(self) -> MeshState | None:
         """The newest published state, None before the first."""
         return self._state
+
+    def bootstrap_of(self, registration: WorkloadRegistration) -> dict[str, Any]:
+        """Return what EnvoyFilters say of the bootstrap of a workload's Envoy; nothing before the first state."""
+        return bootstrap_patch(self._state, registration) if self._state is not None else {}
 
     @property
     def grpc_address(self) -> str:

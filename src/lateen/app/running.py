@@ -80,6 +80,7 @@ async def run_control_plane(
             authenticate=door.authenticate,
             trust=citadel.board,
             settings=plane.proxy_settings,
+            bootstrap=plane.bootstrap_of,
             configured=plane.first_state,
         )
         handlers = [attach_handler(parts.agents, plane.workload_left, options), *certificate_handlers(citadel)]

@@ -47,10 +47,16 @@ def explanation_lines(explanation: Explanation) -> Iterator[str]:
         yield from routing_lines(explanation.routing)
     for note in explanation.notes:
         yield from labelled("note", note)
+    told: set[tuple[str, ...]] = set()
     for verdict in (explanation.gateway, *explanation.workloads):
-        if verdict is not None:
+        if verdict is None:
+            continue
+        lines = tuple(_workload_lines(verdict))
+        # Several subsets may lead to the same workloads.
+        if lines not in told:
+            told.add(lines)
             yield ""
-            yield from _workload_lines(verdict)
+            yield from lines
 
 
 def _in_short(explanation: Explanation) -> str:

@@ -62,12 +62,13 @@ def validate(
     suppress: SuppressOption = None,
 ) -> int:
     """Parse and check each document by itself."""
+    from lateen.analysis.envoy_filters import value_findings
     from lateen.cli.findings import note_summary, print_findings
     from lateen.model.findings import has_errors
 
     rules = _suppressions(suppress)
     parsed, _, findings = checked(filename, more, mesh_config)
-    findings = _unsuppressed(findings, parsed, rules)
+    findings = _unsuppressed(findings + value_findings(parsed.objects, parsed.positions), parsed, rules)
     print_findings(findings, output)
     note_summary(len(parsed.objects), findings)
     return ExitCode.REJECTED if has_errors(findings) else ExitCode.DONE
@@ -234,9 +235,10 @@ def _generate(state: MeshState, proxy_file: Path, *, static: bool, output: Outpu
     proxy = read_proxy(file.content, file.name, bare=static)
     snapshot = generate_snapshot(state, proxy)
     if static:
+        from lateen.generate.envoy_filters.bootstrap import bootstrap_patches, patched_bootstrap
         from lateen.generate.static import static_bootstrap
 
-        made: dict[str, Any] = static_bootstrap(snapshot, proxy)
+        made: dict[str, Any] = patched_bootstrap(static_bootstrap(snapshot, proxy), bootstrap_patches(state, proxy))
     else:
         made = shown_snapshot(snapshot)
     match output:

@@ -41,6 +41,21 @@ class Intercept(StrEnum):
     HOST = "host"
 
 
+class Hops(StrEnum):
+    """Which side of a workload goes through its sidecar."""
+
+    OUTBOUND = "outbound"
+    INBOUND = "inbound"
+    BOTH = "both"
+
+
+class InboundMode(StrEnum):
+    """How inbound connections are intercepted."""
+
+    REDIRECT = "redirect"
+    TPROXY = "tproxy"
+
+
 def serve(
     config: Annotated[
         list[Path] | None, typer.Option("--config", metavar="DIR", help="Folder to watch (GitOps); repeatable.")
@@ -135,6 +150,8 @@ def serve(
 
     quiet, longest = read_debounce(debounce_quiet, debounce_max)
     configure_logs(log_level.value)
+    # Others are told where their token is, and may be in another folder than we are.
+    state = state.absolute() if state else None
     settings = Settings(
         config_dirs=tuple(config or ()),
         store=store,
@@ -203,7 +220,31 @@ CaFileOption = Annotated[
     ),
 ]
 InterceptOption = Annotated[
-    Intercept, typer.Option("--intercept", help="How traffic reaches the sidecar; netns and host are to come.")
+    Intercept,
+    typer.Option(
+        "--intercept",
+        help="How traffic reaches the sidecar: by HTTP_PROXY, by --upstream alone, or by rules that the app does not "
+        "notice, in a network namespace of its own or on this host (both need root).",
+    ),
+]
+HopsOption = Annotated[Hops, typer.Option("--hops", help="With netns and host: which side goes through the sidecar.")]
+InboundModeOption = Annotated[
+    InboundMode, typer.Option("--inbound-mode", help="With netns: tproxy lets the app see its clients' addresses.")
+]
+OwnRulesOption = Annotated[
+    bool,
+    typer.Option("--rules/--no-rules", help="With host: apply the rules, or leave that to `lateen intercept apply`."),
+]
+AppUserOption = Annotated[
+    str, typer.Option("--app-user", metavar="USER", help="With netns and host: user or uid that the app runs as.")
+]
+ExcludePortOption = Annotated[
+    list[int] | None,
+    typer.Option("--exclude-port", metavar="PORT", help="Outbound port that is not intercepted; repeatable."),
+]
+ExcludeNetworkOption = Annotated[
+    list[str] | None,
+    typer.Option("--exclude-network", metavar="CIDR", help="Destinations that are not intercepted; repeatable."),
 ]
 AddressOption = Annotated[
     str, typer.Option("--address", metavar="IP", help="Own address; default: a free loopback one.")
@@ -256,6 +297,12 @@ def run(
     token: TokenOption = None,
     ca_file: CaFileOption = None,
     intercept: InterceptOption = Intercept.PROXY,
+    hops: HopsOption = Hops.BOTH,
+    inbound_mode: InboundModeOption = InboundMode.REDIRECT,
+    own_rules: OwnRulesOption = True,
+    app_user: AppUserOption = "",
+    exclude_port: ExcludePortOption = None,
+    exclude_network: ExcludeNetworkOption = None,
     address: AddressOption = "",
     state: AgentStateOption = None,
     print_addresses: PrintAddressesOption = False,
@@ -278,6 +325,12 @@ def run(
         token_file=given_file(token, "--token"),
         ca_file=given_file(ca_file, "--ca-file"),
         interception=intercept.value,
+        hops=hops.value,
+        inbound_mode=inbound_mode.value,
+        own_rules=own_rules,
+        app_user=app_user,
+        exclude_ports=tuple(exclude_port or ()),
+        exclude_networks=tuple(exclude_network or ()),
         address=address,
         state_folder=str(state.absolute()) if state else "",
         print_addresses=print_addresses,
@@ -301,6 +354,12 @@ def sidecar(
     token: TokenOption = None,
     ca_file: CaFileOption = None,
     intercept: InterceptOption = Intercept.PROXY,
+    hops: HopsOption = Hops.BOTH,
+    inbound_mode: InboundModeOption = InboundMode.REDIRECT,
+    own_rules: OwnRulesOption = True,
+    app_user: AppUserOption = "",
+    exclude_port: ExcludePortOption = None,
+    exclude_network: ExcludeNetworkOption = None,
     address: AddressOption = "",
     state: AgentStateOption = None,
     print_addresses: PrintAddressesOption = False,
@@ -323,6 +382,12 @@ def sidecar(
         token_file=given_file(token, "--token"),
         ca_file=given_file(ca_file, "--ca-file"),
         interception=intercept.value,
+        hops=hops.value,
+        inbound_mode=inbound_mode.value,
+        own_rules=own_rules,
+        app_user=app_user,
+        exclude_ports=tuple(exclude_port or ()),
+        exclude_networks=tuple(exclude_network or ()),
         address=address,
         state_folder=str(state.absolute()) if state else "",
         print_addresses=print_addresses,

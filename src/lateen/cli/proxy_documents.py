@@ -62,6 +62,8 @@ class ProxyDocument(Spec, frozen=True, kw_only=True):
     """Without it NONE for a sidecar on a loopback address, where nothing can be intercepted, else REDIRECT."""
     port_map: dict[str, Port] = msgspec.field(default_factory=dict)
     """Gateways: declared port -> port to bind."""
+    metadata: dict[str, str] = msgspec.field(default_factory=dict)
+    """Of its node, by which EnvoyFilters may match; ISTIO_VERSION is its version."""
     certificates: bool | None = None
     """Whether it has a certificate of the mesh. Without it yes, as beside an agent; no for a bare Envoy."""
 
@@ -110,6 +112,8 @@ def _proxy(document: ProxyDocument, *, bare: bool) -> Proxy:
         locality=Locality.parse(document.locality),
         interception=_interception(document),
         port_map={int(port): bound for port, bound in document.port_map.items()},
+        istio_version=document.metadata.get("ISTIO_VERSION", ""),
+        metadata=document.metadata,
         certificates=not bare if document.certificates is None else document.certificates,
     )
 

@@ -16,10 +16,10 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
+from lateen.config import envoy_filter, security
 from lateen.config import gateway_api as gwapi
 from lateen.config import kubernetes as k8s
 from lateen.config import networking as istio
-from lateen.config import security
 from lateen.config.decoding import fields_of
 from lateen.config.extensions import TrafficExtension, WasmPlugin
 from lateen.config.positions import Path
@@ -205,6 +205,30 @@ _WITHOUT_EFFECT: dict[type[msgspec.Struct], Acting] = {
     TrafficExtension: _NOTHING_YET,
 }
 
+_ENVOY_FILTER: dict[type[msgspec.Struct], Acting] = {
+    **_every(
+        envoy_filter.EnvoyFilter,
+        envoy_filter.EnvoyConfigObjectPatch,
+        envoy_filter.ProxyMatch,
+        envoy_filter.SubFilterMatch,
+        envoy_filter.FilterMatch,
+        envoy_filter.RouteMatch,
+        envoy_filter.VirtualHostMatch,
+        envoy_filter.RouteConfigurationMatch,
+        envoy_filter.ClusterMatch,
+    ),
+    # Reserved in Istio too, which reads them and does nothing with them.
+    envoy_filter.ListenerMatch: all_but(envoy_filter.ListenerMatch, "portName"),
+    envoy_filter.FilterChainMatch: all_but(envoy_filter.FilterChainMatch, "transportSocket"),
+    # Waypoints are of ambient mode: there are none.
+    envoy_filter.EnvoyConfigObjectMatch: all_but(
+        envoy_filter.EnvoyConfigObjectMatch,
+        "waypoint",
+        values={"context": frozenset(("ANY", "SIDECAR_INBOUND", "SIDECAR_OUTBOUND", "GATEWAY"))},
+    ),
+    envoy_filter.Patch: ALL,
+}
+
 # What a cluster puts on the Gateways that it provisions is not a mesh's business: `infrastructure` is silent.
 _GATEWAY_API: dict[type[msgspec.Struct], Acting] = {
     **_every(
@@ -281,6 +305,7 @@ ACTING: Table = (
     | _REQUEST_AUTHENTICATION
     | _AUTHORIZATION_POLICY
     | _WITHOUT_EFFECT
+    | _ENVOY_FILTER
 )
 """By struct. One that is not here acts in none of its fields."""
 

@@ -250,6 +250,27 @@ DEPRECATED = Code(
     title="Deprecated",
     explanation="The field still works; its successor is named in the message.",
 )
+PATCH_WITHOUT_EFFECT = Code(
+    code="LAT0080",
+    severity=Severity.WARNING,
+    title="EnvoyFilter patch matches nothing",
+    explanation="No proxy that is known has an object that the patch matches, so it does nothing. Compare the match "
+    "with the names that `lateen proxy-config` or `lateen generate` show.",
+)
+PATCH_NOT_APPLIED = Code(
+    code="LAT0081",
+    severity=Severity.WARNING,
+    title="EnvoyFilter patch cannot be applied",
+    explanation="The patch matches, but its value does not fit what it finds (another type of filter, a name that is "
+    "taken). It is skipped; the object stays as generated, and other patches are applied.",
+)
+UNCHECKED_EXTENSION = Code(
+    code="LAT0082",
+    severity=Severity.WARNING,
+    title="Extension of Envoy that is not known here",
+    explanation="The `@type` of an extension is not one whose fields Lateen knows, so its settings go to Envoy "
+    "unchecked (as a TypedStruct). If Envoy does not know it either, it refuses the whole resource.",
+)
 REFERENCE_NOT_FOUND = Code(
     code="IST0101",
     severity=Severity.ERROR,
@@ -473,6 +494,41 @@ EXTERNAL_NAME_PORT = Code(
     explanation="The port of a Service of type ExternalName has no protocol, or is named `tcp`: it then takes all "
     "connections to its port number. Name it `http`, `https` or `tls`.",
 )
+RELATIVE_OPERATION = Code(
+    code="IST0151",
+    severity=Severity.WARNING,
+    title="EnvoyFilter with a relative operation and no priority",
+    explanation="INSERT_BEFORE, INSERT_AFTER, REPLACE and REMOVE need what they name to be there, which may depend on "
+    "other EnvoyFilters. Without a `priority` their order is by age and name. Set one, or use INSERT_FIRST or ADD.",
+)
+REPLACE_WITHOUT_EFFECT = Code(
+    code="IST0152",
+    severity=Severity.ERROR,
+    title="EnvoyFilter replaces what cannot be replaced",
+    explanation="REPLACE is for HTTP_FILTER, NETWORK_FILTER, LISTENER_FILTER and VIRTUAL_HOST. Elsewhere it does "
+    "nothing: use MERGE, or REMOVE and ADD.",
+)
+ADD_WITHOUT_EFFECT = Code(
+    code="IST0153",
+    severity=Severity.ERROR,
+    title="EnvoyFilter adds a route configuration",
+    explanation="Route configurations belong to listeners and cannot be added; the patch does nothing. Istio says the "
+    "same of routes (HTTP_ROUTE), though there as here adding one works.",
+)
+REMOVE_WITHOUT_EFFECT = Code(
+    code="IST0154",
+    severity=Severity.ERROR,
+    title="EnvoyFilter removes a route configuration",
+    explanation="A listener needs its route configuration, so it cannot be removed; the patch does nothing. Istio says "
+    "the same of routes (HTTP_ROUTE), though there as here removing one works.",
+)
+RELATIVE_OPERATION_OF_VERSION = Code(
+    code="IST0155",
+    severity=Severity.WARNING,
+    title="EnvoyFilter with a relative operation beside one for some versions",
+    explanation="As IST0151, and another patch about the same filter is for some versions of the proxy only "
+    "(`proxyVersion`): after an upgrade this one may find nothing. Set a `priority`.",
+)
 GATEWAY_PORT_NOT_ON_SERVICE = Code(
     code="IST0162",
     severity=Severity.WARNING,
@@ -520,6 +576,9 @@ CODES: tuple[Code, ...] = (
     GATEWAY_API_CONDITION,
     REJECTED_BY_ENVOY,
     DEPRECATED,
+    PATCH_WITHOUT_EFFECT,
+    PATCH_NOT_APPLIED,
+    UNCHECKED_EXTENSION,
     REFERENCE_NOT_FOUND,
     SCHEMA_VALIDATION,
     CONFLICTING_MESH_HOSTS,
@@ -556,6 +615,11 @@ CODES: tuple[Code, ...] = (
     DUPLICATE_CERTIFICATE,
     CLAIMS_WITHOUT_AUTHENTICATION,
     EXTERNAL_NAME_PORT,
+    RELATIVE_OPERATION,
+    REPLACE_WITHOUT_EFFECT,
+    ADD_WITHOUT_EFFECT,
+    REMOVE_WITHOUT_EFFECT,
+    RELATIVE_OPERATION_OF_VERSION,
     GATEWAY_PORT_NOT_ON_SERVICE,
     INTERNAL_GATEWAY,
     INEFFECTIVE_POLICY,

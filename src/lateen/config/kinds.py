@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from lateen.config.envoy_filter import EnvoyFilter
 from lateen.config.extensions import TrafficExtension, WasmPlugin
 from lateen.config.gateway_api import (
     GROUP,
@@ -126,6 +127,14 @@ _ALL = (
         plural="proxyconfigs",
     ),
     _istio(Sidecar, "sidecars", "sc"),
+    Kind(
+        name="EnvoyFilter",
+        group=ISTIO_NETWORKING,
+        versions=("v1alpha3",),
+        struct=EnvoyFilter,
+        plural="envoyfilters",
+        short_names=("ef",),
+    ),
     _istio(PeerAuthentication, "peerauthentications", "pa", ISTIO_SECURITY),
     _istio(RequestAuthentication, "requestauthentications", "ra", ISTIO_SECURITY),
     _istio(AuthorizationPolicy, "authorizationpolicies", "ap", ISTIO_SECURITY),
@@ -183,7 +192,6 @@ KINDS: Mapping[str, Kind] = {kind.name: kind for kind in _ALL}
 """By name. Two groups have a kind `Gateway`: Istio's keeps the name, the Gateway API's is `KubernetesGateway`."""
 
 NOT_YET: Mapping[str, frozenset[str]] = {
-    "networking.istio.io": frozenset(("EnvoyFilter",)),
     GROUP: frozenset(("UDPRoute", "ListenerSet")),
 }
 """Kinds of a mesh that this version does not read, by group."""

@@ -118,6 +118,16 @@ REASONS: Mapping[str, Reason] = {
     "MeshConfig.serviceScopeConfigs": Reason(_ONE_CLUSTER, "exportTo"),
     "MeshConfig.serviceSettings": Reason(_ONE_CLUSTER, "exportTo"),
     "MeshConfig.zoneAwareLbSetting": Reason(_ZONES, _LOCALITY),
+    "ListenerMatch.portName": Reason("reserved: Istio reads it too, and does nothing with it", "portNumber, or name"),
+    "FilterChainMatch.transportSocket": Reason(
+        "Istio reads it too, and does nothing with it", "transportProtocol, sni or the chain's name"
+    ),
+    "EnvoyConfigObjectMatch.waypoint": Reason(
+        "waypoints are of ambient mode, and workloads here have sidecars", "context SIDECAR_INBOUND"
+    ),
+    "EnvoyConfigObjectMatch.context: WAYPOINT": Reason(
+        "waypoints are of ambient mode, and workloads here have sidecars", "context SIDECAR_INBOUND"
+    ),
     "NetworkEndpoints.fromRegistry": Reason(
         "services of all registries are one mesh: which one an endpoint came from is not looked at",
         "fromCidr, or the label topology.istio.io/network of a workload",

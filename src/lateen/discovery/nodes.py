@@ -61,6 +61,8 @@ def proxy_from_node(node: Node, *, delta: bool = False) -> Proxy:
         upstreams=_upstreams(ours.get("upstreams", [])),
         asks_on_demand=delta and _is_envoy_since(node.user_agent, _ON_DEMAND_SINCE),
         certificates=ours.get("certificates") is True,
+        istio_version=_text(node.metadata, "ISTIO_VERSION"),
+        metadata={key: value for key, value in node.metadata.items() if isinstance(value, str)},
     )
 
 

@@ -7,6 +7,7 @@ for a boolean. Must not know: files, processes, or what the control plane will s
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any
@@ -55,6 +56,11 @@ class BootstrapSettings:
     prometheus_port: int = PROMETHEUS_PORT
     stats_inclusion: StatsInclusion = field(default_factory=StatsInclusion)
     """Statistics to make besides our own list."""
+    outside_network: str = ""
+    """File of the network namespace to connect from, relative to Envoy's folder; empty means the one it runs in.
+
+    Listeners, and connections that have a source address of their own (to the app), stay in Envoy's.
+    """
 
 
 def bootstrap(settings: BootstrapSettings) -> dict[str, Any]:
@@ -80,9 +86,10 @@ def bootstrap(settings: BootstrapSettings) -> dict[str, Any]:
             "cds_config": _ads(),
         },
         "static_resources": {
-            "clusters": [_xds_cluster(settings), _admin_cluster(admin)],
+            "clusters": [_xds_cluster(settings), _admin_cluster(admin, settings)],
             "listeners": [_prometheus_listener(address, settings.prometheus_port)],
         },
+        **({"cluster_manager": _outside(settings.outside_network)} if settings.outside_network else {}),
         "stats_config": stats_config(address, settings.stats_inclusion),
         "deferred_stat_options": deferred_stat_options(),
         "overload_manager": {
@@ -107,6 +114,31 @@ def bootstrap(settings: BootstrapSettings) -> dict[str, Any]:
             ]
         },
     }
+
+
+_OURS = ("node", "dynamic_resources", "admin")
+"""Who the proxy is, and how it finds the control plane and its agent finds it: no patch changes that."""
+
+
+def merged_bootstrap(made: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a bootstrap with a patch merged into it, both JSON with protobuf's names, as protobuf would merge them.
+
+    Mappings are merged and lists appended; an extension (`@type`) takes the place of another one.
+    """
+    return _merged(made, {key: value for key, value in patch.items() if key not in _OURS})
+
+
+def _merged(made: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+    found = dict(made)
+    for key, value in patch.items():
+        there = found.get(key)
+        if isinstance(value, Mapping) and isinstance(there, Mapping) and "@type" not in value:
+            found[key] = _merged(there, value)
+        elif isinstance(value, list) and isinstance(there, list):
+            found[key] = [*there, *value]
+        else:
+            found[key] = value
+    return found
 
 
 def _node(settings: BootstrapSettings) -> dict[str, Any]:
@@ -230,8 +262,18 @@ def file_secret(name: str) -> dict[str, Any]:
     return {"name": name, "sds_config": {"path_config_source": path, "resource_api_version": "V3"}}
 
 
-def _admin_cluster(admin: dict[str, Any]) -> dict[str, Any]:
+def _outside(network: str) -> dict[str, Any]:
+    """Connect from another network namespace, whatever family the destination is of."""
+    any_ipv4, any_ipv6 = (
+        {"address": address, "port_value": 0, "network_namespace_filepath": network} for address in ("0.0.0.0", "::")
+    )
+    return {"upstream_bind_config": {"source_address": any_ipv4, "extra_source_addresses": [{"address": any_ipv6}]}}
+
+
+def _admin_cluster(admin: dict[str, Any], settings: BootstrapSettings) -> dict[str, Any]:
+    own = {"source_address": {"address": settings.admin_address, "port_value": 0}}
     return {
+        **({"upstream_bind_config": own} if settings.outside_network else {}),
         "name": ADMIN_CLUSTER,
         "type": "STATIC",
         "connect_timeout": "1s",

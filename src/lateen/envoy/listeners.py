@@ -127,6 +127,11 @@ def bound_listener(name: str, address: str, port: int, *, direction: str, chains
     }
 
 
+def also_ipv6(listener: Fields, port: int) -> None:
+    """Let a listener of every IPv4 address be one of every IPv6 address too."""
+    listener.setdefault("additional_addresses", []).append({"address": socket_address("::", port)})
+
+
 def virtual_listener(name: str, address: str, port: int, *, chains: Sequence[Fields], default: Fields | None) -> Fields:
     """Return an outbound Listener that is found by original destination and does not bind its port."""
     listener = bound_listener(name, address, port, direction=OUTBOUND, chains=chains)
@@ -173,6 +178,19 @@ def original_destination() -> Fields:
     return typed_extension(
         "envoy.filters.listener.original_dst", "envoy.extensions.filters.listener.original_dst.v3.OriginalDst"
     )
+
+
+@cache
+def original_source() -> Fields:
+    """Return the listener filter that lets the proxy call the workload from the client's address. Shared.
+
+    The mark leads the workload's answers back to the proxy: see `agent.interception.nft`.
+    """
+    config: Fields = {"mark": names.PROXY_MARK}
+    return {
+        "name": "envoy.filters.listener.original_src",
+        "typed_config": packed("envoy.extensions.filters.listener.original_src.v3.OriginalSrc", config),
+    }
 
 
 def only_on_ports(listener_filter: Fields, ports: Iterable[int]) -> Fields:

@@ -35,6 +35,32 @@ def pool() -> descriptor_pool.DescriptorPool:
 
 
 @cache
+def whole_pool() -> descriptor_pool.DescriptorPool:
+    """Return the same pool with every extension of Envoy in it: for what users write in EnvoyFilters.
+
+    Separate, because it takes 8 ms and some megabytes that only meshes with EnvoyFilters need.
+    """
+    made = pool()
+    content = (files("lateen.envoy") / "extensions.binpb").read_bytes()
+    for file in descriptor_pb2.FileDescriptorSet.FromString(content).file:
+        made.Add(file)
+    return made
+
+
+@cache
+def extension_names() -> tuple[str, ...]:
+    """Return the full names of the messages of Envoy's extensions, to find what a mistyped one means."""
+    contents = [(files("lateen.envoy") / name).read_bytes() for name in ("descriptors.binpb", "extensions.binpb")]
+    return tuple(
+        f"{file.package}.{message.name}"
+        for content in contents
+        for file in descriptor_pb2.FileDescriptorSet.FromString(content).file
+        if file.package.startswith("envoy.extensions.")
+        for message in file.message_type
+    )
+
+
+@cache
 def message_class(full_name: str) -> Message:
     """Return the class of a message by full name (`envoy.config.cluster.v3.Cluster`); KeyError if unknown."""
     return message_factory.GetMessageClass(pool().FindMessageTypeByName(full_name))
@@ -84,5 +110,18 @@ def typed_extension(name: str, full_name: str, fields: Mapping[str, Any] | None 
 def to_json(full_name: str, body: bytes) -> dict[str, Any]:
     """Return the protobuf JSON form (proto field names) of a serialised message, Anys expanded."""
     message = message_class(full_name).FromString(body)
-    shown: dict[str, Any] = json_format.MessageToDict(message, preserving_proto_field_name=True, descriptor_pool=pool())
+    try:
+        return _shown(message, pool())
+    except TypeError:
+        # It holds an extension that only a user can have put there.
+        return _shown(message, whole_pool())
+
+
+def from_json(full_name: str, shown: Mapping[str, Any]) -> Message:
+    """Return the message that `to_json` shows so. Raises for anything that it cannot have shown."""
+    return json_format.ParseDict(shown, message_class(full_name)(), descriptor_pool=whole_pool())
+
+
+def _shown(message: Message, known: descriptor_pool.DescriptorPool) -> dict[str, Any]:
+    shown: dict[str, Any] = json_format.MessageToDict(message, preserving_proto_field_name=True, descriptor_pool=known)
     return shown

@@ -31,6 +31,8 @@ DEFAULT_ROUTE = "default"
 
 WILDCARD_ADDRESS = "0.0.0.0"
 LOOPBACK_ADDRESS = "127.0.0.1"
+PROXY_MARK = 1337
+"""Istio's mark of packets that a transparent proxy sends for somebody else."""
 INBOUND_PASSTHROUGH_BIND = "127.0.0.6"
 """Source address of connections from a sidecar to its own workload: interception rules let it through."""
 

@@ -21,6 +21,8 @@ from lateen.envoy.resources import EXTENSION, VIRTUAL_HOST, OnDemand, Resource, 
 from lateen.generate.assembly import Assembly, union
 from lateen.generate.authorization_entries import PolicyEntries
 from lateen.generate.changes import StateChanges, state_changes
+from lateen.generate.envoy_filters.selection import PatchSet, Selection
+from lateen.generate.envoy_filters.snapshots import PatchCache, PatchedSnapshots
 from lateen.generate.memo import Memo, Read
 from lateen.generate.scopes import OutboundScope, Scope, Selectors, objects_that_select, policies_of, scope_of
 from lateen.generate.snapshot import ASKED_FOR, extensions_asked_for, own_parts, shared_parts
@@ -75,6 +77,10 @@ class Generator:
         self._policy_entries = PolicyEntries()
         self._shared: dict[OutboundScope, _Shared] = {}
         self._own: dict[Scope, _Own] = {}
+        """By scope without its patches."""
+        self._filters = Selection()
+        self._patches = PatchCache()
+        self._patched: dict[Scope, PatchedSnapshots] = {}
 
     @property
     def rebuilt(self) -> int:
@@ -89,21 +95,40 @@ class Generator:
 
     def scope_of(self, state: MeshState, proxy: Proxy) -> Scope:
         """Return the scope of a proxy: in one state, equal scopes have one snapshot."""
-        self._advance(state)
         proxy = as_grouped(state, proxy)
+        scope = self._unpatched_scope(state, proxy)
+        patch_set = self._filters.patch_set(state, proxy)
+        return scope if patch_set is None else replace(scope, patches=patch_set.keys)
+
+    def _unpatched_scope(self, state: MeshState, proxy: Proxy) -> Scope:
+        self._advance(state)
         return scope_of(state, proxy, self._selectors, self._policy_selectors, self._instances_of(state, proxy))
 
     def generate(self, state: MeshState, proxy: Proxy) -> Snapshot:
         """Return every resource of a proxy in this state."""
         proxy = as_grouped(state, proxy)
-        scope = self.scope_of(state, proxy)
+        scope = self._unpatched_scope(state, proxy)
         shared = self._up_to_date(state, scope.outbound)
         own = self._own_up_to_date(shared, scope, proxy)
-        return self._together(shared, own)
+        snapshot = self._together(shared, own)
+        patch_set = self._filters.patch_set(state, proxy)
+        return snapshot if patch_set is None else self._with_patches(snapshot, scope, patch_set)
+
+    def _with_patches(self, snapshot: Snapshot, scope: Scope, patch_set: PatchSet) -> Snapshot:
+        """Apply EnvoyFilters, remembering for each scope what they came to."""
+        scope = replace(scope, patches=patch_set.keys)
+        known = self._patched.get(scope)
+        if known is None:
+            known = self._patched[scope] = PatchedSnapshots(patch_set, self._patches)
+        known.use(patch_set)
+        known.number = self._number
+        return known.update(snapshot)
 
     def keep(self, used: Iterable[Scope]) -> None:
         """Forget every scope but these."""
         wanted = set(used)
+        self._patched = {scope: patched for scope, patched in self._patched.items() if scope in wanted}
+        wanted = {replace(scope, patches=()) if scope.patches else scope for scope in wanted}
         self._own = {scope: own for scope, own in self._own.items() if scope in wanted}
         outbound = {scope.outbound for scope in wanted}
         self._shared = {scope: shared for scope, shared in self._shared.items() if scope in outbound}
@@ -126,6 +151,8 @@ class Generator:
         oldest = self._number - _KEPT_STATES
         self._shared = {scope: shared for scope, shared in self._shared.items() if shared.number >= oldest}
         self._own = {scope: own for scope, own in self._own.items() if own.number >= oldest}
+        self._patched = {scope: patched for scope, patched in self._patched.items() if patched.number >= oldest}
+        self._patches.age()
 
     def _instances_of(self, state: MeshState, proxy: Proxy) -> tuple[ServiceInstance, ...]:
         known = self._instances.get(id(proxy))

@@ -109,6 +109,11 @@ class VirtualHosts:
             self._made[name] = (part, resource)
         return resource
 
+    def domains(self, name: str) -> tuple[str, ...]:
+        """Return all the domains of the virtual host that a name calls: the name has one of them."""
+        called = self._called(name)
+        return called.part.domains if called is not None else ()
+
     def after(
         self, view: View, configurations: Mapping[str, OnDemandRoutes], stale: Collection[Hashable]
     ) -> VirtualHosts:

@@ -21,6 +21,7 @@ from lateen.config.mesh_config import MeshConfig
 from lateen.config.networking import DestinationRule, Sidecar, VirtualService
 from lateen.config.objects import ConfigObject
 from lateen.config.security import AuthorizationPolicy, PeerAuthentication, RequestAuthentication
+from lateen.generate.envoy_filters.patches import PatchKey
 from lateen.generate.localities import LocalityUse, locality_use, may_ask_for_locality
 from lateen.mesh.networks import networks_of
 from lateen.mesh.policies import selector_labels
@@ -54,6 +55,8 @@ class OutboundScope:
     bound: bool
     """Whether the proxy has an address at all; without one, explicit mode has nowhere to listen."""
     only_ipv6: bool
+    dual_stack: bool
+    """Intercepted, with addresses of both IP versions."""
     port_map: tuple[tuple[int, int], ...]
     """Only where ports are bound."""
     privileged: bool
@@ -71,7 +74,7 @@ class OutboundScope:
             type=self.type,
             name="",
             namespace=self.namespace,
-            addresses=self.addresses or ((family,) if self.bound else ()),
+            addresses=self.addresses or (("0.0.0.0", "::") if self.dual_stack else (family,) if self.bound else ()),
             labels=dict(self.labels),
             locality=self.locality,
             network=self.network,
@@ -100,6 +103,8 @@ class Scope:
     """Hosts that are told before they are asked for, where others are not."""
     policy_labels: Labels = ()
     """Labels by which security policies select it: what is inbound depends on them, and nothing else."""
+    patches: tuple[PatchKey, ...] = ()
+    """Parts of EnvoyFilters that are applied to what is generated."""
 
 
 class Selectors:
@@ -210,6 +215,7 @@ def outbound_scope(state: MeshState, proxy: Proxy, selectors: Selectors) -> Outb
         network=proxy.network if use.by_network or networks_of(state) else "",
         bound=bool(proxy.addresses),
         only_ipv6=bool(proxy.addresses) and all(":" in address for address in proxy.addresses),
+        dual_stack=not binds and len({":" in address for address in proxy.addresses}) > 1,
         port_map=tuple(sorted(proxy.port_map.items())) if binds else (),
         privileged=proxy.privileged if binds else True,
         asks_on_demand=asks_on_demand(state, proxy),

@@ -14,6 +14,7 @@ from lateen.config.security import MutualTLSMode
 from lateen.envoy import names
 from lateen.envoy.clusters import (
     address_cluster,
+    inbound_source,
     intercepted_inbound_cluster,
     loopback_assignment,
     static_cluster,
@@ -92,7 +93,8 @@ def application_cluster(view: View, name: str, port: int) -> Fields | None:
     if host in _EVERY_ADDRESS and not view.explicit and not is_bound(view, port):
         return intercepted_inbound_cluster(name, port=number)
     # An intercepting proxy is told the same as its replicas, which have other addresses.
-    return static_cluster(name, loopback_assignment(name, number))
+    cluster = static_cluster(name, loopback_assignment(name, number))
+    return cluster if view.explicit else {**cluster, "upstream_bind_config": inbound_source()}
 
 
 def _at(view: View, port: int) -> IstioIngressListener | None:

@@ -17,6 +17,7 @@ from lateen.envoy.cluster_policies import apply_connection_pool
 from lateen.envoy.clusters import (
     ClusterDraft,
     inbound_passthrough_cluster,
+    inbound_source,
     intercepted_inbound_cluster,
     loopback_assignment,
     static_cluster,
@@ -27,6 +28,7 @@ from lateen.envoy.filters import HttpSettings, http_connection_manager, passthro
 from lateen.envoy.listeners import (
     INBOUND,
     add_inspectors,
+    also_ipv6,
     bound_listener,
     filter_chain,
     http_inspector,
@@ -35,6 +37,7 @@ from lateen.envoy.listeners import (
     not_on_ports,
     only_on_ports,
     original_destination,
+    original_source,
     port_match,
     tls_inspector,
 )
@@ -112,6 +115,9 @@ def _cluster(view: View, name: str, instance: ServiceInstance) -> Fields:
         fields = given
     elif view.explicit or endpoint.app_port:
         fields = static_cluster(name, loopback_assignment(name, endpoint.app_port or endpoint.port))
+        if not view.explicit:
+            # A source of its own keeps the connection in the network of the app, wherever others are made from.
+            fields["upstream_bind_config"] = inbound_source()
     else:
         fields = intercepted_inbound_cluster(name)
     draft = ClusterDraft(fields=fields)
@@ -200,7 +206,10 @@ def _virtual_inbound(view: View, instances: list[ServiceInstance]) -> Fields:
         listener["listener_filters"].append(only_on_ports(http_inspector(), sniffed))
     listener["listener_filters_timeout"] = view.detection_timeout
     listener["continue_on_listener_filters_timeout"] = True
+    if view.dual_stack:
+        also_ipv6(listener, port)
     if view.proxy.interception is Interception.TPROXY:
+        listener["listener_filters"].append(original_source())
         listener["transparent"] = {"value": True}
     return listener
 

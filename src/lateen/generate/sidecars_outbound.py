@@ -18,6 +18,7 @@ from lateen.envoy.listeners import (
     OUTBOUND,
     UNIX_PREFIX,
     add_inspectors,
+    also_ipv6,
     bound_listener,
     filter_chain,
     http_match,
@@ -279,6 +280,8 @@ def finished(view: View, listener: ListenerDraft) -> Fields:
         fields["additional_addresses"] = [
             {"address": socket_address(address, listener.port)} for address in listener.extra_addresses
         ]
+    elif view.dual_stack and listener.address == names.WILDCARD_ADDRESS:
+        also_ipv6(fields, listener.port)
     if listener.metadata is not None:
         fields["metadata"] = listener.metadata
     return fields
@@ -314,6 +317,8 @@ def _virtual_outbound(view: View) -> Fields:
         # Whoever waits for the server's first word says nothing to go by: that must not last for ever.
         limit = view.detection_timeout if any(view.detection_timeout.values()) else {"seconds": 5}
         add_inspectors(listener, tls=False, http=True, detection_timeout=limit)
+    if view.dual_stack:
+        also_ipv6(listener, port)
     if view.proxy.interception is Interception.TPROXY:
         listener["transparent"] = {"value": True}
     return listener

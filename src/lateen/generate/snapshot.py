@@ -25,6 +25,8 @@ from lateen.envoy.resources import (
     snapshot_version,
 )
 from lateen.generate.clusters import CatchAllClusters, LearnedClusters, service_parts
+from lateen.generate.envoy_filters.selection import Selection
+from lateen.generate.envoy_filters.snapshots import patched_snapshot
 from lateen.generate.explicit_proxy import explicit_listeners, explicit_routes
 from lateen.generate.gateways import gateway_parts
 from lateen.generate.on_demand import VirtualHosts, on_demand_routes
@@ -43,6 +45,12 @@ from lateen.model.proxies import Capability, Proxy, ProxyType
 
 def generate(state: MeshState, proxy: Proxy) -> Snapshot:
     """Return every resource of a proxy in this state."""
+    proxy = as_grouped(state, proxy)
+    return patched_snapshot(unpatched(state, proxy), Selection().patch_set(state, proxy))
+
+
+def unpatched(state: MeshState, proxy: Proxy) -> Snapshot:
+    """Return the same before EnvoyFilters are applied."""
     proxy = as_grouped(state, proxy)
     view = view_of(state, proxy, on_demand=asks_on_demand(state, proxy), served=instances_of(state, proxy))
     shared, own = list(shared_parts(view)), list(own_parts(view))

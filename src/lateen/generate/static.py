@@ -56,7 +56,7 @@ def _inline(value: Any, routes: Mapping[str, Json], extensions: Mapping[str, Jso
         if key == "rds" and isinstance(item, dict) and "route_config_name" in item:
             name = item["route_config_name"]
             inlined["route_config"] = routes.get(name, {"name": name, "validate_clusters": False})
-        elif key == "config_discovery":
+        elif key == "config_discovery" and value.get("name") in extensions:
             inlined["typed_config"] = extensions[value["name"]]["typed_config"]
         elif key != "sds_config" or "path_config_source" in item:
             inlined[key] = _inline(item, routes, extensions)

@@ -265,6 +265,12 @@ class View:
         return self.proxy.type is ProxyType.SIDECAR and self.proxy.interception is Interception.NONE
 
     @property
+    def dual_stack(self) -> bool:
+        """Whether connections of both IP versions are intercepted: the proxy has addresses of both."""
+        families = {":" in address for address in self.proxy.addresses}
+        return self.proxy.interception is not Interception.NONE and len(families) > 1
+
+    @property
     def lookup_family(self) -> str:
         """Which addresses of a DNS name are used: IPv6 only by a proxy that has no IPv4 address."""
         addresses = self.proxy.addresses

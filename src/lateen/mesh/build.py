@@ -24,6 +24,7 @@ from lateen.config.objects import ConfigObject
 from lateen.mesh.bindings import BoundDestinationRule
 from lateen.mesh.discovered import discovered
 from lateen.mesh.elections import Election, Place, Turn, TurnsByKind, age, place_of, seniority, workload_name
+from lateen.mesh.envoy_filters import ENVOY_FILTER
 from lateen.mesh.gateway_api.incremental import merged
 from lateen.mesh.index import MeshIndex, Selecting, StateTurns, updated_index
 from lateen.mesh.memberships import Memberships
@@ -128,7 +129,7 @@ def build_state(
         virtual_services=virtual_service_turns,
         destination_rules=rule_turns,
         sidecars=turns.objects.get("Sidecar", {}).values(),
-        policies=[turn for kind in POLICY_KINDS for turn in turns.objects.get(kind, {}).values()],
+        policies=[turn for kind in (*POLICY_KINDS, ENVOY_FILTER) for turn in turns.objects.get(kind, {}).values()],
         registrations=turns.registrations.values(),
     )
     secrets = patched_in_order(
@@ -177,6 +178,7 @@ def _assembled(
         gateways=memo.ordered["Gateway"],
         sidecars=memo.ordered["Sidecar"],
         policies={kind: memo.ordered[kind] for kind in POLICY_KINDS},
+        envoy_filters=memo.ordered[ENVOY_FILTER],
         secrets=tables.secrets,
         statuses=memo.gateway_api.statuses,
         key_sets=key_sets,

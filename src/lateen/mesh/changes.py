@@ -33,6 +33,7 @@ class Changes:
     gateways: frozenset[ObjectKey]
     sidecars: frozenset[ObjectKey]
     policies: frozenset[ObjectKey]
+    envoy_filters: frozenset[ObjectKey]
     secrets: frozenset[tuple[str, str]]
     """Namespace and name."""
     key_sets: frozenset[str]
@@ -70,6 +71,7 @@ def changes(old: MeshState, new: MeshState) -> Changes:
         gateways=frozenset(gateways),
         sidecars=frozenset(sidecars),
         policies=frozenset(policies),
+        envoy_filters=frozenset(item.key for side in turnover(old.envoy_filters, new.envoy_filters) for item in side),
         secrets=changed_keys(old.secrets, new.secrets),
         key_sets=changed_keys(old.key_sets, new.key_sets),
         workloads=frozenset(workloads),

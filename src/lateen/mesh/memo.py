@@ -9,6 +9,7 @@ from typing import Any
 from lateen.config.mesh_config import MeshConfig
 from lateen.config.objects import ConfigObject
 from lateen.mesh.elections import Election, Place
+from lateen.mesh.envoy_filters import ENVOY_FILTER
 from lateen.mesh.gateway_api.incremental import GatewayApi
 from lateen.mesh.memberships import Memberships
 from lateen.mesh.policies import POLICY_KINDS
@@ -39,7 +40,7 @@ class Memo:
     gateway_api: GatewayApi = field(default_factory=GatewayApi)
     virtual_services: VirtualServices = field(default_factory=VirtualServices)
     ordered: Mapping[str, Ordered[ConfigObject[Any]]] = field(
-        default_factory=lambda: {kind: Ordered() for kind in ("Gateway", "Sidecar", *POLICY_KINDS)}
+        default_factory=lambda: {kind: Ordered() for kind in ("Gateway", "Sidecar", ENVOY_FILTER, *POLICY_KINDS)}
     )
     """By kind, oldest first."""
     workloads: Ordered[WorkloadRegistration] = field(default_factory=Ordered)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
 from typing import Any
 
+from lateen.config.envoy_filter import EnvoyFilter
 from lateen.config.kubernetes import Secret
 from lateen.config.mesh_config import MeshConfig
 from lateen.config.networking import Gateway, Sidecar
@@ -48,6 +49,8 @@ class MeshState:
     """Oldest first."""
     policies: Mapping[str, Sequence[ConfigObject[Any]]] = field(default_factory=dict)
     """Security policies by kind, oldest first."""
+    envoy_filters: Sequence[ConfigObject[EnvoyFilter]] = ()
+    """Oldest first."""
     secrets: Mapping[tuple[str, str], ConfigObject[Secret]]
     """By (namespace, name)."""
     statuses: Statuses = field(default_factory=dict)
@@ -82,7 +85,9 @@ def _index(state: MeshState) -> MeshIndex:
         virtual_services={rule_age(bound): (None, bound) for bound in state.virtual_services},
         destination_rules=state.destination_rules,
         sidecars=[(None, sidecar) for sidecar in state.sidecars],
-        policies=[(None, policy) for policies in state.policies.values() for policy in policies],
+        policies=[
+            (None, policy) for policies in (*state.policies.values(), state.envoy_filters) for policy in policies
+        ],
         registrations=[(None, registration) for registration in state.workloads],
     )
     return updated_index(MeshIndex(), turns)

@@ -90,6 +90,10 @@ class Proxy:
     """Whether private keys may be sent to it: not in plain text to somebody who has proven nothing."""
     learned: tuple[Hostname, ...] = ()
     """Hosts that its workload was seen calling, sorted: it is told of them before it asks."""
+    istio_version: str = ""
+    """What EnvoyFilters may match by; empty when it says none."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """Text of its node metadata, for the same; labels are not in it."""
 
     @property
     def id(self) -> str:

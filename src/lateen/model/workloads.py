@@ -11,7 +11,8 @@ it. Both sides import this module; it needs only the standard library, because t
                                                                   hosts called since the last such message; no reply
                              {"trusts": "DIGEST"}                 the roots that it trusts now; no reply
     control plane -> agent   {"registered": {"name": "reviews-v2-1", "takes": ["calls"], "proxy": {...}}}
-                                                                  and `group`: see `model.proxy_settings`
+                                                                  and `group`: see `model.proxy_settings`; perhaps
+                                                                 "bootstrap": what is merged into Envoy's bootstrap
                              {"left": {"acknowledged": true}}     every proxy dropped it (or the wait timed out)
                              {"refused": {"message": "..."}}      and the stream ends
                              {"trust": {"roots": ["PEM"], "issuer": "NAME"}}
@@ -36,6 +37,8 @@ CALLS = "calls"
 """In `takes`: hosts that the workload calls."""
 TRUSTS = "trusts"
 """In `takes`: the digest of the roots that the workload trusts."""
+MAX_BOOTSTRAP_BYTES = 32 * 1024
+"""A patch of bootstraps larger than this is not told."""
 MAX_CALLS = 200
 """Hosts in one message: they fit, however long (253 characters each) they are."""
 

@@ -28,6 +28,7 @@ from lateen.mesh.state import MeshState
 from lateen.model.findings import Finding
 from lateen.model.names import ObjectKey
 from lateen.model.proxies import Proxy, ProxyType
+from lateen.preflight.patches import effects
 from lateen.preflight.proxies import candidates
 from lateen.preflight.sampling import sampled
 
@@ -62,6 +63,8 @@ class _Flight:
     outbound: set[OutboundScope] = field(default_factory=set)
     checked: set[tuple[str, str, str]] = field(default_factory=set)
     refused: list[tuple[Proxy, Resource, Violation]] = field(default_factory=list)
+    tried: list[Proxy] = field(default_factory=list)
+    """One of each sort."""
     skipped: int = 0
 
     def attempt(self, proxy: Proxy) -> None:
@@ -75,6 +78,7 @@ class _Flight:
             return
         self.work -= cost
         self.scopes.add(scope)
+        self.tried.append(proxy)
         self.outbound.add(scope.outbound)
         for resources in self.generator.generate(self.state, proxy).resources.values():
             for resource in resources.values():
@@ -111,10 +115,10 @@ def preflight(
         flight.attempt(proxy)
     report = Report(positions or {})
     _report(report, flight.refused, objects)
+    passed_over = _passed_over(len(state.services) - len(smaller.services), flight.skipped)
+    report.findings += effects(smaller, flight.tried, whole=not passed_over, positions=positions or {})
     return Preflight(
-        findings=without_annotated(report.findings, objects),
-        tried=len(flight.scopes),
-        passed_over=_passed_over(len(state.services) - len(smaller.services), flight.skipped),
+        findings=without_annotated(report.findings, objects), tried=len(flight.scopes), passed_over=passed_over
     )
 
 

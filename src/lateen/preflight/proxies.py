@@ -17,12 +17,17 @@ _ADDRESS = "192.0.2.1"
 """Of a range for documentation (RFC 5737): nobody is there, so no endpoint is taken for this proxy's own."""
 
 
+def is_imagined(proxy: Proxy) -> bool:
+    """Whether no endpoint is known of such a proxy."""
+    return proxy.addresses[0] == _ADDRESS
+
+
 def candidates(state: MeshState) -> Iterator[Proxy]:
     """Yield gateways, then a sidecar of each namespace, then those of workloads, each at most once."""
     seen: set[tuple[object, ...]] = set()
     for proxy in (*_gateways(state), *_plain(state), *_workloads(state)):
         labels = tuple(sorted(proxy.labels.items()))
-        what = (proxy.type, proxy.namespace, labels, proxy.service_account, proxy.addresses[0] == _ADDRESS)
+        what = (proxy.type, proxy.namespace, labels, proxy.service_account, is_imagined(proxy))
         if what not in seen:
             seen.add(what)
             yield proxy
@@ -52,6 +57,9 @@ def _workloads(state: MeshState) -> Iterator[Proxy]:
     for sidecar in state.sidecars:
         if sidecar.spec.workload_selector is not None:
             yield _proxy(ProxyType.SIDECAR, "workload", sidecar.key.namespace, sidecar.spec.workload_selector.labels)
+    for patches in state.envoy_filters:
+        if patches.spec.workload_selector is not None:
+            yield _proxy(ProxyType.SIDECAR, "workload", patches.key.namespace, patches.spec.workload_selector.labels)
     for host, selector in state.selectors.items():
         yield _proxy(ProxyType.SIDECAR, "workload", state.services[host].namespace, selector)
     for endpoints in state.endpoints.values():

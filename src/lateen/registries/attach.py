@@ -18,7 +18,7 @@ import structlog
 from lateen.mesh.workload_groups import traits
 from lateen.model.identities import Identity
 from lateen.model.proxy_settings import ProxySettings, fits
-from lateen.model.workloads import ATTACH_METHOD, CALLS, TRUSTS, WorkloadRegistration
+from lateen.model.workloads import ATTACH_METHOD, CALLS, MAX_BOOTSTRAP_BYTES, TRUSTS, WorkloadRegistration
 from lateen.registries.agents import AgentRegistry
 from lateen.registries.registrations import Calls, Leave, Trusts, read_message
 from lateen.registries.sessions import Refusal, StreamId
@@ -51,6 +51,8 @@ class AttachOptions:
 
     on_calls: OnCalls | None = None
     authenticate: Authenticate = lambda _context: None
+    bootstrap: Callable[[WorkloadRegistration], dict[str, Any]] = lambda _registration: {}
+    """Returns what is to be merged into the bootstrap of a workload's Envoy, in protobuf's JSON form."""
     trust: TrustBoard | None = None
     settings: Callable[[WorkloadRegistration], ProxySettings] = lambda _registration: ProxySettings()
     """What the proxy of a registered workload begins with."""
@@ -186,7 +188,12 @@ class _Conversation:
                 self.board.answers.attached(self._stream, self._workload, self._proof.certificate)
         takes = [word for word, taken_here in ((CALLS, self._options.on_calls), (TRUSTS, self.board)) if taken_here]
         self.registered.set()
-        told = {"name": taken.name, **({"takes": takes} if takes else {}), **self._told(taken)}
+        told = {
+            "name": taken.name,
+            **({"takes": takes} if takes else {}),
+            **self._told(taken),
+            **self._bootstrap(taken),
+        }
         return _encode({"registered": told}), False
 
     async def _until_configured(self) -> None:
@@ -197,6 +204,13 @@ class _Conversation:
                 await self._options.configured()
         except TimeoutError:
             log.warning("workload registers before the configuration is read", workload=self._workload)
+
+    def _bootstrap(self, registration: WorkloadRegistration) -> dict[str, Any]:
+        patch = self._options.bootstrap(registration)
+        if len(_encode(patch)) > MAX_BOOTSTRAP_BYTES:
+            log.warning("patch of the bootstrap is too large to be told", workload=self._workload)
+            return {}
+        return {"bootstrap": patch} if patch else {}
 
     def _told(self, taken: WorkloadRegistration) -> dict[str, Any]:
         """Return what the agent is told of its proxy and its group."""

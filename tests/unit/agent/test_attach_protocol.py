@@ -125,6 +125,18 @@ def test_control_plane_says_what_it_takes(more: dict[str, Any], takes: set[str])
     assert answer(client, server) == [Registered("reviews-1", frozenset(takes))]
 
 
+@pytest.mark.parametrize(
+    ("said", "patch"), [({"stats_flush_interval": "7s"}, {"stats_flush_interval": "7s"}), ([1], {})]
+)
+def test_a_registration_may_bring_a_patch_of_the_bootstrap(said: Any, patch: dict[str, Any]) -> None:
+    """What is no mapping is none."""
+    server = Server()
+    client = connected(server)
+    server.accept()
+    server.say({"registered": {"name": "reviews-1", "bootstrap": said}})
+    assert answer(client, server) == [Registered("reviews-1", bootstrap=patch)]
+
+
 def test_many_calls_are_several_messages() -> None:
     server = Server(window=1 << 20)
     client = connected(server)

@@ -149,7 +149,7 @@ def test_a_gateway_is_told_its_port_map(agents: list[AgentSettings]) -> None:
         "run --service web --port x -- python",
         "run --service web --port 1 --port 1 -- python",
         "run --service web --intercept magic -- python",
-        "run --service web --intercept netns -- python",
+        "run --service web --intercept netns --address 10.0.0.1 -- python",
         "run --service web --token /no/such/file -- python",
         "run --service web --ca-file /no/such/file -- python",
         "proxy sidecar",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from lateen.analysis.envoy_filters import value_findings
 from lateen.config.mesh_config import parse_mesh_config
 from lateen.config.parsing import parse
 
@@ -32,3 +33,11 @@ def test_the_shown_mesh_config() -> None:
     config, findings = parse_mesh_config(text.encode(), "mesh-config.md")
     assert findings == ()
     assert config.default_config is not None
+
+
+def test_documents_of_the_guide_to_envoy_filters() -> None:
+    """They are messages of Envoy, and nothing but the general warning is said of them."""
+    for text in SHOWN.findall((GUIDES / "envoy-filters.md").read_text()):
+        parsed = parse(text.encode(), "envoy-filters.md")
+        assert [finding.path for finding in parsed.findings] == ["spec"]
+        assert value_findings(parsed.objects, parsed.positions) == ()

@@ -181,7 +181,6 @@ metadata: {name: shop, labels: {a: b}}
     [
         ("apps/v1", "Deployment", "not one that a mesh reads"),
         ("v1", "ServiceAccount", "not one that a mesh reads"),
-        ("networking.istio.io/v1alpha3", "EnvoyFilter", "not supported in this version"),
         ("gateway.networking.k8s.io/v1", "UDPRoute", "not supported in this version"),
         ("networking.istio.io/v1", "VirtualServce", "did you mean VirtualService?"),
         ("istio.io/v1", "VirtualService", "networking.istio.io/v1"),

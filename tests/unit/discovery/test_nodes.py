@@ -53,6 +53,8 @@ def test_every_field_of_the_metadata_is_read() -> None:
         dns_domain="example.org",
         port_map={80: 8080},
         upstreams=(Upstream(host="reviews", port=9080, local_port=19080),),
+        istio_version="1.30",
+        metadata={key: value for key, value in metadata.items() if isinstance(value, str)},
     )
 
 

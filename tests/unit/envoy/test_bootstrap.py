@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from lateen.envoy.bootstrap import BootstrapSettings, bootstrap
+from lateen.envoy.bootstrap import BootstrapSettings, bootstrap, merged_bootstrap
 from lateen.envoy.statistics import StatsInclusion
 from lateen.model.proxies import Interception, Proxy, ProxyType, Upstream
 from lateen.model.services import Locality
@@ -139,3 +139,25 @@ def test_real_envoy_accepts_it(tmp_path: Path, host: str) -> None:
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_patch_is_merged_and_the_node_and_the_control_plane_stay() -> None:
+    """Mappings are merged, lists appended, an extension takes another's place; what is not named stays the same."""
+    made = {
+        "node": {"id": "a"},
+        "static_resources": {"clusters": [{"name": "a"}]},
+        "typed_dns_resolver_config": {"name": "x", "typed_config": {"@type": "a", "b": 1}},
+    }
+    patch = {
+        "node": {"id": "b"},
+        "dynamic_resources": {},
+        "stats_flush_interval": "7s",
+        "static_resources": {"clusters": [{"name": "b"}]},
+        "typed_dns_resolver_config": {"typed_config": {"@type": "c"}},
+    }
+    assert merged_bootstrap(made, patch) == {
+        "node": {"id": "a"},
+        "stats_flush_interval": "7s",
+        "static_resources": {"clusters": [{"name": "a"}, {"name": "b"}]},
+        "typed_dns_resolver_config": {"name": "x", "typed_config": {"@type": "c"}},
+    }

@@ -7,6 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from key_pairs import key_pair
+from lateen.config import envoy_filter as ef
 from lateen.config import networking as n
 from lateen.config import security
 from lateen.config.extension_providers import EnvoyExternalAuthorizationHttpProvider, ExtensionProvider
@@ -294,7 +295,58 @@ authorization_policies = st.builds(
         max_size=2,
     ),
 )
+_LUA = {
+    "name": "lua",
+    "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua"},
+}
+_ROUTE = {"name": "added", "match": {"prefix": "/added"}, "direct_response": {"status": 204}}
+_VALUES: dict[ef.ApplyTo, dict[str, Any]] = {
+    ef.ApplyTo.CLUSTER: {"per_connection_buffer_limit_bytes": 7},
+    ef.ApplyTo.HTTP_FILTER: _LUA,
+    ef.ApplyTo.HTTP_ROUTE: _ROUTE,
+    ef.ApplyTo.VIRTUAL_HOST: {"include_attempt_count_in_response": True},
+    ef.ApplyTo.LISTENER: {"per_connection_buffer_limit_bytes": 7},
+}
+_OPERATIONS = {
+    ef.ApplyTo.HTTP_FILTER: (ef.PatchOperation.INSERT_FIRST, ef.PatchOperation.ADD),
+    ef.ApplyTo.HTTP_ROUTE: (ef.PatchOperation.ADD, ef.PatchOperation.INSERT_FIRST, ef.PatchOperation.REMOVE),
+}
+_by_kind: dict[str, st.SearchStrategy[Any]] = {
+    "listener": st.builds(ef.ListenerMatch, port_number=st.sampled_from((0, 80, 9080, 15001))),
+    "cluster": st.builds(
+        ef.ClusterMatch, service=st.sampled_from(("", *HOSTS[:2])), port_number=st.sampled_from((0, 80))
+    ),
+    "route_configuration": st.builds(ef.RouteConfigurationMatch, port_number=st.sampled_from((0, 80, 9080))),
+}
+_MATCHED_BY = {
+    ef.ApplyTo.CLUSTER: "cluster",
+    ef.ApplyTo.HTTP_FILTER: "listener",
+    ef.ApplyTo.LISTENER: "listener",
+    ef.ApplyTo.HTTP_ROUTE: "route_configuration",
+    ef.ApplyTo.VIRTUAL_HOST: "route_configuration",
+}
+
+
+@st.composite
+def config_patches(draw: st.DrawFn) -> ef.EnvoyConfigObjectPatch:
+    apply_to = draw(st.sampled_from(tuple(_VALUES)))
+    operation = draw(st.sampled_from(_OPERATIONS.get(apply_to, (ef.PatchOperation.MERGE, ef.PatchOperation.REMOVE))))
+    by = _MATCHED_BY[apply_to]
+    found: dict[str, Any] = {by: draw(st.none() | _by_kind[by])}
+    match = ef.EnvoyConfigObjectMatch(context=draw(st.sampled_from(tuple(ef.PatchContext))), **found)
+    return ef.EnvoyConfigObjectPatch(
+        apply_to=apply_to, match=match, patch=ef.Patch(operation=operation, value=_VALUES[apply_to])
+    )
+
+
+envoy_filters = st.builds(
+    ef.EnvoyFilter,
+    workload_selector=st.none() | st.just(n.WorkloadSelector(labels={"app": "a"})),
+    config_patches=st.lists(config_patches(), max_size=2),
+    priority=st.integers(-1, 1),
+)
 KINDS = {
+    "EnvoyFilter": envoy_filters,
     "PeerAuthentication": peer_authentications,
     "ServiceEntry": service_entries,
     "VirtualService": virtual_services,

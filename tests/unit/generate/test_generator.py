@@ -21,7 +21,7 @@ from lateen.config.mesh_config import (
 from lateen.config.networking import LocalityLoadBalancerSetting
 from lateen.config.objects import ConfigObject
 from lateen.config.security import PeerAuthentication
-from lateen.envoy.resources import VIRTUAL_HOST, Snapshot
+from lateen.envoy.resources import CLUSTER, VIRTUAL_HOST, Snapshot
 from lateen.generate.generator import Generator
 from lateen.generate.scopes import Scope
 from lateen.generate.snapshot import generate
@@ -33,6 +33,7 @@ from lateen.model.services import Locality
 from lateen.model.workloads import WorkloadPort, WorkloadRegistration
 from unit.generate.meshes import (
     AUTHORIZATION_SERVER,
+    HOSTS,
     KINDS,
     NAMESPACES,
     PROXIES,
@@ -72,6 +73,7 @@ CALLED = [
     )
 ]
 """Some of what proxies ask for."""
+CLUSTERS = [f"outbound|{port}||{host}" for port in (80, 9080) for host in HOSTS]
 MODES = (MeshOutboundTrafficPolicyMode.ALLOW_ANY, MeshOutboundTrafficPolicyMode.REGISTRY_ONLY)
 
 
@@ -113,7 +115,7 @@ registrations = st.builds(
 @st.composite
 def puts(draw: st.DrawFn) -> ConfigObject[Any]:
     kind = draw(st.sampled_from(tuple(KINDS)))
-    namespaces = (*NAMESPACES, ROOT_NAMESPACE) if kind == "PeerAuthentication" else NAMESPACES
+    namespaces = (*NAMESPACES, ROOT_NAMESPACE) if kind in ("PeerAuthentication", "EnvoyFilter") else NAMESPACES
     return object_of(kind, draw(st.sampled_from(namespaces)), draw(st.integers(0, 3)), draw(KINDS[kind]))
 
 
@@ -170,6 +172,9 @@ def wire(snapshot: Snapshot) -> dict[tuple[str, str], tuple[str, bytes]]:
     hosts = snapshot.on_demand.get(VIRTUAL_HOST)
     if hosts is not None:
         asked[VIRTUAL_HOST] = {name: host for name in CALLED if (host := hosts.get(name))}
+    clusters = snapshot.on_demand.get(CLUSTER)
+    if clusters is not None:
+        asked[CLUSTER] = {name: found for name in CLUSTERS if (found := clusters.get(name))}
     return {
         (kind, name): (resource.version, resource.body)
         for offered in (snapshot.resources, asked)

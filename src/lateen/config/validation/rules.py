@@ -10,6 +10,7 @@ from lateen.config.networking import Spec
 from lateen.config.positions import Path
 from lateen.config.validation.authorization_policies import authorization_policy
 from lateen.config.validation.destination_rules import destination_rule
+from lateen.config.validation.envoy_filters import envoy_filter
 from lateen.config.validation.extensions import traffic_extension, wasm_plugin
 from lateen.config.validation.gateway_api import (
     backend_tls_policy,
@@ -40,6 +41,7 @@ RULES: Mapping[str, Rule] = {
     "WorkloadGroup": workload_group,
     "ProxyConfig": proxy_config,
     "Sidecar": sidecar,
+    "EnvoyFilter": envoy_filter,
     "PeerAuthentication": peer_authentication,
     "RequestAuthentication": request_authentication,
     "AuthorizationPolicy": authorization_policy,

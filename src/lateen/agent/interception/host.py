@@ -1,0 +1,231 @@
+"""Interception of this machine itself: apply on trial, confirm, verify, take back; each under a lock, each on record.
+
+Called by `lateen intercept`, by `python -m lateen.agent.interception` and by `lifecycle`. What is done is on record
+before it is done, so that whatever happens in between, `revert` finds it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from ipaddress import ip_network
+from pathlib import Path
+
+from lateen.agent.interception import records, trials, units
+from lateen.agent.interception.capture import Capture
+from lateen.agent.interception.programs import (
+    BACKENDS,
+    Backend,
+    InterceptionError,
+    cgroup_folder,
+    need_root,
+    run_program,
+    said,
+)
+from lateen.agent.interception.records import Record, RecordError
+
+TRIAL_SECONDS = 60.0
+_UNASSIGNED = ("198.51.100.1/32", "2001:db8::1/128")
+"""For examples (RFC 5737, RFC 3849): nobody answers there but a proxy."""
+_PROBE_SECONDS = 3.0
+
+
+@contextmanager
+def locked(folder: Path, name: str) -> Iterator[None]:
+    """Be the only one who changes the rules of this name. InterceptionError when the folder cannot be written to."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(folder / f".{name or 'default'}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise InterceptionError(f"the state folder {folder} cannot be used: {error.strerror}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+def recorded(folder: Path, name: str) -> Record | None:
+    """Return what is on record. InterceptionError when it cannot be read."""
+    try:
+        return records.read(folder, name)
+    except RecordError as error:
+        raise InterceptionError(str(error)) from error
+
+
+def apply(
+    folder: Path, record: Record, way: Backend, *, trial_seconds: float = 0.0, systemd: bool | None = None
+) -> str:
+    """Put the rules in force; on trial for `trial_seconds`, or for good when that is 0. Returns who ends the trial.
+
+    Replaces rules of the same name. When they cannot be applied, nothing is left behind.
+    """
+    need_root("interception of this machine")
+    name = record.capture.name
+    with locked(folder, name):
+        if (old := recorded(folder, name)) and old.backend != way.name:
+            BACKENDS[old.backend]().revert(old.capture)
+        waits = ""
+        if trial_seconds:
+            trial = os.urandom(4).hex()
+            waits = trials.begin(folder, name, trial, trial_seconds, systemd=systemd)
+            record = replace(record, trial=trial, deadline=time.time() + trial_seconds)
+        records.write(folder, record)
+        try:
+            way.apply(record.capture)
+        except BaseException:
+            if old is None:
+                records.remove(folder, name)
+            else:
+                # The kernel took nothing of the new rules: the old ones, if of the same kind, are still there.
+                records.write(folder, old)
+            raise
+        if not trial_seconds and record.unit:
+            install_unit(folder, name)
+        return waits
+
+
+def confirm(folder: Path, name: str) -> Record:
+    """Keep the rules. InterceptionError when there are none, or when the trial is over."""
+    need_root("interception of this machine")
+    with locked(folder, name):
+        found = recorded(folder, name)
+        if found is None:
+            raise InterceptionError("there is nothing to confirm: the rules were taken back, or never applied")
+        kept = found.confirmed()
+        records.write(folder, kept)
+        if kept.unit:
+            install_unit(folder, name)
+        return kept
+
+
+def revert(folder: Path, name: str, *, trial: str = "") -> bool:
+    """Take the rules back and forget them; with `trial`, only if they are still on that trial. Returns whether."""
+    need_root("interception of this machine")
+    with locked(folder, name):
+        found = recorded(folder, name)
+        if found is None or (trial and found.trial != trial):
+            return False
+        BACKENDS[found.backend]().revert(found.capture)
+        if found.cgroup:
+            with contextlib.suppress(OSError):
+                cgroup_folder(found.cgroup).rmdir()
+        _remove_unit(name)
+        records.remove(folder, name)
+        return True
+
+
+def restore(folder: Path, name: str) -> bool:
+    """Put confirmed rules in force again, after a reboot. Returns whether there are any."""
+    with locked(folder, name):
+        found = recorded(folder, name)
+        if found is None or found.trial:
+            return False
+        if found.cgroup or found.capture.cgroups:
+            # A cgroup does not outlive a reboot; whoever starts the app in it finds it.
+            for cgroup in found.capture.cgroups:
+                cgroup_folder(cgroup).mkdir(parents=True, exist_ok=True)
+        BACKENDS[found.backend]().apply(found.capture)
+        return True
+
+
+def withdraw(folder: Path, name: str) -> bool:
+    """Take the rules out of force, but remember them. Returns whether there are any."""
+    with locked(folder, name):
+        found = recorded(folder, name)
+        if found is not None:
+            BACKENDS[found.backend]().revert(found.capture)
+        return found is not None
+
+
+def differences(record: Record) -> tuple[str, ...]:
+    """Return how the rules in force differ from the recorded ones, as lines of a diff; empty when they do not."""
+    # Only here, and not in the agents of a whole machine.
+    import difflib
+
+    way = BACKENDS[record.backend]()
+    expected, live = way.expected(record.capture), way.live(record.capture)
+    return tuple(difflib.unified_diff(expected.splitlines(), live.splitlines(), "planned", "in force", lineterm=""))
+
+
+def unit(folder: Path, name: str) -> str:
+    """Return the text of the unit."""
+    return units.unit_text(name, trials.command(folder), trials.environment())
+
+
+def install_unit(folder: Path, name: str) -> None:
+    """Write the unit and enable it; where systemd is not running, it will find the unit when it is."""
+    try:
+        (units.UNITS_FOLDER / units.unit_name(name)).write_text(unit(folder, name))
+    except OSError as error:
+        raise InterceptionError(f"the unit cannot be written to {units.UNITS_FOLDER}: {error.strerror}") from error
+    done = run_program(("systemctl", "enable", "--quiet", units.unit_name(name)))
+    if done.returncode:
+        raise InterceptionError(f"the unit is written, but not enabled: {said(done)}")
+
+
+def _remove_unit(name: str) -> None:
+    path = units.UNITS_FOLDER / units.unit_name(name)
+    if path.is_file():
+        run_program(("systemctl", "disable", "--quiet", units.unit_name(name)))
+        path.unlink(missing_ok=True)
+
+
+# --- a real connection ---------------------------------------------------------------------------------------
+
+
+def probe_target(capture: Capture) -> tuple[str, int] | None:
+    """Return an address and port that the rules intercept and where nobody is; None when they leave no such one."""
+    port = next((port for port in capture.include_ports or (80, 7, 9) if port not in capture.exclude_ports), 0)
+    excluded = [ip_network(text, strict=False) for text in capture.exclude_networks]
+    for text in capture.include_networks or _UNASSIGNED[:1]:
+        address = ip_network(text, strict=False)[0 if "/32" in text or "/128" in text else 1 if "/" in text else 0]
+        if port and not any(address in network for network in excluded):
+            return str(address), port
+    return None
+
+
+def probe(capture: Capture) -> str:
+    """Connect as one who is intercepted; return what is wrong, empty when the proxy took the connection."""
+    target = probe_target(capture)
+    if not capture.outbound or target is None:
+        return ""
+    outcome = _outcome(capture, *target)
+    if not outcome:
+        return ""
+    where = f"a connection to {target[0]}:{target[1]}"
+    if outcome == errno.ECONNREFUSED:
+        return f"{where} is intercepted, but nobody listens on port {capture.outbound_port}: is the sidecar running?"
+    return f"{where} does not reach the proxy: {os.strerror(outcome)}"
+
+
+def _outcome(capture: Capture, address: str, port: int) -> int:
+    """Connect in a child of this process, which becomes the intercepted user; return 0 or the errno.
+
+    A fork and not a program: that user may not be allowed to run ours.
+    """
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    code = errno.EIO
+    try:
+        if capture.users:
+            os.setgroups([])
+            os.setresuid(capture.users[0], capture.users[0], capture.users[0])
+        elif capture.cgroups:
+            (cgroup_folder(capture.cgroups[0]) / "cgroup.procs").write_text("0")
+        made = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+        made.settimeout(_PROBE_SECONDS)
+        code = made.connect_ex((address, port))
+    except OSError as error:
+        code = error.errno or errno.EIO
+    finally:
+        # Nothing of the parent's is to be flushed or cleaned up twice.
+        os._exit(errno.ETIMEDOUT if code == errno.EAGAIN else code)

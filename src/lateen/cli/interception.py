@@ -1,0 +1,404 @@
+"""`lateen intercept plan|apply|confirm|verify|revert`: rules on this machine for one user or cgroup.
+
+Registered by `cli/commands.py`. Reads flags and tells what happened; the work is `lateen.agent.interception`'s.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lateen.cli.exits import ExitCode, Failure
+
+if TYPE_CHECKING:
+    from lateen.agent.interception.capture import Capture
+    from lateen.agent.interception.programs import Backend
+
+_STATE = "/var/lib/lateen/interception"
+_MOST_TRIAL_SECONDS = 3600.0
+
+
+class Hops(StrEnum):
+    """Which side goes through the sidecar."""
+
+    OUTBOUND = "outbound"
+    INBOUND = "inbound"
+    BOTH = "both"
+
+
+class BackendName(StrEnum):
+    """Programs that give rules to the kernel."""
+
+    NFT = "nft"
+    IPTABLES = "iptables"
+
+
+NameOption = Annotated[
+    str,
+    typer.Option("--name", metavar="NAME", help="One of several interceptions of this machine: at most 12 of a-z0-9_."),
+]
+StateOption = Annotated[Path, typer.Option("--state", metavar="DIR", help="Where it is remembered what was applied.")]
+UserOption = Annotated[
+    list[str] | None, typer.Option("--user", metavar="USER", help="Whose connections; name or uid; repeatable.")
+]
+CgroupOption = Annotated[
+    list[str] | None,
+    typer.Option("--cgroup", metavar="PATH", help="Whose connections: a cgroup v2 path; made if need be; repeatable."),
+]
+EverybodyOption = Annotated[
+    bool, typer.Option("--everybody", help="Intercept every user but the proxy: for a machine of one workload.")
+]
+HopsOption = Annotated[Hops, typer.Option("--hops", help="Which side goes through the sidecar.")]
+ProxyUserOption = Annotated[
+    list[str] | None,
+    typer.Option("--exclude-user", metavar="USER", help="Whose connections are left alone; default: 1337; repeatable."),
+]
+ExcludeGroupOption = Annotated[
+    list[str] | None,
+    typer.Option("--exclude-group", metavar="GROUP", help="Whose, by group; default: 1337; repeatable."),
+]
+IncludeNetworkOption = Annotated[
+    list[str] | None,
+    typer.Option("--include-network", metavar="CIDR", help="Intercept connections to these only; repeatable."),
+]
+ExcludeNetworkOption = Annotated[
+    list[str] | None, typer.Option("--exclude-network", metavar="CIDR", help="Leave these alone; repeatable.")
+]
+IncludePortOption = Annotated[
+    list[int] | None,
+    typer.Option("--include-port", metavar="PORT", help="Intercept outbound connections to these only; repeatable."),
+]
+ExcludePortOption = Annotated[
+    list[int] | None,
+    typer.Option("--exclude-port", metavar="PORT", help="Leave outbound connections to it alone; repeatable."),
+]
+InboundPortOption = Annotated[
+    list[int] | None,
+    typer.Option("--inbound-port", metavar="PORT", help="Port of the workload, for its inbound side; repeatable."),
+]
+ExcludeInboundPortOption = Annotated[
+    list[int] | None,
+    typer.Option(
+        "--exclude-inbound-port", metavar="PORT", help="Never intercepted, besides 22 and the agent's own; repeatable."
+    ),
+]
+ExcludeInterfaceOption = Annotated[
+    list[str] | None,
+    typer.Option("--exclude-interface", metavar="NAME", help="Leave it alone, as docker0; repeatable."),
+]
+OutboundListenOption = Annotated[int, typer.Option("--outbound-listen", metavar="PORT", help="The proxy's port.")]
+InboundListenOption = Annotated[int, typer.Option("--inbound-listen", metavar="PORT", help="The proxy's port.")]
+DnsListenOption = Annotated[
+    int, typer.Option("--dns-listen", metavar="PORT", help="Where DNS is answered; 0 leaves DNS alone.")
+]
+Ipv6Option = Annotated[bool, typer.Option("--ipv6/--no-ipv6", help="Intercept IPv6 as well.")]
+BackendOption = Annotated[
+    BackendName | None, typer.Option("--backend", help="Program to use; default: nft, else iptables.")
+]
+
+
+def plan(
+    user: UserOption = None,
+    cgroup: CgroupOption = None,
+    everybody: EverybodyOption = False,
+    hops: HopsOption = Hops.OUTBOUND,
+    inbound_port: InboundPortOption = None,
+    exclude_port: ExcludePortOption = None,
+    include_port: IncludePortOption = None,
+    exclude_network: ExcludeNetworkOption = None,
+    include_network: IncludeNetworkOption = None,
+    exclude_inbound_port: ExcludeInboundPortOption = None,
+    exclude_interface: ExcludeInterfaceOption = None,
+    exclude_user: ProxyUserOption = None,
+    exclude_group: ExcludeGroupOption = None,
+    outbound_listen: OutboundListenOption = 15001,
+    inbound_listen: InboundListenOption = 15006,
+    dns_listen: DnsListenOption = 0,
+    ipv6: Ipv6Option = True,
+    name: NameOption = "",
+    backend: BackendOption = None,
+    state: StateOption = Path(_STATE),
+    install_unit: Annotated[bool, typer.Option("--install-unit", help="Show the unit for systemd as well.")] = False,
+) -> int:
+    """Print the exact rules that `apply` with the same flags would put in force, and change nothing."""
+    from lateen.agent.interception import host
+
+    capture = _capture(
+        user=user,
+        cgroup=cgroup,
+        everybody=everybody,
+        hops=hops,
+        inbound_port=inbound_port,
+        exclude_port=exclude_port,
+        include_port=include_port,
+        exclude_network=exclude_network,
+        include_network=include_network,
+        exclude_inbound_port=exclude_inbound_port,
+        exclude_interface=exclude_interface,
+        exclude_user=exclude_user,
+        exclude_group=exclude_group,
+        outbound_listen=outbound_listen,
+        inbound_listen=inbound_listen,
+        dns_listen=dns_listen,
+        ipv6=ipv6,
+        name=name,
+    )
+    typer.echo(
+        f"# what `{_reads(_way(backend, capture))}` would read:\n{_way(backend, capture).plan(capture)}", nl=False
+    )
+    if install_unit:
+        from lateen.agent.interception.units import UNITS_FOLDER, unit_name
+
+        typer.echo(
+            f"\n# {UNITS_FOLDER / unit_name(name)}, once the rules are confirmed:\n{host.unit(state, name)}", nl=False
+        )
+    return ExitCode.DONE
+
+
+def apply(
+    user: UserOption = None,
+    cgroup: CgroupOption = None,
+    everybody: EverybodyOption = False,
+    hops: HopsOption = Hops.OUTBOUND,
+    inbound_port: InboundPortOption = None,
+    exclude_port: ExcludePortOption = None,
+    include_port: IncludePortOption = None,
+    exclude_network: ExcludeNetworkOption = None,
+    include_network: IncludeNetworkOption = None,
+    exclude_inbound_port: ExcludeInboundPortOption = None,
+    exclude_interface: ExcludeInterfaceOption = None,
+    exclude_user: ProxyUserOption = None,
+    exclude_group: ExcludeGroupOption = None,
+    outbound_listen: OutboundListenOption = 15001,
+    inbound_listen: InboundListenOption = 15006,
+    dns_listen: DnsListenOption = 0,
+    ipv6: Ipv6Option = True,
+    name: NameOption = "",
+    backend: BackendOption = None,
+    state: StateOption = Path(_STATE),
+    install_unit: Annotated[
+        bool, typer.Option("--install-unit", help="Once confirmed, bring the rules back after a reboot, by systemd.")
+    ] = False,
+    confirmed: Annotated[bool, typer.Option("--confirm", help="No trial: keep the rules at once.")] = False,
+    trial_seconds: Annotated[float, typer.Option("--trial", metavar="SECONDS", help="Length of the trial.")] = 60.0,
+) -> int:
+    """Print the rules and put them in force, on trial: they go again after 60 s unless they are confirmed."""
+    from lateen.agent.interception import host
+    from lateen.agent.interception.programs import InterceptionError, cgroup_folder, need_root
+    from lateen.agent.interception.records import Record
+
+    if not 1 <= trial_seconds <= _MOST_TRIAL_SECONDS:
+        raise Failure(
+            f"--trial {trial_seconds:g} is not between 1 and {_MOST_TRIAL_SECONDS:g} seconds", code=ExitCode.USAGE
+        )
+    capture = _capture(
+        user=user,
+        cgroup=cgroup,
+        everybody=everybody,
+        hops=hops,
+        inbound_port=inbound_port,
+        exclude_port=exclude_port,
+        include_port=include_port,
+        exclude_network=exclude_network,
+        include_network=include_network,
+        exclude_inbound_port=exclude_inbound_port,
+        exclude_interface=exclude_interface,
+        exclude_user=exclude_user,
+        exclude_group=exclude_group,
+        outbound_listen=outbound_listen,
+        inbound_listen=inbound_listen,
+        dns_listen=dns_listen,
+        ipv6=ipv6,
+        name=name,
+    )
+    way = _way(backend, capture)
+    typer.echo(f"# what `{_reads(way)}` reads:\n{way.plan(capture)}", nl=False)
+    try:
+        need_root("interception of this machine")
+        for path in capture.cgroups:
+            cgroup_folder(path).mkdir(parents=True, exist_ok=True)
+        record = Record(capture=capture, backend=way.name, unit=install_unit)
+        waits = host.apply(state, record, way, trial_seconds=0.0 if confirmed else trial_seconds)
+    except InterceptionError as error:
+        raise Failure(str(error)) from error
+    except OSError as error:
+        raise Failure(f"the cgroup cannot be made: {error}") from error
+    if confirmed:
+        typer.echo("applied, and kept until `lateen intercept revert`", err=True)
+        return ExitCode.DONE
+    waiter = "a timer of systemd" if waits == "systemd" else "a process of its own"
+    asked = f"lateen intercept confirm{f' --name {name}' if name else ''}"
+    typer.echo(
+        f"applied on trial: {waiter} takes the rules back in {trial_seconds:g} s unless you say `{asked}`", err=True
+    )
+    if sys.stdin.isatty() and _says_yes(trial_seconds):
+        return confirm(name=name, state=state)
+    return ExitCode.DONE
+
+
+def confirm(name: NameOption = "", state: StateOption = Path(_STATE)) -> int:
+    """Keep the rules that are on trial."""
+    from lateen.agent.interception import host
+    from lateen.agent.interception.programs import InterceptionError
+
+    try:
+        kept = host.confirm(state, name)
+    except InterceptionError as error:
+        raise Failure(str(error)) from error
+    after = "after a reboot too" if kept.unit else "until the next reboot"
+    typer.echo(f"confirmed: the rules stay, {after}; `lateen intercept revert` takes them back", err=True)
+    return ExitCode.DONE
+
+
+def verify(
+    name: NameOption = "",
+    state: StateOption = Path(_STATE),
+    rules_only: Annotated[bool, typer.Option("--rules-only", help="Try no real connection.")] = False,
+) -> int:
+    """Compare the rules in force with those that were applied, and try a real connection as an intercepted user."""
+    from lateen.agent.interception import host
+    from lateen.agent.interception.programs import InterceptionError, need_root
+
+    try:
+        need_root("looking at the kernel's rules")
+        record = host.recorded(state, name)
+        if record is None:
+            raise Failure("no rules are on record: `lateen intercept apply` puts some in force")
+        differences = host.differences(record)
+        problem = "" if differences or rules_only else host.probe(record.capture)
+    except InterceptionError as error:
+        raise Failure(str(error)) from error
+    if differences:
+        typer.echo("\n".join(differences))
+        raise Failure(
+            "the rules in force are not those that were applied", hint="`lateen intercept apply` again, or `revert`"
+        )
+    if problem:
+        raise Failure(f"the rules are as planned, but {problem}")
+    typer.echo(f"the rules are as planned{'' if rules_only else ', and a real connection reached the proxy'}")
+    if record.trial:
+        typer.echo("they are on trial: `lateen intercept confirm` keeps them", err=True)
+    return ExitCode.DONE
+
+
+def revert(name: NameOption = "", state: StateOption = Path(_STATE)) -> int:
+    """Take the rules back, and the unit that would bring them again."""
+    from lateen.agent.interception import host
+    from lateen.agent.interception.programs import InterceptionError
+
+    try:
+        done = host.revert(state, name)
+    except InterceptionError as error:
+        raise Failure(str(error)) from error
+    typer.echo("the rules are gone" if done else "there were none", err=True)
+    return ExitCode.DONE
+
+
+def _capture(
+    *,
+    user: list[str] | None,
+    cgroup: list[str] | None,
+    everybody: bool,
+    hops: Hops,
+    inbound_port: list[int] | None,
+    exclude_port: list[int] | None,
+    include_port: list[int] | None,
+    exclude_network: list[str] | None,
+    include_network: list[str] | None,
+    exclude_inbound_port: list[int] | None,
+    exclude_interface: list[str] | None,
+    exclude_user: list[str] | None,
+    exclude_group: list[str] | None,
+    outbound_listen: int,
+    inbound_listen: int,
+    dns_listen: int,
+    ipv6: bool,
+    name: str,
+) -> Capture:
+    """Return what the flags say. Raises Failure for flags that contradict themselves."""
+    from lateen.agent.interception.capture import AGENT_PORTS, PROXY_ID, SSH_PORT, Capture, CaptureError
+    from lateen.agent.interception.programs import InterceptionError, cgroup_root
+
+    outbound, inbound = hops is not Hops.INBOUND, hops is not Hops.OUTBOUND
+    if outbound and not (user or cgroup or everybody):
+        raise _usage(
+            "it is not said whose connections to intercept", "add --user USER or --cgroup PATH, or --everybody"
+        )
+    if everybody and (user or cgroup):
+        raise _usage("--everybody contradicts --user and --cgroup", "leave one of them out")
+    if inbound and not inbound_port:
+        raise _usage("it is not said which ports are the workload's", "add --inbound-port PORT")
+    try:
+        return Capture(
+            name=name,
+            outbound=outbound,
+            inbound=inbound,
+            outbound_port=outbound_listen,
+            inbound_port=inbound_listen,
+            users=user_ids(user or ()),
+            cgroups=tuple(path.strip("/") for path in cgroup or ()),
+            cgroup_root=cgroup_root() if cgroup else "",
+            exclude_users=user_ids(exclude_user or (str(PROXY_ID),)),
+            exclude_groups=_group_ids(exclude_group or (str(PROXY_ID),)),
+            include_networks=tuple(include_network or ()),
+            exclude_networks=tuple(exclude_network or ()),
+            include_ports=tuple(include_port or ()),
+            exclude_ports=tuple(exclude_port or ()),
+            inbound_ports=tuple(inbound_port or ()),
+            exclude_inbound_ports=(SSH_PORT, *AGENT_PORTS, *(exclude_inbound_port or ())),
+            exclude_interfaces=tuple(exclude_interface or ()),
+            dns_port=dns_listen,
+            ipv6=ipv6,
+        )
+    except (CaptureError, InterceptionError) as error:
+        raise Failure(str(error), code=ExitCode.USAGE) from error
+
+
+def user_ids(names: Sequence[str]) -> tuple[int, ...]:
+    """Return uids of names or numbers. Raises Failure for a name that nobody has."""
+    import pwd
+
+    try:
+        return tuple(int(name) if name.isdigit() else pwd.getpwnam(name).pw_uid for name in names)
+    except KeyError as error:
+        raise _usage(f"there is no such user: {error.args[0]}", "a name, or a number") from error
+
+
+def _group_ids(names: Sequence[str]) -> tuple[int, ...]:
+    import grp
+
+    try:
+        return tuple(int(name) if name.isdigit() else grp.getgrnam(name).gr_gid for name in names)
+    except KeyError as error:
+        raise _usage(f"there is no such group: {error.args[0]}", "a name, or a number") from error
+
+
+def _way(wanted: BackendName | None, capture: Capture) -> Backend:
+    from lateen.agent.interception.programs import InterceptionError, backend
+
+    try:
+        return backend(wanted.value if wanted else "", capture)
+    except InterceptionError as error:
+        raise Failure(str(error)) from error
+
+
+def _reads(way: Backend) -> str:
+    return "nft -f -" if way.name == "nft" else "iptables-restore --noflush"
+
+
+def _says_yes(seconds: float) -> bool:
+    """Ask on the terminal; no answer in time is no."""
+    import select
+
+    typer.echo("keep them? type yes: ", nl=False, err=True)
+    answering, _, _ = select.select([sys.stdin], [], [], seconds)
+    return bool(answering) and sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def _usage(message: str, hint: str) -> Failure:
+    return Failure(message, code=ExitCode.USAGE, hint=hint)
