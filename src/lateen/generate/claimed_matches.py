@@ -10,15 +10,16 @@ from itertools import product
 
 from lateen.envoy.listeners import network_of
 
-_ANY = ""
+_ANY_NAME = ""
 _ANY_TLS = "*"
+_ANYWHERE = ("", 0)
 
 
 class ClaimedMatches:
     """Pairs of a server name and a range of addresses that have a chain."""
 
     def __init__(self) -> None:
-        self._pairs: set[tuple[str, tuple[str, int] | str]] = set()
+        self._pairs: set[tuple[str, tuple[str, int]]] = set()
 
     def claim(self, server_names: tuple[str, ...], ranges: tuple[str, ...]) -> tuple[list[str], list[str]] | None:
         """Take what nobody has yet of the server names at the ranges and return it, None when nothing is left.
@@ -27,8 +28,8 @@ class ClaimedMatches:
         """
         names = list(dict.fromkeys(server_names)) if _ANY_TLS not in server_names else [_ANY_TLS]
         places = {network_of(text): text for text in ranges}
-        keys = list(places) or [_ANY]
-        wanted = names or [_ANY]
+        keys = list(places) or [_ANYWHERE]
+        wanted = names or [_ANY_NAME]
         if self._pairs.isdisjoint(product(wanted, keys)):
             self._pairs.update(product(wanted, keys))
             return names, list(places.values())
@@ -37,4 +38,4 @@ class ClaimedMatches:
         if not wanted or not keys:
             return None
         self._pairs.update(product(wanted, keys))
-        return (wanted if names else []), [places[key] for key in keys if key != _ANY]
+        return (wanted if names else []), [places[key] for key in keys if key in places]

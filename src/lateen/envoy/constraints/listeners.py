@@ -60,9 +60,9 @@ def _wanted(match: Message) -> Iterator[tuple[object, ...]]:
     """Yield what a match stands for, one for each combination of its lists: Envoy takes each but once."""
     rest = type(match)()
     rest.CopyFrom(match)
-    lists = []
+    lists: list[list[object]] = []
     for name in ("prefix_ranges", "server_names", "application_protocols", "source_prefix_ranges", "source_ports"):
-        values = [each if isinstance(each, str | int) else _range(each) for each in getattr(match, name)]
+        values: list[object] = [each if isinstance(each, str | int) else _range(each) for each in getattr(match, name)]
         lists.append(values or [None])
         rest.ClearField(name)
     return product([rest.SerializeToString(deterministic=True)], *lists)
