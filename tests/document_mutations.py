@@ -118,7 +118,7 @@ def damaged_trees(draw: st.DrawFn) -> str:
         parent, key = draw(st.sampled_from(places))
         action = draw(st.sampled_from(("odd", "odd", "other", "rename", "double", "remove", "wrap")))
         if action == "odd":
-            parent[key] = copy.deepcopy(draw(st.sampled_from(ODD)))
+            parent[key] = copy.deepcopy(draw(st.sampled_from(ODD)))  # the next damage may be inside it
         elif action == "other":
             there, place = draw(st.sampled_from(places))
             parent[key] = copy.deepcopy(there[place])

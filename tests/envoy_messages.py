@@ -199,6 +199,26 @@ LISTENERS: dict[str, dict[str, Json]] = {
     "long socket path": {"address": {"pipe": {"path": "/" + "p" * 150}}},
     "no chains": {"filter_chains": []},
     "two chains alike": {"filter_chains": chains({"server_names": ["a.test"]}, {"server_names": ["a.test"]})},
+    "two chains with a name in common": {
+        "filter_chains": chains({"server_names": ["a.test", "b.test"]}, {"server_names": ["c.test", "b.test"]})
+    },
+    "two chains with an address in common": {
+        "filter_chains": chains(
+            {"prefix_ranges": [{"address_prefix": "10.0.0.1", "prefix_len": 32}]},
+            {
+                "prefix_ranges": [
+                    {"address_prefix": "10.0.0.1", "prefix_len": 32},
+                    {"address_prefix": "10.0.0.2", "prefix_len": 32},
+                ]
+            },
+        )
+    },
+    "a range within another": {
+        "filter_chains": chains(
+            {"prefix_ranges": [{"address_prefix": "10.0.0.0", "prefix_len": 8}]},
+            {"prefix_ranges": [{"address_prefix": "10.0.0.0", "prefix_len": 24}]},
+        )
+    },
     "two chains without match": {"filter_chains": chains({}, {})},
     "two chains apart": {"filter_chains": chains({"server_names": ["a.test"]}, {"server_names": ["b.test"]})},
     "wildcard label": {"filter_chains": chains({"server_names": ["*.a.test"]})},

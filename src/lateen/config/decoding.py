@@ -101,8 +101,14 @@ def _pruned(value: Any) -> Any:
     return value
 
 
+_LONGEST_WORD = 200
+"""What is longer is no misspelling; to compare megabytes takes seconds."""
+
+
 def closest(word: str, known: Iterable[str]) -> str:
     """Return the known word that looks most like `word` (case aside), empty when none does."""
+    if len(word) > _LONGEST_WORD:
+        return ""
     by_lower = {name.lower(): name for name in known}
     matches = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.65)
     return by_lower[matches[0]] if matches else ""

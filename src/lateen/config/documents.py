@@ -30,7 +30,8 @@ MAX_DOCUMENTS = 100_000
 
 _SEPARATOR = re.compile(r"^---(?=[ \t\r\n]|$)", re.MULTILINE)
 """`---` at the start of a line ends a document wherever it stands (YAML 1.2, 9.1.2), even in a block scalar."""
-_NOTHING = re.compile(r"(?:---)?(?:[ \t]*(?:[#%][^\n]*)?(?:\n|$))*")
+_NOTHING = re.compile(r"(?:---)?(?:[ \t]*+(?:[#%][^\n]*+)?+(?:\n|$))*+")
+"""Possessive, as a line is read in one way only: to remember all ways costs 200 bytes for each line."""
 _SURROGATES = re.compile(r"((?<!\\)(?:\\\\)*)\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
 _CONTROLS = re.compile("[\x7f-\x84\x86-\x9f\ufffe\uffff]")
 _NOT_UTF_8 = re.compile("[\udc80-\udcff]")
@@ -93,7 +94,8 @@ def read_documents(content: bytes, file: str) -> Documents:
 
 def _yaml_of_json(text: str) -> str:
     """Rewrite the two things of JSON that libyaml does not read: pairs of surrogate escapes, and raw DEL and C1."""
-    text = _SURROGATES.sub(lambda match: f"{match[1]}\\U{_joined(match[2], match[3]):08X}", text)
+    if "\\u" in text:
+        text = _SURROGATES.sub(lambda match: f"{match[1]}\\U{_joined(match[2], match[3]):08X}", text)
     return _CONTROLS.sub(lambda match: f"\\u{ord(match[0]):04X}", text)
 
 

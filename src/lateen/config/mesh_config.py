@@ -45,6 +45,7 @@ from lateen.config.proxy_config import (
     Topology,
     XForwardedPort,
 )
+from lateen.config.validation.destination_rules import connection_pool, keepalive, outlier_detection
 from lateen.config.validation.extension_providers import extension_providers
 from lateen.config.validation.fields import duration, http_retry, labels, locality_setting, port_number
 from lateen.config.validation.gateways import CIPHER_SUITES
@@ -610,6 +611,11 @@ def _violations(config: MeshConfig, normal: dict[str, Any]) -> Iterator[Violatio
         yield from duration(path, config.protocol_detection_timeout, minimum=0)
     yield from http_retry(("defaultHttpRetryPolicy",), config.default_http_retry_policy)
     yield from _mutual_tls(config)
+    policy = config.default_traffic_policy or DefaultTrafficPolicy()
+    yield from connection_pool(("defaultTrafficPolicy", "connectionPool"), policy.connection_pool)
+    yield from outlier_detection(("defaultTrafficPolicy", "outlierDetection"), policy.outlier_detection)
+    if config.tcp_keepalive is not None:
+        yield from keepalive(("tcpKeepalive",), config.tcp_keepalive)
     yield from locality_setting(("localityLbSetting",), config.locality_lb_setting, has_outlier_detection=True)
     yield from extension_providers(("extensionProviders",), config.extension_providers)
     yield from default_config(("defaultConfig",), config.default_config)

@@ -35,6 +35,7 @@ from lateen.envoy.messages import Fields
 from lateen.envoy.metadata import service_metadata
 from lateen.envoy.resources import LISTENER, make_resource
 from lateen.envoy.routes import catch_all_virtual_host, route_configuration
+from lateen.generate.claimed_matches import ClaimedMatches
 from lateen.generate.parts import Made, Part
 from lateen.generate.routes import RouteContext
 from lateen.generate.tcp_routes import forward_filters, service_forwards, unasked_clusters
@@ -63,8 +64,10 @@ class ListenerDraft:
     """Whether it opens its port, and so is called where it is; else connections are handed to it."""
     http_route: str = ""
     """Route configuration of plain-text HTTP, empty when it serves none."""
-    chains: dict[str, Fields] = field(default_factory=dict)
-    """Chains with a match, by what they match: Envoy refuses two equal matches, the first service wins."""
+    chains: list[Fields] = field(default_factory=list)
+    """Chains with a match."""
+    claimed: ClaimedMatches = field(default_factory=ClaimedMatches)
+    """What they match."""
     default: Fields | None = None
     tls: bool = False
     extra_addresses: tuple[str, ...] = ()
@@ -230,21 +233,25 @@ def add_forwards(
         if shared and port.protocol.is_tls and not server_names:
             # Many services share the port: only the server name says which one is meant.
             server_names = (service.host,)
-        match = _match(server_names, forward.subnets or ranges)
         if server_names:
             listener.tls = True
-        if match:
-            listener.chains.setdefault(repr(match), filter_chain(filters, match=match, metadata=forward.metadata))
+        if match := _match(listener.claimed, server_names, forward.subnets or ranges):
+            listener.chains.append(filter_chain(filters, match=match, metadata=forward.metadata))
         if not forward.subnets and not server_names and listener.default is None and not _has_cidr(service):
             listener.default = filter_chain(filters, metadata=forward.metadata)
 
 
-def _match(server_names: tuple[str, ...], ranges: tuple[str, ...]) -> Fields:
+def _match(claimed: ClaimedMatches, server_names: tuple[str, ...], ranges: tuple[str, ...]) -> Fields:
+    """Return the match of a chain, empty when it has no conditions or others have all of its connections."""
+    usable = tuple(item for item in ranges if is_cidr(item))
+    left = claimed.claim(server_names, usable) if server_names or usable else None
+    if left is None:
+        return {}
     match: Fields = {}
-    if usable := [item for item in ranges if is_cidr(item)]:
-        match |= prefix_match(usable)
-    if server_names:
-        match |= sni_match(server_names)
+    if left[1]:
+        match |= prefix_match(left[1])
+    if left[0]:
+        match |= sni_match(left[0])
     return match
 
 
@@ -254,7 +261,7 @@ def _has_cidr(service: Service) -> bool:
 
 def finished(view: View, listener: ListenerDraft) -> Fields:
     """Return the listener of a draft."""
-    chains = list(listener.chains.values())
+    chains = list(listener.chains)
     if listener.http_route:
         settings = HttpSettings(
             stat_prefix=outbound_stat_prefix(listener.name),

@@ -117,6 +117,8 @@ class View:
     """AuthorizationPolicies that are."""
     _rules: dict[Hostname, ConfigObject[DestinationRule] | None] = field(default_factory=dict)
     _routing: dict[Hostname, BoundVirtualService | None] = field(default_factory=dict)
+    _named: dict[ObjectKey, frozenset[Hostname]] = field(default_factory=dict)
+    """Hosts of VirtualServices: one may have a hundred thousand, each of which is looked for among them."""
     _gateway_rules: dict[str, tuple[BoundVirtualService, ...]] = field(default_factory=dict)
     _gateway_rule: dict[str, dict[tuple[str, str], BoundVirtualService]] = field(default_factory=dict)
     _disabling: dict[str, tuple[ConfigObject[Any], ...]] = field(default_factory=dict)
@@ -173,9 +175,15 @@ class View:
     def first_rule(self, host: Hostname) -> BoundVirtualService | None:
         """Return the first VirtualService with HTTP rules that names exactly this host, for sidecars."""
         found = self.routing(host)
-        if found is not None and found.object.spec.http and host in found.hosts:
+        if found is not None and found.object.spec.http and self._names(found, host):
             return found
         return self.unserved().get(host)
+
+    def _names(self, bound: BoundVirtualService, host: Hostname) -> bool:
+        key = bound.object.key
+        if key not in self._named:
+            self._named[key] = frozenset(bound.hosts)
+        return host in self._named[key]
 
     def endpoints(self, host: Hostname, port: int, labels: Mapping[str, str] | None = None) -> tuple[Endpoint, ...]:
         """Return the healthy endpoints of a service port, of the subset with these labels if given."""
@@ -367,7 +375,9 @@ def next_view(view: View, state: MeshState) -> tuple[View, tuple[Read, ...]] | N
         return None
     if networks_of(state) != view.networks:
         return None
-    fresh = replace(view, state=state, _rules={}, _routing={}, _gateway_rules={}, _gateway_rule={}, _disabling={})
+    fresh = replace(
+        view, state=state, _rules={}, _routing={}, _named={}, _gateway_rules={}, _gateway_rule={}, _disabling={}
+    )
     imports = view.sidecar is not None and bool(view.sidecar.spec.egress)
     if state.services is view.state.services and not (
         imports and state.virtual_services is not view.state.virtual_services

@@ -2,6 +2,7 @@
 
 import json
 import time
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from lateen.config.documents import read_documents
 from lateen.config.limits import MAX_BYTES
+from lateen.config.parsing import parse
 from lateen.config.yaml_nodes import MAX_DEPTH
 
 
@@ -260,3 +262,22 @@ def test_other_ends_of_lines_do_not_move_places_out_of_the_file() -> None:
     """libyaml counts CR, NEL, LS and PS as ends of lines."""
     (document,) = read_documents("a: 'b\r\r\u2028\u2028\x85'\nc: 1\n".encode(), "f").documents
     assert document.positions.line_of("c")[0] == 2
+
+
+def test_a_file_of_comments_costs_no_more_than_its_size() -> None:
+    """A pattern that remembers each line as a choice took a gigabyte for these 4 MB."""
+    content = b"apiVersion: v1\nkind: Namespace\nmetadata: {name: a}\n---\n" + b"#\n" * 2_000_000
+    tracemalloc.start()
+    try:
+        read = read_documents(content, "f")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(read.documents) == 1
+    assert peak < 10 * len(content)
+
+
+@pytest.mark.timeout(10)
+def test_a_kind_of_megabytes_is_compared_with_nothing() -> None:
+    [finding] = parse(b'{"apiVersion": "v1", "kind": "' + b"VirtualService" * 200_000 + b'"}', "f").findings
+    assert "did you mean" not in finding.message

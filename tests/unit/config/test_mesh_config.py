@@ -133,6 +133,31 @@ def test_what_proxies_begin_with_is_checked(text: str, paths: list[str] | None) 
     assert found == (["tlsDefaults.ecdhCurves[1]", "tlsDefaults.cipherSuites[0]"] if paths is None else paths)
 
 
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("defaultTrafficPolicy: {connectionPool: {}}", "defaultTrafficPolicy.connectionPool"),
+        (
+            "defaultTrafficPolicy: {connectionPool: {tcp: {maxConnections: -1}}}",
+            "defaultTrafficPolicy.connectionPool.tcp.maxConnections",
+        ),
+        (
+            "defaultTrafficPolicy: {outlierDetection: {interval: 0s}}",
+            "defaultTrafficPolicy.outlierDetection.interval",
+        ),
+        (
+            "defaultTrafficPolicy: {outlierDetection: {maxEjectionPercent: 101}}",
+            "defaultTrafficPolicy.outlierDetection.maxEjectionPercent",
+        ),
+        ("tcpKeepalive: {time: -5s}", "tcpKeepalive.time"),
+        ("defaultTrafficPolicy: {connectionPool: {http: {maxRetries: 3}}, outlierDetection: {interval: 5s}}", None),
+    ],
+)
+def test_what_holds_for_every_host_is_checked_as_in_a_destination_rule(text: str, path: str | None) -> None:
+    _, findings = parse_mesh_config(text.encode(), "f")
+    assert [one.path for one in findings if one.severity is Severity.ERROR] == ([path] if path else [])
+
+
 def test_default_providers_name_extension_providers() -> None:
     text = (
         "extensionProviders: [{name: logs, envoyFileAccessLog: {path: /dev/stdout}}]\n"

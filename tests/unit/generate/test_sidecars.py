@@ -159,6 +159,57 @@ spec:
     ] == [("10.5.0.1", "outbound|3306||db1.example.com"), ("10.5.0.2", "outbound|3306||db2.example.com")]
 
 
+def test_an_endpoint_that_two_services_have_belongs_to_the_first(generated: Generated) -> None:
+    """Envoy refuses a listener in which two chains want one address; the second service keeps its others."""
+    documents = "".join(
+        f"""---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: {name}}}
+spec:
+  hosts: [{name}.example.com]
+  resolution: STATIC
+  ports: [{{number: 3306, name: tcp, protocol: TCP}}]
+  endpoints: [{", ".join(f"{{address: 10.5.0.{number}}}" for number in numbers)}]
+"""
+        for name, numbers in {"all": (1, 2), "both": (2, 3), "none": (1, 3)}.items()
+    )
+    listener = generated(documents)["Listener"]["0.0.0.0_3306"]
+
+    assert {
+        filter_named(chain, "tcp_proxy")["cluster"].rpartition("||")[2]: [
+            one["address_prefix"] for one in chain["filter_chain_match"]["prefix_ranges"]
+        ]
+        for chain in listener["filter_chains"]
+    } == {"all.example.com": ["10.5.0.1", "10.5.0.2"], "both.example.com": ["10.5.0.3"]}
+
+
+def test_a_server_name_that_two_rules_have_belongs_to_the_first(generated: Generated) -> None:
+    documents = """
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: wild}
+spec: {hosts: ['*.example.com'], ports: [{number: 443, name: tls, protocol: TLS}], resolution: NONE}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: wild}
+spec:
+  hosts: ['*.example.com']
+  tls:
+  - match: [{port: 443, sniHosts: [x.example.com, y.example.com]}]
+    route: [{destination: {host: a, subset: x}}]
+  - match: [{port: 443, sniHosts: [y.example.com, z.example.com]}]
+    route: [{destination: {host: a, subset: y}}]
+"""
+    chains = generated(documents)["Listener"]["0.0.0.0_443"]["filter_chains"]
+
+    assert [chain["filter_chain_match"]["server_names"] for chain in chains] == [
+        ["x.example.com", "y.example.com"],
+        ["z.example.com"],
+    ]
+
+
 def test_a_range_of_addresses_is_matched(generated: Generated) -> None:
     documents = """
 apiVersion: networking.istio.io/v1

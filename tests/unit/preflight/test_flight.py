@@ -96,6 +96,14 @@ def test_of_services_that_are_alike_one_is_tried() -> None:
     assert "services" in come.passed_over
 
 
+@pytest.mark.timeout(30)
+def test_of_the_hosts_of_one_rule_some_are_tried() -> None:
+    """Ten thousand took half a minute, in the control plane's loop; what is wrong with the rule is wrong at each."""
+    hosts = ", ".join(["reviews", *(f"h{number}.example.com" for number in range(10_000))])
+    spec = f"{{hosts: [{hosts}], http: [{{directResponse: {{status: 200, body: {{string: {LONG}}}}}}}]}}"
+    assert said(service(), document("VirtualService", "v", spec)) == ["LAT0070 VirtualService default/v"]
+
+
 def test_the_budget_is_kept() -> None:
     """What did not fit is counted; the first sort is always tried."""
     documents = [service(f"s{index}", namespace=f"n{index}") for index in range(6)]

@@ -17,6 +17,7 @@ from lateen.config.networking import (
     LoadBalancerSettings,
     OutlierDetection,
     PortTrafficPolicy,
+    TcpKeepalive,
     TCPSettings,
     TrafficPolicy,
     TunnelSettings,
@@ -144,8 +145,13 @@ def _tcp_pool(path: Path, tcp: TCPSettings) -> Iterator[Violation]:
     # 0s switches the idle timeout off.
     yield from fields.optional_duration((*path, "idleTimeout"), tcp.idle_timeout, minimum=0)
     if tcp.tcp_keepalive is not None:
-        yield from fields.optional_duration((*path, "tcpKeepalive", "time"), tcp.tcp_keepalive.time)
-        yield from fields.optional_duration((*path, "tcpKeepalive", "interval"), tcp.tcp_keepalive.interval)
+        yield from keepalive((*path, "tcpKeepalive"), tcp.tcp_keepalive)
+
+
+def keepalive(path: Path, settings: TcpKeepalive) -> Iterator[Violation]:
+    """Probes of idle connections."""
+    yield from fields.optional_duration((*path, "time"), settings.time)
+    yield from fields.optional_duration((*path, "interval"), settings.interval)
 
 
 def _load_balancer(

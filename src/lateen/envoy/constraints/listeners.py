@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import product
 
 from lateen.envoy.constraints.values import is_address
 from lateen.envoy.constraints.violations import Violation
@@ -43,17 +44,32 @@ def filter_chains(message: Message) -> Iterator[Violation]:
         return
     if not message.filter_chains and not message.HasField("default_filter_chain"):
         yield Violation(path="filter_chains", rule="must not be empty")
-    seen: dict[bytes, int] = {}
+    seen: dict[tuple[object, ...], int] = {}
     for index, chain in enumerate(message.filter_chains):
         for name in chain.filter_chain_match.server_names:
             if "*" in name[1:] or (name.startswith("*") and not name.startswith("*.")):
                 rule = f"must not hold {name!r}: a wildcard stands for whole labels at the beginning"
                 yield Violation(path=f"filter_chains[{index}].filter_chain_match.server_names", rule=rule)
-        wanted = chain.filter_chain_match.SerializeToString(deterministic=True)
-        other = seen.setdefault(wanted, index)
-        if other != index:
+        others = {seen.setdefault(wanted, index) for wanted in _wanted(chain.filter_chain_match)} - {index}
+        for other in sorted(others)[:1]:
             rule = f"must differ from that of filter_chains[{other}]: no connection could tell them apart"
             yield Violation(path=f"filter_chains[{index}].filter_chain_match", rule=rule)
+
+
+def _wanted(match: Message) -> Iterator[tuple[object, ...]]:
+    """Yield what a match stands for, one for each combination of its lists: Envoy takes each but once."""
+    rest = type(match)()
+    rest.CopyFrom(match)
+    lists: list[list[object]] = []
+    for name in ("prefix_ranges", "server_names", "application_protocols", "source_prefix_ranges", "source_ports"):
+        values: list[object] = [each if isinstance(each, str | int) else _range(each) for each in getattr(match, name)]
+        lists.append(values or [None])
+        rest.ClearField(name)
+    return product([rest.SerializeToString(deterministic=True)], *lists)
+
+
+def _range(each: Message) -> tuple[str, int]:
+    return each.address_prefix, each.prefix_len.value
 
 
 def network_filters(message: Message) -> Iterator[Violation]:
