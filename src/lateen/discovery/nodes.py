@@ -61,6 +61,7 @@ def proxy_from_node(node: Node, *, delta: bool = False) -> Proxy:
         upstreams=_upstreams(ours.get("upstreams", [])),
         asks_on_demand=delta and _is_envoy_since(node.user_agent, _ON_DEMAND_SINCE),
         certificates=ours.get("certificates") is True,
+        answers_dns=ours.get("dns") is True,
     )
 
 
