@@ -48,8 +48,10 @@ def full_names(name: str, namespace: str) -> Iterator[str]:
 class NameTable:
     """Envoy's table. Open it before asking."""
 
-    def __init__(self, namespace: str) -> None:
+    def __init__(self, namespace: str, place: tuple[str, int] = (ADDRESS, DNS_TABLE_PORT)) -> None:
+        """`namespace`: whose services have bare names. `place`: where Envoy answers."""
         self._namespace = namespace
+        self._place = place
         self._transport: asyncio.DatagramTransport | None = None
         self._waiting: dict[int, asyncio.Future[bytes]] = {}
         self._numbers = count()
@@ -58,7 +60,7 @@ class NameTable:
         """Ask by a socket that is where Envoy is. It need not be there yet."""
         made = make()
         made.setblocking(False)
-        made.connect((ADDRESS, DNS_TABLE_PORT))
+        made.connect(self._place)
         self._transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
             lambda: _Answers(self), sock=made
         )
