@@ -72,14 +72,16 @@ def test_no_name_is_lost_when_an_envoy_relieves_another(mesh: Mesh, caller: Call
 def test_names_are_known_without_the_control_plane(mesh: Mesh, caller: Caller) -> None:
     """Also to an Envoy that starts while it is away: the table is part of the last good configuration."""
     before = caller.call("resolve('web')")
+    # A cluster that nobody called yet is not there to be kept.
+    caller.call("lines('web', 7000, 'hello')")
 
     def kept(process: Process) -> bool:
         place = mesh.folder / "state" / "lateen" / "agents"
         (folder,) = place.glob(f"*@{process.addresses['address']}")
-        listeners = json.loads((folder / "configuration.json").read_text())["bootstrap"]["static_resources"][
-            "listeners"
-        ]
-        return any("web.default" in json.dumps(found) for found in listeners if found["name"] == "dns")
+        static = json.loads((folder / "configuration.json").read_text())["bootstrap"]["static_resources"]
+        called = any(found["name"].startswith("outbound|7000||web.") for found in static["clusters"])
+        tables = [json.dumps(found) for found in static["listeners"] if found["name"] == "dns"]
+        return called and any("web.default" in table for table in tables)
 
     eventually(lambda: kept(caller.process), what="the table on disk")
     mesh.control_plane.popen.kill()
