@@ -59,6 +59,7 @@ ROOTS = (
     "envoy.extensions.filters.network.rbac.v3.rbac_pb2",
     "envoy.extensions.filters.network.sni_dynamic_forward_proxy.v3.sni_dynamic_forward_proxy_pb2",
     "envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2",
+    "envoy.extensions.filters.udp.dns_filter.v3.dns_filter_pb2",
     "envoy.extensions.load_balancing_policies.cluster_provided.v3.cluster_provided_pb2",
     "envoy.extensions.load_balancing_policies.least_request.v3.least_request_pb2",
     "envoy.extensions.load_balancing_policies.maglev.v3.maglev_pb2",

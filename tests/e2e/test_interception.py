@@ -120,6 +120,8 @@ def test_grpc_tcp_and_websocket(caller: Caller, web: Process) -> None:
     answers = caller.call(f"lines({web.addresses['address']!r}, 7000, 'one', 'two')")
     assert [answer["line"] for answer in answers] == ["one", "two"]
     assert {answer["peer"] for answer in answers} == {"127.0.0.6"}
+    (by_name,) = caller.call("lines('web', 7000, 'three')")
+    assert (by_name["line"], by_name["peer"]) == ("three", "127.0.0.6")
     status, echoed = caller.call("websocket('web', 80, 'web', 'x' * 5000)")
     assert status.startswith("HTTP/1.1 101")
     assert echoed == "x" * 5000
@@ -203,9 +205,10 @@ def test_excluded_ports_and_networks_go_past_the_proxy(mesh: Mesh) -> None:
 
 
 def test_names_of_nobody_and_of_the_machine(caller: Caller) -> None:
-    """What may be a service has an address that nobody has; what may not is unknown, as outside."""
-    (address,) = caller.call("resolve('no-such-service')")
-    assert address.startswith("240.240.")
+    """A service has addresses that nobody else has; what is none is unknown, as outside."""
+    addresses = caller.call("resolve('web')")
+    assert all(address.startswith(("240.24", "240.25", "2001:2::")) for address in addresses)
+    assert "gaierror" in caller.call("resolve('no-such-service')")
     assert "gaierror" in caller.call("resolve('no-such-name.example.invalid.')")
     assert caller.call("open('/etc/resolv.conf').read()").count("nameserver") == 1
 

@@ -14,7 +14,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from lateen.agent.addresses import METRICS_PORT, READY_PORT
-from lateen.envoy.bootstrap import ADMIN_PORT, OUTBOUND_PORT, PROMETHEUS_PORT
+from lateen.envoy.bootstrap import ADMIN_PORT, DNS_PORT, DNS_TABLE_PORT, OUTBOUND_PORT, PROMETHEUS_PORT
 from lateen.envoy.statistics import StatsInclusion
 from lateen.model.names import DEFAULT_NAMESPACE
 from lateen.model.proxies import DISCOVERY_SCOPE, DISCOVERY_SCOPES, Upstream
@@ -30,7 +30,7 @@ HOPS = (OUTBOUND, INBOUND, BOTH)
 INBOUND_MODES = ("redirect", "tproxy")
 AGENT_PORTS = frozenset({ADMIN_PORT, OUTBOUND_PORT, METRICS_PORT, READY_PORT, PROMETHEUS_PORT})
 """Ports that an agent and its Envoy take on the workload's address."""
-INTERCEPTING_PORTS = frozenset({53, 15006})
+INTERCEPTING_PORTS = frozenset({53, 15006, DNS_PORT, DNS_TABLE_PORT})
 """Besides: DNS, and where intercepted inbound connections go."""
 MOST_LABELS = 64
 MOST_PORTS = 64
@@ -81,6 +81,8 @@ class AgentSettings:
     """`tproxy` keeps the client's address; in a network namespace only."""
     own_rules: bool = True
     """Whether the agent applies the rules on the machine itself; if not, `lateen intercept` does."""
+    dns: bool = True
+    """Whether the app's DNS is answered, with the names of services; a network of its own cannot do without."""
     app_user: str = ""
     """User, or uid, that the app runs as; the agent and Envoy keep theirs."""
     exclude_ports: tuple[int, ...] = ()
@@ -147,6 +149,8 @@ class AgentSettings:
             raise SettingsError("--no-rules is for --intercept host: in a network of its own an app needs them")
         if self.interception == NETNS and self.address:
             raise SettingsError("--intercept netns chooses the address itself: leave out --address")
+        if self.interception == NETNS and not self.dns:
+            raise SettingsError("--no-dns is for --intercept host: in a network of its own an app has no other DNS")
         if self.interception == HOST and self._lacks_user():
             raise SettingsError("--intercept host needs to know whose connections are the app's: add --app-user USER")
         if self.inbound_mode != "redirect" and (self.interception != NETNS or self.hops == OUTBOUND):
@@ -161,6 +165,7 @@ class AgentSettings:
         for flag, given in (
             ("--hops", self.hops != BOTH),
             ("--no-rules", not self.own_rules),
+            ("--no-dns", not self.dns),
             ("--app-user", bool(self.app_user)),
             ("--exclude-port", bool(self.exclude_ports)),
             ("--exclude-network", bool(self.exclude_networks)),

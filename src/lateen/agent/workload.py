@@ -169,6 +169,7 @@ def proxy_of(
         privileged=privileged,
         upstreams=settings.upstreams,
         certificates=certificates,
+        answers_dns=place.answers_dns,
     )
 
 

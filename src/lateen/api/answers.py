@@ -170,8 +170,8 @@ def _hidden(value: Any) -> Any:
     return {"inline_string": HIDDEN}
 
 
-def service_view(service: Service, endpoints: Iterable[Endpoint]) -> ServiceView:
-    """Return a service with its endpoints."""
+def service_view(service: Service, endpoints: Iterable[Endpoint], *, virtual: Iterable[str] = ()) -> ServiceView:
+    """Return a service with its endpoints, and the virtual addresses that it was given."""
     return ServiceView(
         host=service.host,
         namespace=service.namespace,
@@ -195,6 +195,7 @@ def service_view(service: Service, endpoints: Iterable[Endpoint]) -> ServiceView
             )
             for endpoint in endpoints
         ],
+        virtual_addresses=list(virtual),
     )
 
 

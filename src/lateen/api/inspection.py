@@ -31,6 +31,7 @@ from lateen.api.schemas import (
     WorkloadList,
 )
 from lateen.envoy.resources import Snapshot
+from lateen.mesh.queries import virtual_addresses
 
 
 async def healthz(request: Request) -> Response:
@@ -99,8 +100,11 @@ async def list_services(request: Request) -> Response:
     state = control_plane(request).state
     namespace = request.query_params.get("namespace")
     services = state.services.values() if state else ()
+    virtual = virtual_addresses(state) if state else {}
     items = [
-        service_view(service, state.endpoints.get(service.host, ()) if state else ())
+        service_view(
+            service, state.endpoints.get(service.host, ()) if state else (), virtual=virtual.get(service.host, ())
+        )
         for service in services
         if namespace in (None, "", service.namespace)
     ]

@@ -215,6 +215,8 @@ class ServiceView(Answer, frozen=True, kw_only=True):
     external: bool
     origin: str
     endpoints: list[EndpointView]
+    virtual_addresses: list[str] = []
+    """What its name leads to where sidecars answer names, if it has no address of its own."""
 
 
 class ServiceList(Answer, frozen=True, kw_only=True):

@@ -235,6 +235,9 @@ OwnRulesOption = Annotated[
     bool,
     typer.Option("--rules/--no-rules", help="With host: apply the rules, or leave that to `lateen intercept apply`."),
 ]
+DnsOption = Annotated[
+    bool, typer.Option("--dns/--no-dns", help="With host: answer the app's DNS, names of services included, or not.")
+]
 AppUserOption = Annotated[
     str, typer.Option("--app-user", metavar="USER", help="With netns and host: user or uid that the app runs as.")
 ]
@@ -300,6 +303,7 @@ def run(
     hops: HopsOption = Hops.BOTH,
     inbound_mode: InboundModeOption = InboundMode.REDIRECT,
     own_rules: OwnRulesOption = True,
+    dns: DnsOption = True,
     app_user: AppUserOption = "",
     exclude_port: ExcludePortOption = None,
     exclude_network: ExcludeNetworkOption = None,
@@ -328,6 +332,7 @@ def run(
         hops=hops.value,
         inbound_mode=inbound_mode.value,
         own_rules=own_rules,
+        dns=dns,
         app_user=app_user,
         exclude_ports=tuple(exclude_port or ()),
         exclude_networks=tuple(exclude_network or ()),
@@ -357,6 +362,7 @@ def sidecar(
     hops: HopsOption = Hops.BOTH,
     inbound_mode: InboundModeOption = InboundMode.REDIRECT,
     own_rules: OwnRulesOption = True,
+    dns: DnsOption = True,
     app_user: AppUserOption = "",
     exclude_port: ExcludePortOption = None,
     exclude_network: ExcludeNetworkOption = None,
@@ -385,6 +391,7 @@ def sidecar(
         hops=hops.value,
         inbound_mode=inbound_mode.value,
         own_rules=own_rules,
+        dns=dns,
         app_user=app_user,
         exclude_ports=tuple(exclude_port or ()),
         exclude_networks=tuple(exclude_network or ()),

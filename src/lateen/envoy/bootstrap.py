@@ -22,6 +22,8 @@ ADMIN_CLUSTER = "prometheus_stats"
 PROMETHEUS_STAT_PREFIX = "stats"
 ADMIN_PORT = 15000
 OUTBOUND_PORT = 15001
+DNS_PORT, DNS_TABLE_PORT = 15053, 15054
+"""Where the agent answers DNS on a machine (Istio's), and where Envoy's table of names answers the agent."""
 PROMETHEUS_PORT = 15090
 PROMETHEUS_PATH = "/stats/prometheus"
 CERTIFICATES_FOLDER = "certificates"
@@ -176,6 +178,7 @@ def _node(settings: BootstrapSettings) -> dict[str, Any]:
                 ],
                 "locality": str(proxy.locality),
                 **({"certificates": True} if proxy.certificates else {}),
+                **({"dns": True} if proxy.answers_dns else {}),
             },
         },
     }

@@ -22,6 +22,8 @@ VIRTUAL_INBOUND = "virtualInbound"
 VIRTUAL_INBOUND_BLACKHOLE = "virtualInbound-blackhole"
 PASSTHROUGH_FILTER_CHAIN = "PassthroughFilterChain"
 
+DNS = "dns"
+"""Listener of an intercepted sidecar that knows the names of services."""
 HTTP_PROXY = "http_proxy"
 """Listener and route configuration of explicit mode."""
 ALLOW_ANY = "allow_any"

@@ -64,6 +64,7 @@ class OutboundScope:
     """Whether it can, and is meant to (see `mesh.queries.asks_on_demand`)."""
     certificates: bool
     private_keys: bool
+    answers_dns: bool
     addresses: tuple[str, ...]
     """Of a gateway: it is small, and all its listeners are bound there."""
 
@@ -86,6 +87,7 @@ class OutboundScope:
             asks_on_demand=self.asks_on_demand,
             certificates=self.certificates,
             private_keys=self.private_keys,
+            answers_dns=self.answers_dns,
         )
 
 
@@ -221,6 +223,7 @@ def outbound_scope(state: MeshState, proxy: Proxy, selectors: Selectors) -> Outb
         asks_on_demand=asks_on_demand(state, proxy),
         certificates=proxy.certificates,
         private_keys=proxy.private_keys,
+        answers_dns=proxy.answers_dns and not binds,
         addresses=proxy.addresses if gateway else (),
     )
 

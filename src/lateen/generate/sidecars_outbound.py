@@ -99,12 +99,12 @@ def captured_parts(view: View, arrivals: Sequence[Arrival]) -> Iterator[Part]:
     http: dict[tuple[str, int], None] = {}
     by_port: dict[int, list[Service]] = {}
     for service, port in arrivals:
-        where = arrival_of(service, port)
-        hosts = arriving.setdefault(where, [])
-        if port.protocol.is_http:
-            http[where] = None
-        else:
-            hosts.append((service.host, port.protocol))
+        for where in _arrivals_of(view, service, port):
+            hosts = arriving.setdefault(where, [])
+            if port.protocol.is_http:
+                http[where] = None
+            else:
+                hosts.append((service.host, port.protocol))
         if port.protocol.is_http or port.protocol.is_sniffed:
             by_port.setdefault(port.number, []).append(service)
     for where, hosts in arriving.items():
@@ -133,6 +133,14 @@ def arrival_of(service: Service, port: ServicePort) -> tuple[str, int]:
     """Return address and port of the listener where connections arrive: its own, or the one that many share."""
     own = [] if port.protocol.is_http else _own_addresses(service)
     return own[0] if own else names.WILDCARD_ADDRESS, port.number
+
+
+def _arrivals_of(view: View, service: Service, port: ServicePort) -> Iterator[tuple[str, int]]:
+    """Yield where connections arrive, whether their app knows the service by its virtual address or by another."""
+    where = arrival_of(service, port)
+    yield where
+    if where[0] == names.WILDCARD_ADDRESS and not port.protocol.is_http and not service.addresses:
+        yield from ((address, port.number) for address in view.virtual_addresses(service.host)[:1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +206,8 @@ def _add_own(view: View, listener: ListenerDraft, service: Service, port: Servic
     if listener.default is not None or listener.http_route:
         # Two services with one address: the first has it.
         return False
-    listener.extra_addresses = tuple(_own_addresses(service)[1:])
+    addresses = _own_addresses(service) or view.virtual_addresses(service.host)
+    listener.extra_addresses = tuple(addresses[1:])
     listener.metadata = service_metadata(service)
     if port.protocol.is_sniffed:
         listener.http_route = names.host_and_port(service.host, port.number)

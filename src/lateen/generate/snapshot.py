@@ -25,6 +25,7 @@ from lateen.envoy.resources import (
     snapshot_version,
 )
 from lateen.generate.clusters import CatchAllClusters, LearnedClusters, service_parts
+from lateen.generate.dns_table import DnsTable
 from lateen.generate.envoy_filters.selection import Selection
 from lateen.generate.envoy_filters.snapshots import patched_snapshot
 from lateen.generate.explicit_proxy import explicit_listeners, explicit_routes
@@ -94,6 +95,8 @@ def shared_parts(view: View) -> Iterator[Part]:
         yield from service_parts(view)
         if not view.explicit:
             yield from egress_parts(view) if view.egress_imports() else outbound_parts(view)
+            if view.proxy.answers_dns:
+                yield DnsTable()
         elif view.proxy.addresses:
             yield from explicit_routes(view)
 

@@ -38,6 +38,7 @@ from lateen.mesh.queries import (
     policies_in,
     services_for,
     sidecar_for,
+    virtual_addresses,
     virtual_service_for_host,
     virtual_services_for,
 )
@@ -70,6 +71,8 @@ GATEWAY_HOSTS = "hosts of a gateway"
 """The same, but only what of them decides which hosts have which rules."""
 RULE_OF_GATEWAY = "rule of a gateway"
 """One VirtualService by namespace and name."""
+VIRTUAL = "virtual addresses"
+"""The addresses that a host without any was given."""
 SERVICES = ("services", "")
 UNSERVED = ("hosts of rules that no service has", "")
 GATEWAYS = ("gateways", "")
@@ -137,6 +140,19 @@ class View:
         """Return a service that the proxy may call."""
         self.memo.note((SERVICE, host))
         return self.by_host.get(host)
+
+    def virtual_addresses(self, host: Hostname) -> tuple[str, ...]:
+        """Return the addresses that a service without any was given, of the proxy's IP versions.
+
+        None where names are not answered: nobody would come to know them there.
+        """
+        if not self.proxy.answers_dns:
+            return ()
+        self.memo.note((VIRTUAL, host))
+        both = virtual_addresses(self.state).get(host)
+        if both is None:
+            return ()
+        return both if self.dual_stack else both[1:] if self.only_ipv6 else both[:1]
 
     def egress_imports(self) -> tuple[Imports, ...]:
         """Return what each egress listener of the Sidecar takes calls for; none when it opens no listeners."""
@@ -279,10 +295,15 @@ class View:
         return self.proxy.interception is not Interception.NONE and len(families) > 1
 
     @property
+    def only_ipv6(self) -> bool:
+        """Whether the proxy has addresses, but none of IPv4."""
+        addresses = self.proxy.addresses
+        return bool(addresses) and all(":" in address for address in addresses)
+
+    @property
     def lookup_family(self) -> str:
         """Which addresses of a DNS name are used: IPv6 only by a proxy that has no IPv4 address."""
-        addresses = self.proxy.addresses
-        return "V6_ONLY" if addresses and all(":" in address for address in addresses) else "V4_ONLY"
+        return "V6_ONLY" if self.only_ipv6 else "V4_ONLY"
 
     @property
     def dns_refresh_rate(self) -> Fields:
@@ -383,6 +404,7 @@ def next_view(view: View, state: MeshState) -> tuple[View, tuple[Read, ...]] | N
         imports and state.virtual_services is not view.state.virtual_services
     ):
         return fresh, ()
+    renumbered = _renumbered(view, state)
     known = view.by_host
     # A Sidecar that imports some ports of a service makes a Service of its own: the same one as long as it is equal.
     services = tuple(
@@ -391,12 +413,20 @@ def next_view(view: View, state: MeshState) -> tuple[View, tuple[Read, ...]] | N
     )
     egress = egress_of(state, view.proxy) if view.egress else ()
     if egress == view.egress and len(services) == len(view.visible) and all(map(operator.is_, services, view.visible)):
-        return fresh, ()
+        return fresh, renumbered
     by_host = {service.host: service for service in services}
     changed = [host for host, service in by_host.items() if known.get(host) is not service]
     changed += [host for host in known if host not in by_host]
     reads = [(kind, host) for host in changed for kind in (SERVICE, RULE)]
-    return replace(fresh, visible=services, by_host=by_host, egress=egress), (SERVICES, *reads)
+    return replace(fresh, visible=services, by_host=by_host, egress=egress), (SERVICES, *reads, *renumbered)
+
+
+def _renumbered(view: View, state: MeshState) -> tuple[Read, ...]:
+    """Return the reads of virtual addresses that differ: those of a service that stays can, when others come or go."""
+    if not view.proxy.answers_dns:
+        return ()
+    before, now = virtual_addresses(view.state), virtual_addresses(state)
+    return tuple((VIRTUAL, host) for host in before.keys() | now.keys() if before.get(host) != now.get(host))
 
 
 def _outbound_traffic_policy(state: MeshState, sidecar: ConfigObject[Sidecar] | None) -> tuple[bool, bool, Fields]:

@@ -89,6 +89,7 @@ def _kubernetes_service(item: ConfigObject[ServiceSpec], export_to: tuple[str, .
         addresses=tuple(
             dict.fromkeys(ip for ip in (spec.cluster_ips or [spec.cluster_ip]) if ip and ip != "None" and not external)
         ),
+        headless=spec.cluster_ip == "None" and not external,
         resolution=Resolution.DNS if external else Resolution.STATIC,
         external=external,
         export_to=exported or export_to,

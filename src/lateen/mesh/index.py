@@ -19,6 +19,7 @@ from lateen.mesh.endpoint_table import EndpointTable, EndpointTurn
 from lateen.mesh.hosts import HostTable
 from lateen.mesh.policies import PolicyTable, patched_policies
 from lateen.mesh.sharing import Order, Ordered, patched
+from lateen.mesh.virtual_addresses import VirtualAddresses
 from lateen.model.names import Hostname, ObjectKey
 from lateen.model.services import Service
 from lateen.model.workloads import WorkloadRegistration
@@ -183,6 +184,8 @@ class MeshIndex:
     """What `mesh.networks` found in the state, once it was asked for; under one key."""
     trimmed: dict[Hostname, dict[frozenset[int], Service]] = field(default_factory=dict)
     """Services with some of their ports only, once they were asked for."""
+    virtual: dict[str, VirtualAddresses] = field(default_factory=dict, compare=False)
+    """What `mesh.virtual_addresses` gives to the services, once it was asked for; under one key."""
 
 
 def patched_rules(
@@ -275,6 +278,7 @@ def updated_index(old: MeshIndex, turns: StateTurns) -> MeshIndex:
         registered=patched_registered(old.registered, turns.registrations),
         merged=_but(old.merged, turns.destination_rules),
         trimmed=_but(old.trimmed, turns.services),
+        virtual={} if turns.services else old.virtual,
     )
 
 

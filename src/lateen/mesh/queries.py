@@ -19,6 +19,7 @@ from lateen.mesh.mutual_tls import ISTIO_TLS_MODE, modes_of
 from lateen.mesh.policies import is_about, selector_labels
 from lateen.mesh.references import PROXY_NAMESPACE
 from lateen.mesh.state import MESH_GATEWAY, BoundDestinationRule, BoundVirtualService, MeshState
+from lateen.mesh.virtual_addresses import VirtualAddresses, allocated
 from lateen.model.names import Hostname
 from lateen.model.proxies import DISCOVERY_SCOPE, Capability, Proxy, ProxyType, labels_match
 from lateen.model.services import Endpoint, Service, ServicePort, visible_to
@@ -82,6 +83,14 @@ def services_for(state: MeshState, proxy: Proxy) -> tuple[Service, ...]:
         return visible_services(state, proxy.namespace)
     imported = imported_services(state, sidecar.spec.egress, proxy.namespace)
     return tuple(_with_ports(state, host, numbers) for host, numbers in imported.items())
+
+
+def virtual_addresses(state: MeshState) -> VirtualAddresses:
+    """Return the addresses of services without one of their own; looked for once in each state."""
+    known = state.index.virtual
+    if "" not in known:
+        known[""] = allocated(state.services.values())
+    return known[""]
 
 
 def egress_of(state: MeshState, proxy: Proxy) -> tuple[Imports, ...]:

@@ -88,6 +88,8 @@ class Proxy:
     """Whether it has a certificate of its own to show: only then it takes part in mutual TLS."""
     private_keys: bool = True
     """Whether private keys may be sent to it: not in plain text to somebody who has proven nothing."""
+    answers_dns: bool = False
+    """Whether the names of services are answered beside it, from a table that it holds (`generate.dns_table`)."""
     learned: tuple[Hostname, ...] = ()
     """Hosts that its workload was seen calling, sorted: it is told of them before it asks."""
     istio_version: str = ""

@@ -69,6 +69,8 @@ class Service:
     """Short name for Kubernetes-style services (`reviews`), empty for hosts of a ServiceEntry."""
     addresses: tuple[str, ...] = ()
     """Virtual IPs or CIDRs that mean this service; empty when it has none (headless, or named only)."""
+    headless: bool = False
+    """Of Kubernetes, with `clusterIP: None`: its name means the addresses of its endpoints."""
     resolution: Resolution = Resolution.STATIC
     external: bool = False
     """Outside the mesh (ServiceEntry MESH_EXTERNAL): never mTLS, no inbound side."""

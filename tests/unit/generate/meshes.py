@@ -201,6 +201,7 @@ PROXIES = tuple(
         capability=capability,
         upstreams=(Upstream(host="a", port=80, local_port=1), Upstream(host="c.example.com", port=443, local_port=2)),
         certificates=certificates,
+        answers_dns=certificates,
         locality=Locality("r1", "z1"),
     )
     for kind, interception, capability, certificates in (

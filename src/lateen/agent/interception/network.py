@@ -32,6 +32,7 @@ from pathlib import Path
 
 from lateen.agent.interception import relay
 from lateen.agent.interception.capture import DELIVERY_SOURCES, PROXY_ID, TPROXY, TPROXY_TABLE, Capture
+from lateen.agent.interception.names import NameTable
 from lateen.agent.interception.programs import (
     InterceptionError,
     Nft,
@@ -41,6 +42,7 @@ from lateen.agent.interception.programs import (
     run_program,
     said,
 )
+from lateen.agent.interception.resolvers import PORT, RESOLV_CONF, Resolvers
 
 RANGE = IPv4Network("100.120.0.0/16")
 RANGE6 = IPv6Address("fd6c:6174:6565:6e00::")
@@ -51,7 +53,6 @@ _SIZE = 4
 _MOST_PROBES = 256
 _CLONE_NEWNET, _CLONE_NEWNS = 0x40000000, 0x00020000
 _MS_BIND, _MS_REC, _MS_PRIVATE = 4096, 16384, 1 << 18
-_RESOLV_CONF = Path("/etc/resolv.conf")
 _NAME_CACHES = (Path("/run/nscd/socket"), Path("/run/systemd/resolve/io.systemd.Resolve"))
 """Sockets that answer for the machine, past any resolv.conf."""
 
@@ -70,7 +71,7 @@ class AppNetwork:
         self.host_address, self.address = str(first + 1), str(first + 2)
         self.host_address6, self.address6 = (str(RANGE6 + number * _SIZE + at) for at in (1, 2))
         self.ipv6 = _has_ipv6()
-        self._resolv_conf = _RESOLV_CONF.read_text() if _RESOLV_CONF.is_file() else ""
+        self._resolv_conf = RESOLV_CONF.read_text() if RESOLV_CONF.is_file() else ""
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -176,7 +177,7 @@ class AppNetwork:
         ours.write_text(relay.inner_resolv_conf(self._resolv_conf))
         ours.chmod(0o644)
         empty.touch()
-        mounts = [(str(ours), str(_RESOLV_CONF))] if _RESOLV_CONF.is_file() else []
+        mounts = [(str(ours), str(RESOLV_CONF))] if RESOLV_CONF.is_file() else []
         mounts += [(str(empty), str(place)) for place in _NAME_CACHES if place.exists()]
         prepared = [(source.encode(), target.encode()) for source, target in mounts]
         libc, inside = self._libc, self._inside
@@ -194,21 +195,18 @@ class AppNetwork:
 
     # --- DNS ---------------------------------------------------------------------------------------------
 
-    async def answer_dns(self) -> None:
+    async def answer_dns(self, namespace: str) -> None:
         """Answer what is asked inside, until cancelled."""
-        datagrams: list[socket.socket] = []
-        streams: list[socket.socket] = []
+
+        def inside() -> socket.socket:
+            with self.inside():
+                return socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+
         with self.inside():
-            for address in (relay.INNER_ADDRESS, "::1") if self.ipv6 else (relay.INNER_ADDRESS,):
-                family = socket.AF_INET6 if ":" in address else socket.AF_INET
-                for kind, made in ((socket.SOCK_DGRAM, datagrams), (socket.SOCK_STREAM, streams)):
-                    bound = socket.socket(family, kind)
-                    bound.setblocking(False)
-                    bound.bind((address, relay.PORT))
-                    made.append(bound)
-        for stream in streams:
-            stream.listen(64)
-        await relay.Relay(relay.resolvers(self._resolv_conf), _socket_here).run(datagrams, streams)
+            datagrams, streams = relay.bound_sockets(PORT, ipv6=self.ipv6)
+        table = NameTable(namespace)
+        await table.open(inside)
+        await relay.Relay(table, Resolvers(socket_here)).run(datagrams, streams)
 
     def _enter(self) -> None:
         self._call("setns", self._inside, _CLONE_NEWNET)
@@ -281,7 +279,8 @@ def _has_ipv6() -> bool:
     return switch.is_file() and switch.read_text().strip() == "0"
 
 
-def _socket_here(address: str, kind: int) -> socket.socket:
+def socket_here(address: str, kind: int) -> socket.socket:
+    """Return a socket of the machine that can reach this address."""
     made = socket.socket(socket.AF_INET6 if ip_address(address).version == 6 else socket.AF_INET, kind)
     made.setblocking(False)
     return made

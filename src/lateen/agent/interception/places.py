@@ -29,6 +29,8 @@ class Place:
     """Where the workload is reached; empty lets the agent choose a loopback address."""
     outside = ""
     """See `BootstrapSettings.outside_network`."""
+    answers_dns = False
+    """Whether the names of services are answered to the app."""
     connect: Connect = staticmethod(asyncio.open_connection)
     """Reach Envoy, and what listens on loopback beside it."""
     connect_app: Connect = staticmethod(asyncio.open_connection)

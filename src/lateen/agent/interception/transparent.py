@@ -19,7 +19,8 @@ from typing import Any
 
 from lateen.agent.interception import host, trials
 from lateen.agent.interception.capture import AGENT_PORTS, SSH_PORT, TPROXY, Capture, CaptureError
-from lateen.agent.interception.network import AppNetwork, app_network
+from lateen.agent.interception.names import NameTable
+from lateen.agent.interception.network import AppNetwork, app_network, socket_here
 from lateen.agent.interception.places import Enter, Place, hops
 from lateen.agent.interception.programs import (
     InterceptionError,
@@ -29,8 +30,10 @@ from lateen.agent.interception.programs import (
     need_root,
 )
 from lateen.agent.interception.records import STATE_FOLDER, Record
-from lateen.agent.interception.relay import PORT as DNS_PORT
+from lateen.agent.interception.relay import Relay, bound_sockets
+from lateen.agent.interception.resolvers import PORT, Resolvers
 from lateen.agent.settings import NETNS, OUTBOUND, RUN, AgentSettings
+from lateen.envoy.bootstrap import DNS_PORT
 from lateen.model.proxies import Interception
 
 _OUTSIDE = "outside"
@@ -42,6 +45,7 @@ class NetworkPlace(Place):
     """A network of the app's own."""
 
     outside = _OUTSIDE
+    answers_dns = True
 
     def __init__(self, settings: AgentSettings, network: AppNetwork) -> None:
         self._settings = settings
@@ -65,7 +69,7 @@ class NetworkPlace(Place):
             exclude_networks=self._settings.exclude_networks,
             exclude_ports=self._settings.exclude_ports,
             exclude_inbound_ports=AGENT_PORTS,
-            dns_port=DNS_PORT,
+            dns_port=PORT,
             inbound_mode=self._settings.inbound_mode,
             ipv6=self._network.ipv6,
         )
@@ -99,7 +103,7 @@ class NetworkPlace(Place):
 
     async def serve(self) -> None:
         """Answer the app's DNS."""
-        await self._network.answer_dns()
+        await self._network.answer_dns(self._settings.namespace)
 
 
 class HostPlace(Place):
@@ -117,6 +121,8 @@ class HostPlace(Place):
         self._name = f"run_{blake2b(seed.encode(), digest_size=4).hexdigest()}"
         self._cgroup = "" if self._user or not settings.own_rules or settings.mode != RUN else f"lateen/{self._name}"
         self._applied = False
+        self.answers_dns = settings.dns and hops(settings)[0]
+        self._sockets: tuple[list[socket.socket], list[socket.socket]] = [], []
         found = [settings.address] if settings.address else _own_addresses()
         if not found:
             raise InterceptionError("this machine has no address that others reach: say one with --address")
@@ -138,12 +144,21 @@ class HostPlace(Place):
             exclude_ports=self._settings.exclude_ports,
             inbound_ports=declared if inbound else (),
             exclude_inbound_ports=tuple(port for port in (SSH_PORT, *AGENT_PORTS) if port not in declared),
+            dns_port=DNS_PORT if self.answers_dns else 0,
             ipv6=len(self.addresses) > 1,
         )
 
     def prepare(self, folder: Path) -> None:
-        """Make the cgroup."""
+        """Make the cgroup, and take the port where DNS is answered."""
         del folder
+        if self.answers_dns:
+            try:
+                self._sockets = bound_sockets(DNS_PORT, ipv6=len(self.addresses) > 1)
+            except OSError as error:
+                raise InterceptionError(
+                    f"port {DNS_PORT}, where DNS is answered, cannot be had ({error.strerror}): is another sidecar "
+                    "intercepting on this machine? --no-dns leaves DNS alone"
+                ) from error
         if self._cgroup:
             try:
                 cgroup_folder(self._cgroup).mkdir(parents=True, exist_ok=True)
@@ -164,6 +179,15 @@ class HostPlace(Place):
 
         return join
 
+    async def serve(self) -> None:
+        """Answer the app's DNS. The agent's own questions are not its user's, or not its cgroup's."""
+        if not self.answers_dns:
+            return
+        table = NameTable(self._settings.namespace)
+        await table.open(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        (datagrams, streams), self._sockets = self._sockets, ([], [])
+        await Relay(table, Resolvers(socket_here)).run(datagrams, streams)
+
     def capture(self, folder: Path) -> None:
         """Apply the rules; should the agent be killed, its guard takes them back."""
         if not self._settings.own_rules:
@@ -182,6 +206,8 @@ class HostPlace(Place):
         if self._applied:
             self._applied = False
             host.revert(self._state, self._name)
+        for never_served in (*self._sockets[0], *self._sockets[1]):
+            never_served.close()
 
 
 @contextmanager

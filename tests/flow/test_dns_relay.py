@@ -1,0 +1,179 @@
+"""The relay between an app's resolver, Envoy's table and the machine's resolvers, all of them on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lateen.agent.interception import dns_messages
+from lateen.agent.interception.dns_messages import AAAA, FAILED, HTTPS, NO_SUCH_NAME, A
+from lateen.agent.interception.names import NameTable, full_names
+from lateen.agent.interception.network import socket_here
+from lateen.agent.interception.relay import Relay
+from lateen.agent.interception.resolvers import Resolvers
+
+TXT = 16
+TABLE = {
+    "reviews.shop.svc.cluster.local": ("240.240.0.1", "2001:2::1"),
+    "only4.example.com": ("192.0.2.4",),
+    "only6.example.com": ("0.0.0.0", "2001:db8::6"),
+}
+MACHINE = {"known.test": ("192.0.2.7",)}
+
+
+class Server(asyncio.DatagramProtocol):
+    """A DNS server that knows these names, or has something else to say."""
+
+    def __init__(self, names: Mapping[str, tuple[str, ...]], *, exists: bool, result: int | None = None) -> None:
+        self.names, self.exists, self.result = names, exists, result
+        self.asked: list[tuple[str, int]] = []
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        asked = dns_messages.question(data)
+        assert asked is not None
+        self.asked.append((asked.name, asked.type))
+        version = 6 if asked.type == AAAA else 4
+        found = [one for one in self.names.get(asked.name, ()) if (":" in one) == (version == 6)]
+        known = asked.name in self.names and (bool(found) or self.exists)
+        result = self.result if self.result is not None else 0 if known else NO_SUCH_NAME
+        kind = asked.type in (A, AAAA)
+        self.transport.sendto(dns_messages.answer(asked, found if kind and not result else (), result=result), addr)
+
+
+class Bed:
+    """A relay, what it asks, and who asks it."""
+
+    def __init__(self, relay: Relay, table: Server, machine: list[Server], conf: Path) -> None:
+        self.relay, self.table, self.machine, self.conf = relay, table, machine, conf
+
+    async def ask(self, name: str, kind: int = A, *, stream: bool = False) -> tuple[int, tuple[str, ...]]:
+        answer = await self.relay.answer(dns_messages.query(name, kind, 4711), stream=stream)
+        assert answer[:2] == (4711).to_bytes(2, "big")
+        return dns_messages.code(answer), dns_messages.addresses(answer, kind)
+
+
+@asynccontextmanager
+async def bed(
+    folder: Path, *, results: tuple[int | None, ...] = (None,), table_there: bool = True
+) -> AsyncIterator[Bed]:
+    loop = asyncio.get_running_loop()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    machine, transports = [], []
+    for number, result in enumerate(results):
+        server = Server(MACHINE, exists=True, result=result)
+        address = (f"127.0.0.{number + 1}", port)
+        transports.append((await loop.create_datagram_endpoint(lambda made=server: made, local_addr=address))[0])  # type: ignore[misc]
+        machine.append(server)
+    known = Server(TABLE, exists=False)
+    transport, _ = await loop.create_datagram_endpoint(lambda: known, local_addr=("127.0.0.1", 0))
+    place = transport.get_extra_info("sockname")
+    if not table_there:
+        transport.close()
+    transports.append(transport)
+    conf = folder / "resolv.conf"
+    conf.write_text("".join(f"nameserver 127.0.0.{number + 1}\n" for number in range(len(results))))
+    names = NameTable("shop", place)
+    await names.open(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    try:
+        yield Bed(Relay(names, Resolvers(socket_here, conf, port)), known, machine, conf)
+    finally:
+        names.close()
+        for one in transports:
+            one.close()
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Callable[..., None]:
+    def with_bed(test: Callable[[Bed], Any], **options: Any) -> None:
+        async def go() -> None:
+            async with asyncio.timeout(20), bed(tmp_path, **options) as made:
+                await test(made)
+
+        asyncio.run(go())
+
+    return with_bed
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "answer"),
+    [
+        ("reviews", A, (0, ("240.240.0.1",))),
+        ("Reviews.SHOP", AAAA, (0, ("2001:2::1",))),
+        ("reviews.shop.svc", A, (0, ("240.240.0.1",))),
+        ("reviews.shop.svc.cluster.local", A, (0, ("240.240.0.1",))),
+        ("reviews", HTTPS, (0, ())),
+        ("reviews", TXT, (0, ())),
+        ("only4.example.com", AAAA, (0, ())),
+        ("only6.example.com", A, (0, ())),
+        ("only6.example.com", AAAA, (0, ("2001:db8::6",))),
+        ("known.test", A, (0, ("192.0.2.7",))),
+        ("known.test", AAAA, (0, ())),
+        ("nobody", A, (NO_SUCH_NAME, ())),
+        ("reviews.other", A, (NO_SUCH_NAME, ())),
+    ],
+)
+def test_what_is_answered(run: Any, name: str, kind: int, answer: tuple[int, tuple[str, ...]]) -> None:
+    """Names of the mesh in every form and case, and never that one does not exist that lacks what is asked for."""
+
+    async def test(made: Bed) -> None:
+        assert await made.ask(name, kind) == answer
+        if name == "reviews" and kind == A:
+            assert not made.machine[0].asked, "what the mesh knows does not leave the machine"
+
+    run(test)
+
+
+def test_without_the_table_names_that_nobody_knows_fail(run: Any) -> None:
+    """They may exist; what the machine knows is answered."""
+
+    async def test(made: Bed) -> None:
+        assert await made.ask("reviews") == (FAILED, ())
+        assert await made.ask("reviews", TXT) == (FAILED, ())
+        assert await made.ask("known.test") == (0, ("192.0.2.7",))
+
+    run(test, table_there=False)
+
+
+def test_the_next_resolver_is_asked_and_remembered(run: Any) -> None:
+    """One that fails costs the first query only."""
+
+    async def test(made: Bed) -> None:
+        for _ in range(3):
+            assert await made.ask("known.test") == (0, ("192.0.2.7",))
+        assert len(made.machine[0].asked) == 1
+        assert len(made.machine[1].asked) == 3
+
+    run(test, results=(FAILED, None))
+
+
+def test_a_changed_resolv_conf_is_followed(run: Any) -> None:
+    """Networks come and go."""
+
+    async def test(made: Bed) -> None:
+        made.conf.write_text("nameserver 127.0.0.1\n")
+        assert await made.ask("known.test") == (FAILED, ())
+        new = made.conf.with_name("new")
+        new.write_text("nameserver 127.0.0.2\n")
+        new.replace(made.conf)
+        assert await made.ask("known.test") == (0, ("192.0.2.7",))
+
+    run(test, results=(FAILED, None))
+
+
+def test_short_forms() -> None:
+    """What a name may stand for, the name itself first."""
+    assert list(full_names("a", "n")) == ["a", "a.n.svc.cluster.local"]
+    assert list(full_names("a.b", "n")) == ["a.b", "a.b.svc.cluster.local"]
+    assert list(full_names("a.b.svc", "n")) == ["a.b.svc", "a.b.svc.cluster.local"]
+    assert list(full_names("a.b.c", "n")) == ["a.b.c"]
