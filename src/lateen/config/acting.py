@@ -220,6 +220,10 @@ _GATEWAY_API: dict[type[msgspec.Struct], Acting] = {
         gwapi.RouteGroupKind,
         gwapi.AllowedRoutes,
         gwapi.Listener,
+        gwapi.AllowedListeners,
+        gwapi.ListenerNamespaces,
+        gwapi.ListenerSet,
+        gwapi.ParentGatewayReference,
         gwapi.FrontendTLSConfig,
         gwapi.FrontendTLSPort,
         gwapi.FrontendTLS,
@@ -250,7 +254,8 @@ _GATEWAY_API: dict[type[msgspec.Struct], Acting] = {
     ),
     gwapi.GatewayClass: Acting(fields=frozenset(("controllerName",)), silent=frozenset(("description",))),
     gwapi.KubernetesGateway: Acting(
-        fields=frozenset(("gatewayClassName", "listeners", "addresses", "tls")), silent=frozenset(("infrastructure",))
+        fields=frozenset(("gatewayClassName", "listeners", "addresses", "allowedListeners", "tls")),
+        silent=frozenset(("infrastructure",)),
     ),
     gwapi.GatewayInfrastructure: Acting(fields=frozenset(), silent=frozenset(("labels", "annotations"))),
     gwapi.GatewayAddress: Acting(values={"type": frozenset(("Hostname",))}),

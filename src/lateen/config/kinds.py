@@ -16,6 +16,7 @@ from lateen.config.gateway_api import (
     GRPCRoute,
     HTTPRoute,
     KubernetesGateway,
+    ListenerSet,
     ReferenceGrant,
     TCPRoute,
     TLSRoute,
@@ -134,6 +135,7 @@ _ALL = (
     _istio(TrafficExtension, "trafficextensions", group=ISTIO_EXTENSIONS),
     _gateway_api(GatewayClass, "gatewayclasses", "gc", versions=("v1", "v1beta1"), namespaced=False),
     _gateway_api(KubernetesGateway, f"gateways.{GROUP}", "gtw", versions=("v1", "v1beta1"), written="Gateway"),
+    _gateway_api(ListenerSet, "listenersets", "lset"),
     _gateway_api(HTTPRoute, "httproutes", versions=("v1", "v1beta1")),
     _gateway_api(GRPCRoute, "grpcroutes", versions=("v1", "v1alpha2")),
     _gateway_api(TCPRoute, "tcproutes", versions=("v1", "v1alpha2")),
@@ -184,7 +186,7 @@ KINDS: Mapping[str, Kind] = {kind.name: kind for kind in _ALL}
 
 NOT_YET: Mapping[str, frozenset[str]] = {
     "networking.istio.io": frozenset(("EnvoyFilter",)),
-    GROUP: frozenset(("UDPRoute", "ListenerSet")),
+    GROUP: frozenset(("UDPRoute",)),
 }
 """Kinds of a mesh that this version does not read, by group."""
 

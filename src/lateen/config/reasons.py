@@ -62,7 +62,6 @@ REASONS: Mapping[str, Reason] = {
         "proxies choose endpoints by the DestinationRule", "loadBalancer.consistentHash with useSourceIp"
     ),
     "GatewayClass.parametersRef": Reason("gateways are not provisioned", "flags of `lateen proxy gateway`"),
-    "KubernetesGateway.allowedListeners": Reason("ListenerSets are not read", "listeners of the Gateway"),
     "GatewayInfrastructure.parametersRef": Reason("gateways are not provisioned", "flags of `lateen proxy gateway`"),
     "GatewayAddress.type": Reason("a gateway listens where its process does", "`--address` of `lateen proxy gateway`"),
     "BackendTLSPolicy.options": Reason(
