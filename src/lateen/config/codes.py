@@ -385,8 +385,9 @@ NO_VERIFICATION = Code(
     code="IST0128",
     severity=Severity.WARNING,
     title="Server certificate is not verified",
-    explanation="A DestinationRule has TLS mode SIMPLE or MUTUAL without `caCertificates` or a credential of its "
-    "workloads, so whoever answers is believed.",
+    explanation="A DestinationRule has TLS mode SIMPLE or MUTUAL with `insecureSkipVerify`, so whoever answers is "
+    "believed. Without it, and without `caCertificates` or a credential, servers are verified by the system's roots, "
+    "where Istio's analyzer fears that they are not at all.",
 )
 NO_VERIFICATION_AT_PORT = Code(
     code="IST0129",
