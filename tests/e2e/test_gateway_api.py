@@ -18,7 +18,8 @@ pytestmark = pytest.mark.e2e
 IDLE = (sys.executable, "-c", "import signal; signal.pause()")
 CA, CLIENTS = Authority("servers"), Authority("clients")
 API = "apiVersion: gateway.networking.k8s.io/v1\n"
-KINDS = ("gtw", "lset", "httproutes", "tlsroutes", "tcproutes", "grpcroutes", "refgrant", "btlspolicy", "secrets", "cm", "svc")
+ROUTES = ("httproutes", "tlsroutes", "tcproutes", "grpcroutes")
+KINDS = ("gtw", "lset", *ROUTES, "refgrant", "btlspolicy", "secrets", "cm", "svc")
 
 
 def gateway(*listeners: str, more: str = "") -> str:
