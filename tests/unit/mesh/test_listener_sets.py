@@ -221,7 +221,7 @@ def test_a_listener_of_a_set_has_its_hosts_alone() -> None:
     """Listener isolation is over the whole list: the Gateway's wildcard leaves a set's host to it."""
     text = gateway(http("wild", "'*.example.com'"), more=ALLOW) + OWN
     text += route("r", f"{{parentRefs: [{{name: edge}}], {TO_A}}}")
-    by_host = {bound.hosts[0]: bound.object.spec.http[0] for bound in state(text).virtual_services}
+    by_host = {str(bound.hosts[0]): bound.object.spec.http[0] for bound in state(text).virtual_services}
     assert by_host["*.example.com"].direct_response is None
     isolated = by_host["team.example.com"].direct_response
     assert isolated is not None
