@@ -18,7 +18,8 @@ pytestmark = pytest.mark.e2e
 IDLE = (sys.executable, "-c", "import signal; signal.pause()")
 CA, CLIENTS = Authority("servers"), Authority("clients")
 API = "apiVersion: gateway.networking.k8s.io/v1\n"
-KINDS = ("gtw", "httproutes", "tlsroutes", "tcproutes", "grpcroutes", "refgrant", "btlspolicy", "secrets", "cm", "svc")
+ROUTES = ("httproutes", "tlsroutes", "tcproutes", "grpcroutes")
+KINDS = ("gtw", "lset", *ROUTES, "refgrant", "btlspolicy", "secrets", "cm", "svc")
 
 
 def gateway(*listeners: str, more: str = "") -> str:
@@ -196,6 +197,50 @@ def test_routes_of_a_service_are_for_its_callers(bed: Bed) -> None:
     eventually(lambda: bed.client.get("http://one/other").json["app"] == "two", what="the route")
     assert bed.client.get("http://one/same").json["app"] == "one"
     assert bed.client.get("http://one/neither").status == 404
+
+
+LISTENER_SETS = """apiVersion: gateway.networking.k8s.io/v1
+kind: ListenerSet
+metadata: {name: team, namespace: team}
+spec:
+  parentRef: {name: edge, namespace: default}
+  listeners:
+  - {name: http, port: 80, protocol: HTTP, hostname: team.example.com}
+  - {name: https, port: 443, protocol: HTTPS, hostname: team.example.com, tls: {certificateRefs: [{name: servers}]}}
+  - {name: taken, port: 80, protocol: HTTP, hostname: own.example.com}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: team, namespace: team}
+spec:
+  parentRefs: [{kind: ListenerSet, name: team}]
+  rules: [{backendRefs: [{name: two, namespace: default, port: 80}]}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: ReferenceGrant
+metadata: {name: routes}
+spec:
+  from: [{group: gateway.networking.k8s.io, kind: HTTPRoute, namespace: team}]
+  to: [{group: "", kind: Service}]
+---
+"""
+
+
+def test_a_set_of_another_namespace_adds_listeners(bed: Bed, tmp_path: Path) -> None:
+    """They are served when the Gateway allows it, with the set's own certificate, beside what stands there already."""
+    own = "{name: own, port: 80, protocol: HTTP, hostname: own.example.com}"
+    mine = route("a", TO_EDGE + "  rules: [{backendRefs: [{name: one, port: 80}]}]\n")
+    sets = LISTENER_SETS + secret("servers", "team.example.com", namespace="team")
+    bed.mesh.apply(gateway(own) + mine + sets)
+    eventually(lambda: bed.answers("/", "own.example.com") == "one", what="the Gateway's own listener")
+    assert bed.answers("/", "team.example.com") == "404"
+    assert "NotAllowed" in bed.mesh.command("get", "lset", "team", "-n", "team", "-o", "yaml").stdout
+    bed.mesh.apply(gateway(own, more="  allowedListeners: {namespaces: {from: All}}\n"))
+    eventually(lambda: bed.answers("/", "team.example.com") == "two", what="the listener of the set")
+    assert bed.answers("/", "own.example.com") == "one"
+    client = TlsClient(folder=tmp_path, address=bed.listener(443), trusts=CA.certificate)
+    eventually(lambda: client.get("team.example.com").status == 200, what="HTTPS")
+    assert "HostnameConflict" in bed.mesh.command("get", "lset", "team", "-n", "team", "-o", "yaml").stdout
 
 
 def test_tcp_routes_forward_connections(bed: Bed) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, islice
 from typing import Any
 
+from lateen.analysis.gateway_hosts import gateway_hosts
 from lateen.analysis.hints import MOST_NAMES, some_names
 from lateen.analysis.reports import Report
 from lateen.analysis.workloads import ByLabels
@@ -27,7 +28,9 @@ from lateen.model.proxies import DISCOVERY_SCOPE, DISCOVERY_SCOPES
 
 def conflicts(report: Report, objects: Sequence[ConfigObject[Any]], state: MeshState) -> None:
     """Report every conflict on each of the objects that take part in it."""
-    _mesh_hosts(report, [one for one in objects if isinstance(one.spec, VirtualService)], state)
+    virtual_services = [one for one in objects if isinstance(one.spec, VirtualService)]
+    _mesh_hosts(report, virtual_services, state)
+    gateway_hosts(report, virtual_services)
     _discovery_scopes(report, objects)
     _sidecars(report, [one for one in objects if isinstance(one.spec, Sidecar)], state)
     _gateways(report, [one for one in objects if isinstance(one.spec, Gateway)])

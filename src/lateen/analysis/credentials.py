@@ -79,14 +79,13 @@ def rule_credentials(report: Report, one: ConfigObject[DestinationRule], state: 
 
 
 def rule_verification(report: Report, one: ConfigObject[DestinationRule]) -> None:
-    """Find TLS to servers whose certificate nobody checks, unless the rule says that this is meant."""
+    """Find TLS to servers whose certificate nobody checks; without `caCertificates` the system's roots count."""
     for path, tls in _client_settings(one.spec):
-        if tls.mode not in (ClientTLSMode.SIMPLE, ClientTLSMode.MUTUAL) or tls.insecure_skip_verify:
-            continue
-        if not tls.ca_certificates and not tls.credential_name:
+        if tls.mode in (ClientTLSMode.SIMPLE, ClientTLSMode.MUTUAL) and tls.insecure_skip_verify:
             code = NO_VERIFICATION_AT_PORT if "portLevelSettings" in path else NO_VERIFICATION
-            message = f"mode {tls.mode.value} without caCertificates believes whoever answers for {one.spec.host}"
-            report.add(code, one, path, f"{message}; add caCertificates, or insecureSkipVerify: true if that is meant")
+            message = f"with insecureSkipVerify whoever answers for {one.spec.host} is believed"
+            hint = "remove it, and name the roots in caCertificates or credentialName if they are not the system's"
+            report.add(code, one, (*path, "insecureSkipVerify"), f"{message}; {hint}")
 
 
 def _of_server(path: Path, tls: ServerTLSSettings) -> Iterator[_Named]:

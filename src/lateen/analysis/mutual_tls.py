@@ -92,7 +92,7 @@ class PeerModes:
         endpoints = self._state.endpoints.get(service.host, ())
         selector = self._state.selectors.get(service.host)
         if not endpoints or service.namespace in self._unlabelled:
-            if selector is not None and not self._depends(service.namespace, selector):
+            if selector is not None and not self.depends(service.namespace, selector):
                 target = port.target_port if isinstance(port.target_port, int) and port.target_port else port.number
                 yield _Members(self.of(service.namespace, selector), selector, target, port.number, None)
             return
@@ -108,7 +108,7 @@ class PeerModes:
             modes = self.of(namespace, endpoint.labels)
             yield _Members(modes, endpoint.labels, endpoint.port, endpoint.app_port, has_proxy)
 
-    def _depends(self, namespace: str, labels: Mapping[str, str]) -> bool:
+    def depends(self, namespace: str, labels: Mapping[str, str]) -> bool:
         """Whether some policy selects by a label that only the workloads themselves have."""
         return any(not keys <= labels.keys() for keys in self._keys.get(namespace, ()))
 

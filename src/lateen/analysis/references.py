@@ -19,6 +19,7 @@ from lateen.analysis.gateway_api import failed_conditions
 from lateen.analysis.gateway_servers import gateway_servers
 from lateen.analysis.hints import Hints
 from lateen.analysis.host_names import HostNames
+from lateen.analysis.ingress_tls import ingress_tls
 from lateen.analysis.mutual_tls import PeerModes, auto_mtls, peer_authentications, server_first, tls_of_rule
 from lateen.analysis.reports import Report
 from lateen.analysis.routes import claims, route_settings, unused
@@ -51,6 +52,7 @@ from lateen.config.networking import (
     HTTPRoute,
     L4MatchAttributes,
     ServiceEntry,
+    Sidecar,
     TCPRoute,
     TLSMatchAttributes,
     TLSRoute,
@@ -137,6 +139,8 @@ def _by_workload(
                 server_first(report, one, state, modes)
             case VirtualService():
                 claims(report, one, state, gateways, workloads)
+            case Sidecar():
+                ingress_tls(report, one, workloads, modes)
     gateway_servers(report, list(gateways.values()), state, workloads)
     peer_authentications(report, state, workloads, modes)
     auto_mtls(report, state)

@@ -39,7 +39,7 @@ def unreachable(report: Report, one: ConfigObject[VirtualService]) -> None:
                 report.add(UNREACHABLE_RULE, one, here, f"rule {taken_by} has no conditions, so this one is never used")
                 continue
             _matches(report, one, here, (route, name), seen)
-            if not route.match or any(_is_anything(match) for match in route.match):
+            if not route.match or any(is_anything(match) for match in route.match):
                 taken_by = name
 
 
@@ -54,7 +54,7 @@ def _matches(
     repeated = 0
     matches: Sequence[_Match] = route.match
     for index, match in enumerate(matches):
-        content = msgspec.json.encode(_condition(match))
+        content = msgspec.json.encode(condition(match))
         if content in seen:
             repeated += 1
             message = f"rule {seen[content]} has the same match, so this one is never used"
@@ -64,12 +64,12 @@ def _matches(
         report.add(UNREACHABLE_RULE, one, path, "earlier rules have all of its matches, so it is never used")
 
 
-def _condition(match: _Match) -> _Match:
+def condition(match: _Match) -> _Match:
     """Return the match without its name, which is a label and no condition."""
     return msgspec.structs.replace(match, name="") if isinstance(match, HTTPMatchRequest) else match
 
 
-def _is_anything(match: _Match) -> bool:
+def is_anything(match: _Match) -> bool:
     """Whether every request satisfies the match: it has no conditions, or only the prefix `/`."""
     if not isinstance(match, HTTPMatchRequest):
         return match == type(match)()

@@ -92,8 +92,8 @@ _VIRTUAL_SERVICE: dict[type[msgspec.Struct], Acting] = {
         istio.TLSRoute,
         istio.TLSMatchAttributes,
         istio.TCPRoute,
-        istio.L4MatchAttributes,
     ),
+    istio.L4MatchAttributes: all_but(istio.L4MatchAttributes, "sourceSubnet"),
     istio.FaultDelay: all_but(istio.FaultDelay, "exponentialDelay"),
     istio.FaultAbort: all_but(istio.FaultAbort, "http2Error"),
 }
@@ -118,11 +118,11 @@ _DESTINATION_RULE: dict[type[msgspec.Struct], Acting] = {
         istio.TcpKeepalive,
         istio.HTTPSettings,
         istio.Http2KeepAlive,
-        istio.OutlierDetection,
         istio.ProxyProtocol,
         istio.TrafficPolicy,
         istio.TunnelSettings,
     ),
+    istio.OutlierDetection: all_but(istio.OutlierDetection, "consecutiveErrors"),
     # Envoy's API of this version has no such interval.
     istio.RetryBudget: all_but(istio.RetryBudget, "budgetInterval"),
     # Envoy spreads by zone only if its bootstrap names the cluster that the proxy itself is of.
@@ -161,7 +161,6 @@ _KUBERNETES: dict[type[msgspec.Struct], Acting] = {
         k8s.EndpointSlice,
         k8s.EndpointSlicePort,
         k8s.EndpointConditions,
-        k8s.SliceEndpoint,
         k8s.ObjectReference,
         k8s.Endpoints,
         k8s.EndpointSubset,
@@ -172,7 +171,13 @@ _KUBERNETES: dict[type[msgspec.Struct], Acting] = {
         k8s.Namespace,
     ),
     # What provisions addresses and node ports is the cluster's business, not a proxy's: silent. Affinity is not.
-    k8s.ServiceSpec: Acting(values={"sessionAffinity": frozenset(("None", ""))}),
+    k8s.ServiceSpec: all_but(
+        k8s.ServiceSpec,
+        "externalIPs",
+        "sessionAffinityConfig",
+        values={"sessionAffinity": frozenset(("None", ""))},
+    ),
+    k8s.SliceEndpoint: all_but(k8s.SliceEndpoint, "deprecatedTopology"),
 }
 
 _PEER_AUTHENTICATION: dict[type[msgspec.Struct], Acting] = _every(security.PeerAuthentication, security.MutualTLS)
@@ -244,6 +249,10 @@ _GATEWAY_API: dict[type[msgspec.Struct], Acting] = {
         gwapi.RouteGroupKind,
         gwapi.AllowedRoutes,
         gwapi.Listener,
+        gwapi.AllowedListeners,
+        gwapi.ListenerNamespaces,
+        gwapi.ListenerSet,
+        gwapi.ParentGatewayReference,
         gwapi.FrontendTLSConfig,
         gwapi.FrontendTLSPort,
         gwapi.FrontendTLS,
@@ -274,7 +283,8 @@ _GATEWAY_API: dict[type[msgspec.Struct], Acting] = {
     ),
     gwapi.GatewayClass: Acting(fields=frozenset(("controllerName",)), silent=frozenset(("description",))),
     gwapi.KubernetesGateway: Acting(
-        fields=frozenset(("gatewayClassName", "listeners", "addresses", "tls")), silent=frozenset(("infrastructure",))
+        fields=frozenset(("gatewayClassName", "listeners", "addresses", "allowedListeners", "tls")),
+        silent=frozenset(("infrastructure",)),
     ),
     gwapi.GatewayInfrastructure: Acting(fields=frozenset(), silent=frozenset(("labels", "annotations"))),
     gwapi.GatewayAddress: Acting(values={"type": frozenset(("Hostname",))}),

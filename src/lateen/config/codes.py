@@ -228,6 +228,20 @@ COMPETING_RULES = Code(
     explanation="Several DestinationRules are about one host. Subsets of all count; of two with one name, and of the "
     "policies for the whole host, only the oldest does.",
 )
+INEFFECTIVE_INGRESS_TLS = Code(
+    code="LAT0056",
+    severity=Severity.WARNING,
+    title="TLS of a Sidecar's ingress without effect",
+    explanation="`tls` of an ingress listener acts only where mutual TLS is DISABLE at the port: a caller cannot be "
+    "asked for both.",
+)
+HIDDEN_RULE = Code(
+    code="LAT0057",
+    severity=Severity.WARNING,
+    title="Rule hidden by an older VirtualService",
+    explanation="VirtualServices for one host at one gateway are merged: the rules of the oldest are asked first, "
+    "those that everything matches last. The rule has only matches that an older VirtualService has too.",
+)
 GATEWAY_API_CONDITION = Code(
     code="LAT0060",
     severity=Severity.WARNING,
@@ -406,8 +420,9 @@ NO_VERIFICATION = Code(
     code="IST0128",
     severity=Severity.WARNING,
     title="Server certificate is not verified",
-    explanation="A DestinationRule has TLS mode SIMPLE or MUTUAL without `caCertificates` or a credential of its "
-    "workloads, so whoever answers is believed.",
+    explanation="A DestinationRule has TLS mode SIMPLE or MUTUAL with `insecureSkipVerify`, so whoever answers is "
+    "believed. Without it, and without `caCertificates` or a credential, servers are verified by the system's roots, "
+    "where Istio's analyzer fears that they are not at all.",
 )
 NO_VERIFICATION_AT_PORT = Code(
     code="IST0129",
@@ -605,6 +620,8 @@ CODES: tuple[Code, ...] = (
     SEEN_BY_NOBODY,
     CONFLICTING_LISTENERS,
     COMPETING_RULES,
+    INEFFECTIVE_INGRESS_TLS,
+    HIDDEN_RULE,
     MTLS_CONFLICT,
     SEVERAL_SERVICES,
     PORT_NAME,

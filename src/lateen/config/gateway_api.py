@@ -32,18 +32,18 @@ Positive = Annotated[int, msgspec.Meta(ge=1, le=2147483647)]
 
 
 class ParentReference(Spec, frozen=True, kw_only=True):
-    """What a route attaches to: a Gateway or one of its listeners, or a Service for calls inside the mesh."""
+    """What a route attaches to: a Gateway, a ListenerSet, a listener of one; or a Service for calls inside the mesh."""
 
     name: str
     """Name of the parent."""
     group: str = GROUP
     """API group of the parent; empty for a Service."""
     kind: str = "Gateway"
-    """`Gateway` or `Service`."""
+    """`Gateway`, `ListenerSet` or `Service`."""
     namespace: str = ""
     """Its namespace; unset is the route's."""
     section_name: str = ""
-    """One listener of the Gateway, by name."""
+    """One listener of the Gateway or ListenerSet, by name."""
     port: PortNumber | None = None
     """Only the listeners, or the port of the Service, with this number."""
 
@@ -352,6 +352,31 @@ class KubernetesGateway(Spec, frozen=True, kw_only=True):
     """Whether ListenerSets may add to it."""
     tls: GatewayTLSConfig | None = None
     """For all listeners."""
+
+
+# --- ListenerSet ---------------------------------------------------------------------------------------------
+
+
+class ParentGatewayReference(Spec, frozen=True, kw_only=True):
+    """The Gateway that a ListenerSet adds to."""
+
+    name: str
+    """Name of the Gateway."""
+    group: str = GROUP
+    """API group of the Gateway."""
+    kind: str = "Gateway"
+    """`Gateway`."""
+    namespace: str = ""
+    """Its namespace; unset is the ListenerSet's."""
+
+
+class ListenerSet(Spec, frozen=True, kw_only=True):
+    """Listeners that are added to a Gateway, in an object of their own."""
+
+    parent_ref: ParentGatewayReference
+    """The Gateway, whose `allowedListeners` must let this namespace in."""
+    listeners: list[Listener]
+    """What to accept, 1 to 64. Of conflicting listeners the Gateway's goes first, then that of the older set."""
 
 
 # --- HTTPRoute -----------------------------------------------------------------------------------------------

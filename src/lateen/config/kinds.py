@@ -17,6 +17,7 @@ from lateen.config.gateway_api import (
     GRPCRoute,
     HTTPRoute,
     KubernetesGateway,
+    ListenerSet,
     ReferenceGrant,
     TCPRoute,
     TLSRoute,
@@ -143,6 +144,7 @@ _ALL = (
     _istio(TrafficExtension, "trafficextensions", group=ISTIO_EXTENSIONS),
     _gateway_api(GatewayClass, "gatewayclasses", "gc", versions=("v1", "v1beta1"), namespaced=False),
     _gateway_api(KubernetesGateway, f"gateways.{GROUP}", "gtw", versions=("v1", "v1beta1"), written="Gateway"),
+    _gateway_api(ListenerSet, "listenersets", "lset"),
     _gateway_api(HTTPRoute, "httproutes", versions=("v1", "v1beta1")),
     _gateway_api(GRPCRoute, "grpcroutes", versions=("v1", "v1alpha2")),
     _gateway_api(TCPRoute, "tcproutes", versions=("v1", "v1alpha2")),
@@ -192,7 +194,7 @@ KINDS: Mapping[str, Kind] = {kind.name: kind for kind in _ALL}
 """By name. Two groups have a kind `Gateway`: Istio's keeps the name, the Gateway API's is `KubernetesGateway`."""
 
 NOT_YET: Mapping[str, frozenset[str]] = {
-    GROUP: frozenset(("UDPRoute", "ListenerSet")),
+    GROUP: frozenset(("UDPRoute",)),
 }
 """Kinds of a mesh that this version does not read, by group."""
 

@@ -23,6 +23,8 @@ class Reason(NamedTuple):
         return f"{self.why}. Instead: {self.instead}"
 
 
+_AFFINITY = "proxies choose endpoints by the DestinationRule"
+_BY_SOURCE = "loadBalancer.consistentHash with useSourceIp"
 _TELEMETRY = "telemetry beyond access logs and Envoy's own statistics comes with a later version"
 _SCRAPE = "scrape each workload's metrics page, port 15090 or 15020"
 _ONE_CLUSTER = "services of one control plane are one cluster"
@@ -46,6 +48,13 @@ REASONS: Mapping[str, Reason] = {
     # --- networking ------------------------------------------------------------------------------------------
     "FaultAbort.http2Error": Reason("stock Envoy cannot answer with an HTTP/2 error", "httpStatus or grpcStatus"),
     "FaultDelay.exponentialDelay": Reason("stock Envoy delays by a fixed time only", "fixedDelay"),
+    "L4MatchAttributes.sourceSubnet": Reason(
+        "connections are not told apart by their client's address, as they are not in Istio",
+        "sourceLabels or sourceNamespace; to refuse some, an AuthorizationPolicy with ipBlocks",
+    ),
+    "OutlierDetection.consecutiveErrors": Reason(
+        "the name is from an older version, and Istio no longer reads it either", "consecutive5xxErrors"
+    ),
     "RetryBudget.budgetInterval": Reason(
         "Envoy's retry budget has no interval: it is of the requests under way", "percent and minRetryConcurrency"
     ),
@@ -58,11 +67,14 @@ REASONS: Mapping[str, Reason] = {
         "a registered workload is no object that could have annotations", "labels, which its endpoints carry"
     ),
     # --- Kubernetes and the Gateway API ----------------------------------------------------------------------
-    "ServiceSpec.sessionAffinity": Reason(
-        "proxies choose endpoints by the DestinationRule", "loadBalancer.consistentHash with useSourceIp"
+    "ServiceSpec.externalIPs": Reason(
+        "a cluster leads these addresses to the service, and gateways of other networks are not known by them",
+        "`addresses` of a ServiceEntry, or gateways of meshNetworks",
     ),
+    "ServiceSpec.sessionAffinity": Reason(_AFFINITY, _BY_SOURCE),
+    "ServiceSpec.sessionAffinityConfig": Reason(_AFFINITY, _BY_SOURCE),
+    "SliceEndpoint.deprecatedTopology": Reason("it is what is left of an older version of EndpointSlices", "`zone`"),
     "GatewayClass.parametersRef": Reason("gateways are not provisioned", "flags of `lateen proxy gateway`"),
-    "KubernetesGateway.allowedListeners": Reason("ListenerSets are not read", "listeners of the Gateway"),
     "GatewayInfrastructure.parametersRef": Reason("gateways are not provisioned", "flags of `lateen proxy gateway`"),
     "GatewayAddress.type": Reason("a gateway listens where its process does", "`--address` of `lateen proxy gateway`"),
     "BackendTLSPolicy.options": Reason(

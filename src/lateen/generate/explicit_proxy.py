@@ -41,6 +41,7 @@ from lateen.generate.mutual_tls import has_part, offers_tcp
 from lateen.generate.parts import NOTHING, HostRoutes, Made, MadeHost, Part
 from lateen.generate.routes import RouteContext, service_routes
 from lateen.generate.tcp_routes import Forward, direct, fetches_nothing, forward_filters, service_forwards
+from lateen.generate.unknown_hosts import looks_up_names
 from lateen.generate.view import View
 from lateen.generate.virtual_hosts import (
     HTTP_PORT,
@@ -296,7 +297,10 @@ def _upstream_listener(view: View, upstream: Upstream, service: Service, port: S
     default: Fields | None = None
     protocol = port.protocol
     if protocol.is_http or protocol.is_sniffed:
-        settings = HttpSettings(stat_prefix=outbound_stat_prefix(name), rds=route)
+        # A rule may lead on to a host that is looked up, whatever the service itself is.
+        settings = HttpSettings(
+            stat_prefix=outbound_stat_prefix(name), rds=route, dynamic_forward_proxy=looks_up_names(view)
+        )
         match = http_match() if protocol.is_sniffed else None
         chains.append(filter_chain([http_connection_manager(settings, view.defaults)], match=match))
     if not protocol.is_http:

@@ -202,7 +202,11 @@ def test_the_secret_of_a_destination_rule_is_where_the_selected_workloads_are() 
     assert shape(analysed(f"{rule}---\n{SECRET}")) == [("IST0101", 7, path)]
     here = SECRET.replace("istio-system", "default")
     assert shape(analysed(f"{rule}---\n{here}")) == [("IST0161", 7, path)]
-    assert analysed(f"{rule.replace('MUTUAL', 'MUTUAL, insecureSkipVerify: true')}---\n{here}") == ()
+    # Without a CA only what is said of that is left.
+    unverified = path.replace("credentialName", "insecureSkipVerify")
+    assert shape(analysed(f"{rule.replace('MUTUAL', 'MUTUAL, insecureSkipVerify: true')}---\n{here}")) == [
+        ("IST0129", 7, unverified)
+    ]
     assert analysed(rule.replace("  workloadSelector: {matchLabels: {app: a}}\n", "")) == ()
 
 

@@ -216,17 +216,20 @@ def test_service_entries(documents: list[str], expected: list[str]) -> None:
 @pytest.mark.parametrize(
     ("policy", "expected"),
     [
-        ("tls: {mode: SIMPLE}", ["IST0128 DestinationRule/r spec.trafficPolicy.tls"]),
+        ("tls: {mode: SIMPLE}", []),
         ("tls: {mode: SIMPLE, caCertificates: /c}", []),
-        ("tls: {mode: SIMPLE, insecureSkipVerify: true}", []),
+        (
+            "tls: {mode: SIMPLE, insecureSkipVerify: true}",
+            ["IST0128 DestinationRule/r spec.trafficPolicy.tls.insecureSkipVerify"],
+        ),
         ("tls: {mode: ISTIO_MUTUAL}", []),
         (
-            "portLevelSettings: [{port: {number: 443}, tls: {mode: SIMPLE}}]",
-            ["IST0129 DestinationRule/r spec.trafficPolicy.portLevelSettings[0].tls"],
+            "portLevelSettings: [{port: {number: 443}, tls: {mode: SIMPLE, insecureSkipVerify: true}}]",
+            ["IST0129 DestinationRule/r spec.trafficPolicy.portLevelSettings[0].tls.insecureSkipVerify"],
         ),
     ],
 )
 def test_servers_that_nobody_verifies(policy: str, expected: list[str]) -> None:
-    """TLS without roots believes whoever answers."""
+    """TLS verifies by the system's roots where no others are named, unless the rule says to verify nothing."""
     rule = document("DestinationRule", "r", f"{{host: a.test, trafficPolicy: {{{policy}}}}}")
     assert codes(external("e", "TLS"), rule) == expected

@@ -27,7 +27,7 @@ PORT = ", portLevelSettings: [{port: {number: 9080}, loadBalancer: {simple: RAND
     ("documents", "expected"),
     [
         ([service(), peer("STRICT"), rule("mode: DISABLE")], [CONFLICT]),
-        ([service(), peer("STRICT"), rule("mode: SIMPLE, insecureSkipVerify: true")], [CONFLICT]),
+        ([service(), peer("STRICT"), rule("mode: SIMPLE")], [CONFLICT]),
         ([service(), peer("STRICT"), rule("mode: ISTIO_MUTUAL")], []),
         ([service(), peer("PERMISSIVE"), rule("mode: DISABLE")], []),
         ([service(), peer("DISABLE"), rule("mode: ISTIO_MUTUAL")], [CONFLICT]),

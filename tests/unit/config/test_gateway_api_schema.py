@@ -23,6 +23,7 @@ OPEN = {
     "HTTPRoute.rules[].backendRefs[].filters[].cors.allowMethods[]",
     "KubernetesGateway.listeners[].allowedRoutes.namespaces.selector.matchExpressions[].operator",
     "KubernetesGateway.allowedListeners.namespaces.selector.matchExpressions[].operator",
+    "ListenerSet.listeners[].allowedRoutes.namespaces.selector.matchExpressions[].operator",
 }
 """Where one of the two sides is an enumeration and the other says the same in a rule."""
 

@@ -135,6 +135,26 @@ def test_a_declared_upstream_has_a_port_of_its_own(generated: Generated, explici
     assert tcp["cluster"] == "outbound|7070||bank.money.svc.cluster.local"
 
 
+def test_a_declared_upstream_may_be_looked_up(generated: Generated, explicit_sidecar: Proxy) -> None:
+    """The cluster of a host of resolution NONE takes no request whose host the connection manager did not resolve."""
+    entry = """
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: out}
+spec: {hosts: [api.example.com], location: MESH_EXTERNAL, ports: [{number: 80, name: http, protocol: HTTP}]}
+"""
+    proxy = replace(explicit_sidecar, upstreams=(Upstream(host="api.example.com", port=80, local_port=19080),))
+    found = generated(entry, proxy)
+
+    manager = found["Listener"]["127.0.0.9_19080"]["filter_chains"][0]["filters"][0]["typed_config"]
+    assert [one["name"] for one in manager["http_filters"]][-2:] == [
+        "envoy.filters.http.dynamic_forward_proxy",
+        "envoy.filters.http.router",
+    ]
+    cluster = found["Cluster"]["outbound|80||api.example.com"]
+    assert cluster["cluster_type"]["name"] == "envoy.clusters.dynamic_forward_proxy"
+
+
 def test_inbound_listens_at_the_workloads_address(generated: Generated, explicit_sidecar: Proxy) -> None:
     """The application listens on loopback, behind the sidecar."""
     documents = """

@@ -92,6 +92,44 @@ def test_a_secret_of_another_namespace_comes_and_goes_with_its_grant(edge: Proxy
         assert ("0.0.0.0_443" in named(found, LISTENER)) is served
 
 
+def test_a_set_comes_and_goes_with_its_gateways_permission(edge: Proxy) -> None:
+    """The generator that keeps what it made says at each step what one without a memory says."""
+    a_set = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: ListenerSet
+metadata: {name: team, namespace: certs}
+spec:
+  parentRef: {name: edge, namespace: default}
+  listeners:
+  - {name: own, port: 8443, protocol: HTTPS, hostname: a.example.com, tls: {certificateRefs: [{name: s}]}}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: team, namespace: certs}
+spec: {parentRefs: [{kind: ListenerSet, name: team}], rules: [{backendRefs: [{name: a, port: 80}]}]}
+---
+"""
+    allowing = GATEWAY.replace("lateen\n", "lateen\n  allowedListeners: {namespaces: {from: All}}\n")
+    of_own = "{name: s, namespace: certs}"
+    plain = allowing.replace(f"443, protocol: HTTPS, tls: {{certificateRefs: [{of_own}]}}", "80, protocol: HTTP")
+    generator, before = Generator(), None
+    steps = [
+        (GATEWAY + SECRET_OF_OTHERS + GRANT + a_set, False),
+        (allowing + SECRET_OF_OTHERS + GRANT + a_set, True),
+        (allowing + SECRET_OF_OTHERS + a_set, False),  # its Gateway is not accepted: that has no certificate
+        (plain + SECRET_OF_OTHERS + a_set, True),
+        (plain + a_set, False),
+        (plain + SECRET_OF_OTHERS + a_set, True),
+        (plain + SECRET_OF_OTHERS, False),
+    ]
+    for text, served in steps:
+        before = state(text, before)
+        found = generator.generate(before, edge)
+        assert found == generate(state(text), edge)
+        assert ("0.0.0.0_8443" in named(found, LISTENER)) is served
+        assert served <= (NAME in named(found, SECRET))
+
+
 def test_a_gateway_of_istio_gets_nothing_by_the_grant(edge: Proxy) -> None:
     """A ReferenceGrant is for Gateways of the Gateway API."""
     istio = f"""

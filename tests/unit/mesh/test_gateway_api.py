@@ -45,10 +45,10 @@ def route(name: str, spec: str, kind: str = "HTTPRoute", namespace: str = "defau
     return f"{API}kind: {kind}\nmetadata: {{name: {name}, namespace: {namespace}{born}}}\nspec: {spec}\n"
 
 
-def state(text: str) -> MeshState:
+def state(text: str, previous: MeshState | None = None) -> MeshState:
     parsed = parse((SERVICES + text).encode(), "f.yaml")
     assert not has_errors(parsed.findings), [str(finding) for finding in parsed.findings]
-    return build_state(parsed.objects, (), MeshConfig())
+    return build_state(parsed.objects, (), MeshConfig(), previous)
 
 
 def status(text: str, kind: str, name: str = "") -> dict[str, Any]:

@@ -17,7 +17,9 @@ from lateen.config.gateway_api import (
     GatewayClass,
     GatewayTLSConfig,
     KubernetesGateway,
+    LabelSelector,
     Listener,
+    ListenerSet,
     ReferenceGrant,
     SubjectAltNameType,
     TLSMode,
@@ -57,11 +59,30 @@ def kubernetes_gateway(spec: KubernetesGateway, _metadata: Metadata) -> Iterator
     """A Gateway of the Gateway API."""
     if not spec.gateway_class_name:
         yield invalid(("gatewayClassName",), "must not be empty", "name a GatewayClass")
-    yield from between(("listeners",), spec.listeners, 1, 64, "listener")
+    yield from _listeners(spec.listeners)
     yield from at_most(("addresses",), spec.addresses, 16)
+    sets = spec.allowed_listeners.namespaces if spec.allowed_listeners is not None else None
+    if sets is not None:
+        yield from _selects(("allowedListeners", "namespaces"), sets.from_.value, sets.selector)
+    seen: set[tuple[str, str]] = set()
+    for index, address in enumerate(spec.addresses):
+        yield from _address(("addresses", index), address, seen)
+    if spec.tls is not None:
+        yield from _gateway_tls(("tls",), spec.tls)
+
+
+def listener_set(spec: ListenerSet, _metadata: Metadata) -> Iterator[Violation]:
+    """A ListenerSet."""
+    ref = spec.parent_ref
+    yield from reference(("parentRef",), ref.group, ref.kind, ref.name, ref.namespace)
+    yield from _listeners(spec.listeners)
+
+
+def _listeners(listeners: Sequence[Listener]) -> Iterator[Violation]:
+    yield from between(("listeners",), listeners, 1, 64, "listener")
     names: set[str] = set()
     places: set[tuple[int, str, str]] = set()
-    for index, listener in enumerate(spec.listeners):
+    for index, listener in enumerate(listeners):
         here: Path = ("listeners", index)
         yield from _listener(here, listener)
         if listener.name in names:
@@ -71,11 +92,11 @@ def kubernetes_gateway(spec: KubernetesGateway, _metadata: Metadata) -> Iterator
         if place in places:
             yield invalid(here, "another listener has the same port, protocol and hostname", "remove one of them")
         places.add(place)
-    seen: set[tuple[str, str]] = set()
-    for index, address in enumerate(spec.addresses):
-        yield from _address(("addresses", index), address, seen)
-    if spec.tls is not None:
-        yield from _gateway_tls(("tls",), spec.tls)
+
+
+def _selects(here: Path, from_: str, selector: LabelSelector | None) -> Iterator[Violation]:
+    if from_ == "Selector" and selector is None:
+        yield warning(here, "no selector: no namespace is allowed", "add `selector`, or write All or Same")
 
 
 def _listener(here: Path, listener: Listener) -> Iterator[Violation]:
@@ -112,9 +133,8 @@ def _listener(here: Path, listener: Listener) -> Iterator[Violation]:
         for index, kind in enumerate(allowed.kinds):
             yield from reference((*here, "allowedRoutes", "kinds", index), kind.group, kind.kind, "x", "")
         namespaces = allowed.namespaces
-        if namespaces is not None and namespaces.from_.value == "Selector" and namespaces.selector is None:
-            hint = "add `selector`, or write All or Same"
-            yield warning((*here, "allowedRoutes", "namespaces"), "no selector: no namespace is allowed", hint)
+        if namespaces is not None:
+            yield from _selects((*here, "allowedRoutes", "namespaces"), namespaces.from_.value, namespaces.selector)
 
 
 def _gateway_tls(here: Path, tls: GatewayTLSConfig) -> Iterator[Violation]:

@@ -16,6 +16,7 @@ from lateen.config.validation.gateway_api import (
     backend_tls_policy,
     gateway_class,
     kubernetes_gateway,
+    listener_set,
     reference_grant,
 )
 from lateen.config.validation.gateway_api_routes import grpc_route, http_route, tcp_route, tls_route
@@ -50,6 +51,7 @@ RULES: Mapping[str, Rule] = {
     "TrafficExtension": traffic_extension,
     "GatewayClass": gateway_class,
     "KubernetesGateway": kubernetes_gateway,
+    "ListenerSet": listener_set,
     "HTTPRoute": http_route,
     "GRPCRoute": grpc_route,
     "TCPRoute": tcp_route,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from lateen.config.gateway_api import ParentReference
@@ -11,8 +11,10 @@ from lateen.mesh.gateway_api.statuses import Condition, fails, holds
 from lateen.mesh.gateway_api.world import GATEWAY_API, Route, World
 from lateen.model.names import Hostname
 
-Plans = Mapping[tuple[str, str], Sequence[ListenerPlan]]
-"""Listeners of the Gateways whose class is served, by namespace and name."""
+Parent = tuple[str, str, str]
+"""`Gateway` or `ListenerSet`, namespace and name."""
+Plans = Mapping[Parent, Sequence[ListenerPlan]]
+"""Listeners of the Gateways whose class is served, and of the ListenerSets that these take."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,27 +30,28 @@ class Attachment:
     """Service whose callers it routes."""
 
 
-def attachments(world: World, plans: Plans, foreign: frozenset[tuple[str, str]], route: Route) -> list[Attachment]:
+def attachments(world: World, plans: Plans, foreign: Collection[Parent], route: Route) -> list[Attachment]:
     """Return what a route comes to at each of its parents, without those that other controllers serve (`foreign`)."""
     found: list[Attachment] = []
     for parent in route.spec.parent_refs:
         namespace = parent.namespace or route.key.namespace
-        if (parent.group, parent.kind) == (GATEWAY_API, "Gateway"):
-            if (namespace, parent.name) not in foreign:
-                found.append(_to_gateway(world, plans, route, parent, namespace))
+        if parent.group == GATEWAY_API and parent.kind in ("Gateway", "ListenerSet"):
+            if (parent.kind, namespace, parent.name) not in foreign:
+                found.append(_to_listeners(world, plans, route, parent, namespace))
         elif (parent.group, parent.kind) == ("", "Service"):
             found.append(_to_service(world, route, parent, namespace))
         else:
             what = f"{parent.group}/{parent.kind}".lstrip("/")
-            message = f"a route cannot attach to a {what}; write a Gateway or a Service"
+            message = f"a route cannot attach to a {what}; write a Gateway, a ListenerSet or a Service"
             found.append(Attachment(route=route, parent=parent, accepted=_no_parent(message)))
     return found
 
 
-def _to_gateway(world: World, plans: Plans, route: Route, parent: ParentReference, namespace: str) -> Attachment:
-    plan = plans.get((namespace, parent.name))
+def _to_listeners(world: World, plans: Plans, route: Route, parent: ParentReference, namespace: str) -> Attachment:
+    plan = plans.get((parent.kind, namespace, parent.name))
     if plan is None:
-        message = f"there is no Gateway {namespace}/{parent.name}"
+        of_set = " that its Gateway takes" if parent.kind == "ListenerSet" else ""
+        message = f"there is no {parent.kind} {namespace}/{parent.name}{of_set}"
         return Attachment(route=route, parent=parent, accepted=_no_parent(message))
     named = [
         one
@@ -58,7 +61,7 @@ def _to_gateway(world: World, plans: Plans, route: Route, parent: ParentReferenc
     if not named:
         wanted = parent.section_name or str(parent.port)
         listeners = ", ".join(one.listener.name for one in plan)
-        message = f"the Gateway {namespace}/{parent.name} has no listener {wanted}; it has {listeners}"
+        message = f"the {parent.kind} {namespace}/{parent.name} has no listener {wanted}; it has {listeners}"
         return Attachment(route=route, parent=parent, accepted=_no_parent(message))
     taking = [one for one in named if one.takes(world, route.key.kind, route.key.namespace)]
     if not taking:

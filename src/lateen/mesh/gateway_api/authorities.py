@@ -48,9 +48,12 @@ def credential_of(secret: ConfigObject[Secret]) -> str:
 
 
 def client_authority(
-    world: World, gateway: ConfigObject[KubernetesGateway], listener: Listener
+    world: World, gateway: ConfigObject[KubernetesGateway], listener: Listener, name: str
 ) -> ClientAuthority | None:
-    """Return who signs the certificates of a listener's clients, None when it does not ask for any."""
+    """Return who signs the certificates of a listener's clients, None when it does not ask for any.
+
+    That is the Gateway's to say, of listeners of its ListenerSets too. `name` tells the listener from its others.
+    """
     validation = _validation(gateway.spec, listener)
     if validation is None or listener.protocol != "HTTPS":
         return None
@@ -63,8 +66,9 @@ def client_authority(
     if not found:
         problem = fails("Accepted", "NoValidCACertificate", "no CA certificate to check clients with")
         return ClientAuthority(problem=problem, references=tuple(problems))
-    name = f"{gateway.key.name}{MARK}{listener.name}{MARK}clients-cacert"
-    secret = made("Secret", namespace, name, Secret(string_data={"ca.crt": "\n".join(found)}), gateway)
+    secret = made(
+        "Secret", namespace, f"{name}{MARK}clients-cacert", Secret(string_data={"ca.crt": "\n".join(found)}), gateway
+    )
     return ClientAuthority(secret=secret, references=tuple(problems))
 
 

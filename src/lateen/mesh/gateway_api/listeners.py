@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from lateen.config.certificates import certificate_of, certificate_problem, staple_of
 from lateen.config.gateway_api import (
@@ -12,10 +13,12 @@ from lateen.config.gateway_api import (
     FromNamespaces,
     KubernetesGateway,
     Listener,
+    ListenerSet,
     RouteGroupKind,
     SecretObjectReference,
     TLSMode,
 )
+from lateen.config.kinds import document_kind
 from lateen.config.networking import ConfigPort, Gateway, Server, ServerTLSMode, ServerTLSSettings
 from lateen.config.objects import ConfigObject
 from lateen.mesh.gateway_api.authorities import ClientAuthority, client_authority
@@ -26,6 +29,8 @@ from lateen.mesh.policies import GATEWAY_NAME_LABEL
 from lateen.mesh.references import BACKEND_CERTIFICATE, PROXY_NAMESPACE
 from lateen.model.names import Hostname, host_matches, resolve_host
 
+Owner = ConfigObject[KubernetesGateway] | ConfigObject[ListenerSet]
+"""What a listener stands in."""
 _HTTP_KINDS = ("HTTPRoute", "GRPCRoute")
 _COMPATIBLE = {"HTTP": "HTTP", "HTTPS": "TLS", "TLS": "TLS", "TCP": "TCP"}
 """Protocols that may share a port have one value."""
@@ -36,6 +41,9 @@ class ListenerPlan:
     """A listener as it will be served."""
 
     gateway: ConfigObject[KubernetesGateway]
+    """At whose proxies it is served."""
+    owner: Owner
+    """Where it stands: that Gateway, or one of its ListenerSets."""
     listener: Listener
     kinds: tuple[RouteGroupKind, ...]
     """Kinds of routes that may attach."""
@@ -53,7 +61,7 @@ class ListenerPlan:
     @property
     def name(self) -> str:
         """Name of the Istio Gateway that it becomes."""
-        return f"{self.gateway.key.name}{MARK}{self.listener.name}"
+        return listener_name(self.owner, self.listener)
 
     @property
     def reference(self) -> str:
@@ -70,7 +78,7 @@ class ListenerPlan:
             case FromNamespaces.ALL:
                 return True
             case FromNamespaces.SAME:
-                return namespace == self.gateway.key.namespace
+                return namespace == self.owner.key.namespace
             case FromNamespaces.SELECTOR:
                 assert namespaces is not None
                 return selects(namespaces.selector, world.namespace_labels(namespace))
@@ -110,17 +118,33 @@ class ListenerPlan:
 def listener_plans(world: World, gateway: ConfigObject[KubernetesGateway]) -> list[ListenerPlan]:
     """Return the listeners of a Gateway in its order."""
     listeners = gateway.spec.listeners
-    return [_plan(world, gateway, listener, _conflict(listener, listeners)) for listener in listeners]
+    return [
+        listener_plan(world, gateway, listener, owner=gateway, conflict=_conflict(listener, listeners))
+        for listener in listeners
+    ]
 
 
-def _plan(
-    world: World, gateway: ConfigObject[KubernetesGateway], listener: Listener, conflict: Condition | None
+def listener_name(owner: Owner, listener: Listener) -> str:
+    """Return the name of the Istio Gateway that a listener becomes, in the namespace of its Gateway."""
+    # A Gateway's name has one mark, a ListenerSet's two: neither is ever taken for the other.
+    of_set = f"{owner.key.namespace}{MARK}" if owner.key.kind == "ListenerSet" else ""
+    return f"{of_set}{owner.key.name}{MARK}{listener.name}"
+
+
+def listener_plan(
+    world: World,
+    gateway: ConfigObject[KubernetesGateway],
+    listener: Listener,
+    *,
+    owner: Owner,
+    conflict: Condition | None = None,
 ) -> ListenerPlan:
+    """Return a listener of a Gateway, or of a ListenerSet (`owner`) of it; `conflict`: why it cannot stand."""
     supported = _supported_kinds(listener)
     kinds, refused = _allowed_kinds(listener, supported)
-    credentials, problems = _certificates(world, gateway, listener)
+    credentials, problems = _certificates(world, owner, listener)
     problems = [*refused, *problems]
-    clients = client_authority(world, gateway, listener)
+    clients = client_authority(world, gateway, listener, listener_name(owner, listener))
     if not supported:
         message = f"the protocol {listener.protocol} is not supported; write HTTP, HTTPS, TLS or TCP"
         accepted = fails("Accepted", "UnsupportedProtocol", message)
@@ -140,6 +164,7 @@ def _plan(
     programmed = holds("Programmed") if serves else fails("Programmed", "Invalid", "see the other conditions")
     return ListenerPlan(
         gateway=gateway,
+        owner=owner,
         listener=listener,
         kinds=kinds,
         conditions=(accepted, conflicted, resolved, programmed),
@@ -180,14 +205,21 @@ def _allowed_kinds(
 def _conflict(listener: Listener, others: Sequence[Listener]) -> Condition | None:
     """Return why it cannot stand beside the others of its port: none of such listeners is served."""
     for other in others:
-        if other is listener or other.port != listener.port:
-            continue
-        if _COMPATIBLE.get(other.protocol) != _COMPATIBLE.get(listener.protocol):
-            message = f"the port {listener.port} is of protocol {other.protocol} at the listener {other.name}"
-            return Condition("Conflicted", "True", "ProtocolConflict", message)
-        if listener.protocol == "TCP" or other.hostname == listener.hostname:
-            message = f"the listener {other.name} has the same port and host name"
-            return Condition("Conflicted", "True", "HostnameConflict", message)
+        if other is not listener and (conflict := clash(listener, other)) is not None:
+            return conflict
+    return None
+
+
+def clash(listener: Listener, other: Listener) -> Condition | None:
+    """Return why two listeners cannot both stand."""
+    if other.port != listener.port:
+        return None
+    if _COMPATIBLE.get(other.protocol) != _COMPATIBLE.get(listener.protocol):
+        message = f"the port {listener.port} is of protocol {other.protocol} at the listener {other.name}"
+        return Condition("Conflicted", "True", "ProtocolConflict", message)
+    if listener.protocol == "TCP" or other.hostname == listener.hostname:
+        message = f"the listener {other.name} has the same port and host name"
+        return Condition("Conflicted", "True", "HostnameConflict", message)
     return None
 
 
@@ -217,18 +249,16 @@ def _needs_certificate(listener: Listener) -> bool:
     return _ends_tls(listener) and _MODES.get(_option(listener, MODE_OPTION)) is not ServerTLSMode.ISTIO_MUTUAL
 
 
-def _certificates(
-    world: World, gateway: ConfigObject[KubernetesGateway], listener: Listener
-) -> tuple[tuple[str, ...], list[Condition]]:
+def _certificates(world: World, owner: Owner, listener: Listener) -> tuple[tuple[str, ...], list[Condition]]:
     if not _needs_certificate(listener):
         return (), []
     refs = listener.tls.certificate_refs if listener.tls is not None else []
     found: list[str] = []
     problems: list[Condition] = []
     for ref in refs:
-        problem = _certificate_problem(world, gateway, ref)
+        problem = _certificate_problem(world, owner, ref)
         if problem is None:
-            found.append(f"kubernetes-gateway://{ref.namespace or gateway.key.namespace}/{ref.name}")
+            found.append(f"kubernetes-gateway://{ref.namespace or owner.key.namespace}/{ref.name}")
         else:
             problems.append(problem)
     if not refs:
@@ -236,14 +266,13 @@ def _certificates(
     return tuple(found), problems
 
 
-def _certificate_problem(
-    world: World, gateway: ConfigObject[KubernetesGateway], ref: SecretObjectReference
-) -> Condition | None:
+def _certificate_problem(world: World, owner: ConfigObject[Any], ref: SecretObjectReference) -> Condition | None:
     if (ref.group, ref.kind) != ("", "Secret"):
         return fails("ResolvedRefs", "InvalidCertificateRef", f"{ref.name!r} is a {ref.kind}, not a Secret")
-    namespace = ref.namespace or gateway.key.namespace
-    if not world.permits("Gateway", gateway.key.namespace, "", "Secret", (namespace, ref.name)):
-        message = f"no ReferenceGrant of namespace {namespace} lets Gateways of {gateway.key.namespace} use {ref.name}"
+    namespace = ref.namespace or owner.key.namespace
+    kind = document_kind(owner.key.kind)
+    if not world.permits(kind, owner.key.namespace, "", "Secret", (namespace, ref.name)):
+        message = f"no ReferenceGrant of namespace {namespace} lets {kind}s of {owner.key.namespace} use {ref.name}"
         return fails("ResolvedRefs", "RefNotPermitted", message)
     secret = world.secret(namespace, ref.name)
     if secret is None:
@@ -271,7 +300,7 @@ def istio_gateways(world: World, plans: Sequence[ListenerPlan]) -> Iterator[Conf
             tls=_tls_settings(plan),
         )
         made_one = made(
-            "Gateway", plan.gateway.key.namespace, plan.name, Gateway(servers=[server], selector=selector), plan.gateway
+            "Gateway", plan.gateway.key.namespace, plan.name, Gateway(servers=[server], selector=selector), plan.owner
         )
         certificate, _ = backend_certificate(world, plan.gateway)
         annotations = {PROXY_NAMESPACE: namespace} | ({BACKEND_CERTIFICATE: certificate} if certificate else {})

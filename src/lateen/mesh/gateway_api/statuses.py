@@ -49,7 +49,7 @@ def fails(kind: str, reason: str, message: str) -> Condition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListenerStatus:
-    """Of one listener of a Gateway."""
+    """Of one listener of a Gateway or ListenerSet."""
 
     name: str
     supported_kinds: tuple[RouteGroupKind, ...]
@@ -93,6 +93,8 @@ class Status:
     parents: tuple[ParentStatus, ...] = ()
     ancestors: tuple[ParentStatus, ...] = ()
     features: tuple[str, ...] = ()
+    listener_sets: int = 0
+    """ListenerSets that are attached."""
 
 
 Statuses = Mapping[ObjectKey, Status]
@@ -105,6 +107,13 @@ def status_view(key: ObjectKey, status: Status) -> dict[str, Any]:
         case "GatewayClass":
             return {"conditions": conditions, "supportedFeatures": [{"name": name} for name in status.features]}
         case "KubernetesGateway":
+            listeners = [item.view() for item in status.listeners]
+            return {
+                "conditions": conditions,
+                "listeners": listeners,
+                "attachedListenerSets": status.listener_sets,
+            }
+        case "ListenerSet":
             return {"conditions": conditions, "listeners": [item.view() for item in status.listeners]}
         case "BackendTLSPolicy":
             return {"ancestors": [item.view("ancestorRef") for item in status.ancestors]}

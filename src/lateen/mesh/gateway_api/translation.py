@@ -7,7 +7,7 @@ the most specific match wins over all routes of a host, whichever route it stand
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,12 +19,13 @@ from lateen.config.networking import HTTPDirectResponse, VirtualService
 from lateen.config.networking import HTTPRoute as Rule
 from lateen.config.objects import ConfigObject
 from lateen.mesh.elections import Place, place_of
-from lateen.mesh.gateway_api.attachments import Attachment, Plans, attachments, service_port
+from lateen.mesh.gateway_api.attachments import Attachment, Parent, Plans, attachments, service_port
 from lateen.mesh.gateway_api.backend_tls import backend_tls
 from lateen.mesh.gateway_api.backends import Backends
 from lateen.mesh.gateway_api.connection_rules import tcp_rules, tls_rules
 from lateen.mesh.gateway_api.grpc_rules import as_http
 from lateen.mesh.gateway_api.http_rules import Ranked, http_rules, unsupported
+from lateen.mesh.gateway_api.listener_sets import SetPlan, set_plans
 from lateen.mesh.gateway_api.listeners import ListenerPlan, gateway_conditions, istio_gateways, listener_plans
 from lateen.mesh.gateway_api.made import MARK, made
 from lateen.mesh.gateway_api.statuses import CONTROLLERS, Condition, ParentStatus, Status, Statuses, fails, holds
@@ -60,6 +61,7 @@ FEATURES = (
     "HTTPRouteRequestTimeout",
     "HTTPRouteResponseHeaderModification",
     "HTTPRouteSchemeRedirect",
+    "ListenerSet",
     "Mesh",
     "MeshConsumerRoute",
     "ReferenceGrant",
@@ -85,19 +87,31 @@ def translate(world: World) -> Translation:
     statuses: dict[ObjectKey, Status] = {}
     found: list[ConfigObject[Any]] = []
     ours, foreign = _gateways(world, statuses)
-    plans: Plans = {(one.key.namespace, one.key.name): tuple(listener_plans(world, one)) for one in ours}
+    served = {_place(one): one for one in ours}
+    own = {place: tuple(listener_plans(world, one)) for place, one in served.items()}
+    # A Gateway of no class has a status, those of others have none.
+    others = {place for place in foreign if ObjectKey("KubernetesGateway", *place) not in statuses}
+    refusing = {place for place, group in own.items() if not any(plan.served for plan in group)}
+    sets = tuple(set_plans(world, served, own, refusing, others))
+    plans: dict[Parent, Sequence[ListenerPlan]] = {("Gateway", *place): plans for place, plans in own.items()}
+    # A ListenerSet that its Gateway does not take has no listeners that a route could find.
+    plans |= {("ListenerSet", *_place(one.item)): one.listeners for one in sets if one.refusal is None}
+    foreign_parents = _foreign_parents(world, foreign, sets)
     every = [plan for group in plans.values() for plan in group]
     found += [plan.clients.secret for plan in every if plan.clients is not None and plan.clients.secret is not None]
     found += istio_gateways(world, every)
     routing = _Routing(world, plans)
     for route in world.routes("HTTPRoute", "GRPCRoute", "TCPRoute", "TLSRoute"):
-        parents = routing.add(attachments(world, plans, foreign, route), route)
+        parents = routing.add(attachments(world, plans, foreign_parents, route), route)
         statuses[route.key] = Status(parents=tuple(parents))
     found += routing.virtual_services()
+    attached = Counter(one.listeners[0].gateway.key for one in sets if one.accepted)
     for one in ours:
-        group = plans[one.key.namespace, one.key.name]
+        group = own[_place(one)]
         listeners = tuple(plan.status(routing.attached[plan.reference]) for plan in group)
-        statuses[one.key] = Status(conditions=gateway_conditions(world, one, group), listeners=listeners)
+        conditions = gateway_conditions(world, one, group)
+        statuses[one.key] = Status(conditions=conditions, listeners=listeners, listener_sets=attached[one.key])
+    statuses |= {one.item.key: one.status(routing.attached) for one in sets}
     for item, status in backend_tls(world):
         if status is None:
             found.append(item)
@@ -133,6 +147,18 @@ def _gateways(
     return ours, frozenset(foreign)
 
 
+def _place(item: ConfigObject[Any]) -> tuple[str, str]:
+    return item.key.namespace, item.key.name
+
+
+def _foreign_parents(world: World, foreign: frozenset[tuple[str, str]], sets: Sequence[SetPlan]) -> frozenset[Parent]:
+    """Return the parents of routes that other controllers serve: Gateways, and the ListenerSets of these."""
+    ours = {one.item.key for one in sets}
+    found = {("Gateway", *place) for place in foreign}
+    found |= {("ListenerSet", *_place(item)) for item in world.listener_sets() if item.key not in ours}
+    return frozenset(found)
+
+
 @dataclass(slots=True, kw_only=True)
 class _Host:
     """What becomes one VirtualService."""
@@ -151,7 +177,10 @@ class _Routing:
 
     def __init__(self, world: World, plans: Plans) -> None:
         self._world = world
-        self._plans = plans
+        self._groups: dict[ObjectKey, list[ListenerPlan]] = {}
+        """All listeners of each Gateway, those of its ListenerSets too."""
+        for plan in (plan for group in plans.values() for plan in group):
+            self._groups.setdefault(plan.gateway.key, []).append(plan)
         self._hosts: dict[tuple[str, str, str], _Host] = {}
         """By namespace and name of the VirtualService, and its host."""
         self.attached: defaultdict[str, int] = defaultdict(int)
@@ -193,7 +222,7 @@ class _Routing:
         if not plan.served:
             return
         key = plan.gateway.key
-        others = self._plans[key.namespace, key.name]
+        others = self._groups[key]
         for host in hosts:
             if plan.leaves(host, others):
                 continue
@@ -234,7 +263,7 @@ class _Routing:
                 export_to=list(entry.export_to),
             )
             yield made("VirtualService", namespace, name, spec, *(source for _, source in http), *entry.sources)
-        for group in self._plans.values():
+        for group in self._groups.values():
             for plan in group:
                 yield from self._isolated(plan, group)
 
@@ -246,7 +275,7 @@ class _Routing:
         if any(other.served and other is not plan and other.leaves(host, group) for other in group):
             nothing = Rule(name="no-route", direct_response=HTTPDirectResponse(status=404))
             spec = VirtualService(hosts=[host], gateways=[plan.reference], http=[nothing], export_to=["*"])
-            yield made("VirtualService", key.namespace, name, spec, plan.gateway)
+            yield made("VirtualService", key.namespace, name, spec, plan.owner)
 
 
 def _as_http(route: Route) -> HTTPRoute:

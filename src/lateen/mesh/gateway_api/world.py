@@ -13,6 +13,7 @@ from lateen.config.gateway_api import (
     HTTPRoute,
     KubernetesGateway,
     LabelSelector,
+    ListenerSet,
     ReferenceGrant,
     SelectorOperator,
     TCPRoute,
@@ -27,6 +28,7 @@ from lateen.model.services import Service
 KINDS = (
     "GatewayClass",
     "KubernetesGateway",
+    "ListenerSet",
     "HTTPRoute",
     "GRPCRoute",
     "TCPRoute",
@@ -62,6 +64,10 @@ class World:
     def gateways(self) -> tuple[ConfigObject[KubernetesGateway], ...]:
         """Gateways."""
         return self.by_kind.get("KubernetesGateway", ())
+
+    def listener_sets(self) -> tuple[ConfigObject[ListenerSet], ...]:
+        """ListenerSets, oldest first."""
+        return self.by_kind.get("ListenerSet", ())
 
     def routes(self, *kinds: str) -> tuple[Route, ...]:
         """Routes of some kinds, oldest first in each."""
