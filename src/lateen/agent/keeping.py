@@ -5,7 +5,8 @@ certificate, key, roots, and where the control plane was. All files are for thei
 say the version of their form; what cannot be read counts as not there, and is said. Folders of workloads that have
 not come back for a month are removed.
 
-Used by `envoy_life` and `certificates`, and by `lateen join` for a first identity. Blocking: files are small. Must not know: Envoy's process, or the network.
+Used by `envoy_life` and `certificates`, and by `lateen join` for a first identity. Blocking: files are small. Must not
+know: Envoy's process, or the network.
 """
 
 from __future__ import annotations

@@ -9,7 +9,6 @@ in one TaskGroup. Called by `lateen.agent.__main__`.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import socket

@@ -117,7 +117,7 @@ class HostPlace(Place):
         self._name = f"run_{blake2b(seed.encode(), digest_size=4).hexdigest()}"
         self._cgroup = "" if self._user or not settings.own_rules or settings.mode != RUN else f"lateen/{self._name}"
         self._applied = False
-        found = [settings.address] if settings.address else _own_addresses()
+        found = [settings.address] if settings.address else own_addresses()
         if not found:
             raise InterceptionError("this machine has no address that others reach: say one with --address")
         self.addresses = tuple(found)
@@ -241,7 +241,7 @@ def _then(first: Enter | None, second: Enter | None) -> Enter | None:
     return both
 
 
-def _own_addresses() -> list[str]:
+def own_addresses() -> list[str]:
     """Return the addresses that this machine's connections to others come from."""
     found = []
     for target, family in _UNASSIGNED:

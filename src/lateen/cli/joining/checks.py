@@ -300,7 +300,9 @@ def _clock(seen: Observations) -> Check:
     if seen.now + LEEWAY_SECONDS < earliest:
         what = "the token was made" if earliest == seen.token_issued else "the control plane's certificate begins"
         late = _length(earliest - seen.now)
-        return _problem("clock", f"it says {shown(seen.now)}, at least {late} too early: {what} {shown(earliest)}", todo)
+        return _problem(
+            "clock", f"it says {shown(seen.now)}, at least {late} too early: {what} {shown(earliest)}", todo
+        )
     if trusted and seen.now > latest:
         return _problem(
             "clock",
