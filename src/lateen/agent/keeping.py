@@ -134,8 +134,8 @@ class Keeper:
             },
         )
 
-    def identity(self) -> KeptIdentity | None:
-        """Return the identity; None when there is none."""
+    def identity(self, *, for_any: bool = False) -> KeptIdentity | None:
+        """Return the identity; None when there is none. `for_any`: for whatever settings it was kept."""
 
         def read(found: dict[str, Any]) -> KeptIdentity:
             def address(name: str) -> tuple[str, int]:
@@ -147,7 +147,7 @@ class Keeper:
                 chain=chain, key=key, roots=roots, uri=uri, secure=address("secure"), join=address("join")
             )
 
-        return self._read(_IDENTITY, read)
+        return self._read(_IDENTITY, read, for_any=for_any)
 
     def forget_identity(self) -> None:
         """Remove it: nobody takes it any more."""
@@ -163,13 +163,13 @@ class Keeper:
             return False
         return True
 
-    def _read(self, name: str, read: Callable[[dict[str, Any]], _T]) -> _T | None:
+    def _read(self, name: str, read: Callable[[dict[str, Any]], _T], *, for_any: bool = False) -> _T | None:
         path = self._folder / name
         try:
             if path.stat().st_size > MAX_BYTES or path.stat().st_uid != self._owner:
                 raise ValueError("too large, or another user's")
             found = json.loads(path.read_bytes())
-            if found["form"] != FORM or found["fits"] != self._fits:
+            if found["form"] != FORM or (found["fits"] != self._fits and not for_any):
                 return None
             return read(found)
         except FileNotFoundError:

@@ -369,7 +369,7 @@ def _act(made: _Joining, *, only_check: bool, dry_run: bool, start: bool, offlin
         return ExitCode.DONE
     identity = None
     if not offline and not made.identity_until:
-        identity = _certificate(made)
+        identity = _earlier(made) or _certificate(made)
     if not changes and identity is None:
         typer.echo(f"{made.plan.unit} is joined already, and nothing of it changes", err=True)
         if start and here and made.seen.systemd and _agent_of(made.host, str(made.plan.state)) is None:
@@ -385,6 +385,14 @@ def _act(made: _Joining, *, only_check: bool, dry_run: bool, start: bool, offlin
     else:
         typer.echo(f"installed {made.plan.unit}, not started", err=True)
     return ExitCode.DONE
+
+
+def _earlier(made: _Joining) -> FirstIdentity | None:
+    """Return the identity of an earlier join of this name: its token may be used up."""
+    from lateen.cli.joining.certifying import earlier_identity
+
+    state, owner = made.plan.state, made.owner.uid if made.owner else None
+    return earlier_identity(made.plan.settings, state, made.host.place(state), made.own, owner, made.seen.now)
 
 
 def _certificate(made: _Joining) -> FirstIdentity | None:

@@ -11,7 +11,7 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 
-from lateen.agent.addresses import OwnPorts
+from lateen.agent.addresses import OwnPorts, split_host_port
 from lateen.agent.certificate_times import read_validity
 from lateen.agent.certificates import Certificates
 from lateen.agent.joining import Wish
@@ -67,20 +67,37 @@ def still_good(kept: KeptIdentity | None, settings: AgentSettings, now: float) -
     return ends if ends > now else 0.0
 
 
+def earlier_identity(
+    settings: AgentSettings, state: PurePosixPath, here: Path, own: str, owner: int | None, now: float
+) -> FirstIdentity | None:
+    """Return an identity that an earlier join of other settings got from the same control plane, for these settings.
+
+    `here` is where `state` is for this process.
+    """
+    for folder in sorted(here.glob("agents/*")):
+        kept = Keeper(folder, "", owner).identity(for_any=True)
+        expires = still_good(kept, settings, now)
+        if kept and expires and kept.secure == split_host_port(settings.control_plane):
+            with tempfile.TemporaryDirectory(prefix="lateen-join-") as made:
+                kept_in = keeper(settings, Path(made), own)
+                kept_in.keep_identity(kept)
+                return _file(kept_in, Path(made), state, kept.uri, expires)
+    return None
+
+
 def first_identity(settings: AgentSettings, given: Wish, state: PurePosixPath, own: str) -> FirstIdentity | None:
     """Get a certificate by the token of `given`; None when the control plane gives none. JoinError, ConnectError."""
-    with tempfile.TemporaryDirectory(prefix="lateen-join-") as folder:
-        kept_in = keeper(settings, Path(folder) / "state", own)
-        certificates = Certificates(settings.control_plane, given, Path(folder), keeper=kept_in)
+    with tempfile.TemporaryDirectory(prefix="lateen-join-") as made:
+        kept_in = keeper(settings, Path(made) / "state", own)
+        certificates = Certificates(settings.control_plane, given, Path(made), keeper=kept_in)
         if asyncio.run(certificates.attempt()) is not None:
             return None
-        (written,) = kept_in.folder.glob("*.json")
         kept = kept_in.identity()
         assert kept is not None
-        return FirstIdentity(
-            folder=state / kept_in.folder.relative_to(Path(folder) / "state"),
-            name=written.name,
-            content=written.read_bytes(),
-            uri=kept.uri,
-            expires=certificates.expires,
-        )
+        return _file(kept_in, Path(made) / "state", state, kept.uri, certificates.expires)
+
+
+def _file(kept_in: Keeper, below: Path, state: PurePosixPath, uri: str, expires: float) -> FirstIdentity:
+    (written,) = kept_in.folder.glob("*.json")
+    folder = state / kept_in.folder.relative_to(below)
+    return FirstIdentity(folder=folder, name=written.name, content=written.read_bytes(), uri=uri, expires=expires)
