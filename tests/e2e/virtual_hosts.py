@@ -1,13 +1,11 @@
 """Hosts made of namespaces: each with a network, /etc, /var/lib and /run of its own, joined by one routed segment.
 
 A host is held by one sleeping process; what runs on it enters its namespaces. Changes of /etc and /var/lib land in a
-layer of the host's own (overlay), so the machine's files stay as they are, and `tree` shows what was changed. When the
-holder goes, so does the host.
+layer of the host's own (overlay), so the machine's files stay as they are. When the holder goes, so does the host.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shlex
 import shutil
@@ -25,7 +23,6 @@ from e2e.meshes import eventually
 
 SYSTEM_PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
 LATEEN = (sys.executable, "-m", "lateen.cli.main")
-_LAYERED = ("/etc", "/var/lib")
 _HOLDER = """
 set -e
 mount --make-rprivate /
@@ -91,12 +88,12 @@ class VirtualHost:
         return self.run("cat", path, check=True).stdout
 
     def tree(self) -> dict[str, str]:
-        """Everything that differs from the machine's /etc and /var/lib: path -> kind, mode and content."""
+        """Where a join may write, as a program on this host sees it: path -> mode, owner and content."""
         script = """
 import hashlib, os, stat, sys
 for top in sys.argv[1:]:
     for folder, folders, files in os.walk(top):
-        for name in (*folders, *files):
+        for name in (".", *folders, *files):
             path = os.path.join(folder, name)
             about = os.lstat(path)
             if stat.S_ISLNK(about.st_mode):
@@ -105,16 +102,10 @@ for top in sys.argv[1:]:
                 content = hashlib.sha256(open(path, 'rb').read()).hexdigest()
             else:
                 content = ''
-            print(path, oct(about.st_mode), about.st_uid, content)
+            print(path.replace(' ', '?'), oct(about.st_mode), about.st_uid, content)
 """
-        said = self.python(script, *(f"{self.folder}/upper{path}" for path in _LAYERED))
+        said = self.python(script, "/etc", "/var/lib/lateen", "/run")
         return dict(line.split(" ", 1) for line in said.splitlines())
-
-    def machine(self) -> str:
-        """Names, modes, owners and content of all that a program on this host sees where a join may write."""
-        script = "find /etc /var/lib/lateen -printf '%p %y %m %u %l\\n' 2>/dev/null | sort"
-        listed = self.run("sh", "-c", script).stdout
-        return hashlib.sha256(listed.encode()).hexdigest() + str(sorted(self.tree()))
 
     def start_unit(self, name: str) -> subprocess.Popen[bytes]:
         """Start what a unit's ExecStart says, with its environment and folder, as systemd would."""

@@ -130,7 +130,7 @@ def ports(settings: AgentSettings, own: str) -> tuple[PortInUse, ...]:
         wanted.append((private, OUTBOUND_PORT, False))
         # With rules the app has its ports itself, and may be there already.
         wanted += [(own, port, True) for port, _ in settings.ports]
-    wanted += [(own, upstream.local_port, True) for upstream in settings.upstreams]
+    wanted += [(private, upstream.local_port, False) for upstream in settings.upstreams]
     if settings.mode == GATEWAY:
         wanted += [(own, bound, False) for bound in settings.port_map.values()]
     return tuple(
