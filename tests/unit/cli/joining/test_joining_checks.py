@@ -88,7 +88,7 @@ def test_each_obstacle_is_one_problem_with_something_to_do(change: dict[str, obj
 def test_a_network_that_is_away_is_no_fault_of_the_machine() -> None:
     """And is said so: the command ends with another code."""
     for change in ({"dns_problem": "Name or service not known", "addresses": (), "servers": ()}, {"servers": AWAY}):
-        found = problems(check(replace(FINE, **change)))  # type: ignore[arg-type]
+        found = problems(check(replace(FINE, **change)))
         assert found
         assert all(each.network for each in found)
 
