@@ -1,4 +1,4 @@
-"""`python -m lateen.agent SETTINGS_JSON`: what the command line execs into.
+"""`python -m lateen.agent SETTINGS_JSON`: what the command line execs into; `--settings FILE`: what a service starts.
 
 Configures logging, runs one agent, turns its end into an exit code. Nothing imports this module.
 """
@@ -18,6 +18,7 @@ import hpack.huffman_table  # noqa: F401
 import asyncio
 import asyncio.sslproto
 import sys
+from pathlib import Path
 
 # structlog loads `rich` when it is installed, for pretty tracebacks: 6 MB and 0.3 s in each of a host's many agents.
 sys.modules["rich"] = None  # type: ignore[assignment]
@@ -28,6 +29,7 @@ from lateen.agent.errors import StartError  # noqa: E402
 from lateen.agent.lifecycle import run  # noqa: E402
 from lateen.agent.settings import AgentSettings, SettingsError  # noqa: E402
 
+_USAGE = "usage: python -m lateen.agent SETTINGS_JSON | --settings FILE (start it with `lateen run` or `lateen proxy`)"
 _TLS_BUFFER = 16 * 1024
 """A TLS record's size: more than the control plane ever says at once."""
 
@@ -61,13 +63,17 @@ def first_start_error(group: BaseExceptionGroup[StartError]) -> StartError:
 
 
 def main(arguments: list[str]) -> int:
-    """Run the agent described by the one argument; return its exit code."""
-    if len(arguments) != 1:
-        return _complain(
-            "usage: python -m lateen.agent SETTINGS_JSON (start it with `lateen run` or `lateen proxy`)", 2
-        )
+    """Run the agent that the arguments describe; return its exit code."""
     try:
-        settings = AgentSettings.from_json(arguments[0])
+        match arguments:
+            case ["--settings", path]:
+                settings = AgentSettings.from_json(Path(path).read_text())
+            case [text]:
+                settings = AgentSettings.from_json(text)
+            case _:
+                return _complain(_USAGE, 2)
+    except OSError as error:
+        return _complain(f"cannot read the settings: {error}", 1)
     except SettingsError as error:
         return _complain(str(error), 2)
     configure_logging()

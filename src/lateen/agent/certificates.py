@@ -216,6 +216,10 @@ class Certificates:
                 self._log.info("has a certificate", identity=identity.uri, expires=shown(self.expires))
             return found
 
+    async def attempt(self) -> Plaintext | None:
+        """Try once to get the first certificate, as `first` does. JoinError or ConnectError when there is none."""
+        return await self._join()
+
     async def run(self) -> None:
         """Keep the certificate valid, until cancelled. Never raises for what the network or the peer does."""
         waits = pauses(self._times.pause, self._times.longest_pause)

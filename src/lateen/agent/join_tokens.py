@@ -47,6 +47,11 @@ class JoinToken:
     join_port: int = 0
     expires: float = 0.0
     """Seconds since 1970; 0 when it does not say."""
+    issued: float = 0.0
+    id: str = ""
+    """By which it is revoked."""
+    once: bool = False
+    """Good for one certificate."""
 
     def __repr__(self) -> str:
         # Without the secret.
@@ -123,6 +128,9 @@ def _token(secret: str, file: str, claims: dict[str, Any]) -> JoinToken:
         roots=tuple(map(_pem, roots)),
         join_port=port,
         expires=float(claims.get("exp", 0)),
+        issued=float(claims.get("iat", 0)),
+        id=str(claims.get("jti", "")),
+        once=claims.get("once") is True,
     )
 
 

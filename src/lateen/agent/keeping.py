@@ -5,7 +5,8 @@ certificate, key, roots, and where the control plane was. All files are for thei
 say the version of their form; what cannot be read counts as not there, and is said. Folders of workloads that have
 not come back for a month are removed.
 
-Used by `envoy_life` and `certificates`. Blocking: files are small. Must not know: Envoy's process, or the network.
+Used by `envoy_life` and `certificates`, and by `lateen join` for a first identity. Blocking: files are small. Must not
+know: Envoy's process, or the network.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -22,6 +23,7 @@ from typing import Any, TypeVar
 import structlog
 
 from lateen.agent.private_folders import remove_folder
+from lateen.agent.settings import AgentSettings
 from lateen.private_files import write_private
 
 _T = TypeVar("_T")
@@ -72,9 +74,13 @@ class KeptIdentity:
 class Keeper:
     """One workload's folder."""
 
-    def __init__(self, folder: Path, fits: str) -> None:
-        """`fits` says for which settings the content is good: with others it counts as not there."""
+    def __init__(self, folder: Path, fits: str, owner: int | None = None) -> None:
+        """`fits` says for which settings the content is good: with others it counts as not there.
+
+        `owner`: the user whose files they are, if not this one.
+        """
         self._folder = folder
+        self._owner = os.geteuid() if owner is None else owner
         self._fits = blake2b(fits.encode(), digest_size=16).hexdigest()
         self._log = structlog.get_logger().bind(folder=str(folder))
         self._written: dict[str, bytes] = {}
@@ -128,8 +134,8 @@ class Keeper:
             },
         )
 
-    def identity(self) -> KeptIdentity | None:
-        """Return the identity; None when there is none."""
+    def identity(self, *, for_any: bool = False) -> KeptIdentity | None:
+        """Return the identity; None when there is none. `for_any`: for whatever settings it was kept."""
 
         def read(found: dict[str, Any]) -> KeptIdentity:
             def address(name: str) -> tuple[str, int]:
@@ -141,7 +147,7 @@ class Keeper:
                 chain=chain, key=key, roots=roots, uri=uri, secure=address("secure"), join=address("join")
             )
 
-        return self._read(_IDENTITY, read)
+        return self._read(_IDENTITY, read, for_any=for_any)
 
     def forget_identity(self) -> None:
         """Remove it: nobody takes it any more."""
@@ -157,13 +163,13 @@ class Keeper:
             return False
         return True
 
-    def _read(self, name: str, read: Callable[[dict[str, Any]], _T]) -> _T | None:
+    def _read(self, name: str, read: Callable[[dict[str, Any]], _T], *, for_any: bool = False) -> _T | None:
         path = self._folder / name
         try:
-            if path.stat().st_size > MAX_BYTES or path.stat().st_uid != os.geteuid():
+            if path.stat().st_size > MAX_BYTES or path.stat().st_uid != self._owner:
                 raise ValueError("too large, or another user's")
             found = json.loads(path.read_bytes())
-            if found["form"] != FORM or found["fits"] != self._fits:
+            if found["form"] != FORM or (found["fits"] != self._fits and not for_any):
                 return None
             return read(found)
         except FileNotFoundError:
@@ -173,6 +179,30 @@ class Keeper:
                 "what was kept cannot be used", file=name, reason=f"{type(error).__name__}: {error}"[:200]
             )
             return None
+
+
+def workload_keeper(
+    parent: Path,
+    settings: AgentSettings,
+    ip: str,
+    *,
+    ports: Mapping[str, int],
+    interception: str,
+    addresses: Sequence[str],
+    owner: int | None = None,
+) -> Keeper:
+    """Return the keeper of one workload below `parent`.
+
+    `ip` and `ports` are the agent's own; `interception` and `addresses` those of its place.
+    """
+    who = ".".join(filter(None, (settings.namespace, settings.name or settings.service, settings.version)))
+    fits = {
+        "mode": settings.mode,
+        "control_plane": settings.control_plane,
+        "ports": dict(ports),
+        "interception": [interception, *addresses],
+    }
+    return Keeper(parent / f"{who}@{ip.replace(':', '-')}", json.dumps(fits), owner)
 
 
 def state_folder(given: str) -> Path | None:

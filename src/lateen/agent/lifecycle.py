@@ -9,7 +9,6 @@ in one TaskGroup. Called by `lateen.agent.__main__`.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import socket
@@ -42,7 +41,7 @@ from lateen.agent.envoy_process import check_envoy, find_envoy
 from lateen.agent.errors import StartError
 from lateen.agent.interception.places import Place, place
 from lateen.agent.joining import shown
-from lateen.agent.keeping import Keeper, forget_the_old, state_folder
+from lateen.agent.keeping import Keeper, forget_the_old, state_folder, workload_keeper
 from lateen.agent.listening import ListeningPorts
 from lateen.agent.private_folders import private_folder
 from lateen.agent.processes import Child, Guard, start
@@ -117,14 +116,14 @@ def keeper_of(settings: AgentSettings, address: OwnAddress, where: Place) -> Kee
         structlog.get_logger().info("keeps nothing: there is no home folder; --state DIR says where to")
         return None
     forget_the_old(parent, now=time.time())
-    who = ".".join(filter(None, (settings.namespace, settings.name or settings.service, settings.version)))
-    fits = {
-        "mode": settings.mode,
-        "control_plane": settings.control_plane,
-        "ports": asdict(address.ports),
-        "interception": [where.interception.value, *where.addresses],
-    }
-    return Keeper(parent / f"{who}@{address.ip.replace(':', '-')}", json.dumps(fits))
+    return workload_keeper(
+        parent,
+        settings,
+        address.ip,
+        ports=asdict(address.ports),
+        interception=where.interception.value,
+        addresses=where.addresses,
+    )
 
 
 class Agent:

@@ -27,7 +27,7 @@ def status(state: StateOption = None, output: OutputOption = Output.TABLE) -> in
     """List the workloads that this user runs on this machine, as their agents see themselves."""
     from lateen.cli.output import print_json, print_rows, print_yaml
 
-    found = [answer for _, answer in _running(state)]
+    found = [answer for _, answer in running(state)]
     match output:
         case Output.JSON:
             print_json(found)
@@ -54,7 +54,7 @@ def restart(
 
     if bool(workloads) is every:
         raise Failure("say which workloads, or --all", code=ExitCode.USAGE)
-    found = list(_running(state))
+    found = list(running(state))
     wanted = found if every else [one for name in workloads or () for one in _named(name, found)]
     failed = 0
     for socket, before in wanted:
@@ -108,7 +108,7 @@ def _age(seconds: float) -> str:
     return f"{int(max(0, seconds))}s"
 
 
-def _running(state: Path | None) -> Iterator[tuple[Path, dict[str, Any]]]:
+def running(state: Path | None) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Yield the socket of each agent that answers, and what it says of itself."""
     from lateen.agent.control import SOCKET_NAME
     from lateen.agent.keeping import state_folder

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from lateen.cli import agents, explain, interception, offline, online, processes, security
+from lateen.cli import agents, explain, interception, join, offline, online, processes, security
 
 _HELP = "A service mesh: Istio's API on stock Envoy, with or without Kubernetes."
 
@@ -48,6 +48,8 @@ def application() -> typer.Typer:
     proxy.command("status")(agents.status)
     proxy.command("restart")(agents.restart)
     app.add_typer(proxy, name="proxy")
+    app.command()(join.join)
+    app.command()(join.leave)
     intercept = _group("Lead connections of this machine to a sidecar, by rules of nft or iptables; take them back.")
     for command in (interception.plan, interception.apply, interception.confirm, interception.verify):
         intercept.command()(command)

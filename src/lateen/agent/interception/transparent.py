@@ -123,7 +123,7 @@ class HostPlace(Place):
         self._applied = False
         self.answers_dns = settings.dns and hops(settings)[0]
         self._sockets: tuple[list[socket.socket], list[socket.socket]] = [], []
-        found = [settings.address] if settings.address else _own_addresses()
+        found = [settings.address] if settings.address else own_addresses()
         if not found:
             raise InterceptionError("this machine has no address that others reach: say one with --address")
         self.addresses = tuple(found)
@@ -267,7 +267,7 @@ def _then(first: Enter | None, second: Enter | None) -> Enter | None:
     return both
 
 
-def _own_addresses() -> list[str]:
+def own_addresses() -> list[str]:
     """Return the addresses that this machine's connections to others come from."""
     found = []
     for target, family in _UNASSIGNED:
