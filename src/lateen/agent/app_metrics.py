@@ -59,6 +59,9 @@ class Merger:
     dropped: set[str] = field(default_factory=set)
     _family: bytes = b""
     _kind: bytes = b""
+    _open_family: bytes = b""
+    """The family as OpenMetrics names it."""
+    _helped: bytes = b""
     _help: bytes = b""
 
     def lines(self, text: bytes) -> bytes:
@@ -78,7 +81,7 @@ class Merger:
             self.dropped.add(family.decode())
             return b""
         if self.open_metrics:
-            if self._kind == b"counter" and name.endswith(b"_created"):
+            if family != name and name.endswith(b"_created"):
                 return b""
             line = _plain(line)
         return line
@@ -88,7 +91,7 @@ class Merger:
             return False
         suffixes = (b"", *_SUFFIXES.get(self._kind, ()))
         return name in {self._family + suffix for suffix in suffixes} or (
-            self.open_metrics and name.removesuffix(b"_created") == self._family.removesuffix(b"_total")
+            self.open_metrics and name == self._open_family + b"_created"
         )
 
     def _meta(self, line: bytes) -> bytes:
@@ -107,18 +110,18 @@ class Merger:
     def _open_meta(self, word: bytes, name: bytes, rest: bytes) -> bytes:
         """OpenMetrics names a counter without its `_total`, and may say HELP first: both wait for the type."""
         if word == b"HELP":
-            known = name == self._family.removesuffix(b"_total") or name == self._family
-            self._help = rest
-            return self._served(b"# HELP " + self._family + b" " + rest) if known and self._kind else b""
+            if name == self._open_family:
+                return self._served(b"# HELP " + self._family + b" " + rest)
+            self._helped, self._help = name, rest
+            return b""
         if word != b"TYPE":
             return b""
         kind = {b"unknown": b"untyped", b"info": b"gauge", b"stateset": b"gauge", b"gaugehistogram": b"histogram"}.get(
             rest, rest
         )
         suffix = {b"counter": b"_total", b"info": b"_info"}
-        self._family, self._kind = name + suffix.get(rest, b""), kind
-        helped = b"# HELP " + self._family + b" " + self._help + b"\n" if self._help else b""
-        self._help = b""
+        self._open_family, self._family, self._kind = name, name + suffix.get(rest, b""), kind
+        helped = b"# HELP " + self._family + b" " + self._help + b"\n" if self._helped == name else b""
         return self._served(helped + b"# TYPE " + self._family + b" " + kind)
 
     def _served(self, line: bytes) -> bytes:
