@@ -1,9 +1,9 @@
 """What the agent's HTTP port answers about the app: its metrics, and the probes that Kubernetes leads through us.
 
 Called by `status`, made by `lifecycle`. A kubelet has no certificate of the mesh. Where mutual TLS is required, its
-probes are rewritten to `/app-health/CONTAINER/readyz` (or livez, startupz) on our port, and ISTIO_KUBE_APP_PROBERS says what
-each stands for; Istio's agent defines both, and ISTIO_PROMETHEUS_ANNOTATIONS. What does the work is loaded when it is
-needed. Must not know: Envoy.
+probes are rewritten to `/app-health/CONTAINER/readyz` (or livez, startupz) on our port, and ISTIO_KUBE_APP_PROBERS
+says what each stands for; Istio's agent defines both, and ISTIO_PROMETHEUS_ANNOTATIONS. What does the work is loaded
+when it is needed. Must not know: Envoy.
 """
 
 from __future__ import annotations
