@@ -39,7 +39,8 @@ def measured(mesh: Mesh, name: str, *flags: str, **environment: str) -> tuple[Pr
     control, page = mesh.folder / f"{name}.control", mesh.folder / f"{name}.metrics"
     control.write_text("ok")
     page.write_text(PAGE)
-    process = mesh.run(name, *AILING, flags=flags, CONTROL=str(control), METRICS=str(page), NAME=name, **environment)
+    said = {"CONTROL": str(control), "METRICS": str(page), "NAME": name, **environment}
+    process = mesh.run(name, *AILING, port="80/http", version="", flags=flags, wait=True, **said)
     eventually(lambda: good(process.get(f"http://{name}/")), what="the service")
     return process, control
 
@@ -54,7 +55,8 @@ def check(page: str) -> set[str]:
     """Return the families of a page that obeys the text format: each is named once, its samples in one place."""
     families = re.findall(r"^# TYPE (\S+) ", page, re.MULTILINE)
     assert not [name for name, times in Counter(families).items() if times > 1]
-    runs, last = Counter(), ""
+    runs: Counter[str] = Counter()
+    last = ""
     for line in page.splitlines():
         if not line or line.startswith("#"):
             continue

@@ -73,4 +73,4 @@ def test_settings_with_a_probe_survive_json_and_the_sidecars_own_ports_are_no_pa
     assert AgentSettings.from_json(settings.to_json()) == settings
     for wrong in ({"metrics_path": "/m", "metrics_port": 15020}, {"probe": replace(TCP, port=15021)}):
         with pytest.raises(SettingsError, match="sidecar's own"):
-            replace(RUN, **wrong)  # type: ignore[arg-type]
+            replace(RUN, **wrong)
