@@ -1,21 +1,24 @@
 """As much HTTP/1.1 as an agent needs: asking Envoy's admin page, and reading the head of a probe's request.
 
-Called by `envoy_admin`, `attach` and `status`. Everything read is bounded in size, and every call here must stand
-inside the caller's `asyncio.timeout`. Must not know: what is asked for.
+Called by `envoy_admin`, `attach`, `status`, `checks` and `app_metrics`. Everything read is bounded in size, and every
+call here must stand inside the caller's `asyncio.timeout`. Must not know: what is asked for.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from ssl import SSLContext
+from types import MappingProxyType
 from typing import TypeAlias
 
 from lateen.agent.addresses import host_port
 
 MAX_HEAD_BYTES = 8 * 1024
 _BLOCK = 64 * 1024
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 Connect: TypeAlias = Callable[..., Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
 """Connects as `asyncio.open_connection` does, perhaps from elsewhere."""
 
@@ -65,11 +68,29 @@ async def response(
 
     Raises OSError when nobody listens, Http1Error for an answer that is no HTTP/1.1.
     """
-    reader, writer = await connect(host, port, limit=MAX_HEAD_BYTES)
+    async with exchange(host, port, target, method=method, connect=connect) as (status, _, body):
+        yield status, body
+
+
+@asynccontextmanager
+async def exchange(
+    host: str,
+    port: int,
+    target: str,
+    *,
+    method: str = "GET",
+    headers: Mapping[str, str] = _NO_HEADERS,
+    connect: Connect = asyncio.open_connection,
+    tls: SSLContext | None = None,
+) -> AsyncGenerator[tuple[int, Mapping[str, str], AsyncGenerator[bytes, None]], None]:
+    """Do as `response`, with more headers (names in lower case), perhaps over TLS; yield the answer's headers too."""
+    reader, writer = await connect(host, port, limit=MAX_HEAD_BYTES, **({"ssl": tls} if tls else {}))
     try:
-        request = f"{method} {target} HTTP/1.1\r\nhost: {host_port(host, port)}\r\nconnection: close\r\n"
-        request += "content-length: 0\r\n" if method == "POST" else ""
-        writer.write(f"{request}\r\n".encode())
+        sent = {"host": host_port(host, port), **headers, "connection": "close"}
+        if method == "POST":
+            sent["content-length"] = "0"
+        lines = (f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in sent.items()), "", "")
+        writer.write("\r\n".join(lines).encode())
         head = await read_head(reader)
         version, _, rest = head.first_line.partition(" ")
         status = rest[:3]
@@ -77,7 +98,7 @@ async def response(
             raise Http1Error(f"the answer is no HTTP/1: {head.first_line[:80]!r}")
         body = _body(reader, head)
         try:
-            yield int(status), body
+            yield int(status), head.headers, body
         finally:
             await body.aclose()
     finally:

@@ -31,6 +31,7 @@ from lateen.agent.addresses import (
     split_host_port,
     take_address,
 )
+from lateen.agent.app_pages import Pages
 from lateen.agent.application import app_environment, wait_for_ports, wait_until_serving
 from lateen.agent.attach import Attachment
 from lateen.agent.certificates import Certificates
@@ -44,12 +45,15 @@ from lateen.agent.joining import shown
 from lateen.agent.keeping import Keeper, forget_the_old, state_folder, workload_keeper
 from lateen.agent.listening import ListeningPorts
 from lateen.agent.private_folders import private_folder
+from lateen.agent.probes import Tally, Verdict
 from lateen.agent.processes import Child, Guard, start
 from lateen.agent.settings import GATEWAY, RUN, SIDECAR, AgentSettings, SettingsError
 from lateen.agent.shutdown import Cause, Stage
 from lateen.agent.signals import Signals
 from lateen.agent.status import Status, StatusServer
 from lateen.envoy.bootstrap import bootstrap, merged_bootstrap
+from lateen.model.probes import Probe
+from lateen.model.probes import shown as shown_probe
 
 LEAVE_SECONDS = 6.0
 ENVOY_STOP_SECONDS = 5.0
@@ -164,6 +168,10 @@ class Agent:
         self._app: Child | None = None
         self._background: list[asyncio.Task[None]] = []
         self._unready = "waiting for the control plane"
+        self._app_ports: dict[int, int] = {}
+        """Declared port -> where the app was found to listen."""
+        self._tally: Tally | None = None
+        self._pages: Pages | None = None
 
     def _offer_ports(self) -> None:
         """Choose where the app is to listen for each declared port."""
@@ -185,6 +193,11 @@ class Agent:
             self._settings = workload.as_told(self._settings, self._attachment.told)
         except SettingsError as error:
             raise StartError(f"what the control plane says of this workload cannot be: {error}") from error
+        if workload.declines_probe(self._settings, self._attachment.told):
+            self._log.warning(
+                "the control plane names a command as probe: not run here",
+                todo="--allow-exec-probe allows it, --probe names another; till then a connection to each port counts",
+            )
         if self._settings.ports != ports:
             self._offer_ports()
             app_ports = self._offered if self._where.app_port_known else {}
@@ -193,7 +206,11 @@ class Agent:
 
     async def live(self, binary: str) -> int:
         """Start, serve, go away in order; return the exit code."""
-        server = StatusServer(Status(envoy=self._admin, unready=lambda: self._unready, metrics=self._metrics))
+        pages = Pages(self._where.connect_app, lambda: (self._settings, {**self._offered, **self._app_ports}))
+        server = StatusServer(
+            Status(envoy=self._admin, unready=lambda: self._unready, metrics=self._metrics, pages=pages)
+        )
+        self._pages = pages
         control = ControlServer(status=self._status, restart=self._restart)
         async with (
             asyncio.TaskGroup() as group,
@@ -337,8 +354,10 @@ class Agent:
             sys.stdout.flush()
         if settings.mode == RUN:
             await self._start_app()
-        if settings.mode == GATEWAY or not settings.ports:
+        if settings.mode == GATEWAY or not (settings.ports or settings.probe):
             await self._ready({})
+        elif settings.probe and (settings.mode == SIDECAR or not settings.ports):
+            self._spawn(group, self._follow_probe(settings.probe, dict(self._offered)))
         elif settings.mode == SIDECAR:
             self._unready = "the app does not accept connections yet"
             self._spawn(group, self._follow_ports())
@@ -429,7 +448,11 @@ class Agent:
                 ready = await shutdown.unless(exited, found)
             noting.cancel()
         if ready:
-            await self._ready(serving)
+            self._app_ports.update(serving)
+            if self._settings.probe:
+                await self._follow_probe(self._settings.probe, serving)
+            else:
+                await self._ready(serving)
         elif await app.exit_code() and clock() - began < _QUICK_EXIT_SECONDS and not self._signals.stop.is_set():
             self._log.warning("the app exited before it accepted connections", hint=self._hint())
 
@@ -452,6 +475,23 @@ class Agent:
             await wait_for_ports(ports, accepting=False, pause=2.0)
             self._unready = "the app does not accept connections"
             self._log.warning(self._unready)
+            self._attachment.update(replace(self._attachment.registration, ready=False))
+
+    async def _follow_probe(self, probe: Probe, app_ports: Mapping[int, int]) -> None:
+        """Ready while the probe says so."""
+        from lateen.agent import checks, watching
+
+        self._unready = f"the probe {shown_probe(probe)} has not succeeded yet"
+        target = checks.Target(connect=self._where.connect_app, ports=app_ports, enter=self._where.app_entrance())
+        self._tally = tally = Tally()
+        async for verdict, problem in watching.verdicts(probe, lambda: checks.check(probe, target), tally):
+            if self._signals.stop.is_set():
+                return
+            if verdict is Verdict.READY:
+                await self._ready(app_ports)
+                continue
+            self._unready = f"the probe {shown_probe(probe)} fails: {problem}"
+            self._log.warning("the app is not ready", probe=shown_probe(probe), problem=problem)
             self._attachment.update(replace(self._attachment.registration, ready=False))
 
     async def _ready(self, app_ports: Mapping[int, int]) -> None:
@@ -560,6 +600,11 @@ class Agent:
             "lateen_agent_workload_ready": float(not self._unready),
             "lateen_agent_certificate_renewals_total": float(self._certificates.renewals),
         }
+        if self._pages is not None:
+            metrics |= self._pages.metrics()
+        if self._tally is not None:
+            metrics["lateen_agent_probes_total"] = self._tally.checks
+            metrics["lateen_agent_probe_failures_total"] = self._tally.failures
         if self._envoy and self._envoy.kept_at:
             metrics["lateen_agent_last_good_timestamp_seconds"] = self._envoy.kept_at
         if expires := self._certificates.expires:

@@ -17,6 +17,7 @@ from lateen.agent.addresses import METRICS_PORT, READY_PORT
 from lateen.envoy.bootstrap import ADMIN_PORT, DNS_PORT, DNS_TABLE_PORT, OUTBOUND_PORT, PROMETHEUS_PORT
 from lateen.envoy.statistics import StatsInclusion
 from lateen.model.names import DEFAULT_NAMESPACE
+from lateen.model.probes import Probe, is_a_path
 from lateen.model.proxies import DISCOVERY_SCOPE, DISCOVERY_SCOPES, Upstream
 
 RUN, SIDECAR, GATEWAY = "run", "sidecar", "gateway"
@@ -112,6 +113,16 @@ class AgentSettings:
     """Variables of Envoy's process, besides the agent's own."""
     stats_inclusion: StatsInclusion = field(default_factory=StatsInclusion)
     """Statistics of Envoy besides those that it always makes."""
+    probe: Probe | None = None
+    """How the app is found ready; None lets its WorkloadGroup say, else by a connection to each port."""
+    group_exec: bool = False
+    """Whether a command that the control plane names may be run as a probe."""
+    metrics_port: int = 0
+    """Where the app has its own metrics; 0 is the first port of the workload."""
+    metrics_path: str = ""
+    """Empty lets its WorkloadGroup say."""
+    merges_metrics: bool = True
+    """Whether the metrics page holds the app's metrics too; the control plane says it."""
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -132,6 +143,7 @@ class AgentSettings:
         self._check_texts()
         self._check_ports()
         self._check_stats()
+        self._check_app_pages()
 
     def _check_interception(self) -> None:
         """Refuse what could not act: nothing is silently left out of what was asked for."""
@@ -236,6 +248,20 @@ class AgentSettings:
         if sum(len(patterns) for _, patterns in kinds) > MOST_STATS_PATTERNS:
             raise SettingsError(f"more than {MOST_STATS_PATTERNS} --stats-inclusion patterns")
 
+    def _check_app_pages(self) -> None:
+        """Refuse what would ask the sidecar for what is the app's."""
+        if self.mode == GATEWAY and (self.probe or self.metrics_path):
+            raise SettingsError("--probe and --metrics are about an app, and a gateway has none")
+        if self.metrics_path and not is_a_path(self.metrics_path):
+            raise SettingsError(f"--metrics {self.metrics_path[:80]!r} is not [PORT]/PATH, as 9090/metrics")
+        if self.metrics_path and not (self.metrics_port or self.ports or self.workload_group):
+            raise SettingsError("--metrics without a port is of the first --port, and there is none: say PORT/PATH")
+        for flag, port in (("--metrics", self.metrics_port), ("--probe", self.probe.port if self.probe else 0)):
+            if port in AGENT_PORTS:
+                raise SettingsError(f"{flag}: port {port} is the sidecar's own, not the app's")
+            if not 0 <= port < 65536:
+                raise SettingsError(f"{flag}: port {port} is not between 1 and 65535")
+
     def to_json(self) -> str:
         """Return one line of JSON that `from_json` reads back to an equal value."""
         return json.dumps(asdict(self), separators=(",", ":"))
@@ -261,6 +287,8 @@ class AgentSettings:
                 given["exclude_networks"] = tuple(str(network) for network in given["exclude_networks"])
             if "command" in given:
                 given["command"] = tuple(str(word) for word in given["command"])
+            if "probe" in given:
+                given["probe"] = Probe.read(given["probe"])
             if "stats_inclusion" in given:
                 patterns = given["stats_inclusion"].items()
                 given["stats_inclusion"] = StatsInclusion(**{kind: tuple(map(str, found)) for kind, found in patterns})

@@ -2,7 +2,8 @@
 
 GET only, one request per connection, everything bounded: a probe or a scraper needs no more. The metrics page is
 Envoy's own, streamed through with one repair: the stats access logger's `istio_requests_total` comes out of Envoy as
-`envoy_istio_requests_total`, which no dashboard knows. Used by `lifecycle`. Must not know: how states come about.
+`envoy_istio_requests_total`, which no dashboard knows. Behind it stand the app's own metrics, if it
+has any. Used by `lifecycle`. Must not know: how states come about.
 """
 
 from __future__ import annotations
@@ -13,14 +14,26 @@ import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from lateen.agent.http1 import MAX_HEAD_BYTES, Http1Error, read_head
+from lateen.agent.app_pages import HEALTH, Pages
+from lateen.agent.http1 import MAX_HEAD_BYTES, Head, Http1Error, read_head
+
+if TYPE_CHECKING:
+    from lateen.agent.app_metrics import AppMetrics
 
 READY_PATH = "/healthz/ready"
 METRICS_PATH = "/stats/prometheus"
+_TEXT = "text/plain; version=0.0.4"
 _MISNAMED = re.compile(rb"^(# (?:TYPE|HELP) )?envoy_istio_", re.MULTILINE)
-_REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 503: "Service Unavailable"}
+_REASONS = {
+    200: "OK",
+    400: "Bad Request",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    500: "Internal Server Error",
+    503: "Service Unavailable",
+}
 _HEAD_SECONDS = 5.0
 _ANSWER_SECONDS = 60.0
 _MOST_CONNECTIONS = 32
@@ -46,6 +59,8 @@ class Status:
     """Why the workload should get no traffic now; empty when it should. Envoy is asked besides."""
     metrics: Callable[[], Mapping[str, float]]
     """The agent's own metrics; a name that ends in `_total` is a counter, others are gauges."""
+    pages: Pages | None = None
+    """What the app says of itself."""
 
 
 class StatusServer:
@@ -74,7 +89,7 @@ class StatusServer:
             async with asyncio.timeout(_HEAD_SECONDS):
                 head = await read_head(reader)
             async with asyncio.timeout(_ANSWER_SECONDS):
-                await self._answer(head.first_line, writer)
+                await self._answer(head, writer)
                 await writer.drain()
         except Http1Error as error:
             writer.write(plain(400, str(error)))
@@ -85,8 +100,8 @@ class StatusServer:
             self._open -= 1
             writer.close()
 
-    async def _answer(self, first_line: str, writer: asyncio.StreamWriter) -> None:
-        method, _, rest = first_line.partition(" ")
+    async def _answer(self, head: Head, writer: asyncio.StreamWriter) -> None:
+        method, _, rest = head.first_line.partition(" ")
         target, _, version = rest.partition(" ")
         path = target.partition("?")[0]
         if not version.startswith("HTTP/1."):
@@ -96,7 +111,9 @@ class StatusServer:
         elif path == READY_PATH:
             writer.write(await self._readiness())
         elif path == METRICS_PATH:
-            await self._metrics(writer)
+            await self._metrics(writer, head.headers)
+        elif path.startswith(HEALTH) and self._status.pages:
+            writer.write(plain(*await self._status.pages.health(path, head.headers)))
         else:
             writer.write(plain(404, f"try {READY_PATH} or {METRICS_PATH}"))
 
@@ -106,24 +123,56 @@ class StatusServer:
             reason = "envoy is not live"
         return plain(503, reason) if reason else plain(200, "ready")
 
-    async def _metrics(self, writer: asyncio.StreamWriter) -> None:
+    async def _metrics(self, writer: asyncio.StreamWriter, headers: Mapping[str, str]) -> None:
         own = exposition(self._status.metrics())
+        pages = self._status.pages
+        merging = _Merging(pages, asked) if pages and (asked := pages.app_metrics(headers)) else None
+        if merging:
+            merging.names.note(own)
         try:
             async with self._status.envoy.prometheus() as (status, blocks):
                 if status != 200:
                     raise Http1Error(f"envoy answered {status}")
-                writer.write(_head(200, "text/plain; version=0.0.4", "transfer-encoding: chunked\r\n"))
+                writer.write(_head(200, _TEXT, "transfer-encoding: chunked\r\n"))
                 writer.write(_chunk(own))
                 try:
                     async for block in repaired(blocks):
+                        if merging:
+                            merging.names.note(block)
                         writer.write(_chunk(block))
                         await writer.drain()
                 except Http1Error as error:
                     raise ConnectionError("envoy broke off within its metrics page") from error
+                if merging:
+                    await merging.write(writer)
                 writer.write(b"0\r\n\r\n")
         except (ConnectionRefusedError, Http1Error):
             # Without Envoy there are still the agent's own metrics.
-            writer.write(_head(200, "text/plain; version=0.0.4", f"content-length: {len(own)}\r\n") + own)
+            writer.write(_head(200, _TEXT, f"content-length: {len(own)}\r\n") + own)
+
+
+class _Merging:
+    """The app's own metrics on a page, whatever the app does, behind those that must not be missing."""
+
+    def __init__(self, pages: Pages, asked: AbstractAsyncContextManager[AppMetrics]) -> None:
+        from lateen.agent.app_metrics import Names
+
+        self.names = Names()
+        """What the page has already."""
+        self._pages = pages
+        self._asked = asked
+
+    async def write(self, writer: asyncio.StreamWriter) -> None:
+        """Write what the app answers, and whether it was all."""
+        from lateen.agent.app_metrics import Merger
+
+        merger = Merger(self.names)
+        async with self._asked as page:
+            async for text in page.lines(merger):
+                writer.write(_chunk(text))
+                await writer.drain()
+        self._pages.scraped(page.problem, merger.dropped)
+        writer.write(_chunk(exposition({"lateen_agent_app_scrape_success": float(not page.problem)})))
 
 
 async def repaired(blocks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -159,7 +208,8 @@ def plain(status: int, text: str, headers: str = "") -> bytes:
 
 def _head(status: int, content_type: str, headers: str) -> bytes:
     return (
-        f"HTTP/1.1 {status} {_REASONS[status]}\r\ncontent-type: {content_type}\r\n{headers}connection: close\r\n\r\n"
+        f"HTTP/1.1 {status} {_REASONS.get(status, 'Status of the app')}\r\n"
+        f"content-type: {content_type}\r\n{headers}connection: close\r\n\r\n"
     ).encode()
 
 

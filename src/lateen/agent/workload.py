@@ -20,6 +20,7 @@ from lateen.agent.settings import GATEWAY, OUTBOUND, PROXY, AgentSettings, Setti
 from lateen.agent.status import METRICS_PATH, READY_PATH
 from lateen.envoy.bootstrap import OUTBOUND_PORT, BootstrapSettings
 from lateen.envoy.statistics import StatsInclusion
+from lateen.model.probes import EXEC, Probe
 from lateen.model.proxies import PRIVILEGED_PORTS, Proxy, ProxyType
 from lateen.model.services import Locality
 from lateen.model.workloads import WorkloadPort, WorkloadRegistration
@@ -33,7 +34,8 @@ OUTBOUND_ROUTES = "http_proxy"
 
 _TOLD = (
     "concurrency", "environment", "drain_seconds", "envoy_drain_seconds", "stats_inclusion",
-    "labels", "service_account", "locality", "network", "ports",
+    "labels", "service_account", "locality", "network", "ports", "probe", "metrics_port", "metrics_path",
+    "merges_metrics",
 )  # fmt: skip
 """Settings that `as_told` may change."""
 
@@ -79,7 +81,9 @@ def as_told(settings: AgentSettings, told: Registered | None) -> AgentSettings:
             suffixes=(*flags.suffixes, *proxy.stats_suffixes),
             regexps=(*flags.regexps, *proxy.stats_regexps),
         ),
+        merges_metrics=proxy.merges_metrics,
     )
+    settings = _with_app_pages(settings, told)
     if group is None:
         if settings.workload_group:
             # It has taken the workload for one without a group.
@@ -95,13 +99,43 @@ def as_told(settings: AgentSettings, told: Registered | None) -> AgentSettings:
     )
 
 
+def _with_app_pages(settings: AgentSettings, told: Registered) -> AgentSettings:
+    """Return the settings with what is said of the app's health and metrics, where flags say nothing."""
+    if settings.mode == GATEWAY:
+        return settings
+    probe = told_probe(told)
+    if settings.probe is None and probe is not None and (probe.kind != EXEC or settings.group_exec):
+        settings = replace(settings, probe=probe)
+    if told.group is not None and told.group.metrics_path and not settings.metrics_path:
+        group = told.group
+        # Its first port is not known before the group's ports are taken.
+        port = group.metrics_port or next(iter((*(port for port, _ in settings.ports), *group.ports)), 0)
+        settings = replace(settings, metrics_port=port, metrics_path=group.metrics_path) if port else settings
+    return settings
+
+
+def told_probe(told: Registered) -> Probe | None:
+    """Return the probe that the control plane wants: its group's, else that of every workload."""
+    return (told.group.probe if told.group is not None else None) or told.proxy.probe
+
+
+def declines_probe(settings: AgentSettings, told: Registered | None) -> bool:
+    """Whether the settings go without a command that the control plane wants run: the user here did not allow it."""
+    probe = told_probe(told) if told is not None else None
+    return probe is not None and probe.kind == EXEC and settings.probe is None and settings.mode != GATEWAY
+
+
 def as_remembered(settings: AgentSettings, kept: str) -> AgentSettings:
     """Return the settings with what the control plane had said of them in an earlier life of the workload."""
     try:
         before = AgentSettings.from_json(kept)
     except SettingsError:
         return settings
-    return replace(settings, **{name: getattr(before, name) for name in _TOLD})
+    remembered = replace(settings, **{name: getattr(before, name) for name in _TOLD})
+    if settings.probe is not None or (before.probe is not None and before.probe.kind == EXEC):
+        # Which command runs here, this life's flags say.
+        remembered = replace(remembered, probe=settings.probe)
+    return remembered
 
 
 def _cores() -> int:

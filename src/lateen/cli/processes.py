@@ -283,6 +283,41 @@ StatsRegexpsOption = Annotated[
         help="Envoy makes statistics whose whole name matches, too; repeatable.",
     ),
 ]
+ProbeOption = Annotated[
+    str,
+    typer.Option(
+        "--probe",
+        metavar="PROBE",
+        help="How the app is found ready: http://:PORT/PATH, https://..., tcp://:PORT, grpc://:PORT[/SERVICE] or "
+        "exec:COMMAND; default: its WorkloadGroup's, else by a connection to each port.",
+    ),
+]
+ProbePeriodOption = Annotated[
+    float, typer.Option("--probe-period", metavar="SECONDS", help="With --probe: time between two checks.")
+]
+ProbeTimeoutOption = Annotated[
+    float, typer.Option("--probe-timeout", metavar="SECONDS", help="With --probe: longest time of a check.")
+]
+ProbeFailuresOption = Annotated[
+    int, typer.Option("--probe-failures", metavar="N", help="With --probe: failures in a row until traffic stays away.")
+]
+ProbeSuccessesOption = Annotated[
+    int, typer.Option("--probe-successes", metavar="N", help="With --probe: successes in a row until it comes back.")
+]
+ProbeDelayOption = Annotated[
+    float, typer.Option("--probe-delay", metavar="SECONDS", help="With --probe: time before the first check.")
+]
+ExecProbeOption = Annotated[
+    bool, typer.Option("--allow-exec-probe", help="Run the command that the WorkloadGroup names as its probe.")
+]
+MetricsOption = Annotated[
+    str,
+    typer.Option(
+        "--metrics",
+        metavar="[PORT]/PATH",
+        help="The app's own metrics, shown on the agent's page too; without a port on its first one.",
+    ),
+]
 
 
 def run(
@@ -313,9 +348,18 @@ def run(
     stats_inclusion_prefix: StatsPrefixesOption = None,
     stats_inclusion_suffix: StatsSuffixesOption = None,
     stats_inclusion_regexp: StatsRegexpsOption = None,
+    probe: ProbeOption = "",
+    probe_period: ProbePeriodOption = 5.0,
+    probe_timeout: ProbeTimeoutOption = 1.0,
+    probe_failures: ProbeFailuresOption = 1,
+    probe_successes: ProbeSuccessesOption = 1,
+    probe_delay: ProbeDelayOption = 0.0,
+    allow_exec_probe: ExecProbeOption = False,
+    metrics: MetricsOption = "",
 ) -> int:
     """Run an app with its sidecar beside it. Everything after `--` is the app's command."""
     from lateen.agent.settings import RUN
+    from lateen.cli.app_flags import read_metrics, read_probe
     from lateen.cli.workload_flags import given_file, stats_inclusion, workload_flags, workload_names
 
     exec_agent(
@@ -340,6 +384,16 @@ def run(
         state_folder=str(state.absolute()) if state else "",
         print_addresses=print_addresses,
         stats_inclusion=stats_inclusion(stats_inclusion_prefix, stats_inclusion_suffix, stats_inclusion_regexp),
+        probe=read_probe(
+            probe,
+            period=probe_period,
+            timeout=probe_timeout,
+            failures=probe_failures,
+            successes=probe_successes,
+            delay=probe_delay,
+        ),
+        group_exec=allow_exec_probe,
+        **read_metrics(metrics),
         command=tuple(command or ()),
         **workload_flags(label, port, upstream),
     )
@@ -372,9 +426,18 @@ def sidecar(
     stats_inclusion_prefix: StatsPrefixesOption = None,
     stats_inclusion_suffix: StatsSuffixesOption = None,
     stats_inclusion_regexp: StatsRegexpsOption = None,
+    probe: ProbeOption = "",
+    probe_period: ProbePeriodOption = 5.0,
+    probe_timeout: ProbeTimeoutOption = 1.0,
+    probe_failures: ProbeFailuresOption = 1,
+    probe_successes: ProbeSuccessesOption = 1,
+    probe_delay: ProbeDelayOption = 0.0,
+    allow_exec_probe: ExecProbeOption = False,
+    metrics: MetricsOption = "",
 ) -> int:
     """Run a sidecar alone, for an app that something else starts."""
     from lateen.agent.settings import SIDECAR
+    from lateen.cli.app_flags import read_metrics, read_probe
     from lateen.cli.workload_flags import given_file, stats_inclusion, workload_flags, workload_names
 
     exec_agent(
@@ -399,6 +462,16 @@ def sidecar(
         state_folder=str(state.absolute()) if state else "",
         print_addresses=print_addresses,
         stats_inclusion=stats_inclusion(stats_inclusion_prefix, stats_inclusion_suffix, stats_inclusion_regexp),
+        probe=read_probe(
+            probe,
+            period=probe_period,
+            timeout=probe_timeout,
+            failures=probe_failures,
+            successes=probe_successes,
+            delay=probe_delay,
+        ),
+        group_exec=allow_exec_probe,
+        **read_metrics(metrics),
         **workload_flags(label, port, upstream),
     )
 

@@ -23,7 +23,15 @@ from lateen.config import networking as istio
 from lateen.config.decoding import fields_of
 from lateen.config.extensions import TrafficExtension, WasmPlugin
 from lateen.config.positions import Path
-from lateen.config.proxy_config import ProxyImage
+from lateen.config.proxy_config import (
+    ExecHealthCheckConfig,
+    GrpcHealthCheckConfig,
+    HTTPHeader,
+    HTTPHealthCheckConfig,
+    ProxyImage,
+    ReadinessProbe,
+    TCPHealthCheckConfig,
+)
 from lateen.config.reasons import reason_for
 from lateen.config.telemetry import Telemetry
 from lateen.config.workload_groups import GroupMetadata, WorkloadGroup, WorkloadProxyConfig
@@ -141,8 +149,16 @@ _GATEWAY: dict[type[msgspec.Struct], Acting] = {
 _SERVICES: dict[type[msgspec.Struct], Acting] = {
     istio.ServiceEntry: ALL,
     istio.WorkloadEntry: ALL,
-    WorkloadGroup: all_but(WorkloadGroup, "probe"),
-    GroupMetadata: only("labels"),
+    WorkloadGroup: ALL,
+    GroupMetadata: ALL,
+    **_every(
+        ReadinessProbe,
+        HTTPHealthCheckConfig,
+        HTTPHeader,
+        TCPHealthCheckConfig,
+        GrpcHealthCheckConfig,
+        ExecHealthCheckConfig,
+    ),
     # What image runs a proxy is a cluster's business.
     WorkloadProxyConfig: Acting(
         fields=frozenset(("selector", "concurrency", "environmentVariables")), silent=frozenset(("image",))

@@ -491,11 +491,10 @@ ACTING_MESH: dict[type[msgspec.Struct], Acting] = {
         "disableEnvoyListenerLog",
         "enablePrometheusMerge",
         "verifyCertificateAtClient",
-        # Listeners keep no such log: connections that match no chain are counted. Pages of metrics are not merged.
+        # Listeners keep no such log: connections that match no chain are counted.
         # Servers are always verified.
         values={
             "disableEnvoyListenerLog": frozenset((True,)),
-            "enablePrometheusMerge": frozenset((False,)),
             "verifyCertificateAtClient": frozenset((True,)),
         },
     ),
@@ -510,6 +509,7 @@ ACTING_MESH: dict[type[msgspec.Struct], Acting] = {
                 "holdApplicationUntilProxyStarts",
                 "proxyHeaders",
                 "gatewayTopology",
+                "readinessProbe",
             )
         ),
         # An app never runs before its proxy.

@@ -59,13 +59,6 @@ REASONS: Mapping[str, Reason] = {
         "Envoy's retry budget has no interval: it is of the requests under way", "percent and minRetryConcurrency"
     ),
     "LoadBalancerSettings.zoneAwareLbSetting": Reason(_ZONES, _LOCALITY),
-    "WorkloadGroup.probe": Reason(
-        "workloads are found ready by a connection to each of their ports",
-        "an application that accepts connections only when it is ready",
-    ),
-    "GroupMetadata.annotations": Reason(
-        "a registered workload is no object that could have annotations", "labels, which its endpoints carry"
-    ),
     # --- Kubernetes and the Gateway API ----------------------------------------------------------------------
     "ServiceSpec.externalIPs": Reason(
         "a cluster leads these addresses to the service, and gateways of other networks are not known by them",
@@ -103,9 +96,6 @@ REASONS: Mapping[str, Reason] = {
     "MeshConfig.disableEnvoyListenerLog: false": Reason(
         "listeners keep no log of connections that match no chain",
         "the statistic listener.ADDRESS.no_filter_chain_match",
-    ),
-    "MeshConfig.enablePrometheusMerge: true": Reason(
-        "the metrics page of the agent does not hold the application's", "scrape the application's own page too"
     ),
     "MeshConfig.verifyCertificateAtClient: false": Reason(
         "servers are always verified, without caCertificates by the system's roots",
@@ -202,10 +192,6 @@ REASONS: Mapping[str, Reason] = {
                 "an application never runs before its proxy", "`lateen proxy sidecar`, and the application on its own"
             ),
             "meshId": Reason("there is one mesh", "trustDomain, which names it in identities"),
-            "readinessProbe": Reason(
-                "workloads are found ready by a connection to each of their ports",
-                "an application that accepts connections only when it is ready",
-            ),
             "caCertificatesPem": Reason(
                 "roots of the mesh come with its certificate authority only", "`--ca-files` with several roots"
             ),

@@ -20,7 +20,7 @@ class GroupMetadata(Spec, frozen=True, kw_only=True):
     labels: dict[str, str] = {}
     """Of each workload; they win over the template's labels, and the workload's own win over these."""
     annotations: dict[str, str] = {}
-    """Of the WorkloadEntries that a cluster makes. Nothing is made here, so that they mean nothing."""
+    """`prometheus.io/scrape`, `/port` and `/path` say where the app has its metrics; others mean nothing."""
 
 
 class WorkloadGroup(Spec, frozen=True, kw_only=True):

@@ -47,6 +47,8 @@ OPTIONS = (
     # A proxy whose host vanished without closing its connection is noticed within 40 seconds.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    # A ping's own timeout (60 seconds) counts where bytes are still acknowledged: the process there is stopped.
+    ("grpc.http2.ping_timeout_ms", 10_000),
     ("grpc.http2.max_pings_without_data", 0),
     # Clients may ping as often, and are not sent away for it.
     ("grpc.keepalive_permit_without_calls", 1),

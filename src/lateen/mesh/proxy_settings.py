@@ -13,6 +13,7 @@ from dataclasses import replace
 from lateen.config.durations import seconds
 from lateen.config.mesh_config import MeshConfig
 from lateen.config.objects import ConfigObject
+from lateen.config.probes import probe_of
 from lateen.config.workload_groups import WorkloadProxyConfig
 from lateen.mesh.workloads import from_registration
 from lateen.model.proxies import labels_match
@@ -41,8 +42,9 @@ def proxy_settings(
 def default_settings(mesh_config: MeshConfig) -> ProxySettings:
     """Return what MeshConfig says of every proxy."""
     default = mesh_config.default_config
+    merges = mesh_config.enable_prometheus_merge
     if default is None:
-        return ProxySettings()
+        return ProxySettings(merges_metrics=merges)
     matcher = default.proxy_stats_matcher
     return ProxySettings(
         concurrency=default.concurrency,
@@ -52,6 +54,8 @@ def default_settings(mesh_config: MeshConfig) -> ProxySettings:
         stats_prefixes=tuple(matcher.inclusion_prefixes) if matcher else (),
         stats_suffixes=tuple(matcher.inclusion_suffixes) if matcher else (),
         stats_regexps=tuple(matcher.inclusion_regexps) if matcher else (),
+        probe=probe_of(default.readiness_probe),
+        merges_metrics=merges,
     )
 
 

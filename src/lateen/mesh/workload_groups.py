@@ -11,6 +11,7 @@ from bisect import bisect_left
 from dataclasses import replace
 
 from lateen.config.networking import WorkloadEntry
+from lateen.config.probes import probe_of, scraped
 from lateen.config.workload_groups import WorkloadGroup
 from lateen.mesh.elections import workload_name
 from lateen.mesh.state import MeshState
@@ -62,16 +63,21 @@ def _ports(registration: WorkloadRegistration, template: WorkloadEntry) -> tuple
     return tuple(replace(port, name=port.name or names.get(port.port, "")) for port in registration.ports)
 
 
-def traits(registration: WorkloadRegistration) -> GroupTraits | None:
+def traits(registration: WorkloadRegistration, group: WorkloadGroup | None = None) -> GroupTraits | None:
     """Return what the agent of a registered workload is told of its group; None without one."""
     if not registration.group:
         return None
+    metadata = group.metadata if group is not None else None
+    port, path = scraped(metadata.annotations) if metadata is not None else (0, "")
     return GroupTraits(
         labels=dict(registration.labels),
         service_account=registration.service_account,
         locality=registration.locality,
         network=registration.network,
         ports=tuple(port.port for port in registration.ports),
+        probe=probe_of(group.probe) if group is not None else None,
+        metrics_port=port,
+        metrics_path=path,
     )
 
 

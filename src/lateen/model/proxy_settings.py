@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from lateen.model.probes import Probe, is_a_path
+
 MAX_SETTINGS_BYTES = 32 * 1024
 """Half of what an attach message may hold."""
 LONGEST_DRAIN_SECONDS = 3600.0
@@ -21,6 +23,8 @@ MOST_THREADS = 1024
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,255}")
 _LOADER = re.compile(r"(?i)(LD|DYLD|MALLOC)_.*|GLIBC_TUNABLES|PATH|IFS|ENV|BASH_ENV|PYTHON.*")
 """Variables that say which code a process loads."""
+_ALWAYS = frozenset(("labels", "service_account", "locality", "network", "ports"))
+"""Traits that were always told: an older agent expects them."""
 
 
 def is_variable(name: str) -> bool:
@@ -49,14 +53,21 @@ class ProxySettings:
     stats_suffixes: tuple[str, ...] = ()
     stats_regexps: tuple[str, ...] = ()
     """RE2; checked by the control plane, because the agent does not load RE2."""
+    probe: Probe | None = None
+    """How workloads are found ready that say nothing themselves, by flag or group (Istio: readinessProbe)."""
+    merges_metrics: bool = True
+    """Whether the agent's metrics page holds the app's metrics too (Istio: enablePrometheusMerge)."""
 
     def without_texts(self) -> ProxySettings:
         """Return what of these settings is small whatever it says: the numbers."""
-        return replace(self, environment={}, stats_prefixes=(), stats_suffixes=(), stats_regexps=())
+        return replace(self, environment={}, stats_prefixes=(), stats_suffixes=(), stats_regexps=(), probe=None)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON types, without what is unset."""
-        return {name: value for name, value in asdict(self).items() if value not in (None, (), {})}
+        said = {name: value for name, value in asdict(self).items() if value not in (None, (), {})}
+        if self.merges_metrics:
+            del said["merges_metrics"]
+        return said
 
     @classmethod
     def from_json(cls, value: object) -> ProxySettings:
@@ -70,6 +81,8 @@ class ProxySettings:
             stats_prefixes=_patterns(said.get("stats_prefixes")),
             stats_suffixes=_patterns(said.get("stats_suffixes")),
             stats_regexps=_patterns(said.get("stats_regexps")),
+            probe=Probe.from_json(said.get("probe")),
+            merges_metrics=said.get("merges_metrics") is not False,
         )
 
 
@@ -83,10 +96,20 @@ class GroupTraits:
     network: str = ""
     ports: tuple[int, ...] = ()
     """Ports of the group, for a workload that names none itself."""
+    probe: Probe | None = None
+    """How its workloads are found ready."""
+    metrics_port: int = 0
+    """Where the app has its own metrics; 0 is the first port of the workload."""
+    metrics_path: str = ""
+    """Empty: it has none that the group knows of."""
+
+    def without_texts(self) -> GroupTraits:
+        """Return what has the limits of a registration: all but the probe."""
+        return replace(self, probe=None)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON types."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if name in _ALWAYS or value}
 
     @classmethod
     def from_json(cls, value: object) -> GroupTraits | None:
@@ -101,6 +124,9 @@ class GroupTraits:
             locality=_text(value.get("locality")),
             network=_text(value.get("network")),
             ports=tuple(numbers),
+            probe=Probe.from_json(value.get("probe")),
+            metrics_port=_number(value.get("metrics_port"), most=65535) or 0,
+            metrics_path=path if is_a_path(path := _text(value.get("metrics_path"))) else "",
         )
 
 

@@ -104,6 +104,10 @@ class AgentRegistry:
                 log.warning("a workload cannot follow its group", group=f"{said.group}.{said.namespace}", reason=reason)
         self._publish()
 
+    def group(self, stream: StreamId) -> WorkloadGroup | None:
+        """Return the group of a stream's workload as it was applied; None without one."""
+        return self._grouped[stream][1] if stream in self._grouped else None
+
     def _group_of(self, stream: StreamId, registration: WorkloadRegistration) -> WorkloadGroup | Refusal | None:
         if not registration.group:
             return None

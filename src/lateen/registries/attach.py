@@ -214,12 +214,13 @@ class _Conversation:
 
     def _told(self, taken: WorkloadRegistration) -> dict[str, Any]:
         """Return what the agent is told of its proxy and its group."""
-        group, settings = traits(taken), self._options.settings(taken)
+        group, settings = traits(taken, self._registry.group(self._stream)), self._options.settings(taken)
         said, traits_said = settings.to_json(), group.to_json() if group is not None else {}
         if not fits(said, traits_said):
-            # Numbers and the traits of a group always fit: their limits are those of a registration.
+            # Numbers and the other traits of a group always fit: their limits are those of a registration.
             log.warning("settings of a proxy are too large to be told", workload=self._workload)
             said = settings.without_texts().to_json()
+            traits_said = group.without_texts().to_json() if group is not None else {}
         return {**({"proxy": said} if said else {}), **({"group": traits_said} if group is not None else {})}
 
     def _note_calls(self, hosts: tuple[str, ...]) -> tuple[bytes, bool]:

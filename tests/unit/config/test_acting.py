@@ -93,13 +93,12 @@ def test_everything_that_does_not_act_has_a_reason_and_an_alternative_and_nothin
 
 
 def test_a_field_without_effect_is_said_with_its_reason_and_alternative() -> None:
-    text = "apiVersion: networking.istio.io/v1\nkind: WorkloadGroup\nmetadata: {name: a}\n"
-    text += "spec: {template: {}, probe: {tcpSocket: {port: 80}}}\n"
-    (finding,) = parse(text.encode(), "f").findings
-    reason = REASONS["WorkloadGroup.probe"]
-    assert (
-        finding.message == f"`probe` is read but has no effect in this version: {reason.why}. Instead: {reason.instead}"
-    )
+    text = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: a}\n"
+    text += "spec: {hosts: [a], http: [{route: [{destination: {host: a}}], "
+    text += "fault: {delay: {exponentialDelay: 1s}}}]}\n"
+    reason = REASONS["FaultDelay.exponentialDelay"]
+    said = f"`exponentialDelay` is read but has no effect in this version: {reason.why}. Instead: {reason.instead}"
+    assert said in [finding.message for finding in parse(text.encode(), "f").findings]
 
 
 def test_a_kind_without_effect_is_said_once() -> None:

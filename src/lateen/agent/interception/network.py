@@ -29,6 +29,7 @@ from contextlib import contextmanager
 from hashlib import blake2b
 from ipaddress import IPv4Network, IPv6Address, ip_address, ip_network
 from pathlib import Path
+from ssl import SSLContext
 
 from lateen.agent.interception import relay
 from lateen.agent.interception.capture import DELIVERY_SOURCES, PROXY_ID, TPROXY, TPROXY_TABLE, Capture
@@ -155,7 +156,7 @@ class AppNetwork:
             self._call("setns", self._here, _CLONE_NEWNET)
 
     async def connect(
-        self, host: str, port: int, *, limit: int = 1 << 16
+        self, host: str, port: int, *, limit: int = 1 << 16, ssl: SSLContext | None = None
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Connect from inside, as `asyncio.open_connection` does, to an IP address."""
         with self.inside():
@@ -163,7 +164,7 @@ class AppNetwork:
         try:
             made.setblocking(False)
             await asyncio.get_running_loop().sock_connect(made, (host, port))
-            return await asyncio.open_connection(sock=made, limit=limit)
+            return await asyncio.open_connection(sock=made, limit=limit, ssl=ssl, server_hostname=host if ssl else None)
         except BaseException:
             made.close()
             raise

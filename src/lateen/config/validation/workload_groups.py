@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from lateen.config.metadata import Metadata
 from lateen.config.networking import WorkloadEntry
 from lateen.config.positions import Path
+from lateen.config.probes import problem_of
 from lateen.config.proxy_config import HTTPHealthCheckConfig, ReadinessProbe
 from lateen.config.validation import fields
 from lateen.config.violations import Violation, warning
@@ -48,7 +49,7 @@ def _template(path: Path, template: WorkloadEntry) -> Iterator[Violation]:
 
 
 def readiness_probe(path: Path, probe: ReadinessProbe | None) -> Iterator[Violation]:
-    """A probe: its times are not negative, and it has exactly one method."""
+    """A probe: its times are not negative, and it has exactly one method that an agent can make."""
     if probe is None:
         return
     times = (
@@ -72,6 +73,8 @@ def readiness_probe(path: Path, probe: ReadinessProbe | None) -> Iterator[Violat
             yield from fields.port_number((*path, name, "port"), checked.port)
     if probe.exec is not None and not all([probe.exec.command, *probe.exec.command]):
         yield Violation((*path, "exec", "command"), "the command is empty", "add `command: [/usr/bin/check]`")
+    elif len(given) == 1 and (problem := problem_of(probe)) and not problem.startswith("port "):
+        yield Violation(path, problem)
 
 
 def _http_get(path: Path, check: HTTPHealthCheckConfig) -> Iterator[Violation]:
