@@ -18,6 +18,7 @@ import time
 from collections.abc import Coroutine, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ from lateen.agent.keeping import Keeper, forget_the_old, state_folder
 from lateen.agent.listening import ListeningPorts
 from lateen.agent.private_folders import private_folder
 from lateen.agent.processes import Child, Guard, start
+from lateen.agent.secret_fetching import fetch_secrets
 from lateen.agent.settings import GATEWAY, RUN, SIDECAR, AgentSettings, SettingsError
 from lateen.agent.shutdown import Cause, Stage
 from lateen.agent.signals import Signals
@@ -317,6 +319,7 @@ class Agent:
             wanted,
             connected=lambda: self._attachment.connected,
             watch=self._guard.watch,
+            fetch=partial(fetch_secrets, self._attachment.routes),
         )
         self._unready = "waiting for envoy"
         self._envoy = life
