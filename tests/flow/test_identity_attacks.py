@@ -181,7 +181,7 @@ async def test_secrets_are_fetched_by_who_has_them_only(mesh: Mesh) -> None:
             try:
                 got = decode_secrets(await channel.unary_unary(FETCH_SECRETS)(question))
             except grpc.aio.AioRpcError as error:
-                return error.code().name
+                return str(error.code().name)
         return "a key" if b"PRIVATE KEY" in b"".join(got.values()) else "nothing"
 
     assert await fetched(own) == "NOT_FOUND", "its Envoy is not there"

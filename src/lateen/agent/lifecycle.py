@@ -30,11 +30,12 @@ from lateen.agent.addresses import (
     can_bind_privileged,
     pick_address,
     reserve_app_ports,
-    split_host_port,
+    split_control_planes,
     take_address,
 )
 from lateen.agent.application import app_environment, wait_for_ports, wait_until_serving
 from lateen.agent.attach import Attachment
+from lateen.agent.attachments import Attachments
 from lateen.agent.certificates import Certificates
 from lateen.agent.control import ControlServer
 from lateen.agent.envoy_admin import EnvoyAdmin, RoutesState, gateway_ports
@@ -69,7 +70,7 @@ _QUICK_EXIT_SECONDS = 10.0
 async def run(settings: AgentSettings) -> int:
     """Live until the app exits or a signal comes; return the exit code. StartError (in a group) when it cannot."""
     try:
-        split_host_port(settings.control_plane)
+        split_control_planes(settings.control_plane)
     except ValueError as error:
         raise StartError(f"--control-plane: {error}", exit_code=2) from error
     signals = Signals()
@@ -158,10 +159,12 @@ class Agent:
         self._admin = EnvoyAdmin(host=address.private_ip, port=address.ports.admin, connect=where.connect)
         self._keeper = keeper_of(settings, address, where)
         self._certificates = Certificates(settings.control_plane, workload.wish(settings), folder, keeper=self._keeper)
-        self._attachment = Attachment(
-            settings.control_plane,
-            workload.registration(settings, address.ip, self._offered if where.app_port_known else {}),
-            read_token=self._read_token,
+        registration = workload.registration(settings, address.ip, self._offered if where.app_port_known else {})
+        several = split_control_planes(settings.control_plane)
+        self._attachment = (
+            Attachments(several, registration)
+            if len(several) > 1
+            else Attachment(settings.control_plane, registration, read_token=self._read_token)
         )
         self._envoy: EnvoyLife | None = None
         self._app: Child | None = None
@@ -265,7 +268,8 @@ class Agent:
             wanted.settings = self._settings.to_json()
             wanted.app_ports = dict(self._offered)
         identity = "" if plain else certificates.server
-        control_plane = workload.ControlPlane(address=self._attachment.control_plane, identity=identity)
+        addresses = (self._attachment.control_plane,) if plain else certificates.addresses
+        control_plane = workload.ControlPlane(address=addresses[0], identity=identity, others=addresses[1:])
         wanted.bootstrap = bootstrap(
             workload.bootstrap_settings(
                 self._settings,

@@ -3,7 +3,8 @@
 Protobuf by hand, as in `certificate_messages`. What a secret says is not read, but for its name: Envoy is to read it.
 Source of the numbers: Envoy's `discovery.proto` (DiscoveryRequest: node = 2, resource_names = 3, type_url = 4;
 DiscoveryResponse: version_info = 1, resources = 2, type_url = 4), `base.proto` (Node: id = 1, metadata = 3),
-`any.proto` (value = 2), `struct.proto` (fields = 1 of key = 1, value = 2; string_value = 3) and `secret.proto` (name = 1).
+`any.proto` (value = 2), `struct.proto` (fields = 1 of key = 1, value = 2; string_value = 3) and `secret.proto`
+(name = 1).
 
 Used by `secrets`. Must not know: who answers, or files.
 """

@@ -203,7 +203,12 @@ LocalityOption = Annotated[str, typer.Option("--locality", metavar="R/Z/S", help
 NetworkOption = Annotated[str, typer.Option("--network", metavar="NAME", help="Network of the workload.")]
 ControlPlaneOption = Annotated[
     str,
-    typer.Option("--control-plane", envvar="LATEEN_CONTROL_PLANE", metavar="HOST:PORT", help="xDS address."),
+    typer.Option(
+        "--control-plane",
+        envvar="LATEEN_CONTROL_PLANE",
+        metavar="HOST:PORT",
+        help="xDS address; several, of control planes with one CA, with commas between their mutual TLS addresses.",
+    ),
 ]
 TokenOption = Annotated[
     Path | None,

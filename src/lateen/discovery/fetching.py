@@ -17,7 +17,7 @@ import grpc
 from lateen.discovery import wire
 from lateen.discovery.nodes import proven_proxy, proxy_from_node
 from lateen.discovery.values import ForbiddenError, PeerError, Response
-from lateen.envoy.resources import SECRET
+from lateen.envoy.resources import SECRET, Resource
 
 if TYPE_CHECKING:
     from lateen.discovery.hub import Hub
@@ -37,11 +37,13 @@ def secrets_handler(hub: Hub, identify: Identify) -> grpc.GenericRpcHandler:
         try:
             return _answer(hub, identify, content, context)
         except ForbiddenError as error:
-            return await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))
+            refusal = grpc.StatusCode.PERMISSION_DENIED, str(error)
         except PeerError as error:
-            return await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            refusal = grpc.StatusCode.INVALID_ARGUMENT, str(error)
         except LookupError as error:
-            return await context.abort(grpc.StatusCode.NOT_FOUND, str(error))
+            refusal = grpc.StatusCode.NOT_FOUND, str(error)
+        await context.abort(*refusal)
+        raise AssertionError("abort raises")
 
     return grpc.method_handlers_generic_handler(SERVICE, {"FetchSecrets": grpc.unary_unary_rpc_method_handler(fetch)})
 
@@ -57,7 +59,8 @@ def _answer(hub: Hub, identify: Identify, content: bytes, context: grpc.aio.Serv
     held = hub.held(proxy, SECRET)
     if held is None:
         raise LookupError("that proxy is not connected")
-    found, size = [], 0
+    found: list[Resource] = []
+    size = 0
     for name in request.names:
         if name not in held:
             continue
