@@ -1,7 +1,8 @@
 """Keeps this workload registered with several control planes at once.
 
-Problem: each control plane knows the workloads that are registered with it. An agent that goes over to another one only
-when the first is gone comes to a control plane that knows nobody yet, whose Envoys are told that every service is empty.
+Problem: each control plane knows the workloads that are registered with it. An agent that goes over to another one
+only when the first is gone comes to a control plane that knows nobody yet, whose Envoys are told that every service is
+empty.
 
 What we do: the workload is registered with all of them all the time. So each knows the whole mesh, and it does not
 matter with which of them an Envoy speaks; Envoy goes from one to the next by itself. The workload's name is given by

@@ -27,7 +27,7 @@ from typing import Any
 import structlog
 
 from lateen.agent.envoy_admin import EnvoyAdmin
-from lateen.agent.envoy_process import EnvoyOptions, EnvoySupervisor
+from lateen.agent.envoy_process import Crash, EnvoyOptions, EnvoySupervisor
 from lateen.agent.keeping import Keeper, KeptConfiguration
 from lateen.agent.last_good import DumpError, LastGood, is_at_rest, last_good, wanted_secrets, with_app_ports
 from lateen.agent.processes import Child
@@ -142,6 +142,7 @@ class EnvoyLife:
                 enter=options.enter,
             ),
             watch,
+            self._report,
         )
 
     @property
@@ -214,6 +215,13 @@ class EnvoyLife:
             content = self.wanted.bootstrap
         write_private(path, json.dumps(content).encode(), durable=False)
         return path
+
+    def _report(self, crash: Crash) -> str:
+        """Keep what is known of a crash; return where."""
+        if self._keeper is None:
+            return ""
+        head = f"envoy was ended by {crash.signal} after {crash.seconds:.1f} s\nconfiguration: {self._source.value}\n"
+        return self._keeper.keep_crash(head + "".join(f"{line}\n" for line in crash.lines), now=time.time())
 
     def _restore_secrets(self) -> None:
         """Put what was kept of the control plane's secrets where the last good configuration reads it."""

@@ -32,6 +32,8 @@ FORM = 1
 MAX_BYTES = 64 << 20
 """Largest file that is read: a proxy that is told of 5,000 services has 20 MB."""
 KEPT_SECONDS = 30 * 24 * 3600
+MOST_CRASHES = 5
+_CRASH = "crash-"
 _CONFIGURATION, _IDENTITY, _SECRETS = "configuration.json", "identity.json", "secrets.json"
 
 
@@ -164,6 +166,19 @@ class Keeper:
             )
 
         return self._read(_IDENTITY, read)
+
+    def keep_crash(self, text: str, *, now: float) -> str:
+        """Write a report of a crash, and remove all but the newest few; return its path, empty when there is none."""
+        path = self._folder / f"{_CRASH}{time.strftime('%Y%m%dT%H%M%S', time.gmtime(now))}-{os.getpid()}.txt"
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_private(path, text.encode("utf-8", "replace"), durable=False)
+            for old in sorted(self._folder.glob(f"{_CRASH}*.txt"))[:-MOST_CRASHES]:
+                old.unlink(missing_ok=True)
+        except OSError as error:
+            self._log.warning("cannot keep the report of a crash", reason=str(error))
+            return ""
+        return str(path)
 
     def forget_identity(self) -> None:
         """Remove it: nobody takes it any more."""

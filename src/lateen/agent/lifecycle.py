@@ -529,8 +529,11 @@ class Agent:
             await self._admin.be_quiet()
             await self._envoy.supervisor.stop(ENVOY_STOP_SECONDS if not self._signals.hurry.is_set() else 0.5)
 
-    async def _restart(self) -> bool:
-        return self._envoy is not None and await self._envoy.relieve()
+    async def _restart(self) -> str:
+        if self._envoy is not None and await self._envoy.relieve():
+            return ""
+        refused = self._envoy.supervisor.refused if self._envoy else ""
+        return refused or "no new envoy took over: the old one goes on; the agent's log says why"
 
     def _status(self) -> dict[str, Any]:
         """What `lateen proxy status` shows of this agent."""

@@ -94,12 +94,13 @@ async def start(
     *,
     env: Mapping[str, str],
     quiet_stdout: bool = False,
+    stderr: int | None = None,
     folder: Path | None = None,
     enter: Callable[[], None] | None = None,
 ) -> Child:
     """Start a command in its own session; it inherits stdin, stdout and stderr, and the working directory if no folder.
 
-    `quiet_stdout` sends its stdout to our stderr and its stdin to nothing. `enter` is called in the child before the
+    `quiet_stdout` sends its stdout to its stderr and its stdin to nothing; `stderr` is another one than ours. `enter` is called in the child before the
     program is. Raises OSError when it cannot be started.
     """
     return Child(
@@ -108,7 +109,8 @@ async def start(
             env=env,
             cwd=folder,
             stdin=subprocess.DEVNULL if quiet_stdout else None,
-            stdout=sys.stderr.fileno() if quiet_stdout else None,
+            stdout=(sys.stderr.fileno() if stderr is None else stderr) if quiet_stdout else None,
+            stderr=stderr,
             start_new_session=True,
             preexec_fn=_first_of_all(enter),
         )

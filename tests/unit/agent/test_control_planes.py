@@ -20,7 +20,7 @@ SETTINGS = BootstrapSettings(
 def test_addresses_are_read_in_order() -> None:
     assert split_control_planes("10.0.0.1:15012, [::1]:1") == (("10.0.0.1", 15012), ("::1", 1))
     for wrong in ("", "a", "a:1,", "a:1,a:1"):
-        with pytest.raises(ValueError, match="HOST:PORT|twice"):
+        with pytest.raises(ValueError, match=r"HOST:PORT|twice"):
             split_control_planes(wrong)
 
 
