@@ -46,6 +46,7 @@ from lateen.agent.interception.places import Place, place
 from lateen.agent.joining import shown
 from lateen.agent.keeping import Keeper, forget_the_old, state_folder
 from lateen.agent.listening import ListeningPorts
+from lateen.agent.notifying import Notifier
 from lateen.agent.private_folders import private_folder
 from lateen.agent.processes import Child, Guard, start
 from lateen.agent.secret_fetching import fetch_secrets
@@ -57,6 +58,7 @@ from lateen.envoy.bootstrap import bootstrap
 
 LEAVE_SECONDS = 6.0
 ENVOY_STOP_SECONDS = 5.0
+_JOB_LEAVE_SECONDS = 0.5
 _KILL_SECONDS = 2.0
 _PATIENCE_SECONDS = 3.0
 """So long a workload that was here before waits for the control plane before it goes on without."""
@@ -170,6 +172,7 @@ class Agent:
         self._app: Child | None = None
         self._background: list[asyncio.Task[None]] = []
         self._unready = "waiting for the control plane"
+        self._notifier = Notifier()
 
     def _offer_ports(self) -> None:
         """Choose where the app is to listen for each declared port."""
@@ -206,8 +209,10 @@ class Agent:
             server.serve(self._address.metrics_socket, self._address.ready_socket),
             control.serve(self._keeper.folder) if self._keeper else nullcontext(),
         ):
+            self._spawn(group, self._notifier.watch(self._is_well))
             cause = await self._until_end(group, binary)
             self._unready = "draining"
+            self._notifier.say("STOPPING=1", f"STATUS={cause.value}: draining")
             self._log.info("going away", cause=cause.value)
             await shutdown.go(cause, self._actions(), self._signals.hurry)
             for task in self._background:
@@ -478,13 +483,20 @@ class Agent:
             await asyncio.sleep(_POLL_SECONDS)
         self._attachment.update(replace(self._attachment.registration, ready=True))
         self._unready = ""
+        self._notifier.say("READY=1", "STATUS=serving")
         self._log.info("ready", address=self._address.ip, app_ports=dict(app_ports))
 
     def _actions(self) -> dict[Stage, Any]:
         deadline: list[float] = []
 
         async def leave() -> None:
-            if not await self._attachment.leave(LEAVE_SECONDS) and self._attachment.was_registered:
+            # Nobody sends to a job: there is nothing to wait for, nor to say.
+            patience = _JOB_LEAVE_SECONDS if self._settings.job else LEAVE_SECONDS
+            if (
+                not await self._attachment.leave(patience)
+                and not self._settings.job
+                and self._attachment.was_registered
+            ):
                 self._log.warning("not every proxy confirmed that it stopped sending to this workload")
 
         async def in_flight() -> None:
@@ -534,6 +546,11 @@ class Agent:
             return ""
         refused = self._envoy.supervisor.refused if self._envoy else ""
         return refused or "no new envoy took over: the old one goes on; the agent's log says why"
+
+    async def _is_well(self) -> bool:
+        """Whether Envoy answers, as far as there is one: one that starts is the supervisor's business."""
+        child = self._envoy.supervisor.child if self._envoy else None
+        return child is None or not child.running or await self._admin.answers()
 
     def _status(self) -> dict[str, Any]:
         """What `lateen proxy status` shows of this agent."""

@@ -100,8 +100,8 @@ async def start(
 ) -> Child:
     """Start a command in its own session; it inherits stdin, stdout and stderr, and the working directory if no folder.
 
-    `quiet_stdout` sends its stdout to its stderr and its stdin to nothing; `stderr` is another one than ours. `enter` is called in the child before the
-    program is. Raises OSError when it cannot be started.
+    `quiet_stdout` sends its stdout to its stderr and its stdin to nothing; `stderr` is another one than ours. `enter`
+    is called in the child before the program is. Raises OSError when it cannot be started.
     """
     return Child(
         await asyncio.create_subprocess_exec(

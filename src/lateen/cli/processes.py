@@ -308,6 +308,9 @@ def run(
     exclude_network: ExcludeNetworkOption = None,
     address: AddressOption = "",
     state: AgentStateOption = None,
+    job: Annotated[
+        bool, typer.Option("--job", help="The app is a one-shot job: it serves nothing, and its end is the end.")
+    ] = False,
     print_addresses: PrintAddressesOption = False,
     stats_inclusion_prefix: StatsPrefixesOption = None,
     stats_inclusion_suffix: StatsSuffixesOption = None,
@@ -336,6 +339,7 @@ def run(
         exclude_networks=tuple(exclude_network or ()),
         address=address,
         state_folder=str(state.absolute()) if state else "",
+        job=job,
         print_addresses=print_addresses,
         stats_inclusion=stats_inclusion(stats_inclusion_prefix, stats_inclusion_suffix, stats_inclusion_regexp),
         command=tuple(command or ()),
