@@ -1,6 +1,7 @@
 """`make bench`: run the benchmarks, write bench/results/TIME.json and .md, print the table.
 
-    python bench/run.py [--quick] [--only state,generation,ads_push,serving,envoy,on_demand,latency,agent,ca,mutual_tls]
+    python bench/run.py [--quick] [--only state,generation,ads_push,serving,envoy,on_demand,latency,agent,ca,
+                                       mutual_tls,alive]
 
 Parts of `serving` may be chosen as `serving:storm`; `mutual_tls:features` says what each thing costs.
 Nothing is asserted: figures of a busy machine are not a verdict.
@@ -21,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import ads_push
 import agent_rss
+import alive
 import ca
 import config_latency
 import envoy_memory
@@ -31,7 +33,9 @@ import serving
 import state
 from report import Figure, figure, write
 
-PARTS = ("state", "generation", "ads_push", "serving", "envoy", "on_demand", "latency", "agent", "ca", "mutual_tls")
+PARTS = (
+    "state", "generation", "ads_push", "serving", "envoy", "on_demand", "latency", "agent", "ca", "mutual_tls", "alive",
+)  # fmt: skip
 
 
 def measure(part: str, details: Sequence[str], *, quick: bool) -> list[Figure]:
@@ -55,6 +59,8 @@ def measure(part: str, details: Sequence[str], *, quick: bool) -> list[Figure]:
             return ca.measure(quick=quick)
         case "mutual_tls":
             return mutual_tls.measure(quick=quick, features="features" in details)
+        case "alive":
+            return alive.measure(quick=quick)
         case "latency":
             return config_latency.measure(proxies=2 if quick else 5, rounds=5 if quick else 20)
         case _:
