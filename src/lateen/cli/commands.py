@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from lateen.cli import agents, explain, interception, offline, online, processes, security
+from lateen.cli import agents, explain, interception, offline, online, processes, security, units
 
 _HELP = "A service mesh: Istio's API on stock Envoy, with or without Kubernetes."
 
@@ -47,6 +47,7 @@ def application() -> typer.Typer:
     proxy.command()(processes.gateway)
     proxy.command("status")(agents.status)
     proxy.command("restart")(agents.restart)
+    proxy.command("install", context_settings={"allow_interspersed_args": False})(units.install)
     app.add_typer(proxy, name="proxy")
     intercept = _group("Lead connections of this machine to a sidecar, by rules of nft or iptables; take them back.")
     for command in (interception.plan, interception.apply, interception.confirm, interception.verify):
