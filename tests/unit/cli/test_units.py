@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -36,7 +35,7 @@ def test_a_dry_run_prints_and_writes_nothing(
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     install(["run", "--service", "web", "--", "app"], systemd=True, user=True, dry_run=True)
     assert capsys.readouterr().out.startswith("[Unit]\nDescription=Lateen: run --service web -- app\n")
-    assert os.listdir(tmp_path) == []
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_unit_is_named_after_the_workload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
