@@ -1,6 +1,6 @@
 """What an upgrade, a loss of the control plane, a drain and a crash cost requests; what an idle agent costs the host.
 
-    python bench/alive.py [--quick]
+    python bench/alive.py [--quick] [restart] [control_plane] [drain] [crash] [idle]
 
 A real mesh: a caller, its sidecar, two replicas of a server. Requests go through both sidecars, half of them on
 connections that are kept and half on new ones, until there were REQUESTS of them and what happens has happened at least
@@ -16,7 +16,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +24,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from agent_rss import memory
-from e2e.meshes import Mesh, Process, eventually, running_mesh
+from e2e.meshes import Mesh, Process, eventually, request, running_mesh
 from report import Figure, figure, write
 
 REQUESTS = 50_000
@@ -110,7 +110,7 @@ class Bed:
 
     def envoy(self, process: Process) -> int:
         shown = json.loads(self.mesh.command("proxy", "status", "-o", "json").stdout)
-        return next(one["envoy"]["pid"] for one in shown if one["address"] == process.addresses["address"])
+        return next(int(one["envoy"]["pid"]) for one in shown if one["address"] == process.addresses["address"])
 
     def hot_restart(self) -> None:
         done = self.mesh.command("proxy", "restart", "--all")
@@ -120,7 +120,8 @@ class Bed:
         self.mesh.control_plane.popen.kill()
         self.mesh.control_plane.popen.wait()
         time.sleep(1)
-        self.mesh.control_plane = self.mesh.serve()
+        again = self.mesh.control_plane = self.mesh.start("control-plane", self.mesh.arguments)
+        eventually(lambda: request(self.mesh.http, "/readyz").status == 200, what=again.tail(), seconds=90)
 
     def drain(self) -> None:
         self.replicas[0].stop()
@@ -131,11 +132,17 @@ class Bed:
         time.sleep(3)
 
 
+NAMES = {
+    "restart": "hot restart of every Envoy",
+    "control_plane": "control plane killed, and back",
+    "drain": "SIGTERM to one of two replicas",
+    "crash": "SIGKILL to the Envoy of one of two replicas",
+}
 CASES: dict[str, Callable[[Bed], None]] = {
-    "hot restart of every Envoy": Bed.hot_restart,
-    "control plane killed, and back": Bed.control_plane,
-    "SIGTERM to one of two replicas": Bed.drain,
-    "SIGKILL to the Envoy of one of two replicas": Bed.crash,
+    "restart": Bed.hot_restart,
+    "control_plane": Bed.control_plane,
+    "drain": Bed.drain,
+    "crash": Bed.crash,
 }
 
 
@@ -178,20 +185,23 @@ def _idle(mesh: Mesh, seconds: float) -> list[Figure]:
     return figures
 
 
-def measure(*, quick: bool) -> list[Figure]:
-    """Return the figures."""
+def measure(*, quick: bool, only: Sequence[str] = ()) -> list[Figure]:
+    """Return the figures of these cases and of `idle`, or of all."""
     requests, figures = 2_000 if quick else REQUESTS, []
     with tempfile.TemporaryDirectory() as folder, running_mesh(Path(folder)) as mesh:
         bed = Bed(mesh)
         for case, happen in CASES.items():
+            if only and case not in only:
+                continue
             load, times = asyncio.run(_under_load(bed, happen, requests))
             total = load.answered + len(load.failures)
             note = f"of {total} requests, {times} times" + (f"; {load.failures[0]}" if load.failures else "")
-            figures.append(figure("alive", case, "failed requests", [len(load.failures)], note))
+            figures.append(figure("alive", NAMES[case], "failed requests", [len(load.failures)], note))
             print(figures[-1], file=sys.stderr, flush=True)
-        figures += _idle(mesh, 5.0 if quick else IDLE_SECONDS)
+        if not only or "idle" in only:
+            figures += _idle(mesh, 5.0 if quick else IDLE_SECONDS)
     return figures
 
 
 if __name__ == "__main__":
-    print(write(measure(quick="--quick" in sys.argv)))
+    print(write(measure(quick="--quick" in sys.argv, only=[word for word in sys.argv[1:] if word[0] != "-"])))

@@ -60,7 +60,7 @@ def measure(part: str, details: Sequence[str], *, quick: bool) -> list[Figure]:
         case "mutual_tls":
             return mutual_tls.measure(quick=quick, features="features" in details)
         case "alive":
-            return alive.measure(quick=quick)
+            return alive.measure(quick=quick, only=details)
         case "latency":
             return config_latency.measure(proxies=2 if quick else 5, rounds=5 if quick else 20)
         case _:
