@@ -38,6 +38,10 @@ _NOISE_BYTES = 100
 """Pings are answered with 17 bytes; a change of anything takes more than this."""
 
 
+_TRIES = 3
+"""An older control plane never gives secrets: after so many tries the next change is waited for."""
+
+
 class Source(Enum):
     """What an Envoy was started with."""
 
@@ -124,6 +128,8 @@ class EnvoyLife:
         self._log = structlog.get_logger()
         self._seen = 0
         """Bytes from the control plane when its configuration was kept last."""
+        self._tries = 0
+        """How often in a row not all secrets were to be had."""
         self._live_start = 0
         """Which start of Envoy was seen live last."""
         self._source = Source.STREAM
@@ -305,5 +311,6 @@ class EnvoyLife:
         if not (names := frozenset(wanted)):
             return {}, True
         found = await self._fetch(node, names)
+        self._tries = 0 if names <= found.keys() else self._tries + 1
         kept = keeper.secrets() if names - found.keys() else {}
-        return {**{name: kept[name] for name in names & kept.keys()}, **found}, names <= found.keys()
+        return {**{name: kept[name] for name in names & kept.keys()}, **found}, self._tries % _TRIES == 0

@@ -20,6 +20,7 @@ class LastWords:
 
     def __init__(self) -> None:
         self._reading, self.writing = os.pipe()
+        os.set_blocking(self._reading, False)
         self._kept = b""
         asyncio.get_running_loop().add_reader(self._reading, self._read)
 
@@ -34,20 +35,21 @@ class LastWords:
 
     def _read_rest(self) -> None:
         """Take what is still in the pipe: whoever died has said it before the loop could call."""
-        if self._reading < 0:
-            return
-        os.set_blocking(self._reading, False)
-        with contextlib.suppress(BlockingIOError):
-            while self._reading >= 0:
-                self._read()
+        while self._reading >= 0 and self._read():
+            pass
 
-    def _read(self) -> None:
-        data = os.read(self._reading, _BLOCK)
+    def _read(self) -> bool:
+        """Return whether there may be more."""
+        try:
+            data = os.read(self._reading, _BLOCK)
+        except BlockingIOError:
+            return False
         if not data:
             asyncio.get_running_loop().remove_reader(self._reading)
             os.close(self._reading)
             self._reading = -1
-            return
+            return False
         self._kept = (self._kept + data)[-_KEPT_BYTES:]
         with contextlib.suppress(OSError):
             os.write(sys.stderr.fileno(), data)
+        return True
