@@ -15,12 +15,11 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -35,7 +34,6 @@ from lateen.agent.addresses import (
 )
 from lateen.agent.application import app_environment, wait_for_ports, wait_until_serving
 from lateen.agent.attach import Attachment
-from lateen.agent.attachments import Attachments
 from lateen.agent.certificates import Certificates
 from lateen.agent.control import ControlServer
 from lateen.agent.envoy_admin import EnvoyAdmin, RoutesState, gateway_ports
@@ -49,12 +47,15 @@ from lateen.agent.listening import ListeningPorts
 from lateen.agent.notifying import Notifier
 from lateen.agent.private_folders import private_folder
 from lateen.agent.processes import Child, Guard, start
-from lateen.agent.secret_fetching import fetch_secrets
 from lateen.agent.settings import GATEWAY, RUN, SIDECAR, AgentSettings, SettingsError
 from lateen.agent.shutdown import Cause, Stage
 from lateen.agent.signals import Signals
 from lateen.agent.status import Status, StatusServer
 from lateen.envoy.bootstrap import bootstrap
+
+if TYPE_CHECKING:
+    from lateen.agent.attachments import Attachments
+    from lateen.model.workloads import WorkloadRegistration
 
 LEAVE_SECONDS = 6.0
 ENVOY_STOP_SECONDS = 5.0
@@ -162,17 +163,27 @@ class Agent:
         self._keeper = keeper_of(settings, address, where)
         self._certificates = Certificates(settings.control_plane, workload.wish(settings), folder, keeper=self._keeper)
         registration = workload.registration(settings, address.ip, self._offered if where.app_port_known else {})
-        several = split_control_planes(settings.control_plane)
-        self._attachment = (
-            Attachments(several, registration)
-            if len(several) > 1
-            else Attachment(settings.control_plane, registration, read_token=self._read_token)
-        )
+        self._attachment = self._attachment_of(registration)
         self._envoy: EnvoyLife | None = None
         self._app: Child | None = None
         self._background: list[asyncio.Task[None]] = []
         self._unready = "waiting for the control plane"
         self._notifier = Notifier()
+
+    def _attachment_of(self, registration: WorkloadRegistration) -> Attachment | Attachments:
+        several = split_control_planes(self._settings.control_plane)
+        if len(several) == 1:
+            return Attachment(self._settings.control_plane, registration, read_token=self._read_token)
+        # Most have one, and are to stay small.
+        from lateen.agent.attachments import Attachments
+
+        return Attachments(several, registration)
+
+    async def _fetch_secrets(self, node: Mapping[str, Any], names: Iterable[str]) -> dict[str, bytes]:
+        # Most never have any.
+        from lateen.agent.secret_fetching import fetch_secrets
+
+        return await fetch_secrets(self._attachment.routes, node, names)
 
     def _offer_ports(self) -> None:
         """Choose where the app is to listen for each declared port."""
@@ -328,7 +339,7 @@ class Agent:
             wanted,
             connected=lambda: self._attachment.connected,
             watch=self._guard.watch,
-            fetch=partial(fetch_secrets, self._attachment.routes),
+            fetch=self._fetch_secrets,
         )
         self._unready = "waiting for envoy"
         self._envoy = life
