@@ -30,7 +30,7 @@ from lateen.agent.envoy_admin import EnvoyAdmin
 from lateen.agent.envoy_process import Crash, EnvoyOptions, EnvoySupervisor
 from lateen.agent.keeping import Keeper, KeptConfiguration
 from lateen.agent.last_good import DumpError, LastGood, is_at_rest, last_good, wanted_secrets, with_app_ports
-from lateen.agent.processes import Child
+from lateen.agent.processes import Child, give_back_memory
 from lateen.agent.secret_files import kept_secret_file
 from lateen.private_files import write_private
 
@@ -299,6 +299,7 @@ class EnvoyLife:
         await asyncio.to_thread(keeper.keep_secrets, secrets)
         await asyncio.to_thread(keeper.keep_configuration, kept)
         self.kept_at = kept.saved_at
+        give_back_memory()
         return at_rest
 
     async def _secrets(

@@ -46,7 +46,7 @@ from lateen.agent.keeping import Keeper, forget_the_old, state_folder
 from lateen.agent.listening import ListeningPorts
 from lateen.agent.notifying import Notifier
 from lateen.agent.private_folders import private_folder
-from lateen.agent.processes import Child, Guard, start
+from lateen.agent.processes import Child, Guard, give_back_memory, start
 from lateen.agent.settings import GATEWAY, RUN, SIDECAR, AgentSettings, SettingsError
 from lateen.agent.shutdown import Cause, Stage
 from lateen.agent.signals import Signals
@@ -495,6 +495,7 @@ class Agent:
         self._attachment.update(replace(self._attachment.registration, ready=True))
         self._unready = ""
         self._notifier.say("READY=1", "STATUS=serving")
+        give_back_memory()
         self._log.info("ready", address=self._address.ip, app_ports=dict(app_ports))
 
     def _actions(self) -> dict[Stage, Any]:
