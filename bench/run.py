@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import ads_push
 import agent_rss
+import alive
 import analysis
 import ca
 import config_latency
@@ -34,7 +35,7 @@ from report import Figure, figure, write
 
 PARTS = (
     *("state", "analyze", "generation", "ads_push", "serving", "envoy"),
-    *("on_demand", "latency", "agent", "ca", "mutual_tls"),
+    *("on_demand", "latency", "agent", "ca", "mutual_tls", "alive"),
 )
 
 
@@ -61,6 +62,8 @@ def measure(part: str, details: Sequence[str], *, quick: bool) -> list[Figure]:
             return ca.measure(quick=quick)
         case "mutual_tls":
             return mutual_tls.measure(quick=quick, features="features" in details)
+        case "alive":
+            return alive.measure(quick=quick, only=details)
         case "latency":
             return config_latency.measure(proxies=2 if quick else 5, rounds=5 if quick else 20)
         case _:

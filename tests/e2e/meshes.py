@@ -178,7 +178,12 @@ class Mesh:
             assert process.popen.poll() is None, f"serve ended:\n{process.tail()}"
             return request(self.http, "/readyz").status == 200
 
-        eventually(ready, what="the control plane")
+        try:
+            eventually(ready, what="the control plane", seconds=60)
+        except AssertionError:
+            process.popen.kill()
+            process.popen.wait()
+            raise
         return process
 
     def start(self, name: str, arguments: list[str], environment: Mapping[str, str] | None = None) -> Process:

@@ -191,3 +191,39 @@ def test_nothing_stays_behind(mesh: Mesh) -> None:
     killed.popen.wait()
     eventually(lambda: not any(path.exists() for path in memory), what="the shared memory to be gone")
     assert not socket.exists()
+
+
+def test_a_crash_is_reported(mesh: Mesh, caller: Process) -> None:
+    """With the signal, the last lines and a file; of files there are a few at most."""
+    os.kill(envoy(mesh, caller), signal.SIGSEGV)
+    eventually(lambda: "SIGSEGV" in caller.tail(200), what="the report in the log")
+    (report,) = folder_of(mesh, caller).glob("crash-*.txt")
+    text = report.read_text()
+    assert text.startswith("envoy was ended by SIGSEGV after ")
+    assert "Caught Segmentation fault" in text
+    assert str(report) in caller.tail(200)
+    assert report.stat().st_mode & 0o777 == 0o600
+    eventually(lambda: request_ready(caller), what="the next envoy")
+    calls(caller)
+
+
+def test_an_envoy_of_other_rules_does_not_take_over(tmp_path: Path) -> None:
+    """The binary was replaced by one that cannot: it is refused in words, and the old one goes on."""
+    from lateen.agent.envoy_process import find_envoy
+
+    binary = tmp_path / "lib" / "envoy" / "_bin" / "envoy"
+    binary.parent.mkdir(parents=True)
+    binary.symlink_to(find_envoy())
+    (tmp_path / "mesh").mkdir()
+    with running_mesh(tmp_path / "mesh") as mesh:
+        mesh.environment["PYTHONPATH"] = f"{tmp_path / 'lib'}:{mesh.environment.get('PYTHONPATH', '')}"
+        process = mesh.run("web")
+        before = envoy(mesh, process)
+        binary.unlink()
+        binary.write_text("#!/bin/sh\necho 1.1\n")
+        binary.chmod(0o755)
+        refused = mesh.command("proxy", "restart", "web")
+        assert refused.returncode == 1
+        assert "hot restart versions differ (1.1" in refused.stderr
+        assert envoy(mesh, process) == before
+        assert request_ready(process)

@@ -126,8 +126,8 @@ def test_unconfirmed_rules_go_by_themselves(machine: Machine) -> None:
 def test_confirmed_rules_stay(machine: Machine) -> None:
     """The one who waits for the end of the trial finds it ended well."""
     before = machine.rules()
-    machine.intercept("apply", "--trial", "1", "--name", "other", "--user", "daemon")
-    machine.intercept("apply", "--trial", "1", *FLAGS)
+    machine.intercept("apply", "--trial", "5", "--name", "other", "--user", "daemon")
+    machine.intercept("apply", "--trial", "5", *FLAGS)
     assert machine.intercept("confirm").returncode == 0
     # The other trial began first, so when it is over, this one's time is almost over too; then it is verified.
     eventually(lambda: "lateen_other" not in machine.rules(), what="the end of the other trial")

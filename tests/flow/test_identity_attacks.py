@@ -16,6 +16,7 @@ from flow.control_planes import control_plane
 from flow.members import REVIEWS, Held, Mesh
 from flow.xds_client import XdsClient
 from key_pairs import encoded, key_pair
+from lateen.agent.secret_messages import FETCH_SECRETS, decode_secrets, encode_question
 from lateen.ca.issue import Lifetimes
 from lateen.ca.wire import METHOD
 from lateen.discovery import server
@@ -160,6 +161,40 @@ async def test_private_keys_go_to_who_has_proven_to_be_of_their_namespace(mesh: 
     assert not await keys(secure, credentials=thief.credentials, **theirs)
     assert not await keys(plain, **ours), "nobody has proven anything there"
     assert await keys(secure, credentials=own.credentials, **ours), "which takes nothing from who has"
+
+
+async def test_secrets_are_fetched_by_who_has_them_only(mesh: Mesh) -> None:
+    """For an agent beside an Envoy: nobody else gets them, whatever node he says he is, nor without a proof."""
+    certificate, key = (encoded(part) for part in key_pair())
+    secret: dict[str, Any] = {"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls"}
+    secret |= {"metadata": {"name": "shop", "namespace": "default"}, "data": {"tls.crt": certificate, "tls.key": key}}
+    answer = await mesh.plane.ask("POST", "/v1/config", f"{GATEWAY}---\n{json.dumps(secret)}")
+    assert answer.status == 200, answer.body
+    own, thief = await mesh.member(), await mesh.member(THIEF)
+    said = {"LABELS": {"istio": "ingressgateway"}, "NAMESPACE": "default", "SERVICE_ACCOUNT": "reviews"}
+    secure, plain = mesh.listening.secure_grpc, mesh.listening.grpc
+
+    async def fetched(held: Held | None, account: str = "reviews", *, name: str = NAMES[0]) -> str:
+        question = encode_question(gateway("default"), {"NAMESPACE": "default", "SERVICE_ACCOUNT": account}, [name])
+        channel = grpc.aio.secure_channel(secure, held.credentials) if held else grpc.aio.insecure_channel(plain)
+        async with channel:
+            try:
+                got = decode_secrets(await channel.unary_unary(FETCH_SECRETS)(question))
+            except grpc.aio.AioRpcError as error:
+                return str(error.code().name)
+        return "a key" if b"PRIVATE KEY" in b"".join(got.values()) else "nothing"
+
+    assert await fetched(own) == "NOT_FOUND", "its Envoy is not there"
+    options: dict[str, Any] = {"credentials": own.credentials, "metadata": said, "node_id": gateway("default")}
+    async with XdsClient(secure, **options) as client:
+        await client.subscribe(LISTENER, "*")
+        await client.subscribe(SECRET, NAMES[0])
+        await client.until(lambda: client.held.get(SECRET))
+        assert await fetched(own) == "a key"
+        assert await fetched(own, name=NAMES[1]) == "nothing", "its Envoy does not have it under that name"
+        assert await fetched(own, "other") == "PERMISSION_DENIED"
+        assert await fetched(thief) == "PERMISSION_DENIED"
+        assert await fetched(None) == "NOT_FOUND"
 
 
 def gateway(namespace: str) -> str:

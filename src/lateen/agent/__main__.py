@@ -11,6 +11,15 @@ import signal
 if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
+# Process 1 of a container: what is behind this line is a child of it.
+import os
+
+if __name__ == "__main__" and os.getpid() == 1:
+    from lateen.agent.init_process import split_off
+
+    split_off()
+
+# isort: split
 # Before the rest: loading its Huffman table takes 12 MB for a moment, which is free while the process is still small.
 import hpack.huffman_table  # noqa: F401
 

@@ -75,6 +75,14 @@ def host_port(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def split_control_planes(text: str) -> tuple[tuple[str, int], ...]:
+    """Read `HOST:PORT[,HOST:PORT]...`, each once. ValueError says what is wrong."""
+    found = tuple(split_host_port(part.strip()) for part in text.split(","))
+    if len(set(found)) < len(found):
+        raise ValueError(f"{text!r} names a control plane twice")
+    return found
+
+
 def split_host_port(text: str) -> tuple[str, int]:
     """Read `HOST:PORT` or `[V6]:PORT`; ValueError otherwise."""
     host, colon, port = text.rpartition(":")

@@ -13,6 +13,7 @@ from typing import Protocol
 from lateen.agent.addresses import LOOPBACK
 from lateen.agent.http1 import Connect
 from lateen.agent.listening import Match, match_ports
+from lateen.agent.notifying import VARIABLES
 
 _NO_PROXY = "localhost,127.0.0.1,::1"
 POLL_SECONDS = 0.05
@@ -26,7 +27,7 @@ def app_environment(environment: Mapping[str, str], offered: Mapping[int, int], 
     `PORT` is the port to listen on (the first declared), `PORT_9080` the one for declared port 9080. With a proxy URL,
     the variables that HTTP clients read; Node needs NODE_USE_ENV_PROXY to read them.
     """
-    env = dict(environment)
+    env = {name: value for name, value in environment.items() if name not in VARIABLES}
     for position, (declared, port) in enumerate(offered.items()):
         env[f"PORT_{declared}"] = str(port)
         if position == 0:

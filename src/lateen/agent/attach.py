@@ -109,6 +109,10 @@ class Attachment:
         """Host and port of the gRPC server in use (the HTTP port may have pointed us to another)."""
         return self._credentials.address if self._credentials else self._address
 
+    def routes(self) -> tuple[tuple[tuple[str, int], Tls | None], ...]:
+        """Return where the control plane is, and how to connect to it; nothing while it is away."""
+        return ((self.control_plane, self._credentials.tls() if self._credentials else None),) if self.connected else ()
+
     @property
     def takes_calls(self) -> bool:
         """Whether the control plane wants to know whom the workload calls; known once it is registered."""

@@ -35,15 +35,13 @@ class IssuedCertificates:
 
 def encode_request(csr: str, validity_seconds: int = 0) -> bytes:
     """Return the request; 0 seconds leaves the validity to the authority."""
-    body = csr.encode()
-    encoded = bytes([1 << 3 | _BYTES]) + _varint(len(body)) + body
-    return encoded + (bytes([3 << 3 | _VARINT]) + _varint(validity_seconds) if validity_seconds else b"")
+    return text_field(1, csr) + (bytes([3 << 3 | _VARINT]) + _varint(validity_seconds) if validity_seconds else b"")
 
 
 def decode_answer(answer: bytes) -> IssuedCertificates:
     """Read the answer: the leaf, intermediate ones, and last of all the roots. MessageError for anything else."""
     chain = []
-    for number, body in _fields(answer):
+    for number, body in read_fields(answer):
         if number == 1:
             chain.append(_certificates(body))
     if not 2 <= len(chain) <= _MAX_CERTIFICATES:
@@ -58,8 +56,14 @@ def _certificates(body: bytes) -> str:
     return text.strip() + "\n"
 
 
-def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield (number, body) of the length-delimited fields; others are skipped."""
+def text_field(number: int, body: str | bytes) -> bytes:
+    """Return a string, bytes or a message as a field of this number."""
+    content = body.encode() if isinstance(body, str) else body
+    return bytes([number << 3 | _BYTES]) + _varint(len(content)) + content
+
+
+def read_fields(message: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield (number, body) of the length-delimited fields; others are skipped. MessageError when it is no message."""
     at = 0
     while at < len(message):
         tag, at = _read_varint(message, at)

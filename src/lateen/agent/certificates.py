@@ -24,7 +24,7 @@ from pathlib import Path
 
 import structlog
 
-from lateen.agent.addresses import host_port, split_host_port
+from lateen.agent.addresses import host_port, split_control_planes
 from lateen.agent.backoff import pauses
 from lateen.agent.certificate_messages import CREATE_CERTIFICATE, IssuedCertificates, decode_answer, encode_request
 from lateen.agent.certificate_times import Validity, issuer_of, read_validity
@@ -120,7 +120,9 @@ class Certificates:
         times: CertificateTimes = CertificateTimes(),
     ) -> None:
         """`folder` is where Envoy reads secrets and goes with the agent; `keeper` keeps the identity beyond that."""
-        self._given = split_host_port(control_plane)
+        self._addresses = split_control_planes(control_plane)
+        self._given = self._addresses[0]
+        """Where it is got from; of several, the next when this one does not answer."""
         self._wish = wish
         self._files = folder / CERTIFICATES_FOLDER
         self._private = folder / "identity"
@@ -146,6 +148,18 @@ class Certificates:
     def address(self) -> Address:
         """The control plane's secure address."""
         return self._holding.plan.secure
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """The secure addresses of all control planes: as given, where there are several."""
+        return self._addresses if self._several else (self.address,)
+
+    @property
+    def _several(self) -> bool:
+        return len(self._addresses) > 1
+
+    def _next_address(self) -> None:
+        self._given = self._addresses[(self._addresses.index(self._given) + 1) % len(self._addresses)]
 
     @property
     def server(self) -> str:
@@ -195,9 +209,10 @@ class Certificates:
 
         `waiting` is told what for. Raises StartError when there can never be one.
         """
-        if not self._wish.token_file and not is_loopback(self._given[0]):
+        if not self._wish.token_file and (self._several or not is_loopback(self._given[0])):
+            what = "one of several" if self._several else "another machine's"
             raise StartError(
-                f"the control plane at {host_port(*self._given)} is another machine's, and asks who this is: "
+                f"the control plane at {host_port(*self._given)} is {what}, and asks who this is: "
                 f"there, `{self._wish.create}`; here, --token FILE",
                 exit_code=2,
             )
@@ -207,6 +222,7 @@ class Certificates:
                 found = await self._join()
             except (JoinError, ConnectError) as error:
                 self._complain(error)
+                self._next_address()
                 waiting("the control plane" if isinstance(error, ConnectError) else "a certificate")
                 await asyncio.sleep(_jittered(next(waits)))
                 continue
@@ -235,6 +251,7 @@ class Certificates:
             except (JoinError, ConnectError) as error:
                 self._join_wanted = step is Step.RENEW and isinstance(error, DistrustError | RefusedError)
                 self._complain(error, expires=shown(self.expires))
+                self._next_address()
                 await asyncio.sleep(_jittered(next(waits)))
                 continue
             self.renewals += 1
@@ -273,7 +290,7 @@ class Certificates:
         """Get a certificate by the token; return where the control plane is when it gives none."""
         located: Located | None = None
         address = self._given
-        if is_loopback(address[0]):
+        if is_loopback(address[0]) and not self._several:
             match await locate(address, self._times.connect):
                 case Plaintext() as found:
                     self._check_plaintext(found)
@@ -285,6 +302,9 @@ class Certificates:
         if self._may_resume and self._resume(located):
             return None
         token = self._token(located)
+        if self._several:
+            # It says where the control plane that made it gives first certificates; this may be another.
+            token = replace(token, join_port=0)
         if located is not None and not self._wish.ca_file and not token.roots:
             _check_owner(address)  # who listens there is about to say whom to trust
         planned = plan(self._wish, token, address, located, _read_ca_file(self._wish.ca_file), time.time())
@@ -314,7 +334,7 @@ class Certificates:
         if kept is None:
             return False
         planned = JoinPlan(
-            secure=located.secure if located else kept.secure,
+            secure=located.secure if located else self._given if self._several else kept.secure,
             join=located.join if located else kept.join,
             roots=kept.roots,
             identity=Identity.parse(kept.uri),
@@ -367,7 +387,8 @@ class Certificates:
     async def _renew(self) -> None:
         """Get a certificate by the one that there is."""
         held = self._holding
-        await self._obtain(held.plan, held.plan.secure, held.tls, None)
+        planned = replace(held.plan, secure=self._given) if self._several else held.plan
+        await self._obtain(planned, planned.secure, held.tls, None)
 
     async def _obtain(self, planned: JoinPlan, address: Address, tls: Tls, token: JoinToken | None) -> None:
         key_file, before = self._private / "key.pem", self._held

@@ -65,8 +65,8 @@ def _bound(path: Path) -> socket.socket:
 class ControlServer:
     """Answers on the socket."""
 
-    def __init__(self, *, status: Callable[[], dict[str, Any]], restart: Callable[[], Awaitable[bool]]) -> None:
-        """`restart` returns whether a new Envoy took over."""
+    def __init__(self, *, status: Callable[[], dict[str, Any]], restart: Callable[[], Awaitable[str]]) -> None:
+        """`restart` returns why no new Envoy took over; empty when one did."""
         self._status = status
         self._restart = restart
 
@@ -119,7 +119,7 @@ class ControlServer:
             case "GET /status":
                 return 200, self._status()
             case "POST /restart":
-                if await self._restart():
-                    return 200, self._status()
-                return 409, {"error": "no new envoy took over: the old one goes on; the agent's log says why"}
+                if reason := await self._restart():
+                    return 409, {"error": reason}
+                return 200, self._status()
         return 404, {"error": "try GET /status or POST /restart"}

@@ -67,6 +67,10 @@ class EnvoyAdmin:
         """Whether Envoy says LIVE: it has its clusters and listeners, and serves."""
         return (await self._ask("/ready")).strip() == b"LIVE"
 
+    async def answers(self) -> bool:
+        """Whether its main thread says anything at all."""
+        return bool(await self._ask("/ready"))
+
     async def serves(self, epoch: int) -> bool:
         """Whether the Envoy of this epoch is live: the page goes over to a new one before that one serves."""
         stats = read_stats(await self._ask("/stats?filter=" + quote(r"^server\.(live|hot_restart_epoch)$")))

@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -27,14 +27,19 @@ from typing import Any
 import structlog
 
 from lateen.agent.envoy_admin import EnvoyAdmin
-from lateen.agent.envoy_process import EnvoyOptions, EnvoySupervisor
+from lateen.agent.envoy_process import Crash, EnvoyOptions, EnvoySupervisor
 from lateen.agent.keeping import Keeper, KeptConfiguration
-from lateen.agent.last_good import DumpError, LastGood, is_at_rest, last_good, with_app_ports
-from lateen.agent.processes import Child
+from lateen.agent.last_good import DumpError, LastGood, is_at_rest, last_good, wanted_secrets, with_app_ports
+from lateen.agent.processes import Child, give_back_memory
+from lateen.agent.secret_files import kept_secret_file
 from lateen.private_files import write_private
 
 _NOISE_BYTES = 100
 """Pings are answered with 17 bytes; a change of anything takes more than this."""
+
+
+_TRIES = 3
+"""An older control plane never gives secrets: after so many tries the next change is waited for."""
 
 
 class Source(Enum):
@@ -88,6 +93,14 @@ class Wanted:
     app_ports: Mapping[int, int] = field(default_factory=dict)
 
 
+FetchSecrets = Callable[[Mapping[str, Any], Iterable[str]], Awaitable[dict[str, bytes]]]
+"""Gets secrets of the proxy of a node by their names, as far as they are to be had."""
+
+
+async def _no_secrets(_node: Mapping[str, Any], _names: Iterable[str]) -> dict[str, bytes]:
+    return {}
+
+
 class EnvoyLife:
     """Supervises Envoy and chooses its configuration. `run` until `stop`."""
 
@@ -100,9 +113,13 @@ class EnvoyLife:
         *,
         connected: Callable[[], bool],
         watch: Callable[[Child], None],
+        fetch: FetchSecrets = _no_secrets,
         times: LifeTimes = LifeTimes(),
     ) -> None:
-        """`connected`: whether the control plane is there. Without a keeper nothing is kept."""
+        """`connected`: whether the control plane is there; `fetch` gets secrets from it. Without a keeper nothing is
+        kept.
+        """
+        self._fetch = fetch
         self._folder = options.folder
         self._admin = admin
         self._keeper = keeper
@@ -111,6 +128,8 @@ class EnvoyLife:
         self._log = structlog.get_logger()
         self._seen = 0
         """Bytes from the control plane when its configuration was kept last."""
+        self._tries = 0
+        """How often in a row not all secrets were to be had."""
         self._live_start = 0
         """Which start of Envoy was seen live last."""
         self._source = Source.STREAM
@@ -129,6 +148,7 @@ class EnvoyLife:
                 enter=options.enter,
             ),
             watch,
+            self._report,
         )
 
     @property
@@ -190,6 +210,7 @@ class EnvoyLife:
         if kept is not None:
             moved = {old: self.wanted.app_ports.get(port, old) for port, old in kept.app_ports.items()}
             content = with_app_ports(kept.bootstrap, moved)
+            self._restore_secrets()
             self._log.warning(
                 "the control plane is away: envoy starts with the last good configuration",
                 age_seconds=round(kept.age),
@@ -200,6 +221,20 @@ class EnvoyLife:
             content = self.wanted.bootstrap
         write_private(path, json.dumps(content).encode(), durable=False)
         return path
+
+    def _report(self, crash: Crash) -> str:
+        """Keep what is known of a crash; return where."""
+        if self._keeper is None:
+            return ""
+        head = f"envoy was ended by {crash.signal} after {crash.seconds:.1f} s\nconfiguration: {self._source.value}\n"
+        return self._keeper.keep_crash(head + "".join(f"{line}\n" for line in crash.lines), now=time.time())
+
+    def _restore_secrets(self) -> None:
+        """Put what was kept of the control plane's secrets where the last good configuration reads it."""
+        for name, secret in (self._keeper.secrets() if self._keeper else {}).items():
+            path = self._folder / kept_secret_file(name)
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            write_private(path, secret, durable=False)
 
     # --- choosing ----------------------------------------------------------------------------------------------
 
@@ -245,8 +280,10 @@ class EnvoyLife:
         if dump is None or bootstrap is None or not await self._admin.is_live():
             return False
         try:
-            found: LastGood = await asyncio.to_thread(last_good, bootstrap, dump)
-            at_rest = is_at_rest(dump)
+            secrets, complete = await self._secrets(keeper, bootstrap["node"], wanted_secrets(dump))
+            files = {name: kept_secret_file(name) for name in secrets}
+            found: LastGood = await asyncio.to_thread(last_good, bootstrap, dump, files)
+            at_rest = is_at_rest(dump) and complete
         except DumpError as error:
             self._log.warning("cannot keep the last good configuration", reason=str(error)[:300])
             return True
@@ -258,6 +295,23 @@ class EnvoyLife:
             app_ports=dict(self.wanted.app_ports),
             missing=found.missing,
         )
+        # Before the configuration that reads them.
+        await asyncio.to_thread(keeper.keep_secrets, secrets)
         await asyncio.to_thread(keeper.keep_configuration, kept)
         self.kept_at = kept.saved_at
+        give_back_memory()
         return at_rest
+
+    async def _secrets(
+        self, keeper: Keeper, node: Mapping[str, Any], wanted: Iterable[str]
+    ) -> tuple[dict[str, bytes], bool]:
+        """Return the secrets that Envoy got from the control plane, and whether those are all, and of today.
+
+        One that is not to be had today is better of yesterday than not at all.
+        """
+        if not (names := frozenset(wanted)):
+            return {}, True
+        found = await self._fetch(node, names)
+        self._tries = 0 if names <= found.keys() else self._tries + 1
+        kept = keeper.secrets() if names - found.keys() else {}
+        return {**{name: kept[name] for name in names & kept.keys()}, **found}, self._tries % _TRIES == 0

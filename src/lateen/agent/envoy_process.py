@@ -19,6 +19,7 @@ import structlog
 
 from lateen.agent.backoff import pauses
 from lateen.agent.errors import StartError
+from lateen.agent.last_words import LastWords
 from lateen.agent.processes import Child, start
 from lateen.private_files import write_private
 
@@ -28,6 +29,9 @@ _HEALTHY_SECONDS = 10.0
 """An Envoy that ran this long was no failed start: the next restart is quick again."""
 _HOPELESS_STARTS = 5
 _POLL_SECONDS = 0.05
+_SIGNAL = 128
+"""Exit codes above it are signals."""
+_LOGGED_LINES = 5
 _BASE_IDS = 200_000_000
 SHARED_MEMORY = "/dev/shm/envoy_shared_memory_{}0"  # noqa: S108  Envoy's name for it
 """Where epochs of one base id share their memory (Envoy appends a digit for an instance that it does not use)."""
@@ -140,6 +144,32 @@ def free_base_id() -> int:
             return number
 
 
+async def hot_restart_version(binary: str) -> str:
+    """Return by what rules this binary hands over to another (`--hot-restart-version`); empty when it does not say."""
+    try:
+        # Envoy says it on stderr.
+        process = await asyncio.create_subprocess_exec(
+            binary, "--hot-restart-version", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        )
+        async with asyncio.timeout(10):
+            output, _ = await process.communicate()
+    except (OSError, TimeoutError):
+        return ""
+    return output.decode("ascii", "replace").strip() if process.returncode == 0 else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crash:
+    """An Envoy that a signal has ended."""
+
+    signal: str
+    """`SIGSEGV`."""
+    seconds: float
+    """How long it had run."""
+    lines: tuple[str, ...]
+    """What it said last."""
+
+
 class EnvoySupervisor:
     """Runs Envoy until told to stop, starts it again whenever it exits by itself, and relieves it by a new one.
 
@@ -147,7 +177,14 @@ class EnvoySupervisor:
     finishes what it has begun and goes. Should the new one fail to come up, the old one has lost nothing and goes on.
     """
 
-    def __init__(self, options: EnvoyOptions, watch: Callable[[Child], None]) -> None:
+    def __init__(
+        self, options: EnvoyOptions, watch: Callable[[Child], None], report: Callable[[Crash], str] = lambda _crash: ""
+    ) -> None:
+        """`report` is told of a crash and returns where more of it is to be read."""
+        self._report = report
+        self._words: dict[Child, LastWords] = {}
+        self.refused = ""
+        """Why no new Envoy may take over from the one that runs; empty when it may."""
         self._options = options
         self._watch = watch
         self.child: Child | None = None
@@ -200,10 +237,32 @@ class EnvoySupervisor:
             if not self.was_live and self.starts >= _HOPELESS_STARTS:
                 raise StartError(f"Envoy exits with {code} at each start; its own messages above say why")
             pause = next(waits)
-            self._log.error("envoy exited unexpectedly, starting it again", exit_code=code, pause_seconds=pause)
+            self._log.error(
+                "envoy exited unexpectedly, starting it again",
+                exit_code=code,
+                pause_seconds=pause,
+                **self._crash(code, loop.time() - began),
+            )
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._stopping.wait()
+
+    def _crash(self, code: int, seconds: float) -> dict[str, object]:
+        """Return what the log says of an Envoy that a signal has ended; nothing when it went by itself."""
+        if code <= _SIGNAL or self.child is None:
+            return {}
+        try:
+            name = signal.Signals(code - _SIGNAL).name
+        except ValueError:
+            name = f"signal {code - _SIGNAL}"
+        words = self._words.get(self.child)
+        crash = Crash(signal=name, seconds=seconds, lines=tuple(words.lines() if words else ()))
+        return {
+            "signal": name,
+            "uptime_seconds": round(seconds, 1),
+            "report": self._report(crash),
+            "last_lines": list(crash.lines[-_LOGGED_LINES:]),
+        }
 
     async def _run_once(self) -> int:
         """Run one Envoy and whoever relieves it; return the exit code of the last of them."""
@@ -232,6 +291,9 @@ class EnvoySupervisor:
         if self._stopping.is_set() or before is None or not before.running or self.relieving:
             return False
         epoch = self._next_epoch = self._epoch + 1
+        if not await self._may_follow(before):
+            self._next_epoch = self._epoch
+            return False
         relief: Child | None = None
         try:
             relief = self._relief = await self._start(epoch)
@@ -250,6 +312,21 @@ class EnvoySupervisor:
             if relief is not None and relief is not self.child and relief.running:
                 # Given up: it has not come up in the time that the caller gave it.
                 await relief.stop(signal.SIGKILL, 1.0)
+
+    async def _may_follow(self, before: Child) -> bool:
+        """Whether the binary of today can take over from the one that runs, which may be gone from the disk."""
+        running = await hot_restart_version(f"/proc/{before.pid}/exe")
+        today = await hot_restart_version(self._options.binary)
+        refused = ""
+        if running and today and running != today:
+            refused = (
+                f"this Envoy cannot take over from the one that runs: their hot restart versions differ ({today}, and "
+                f"{running} of the one that runs). Start the workload anew instead: stopping it drains first"
+            )
+        if refused and refused != self.refused:
+            self._log.error("no new envoy can take over", reason=refused)
+        self.refused = refused
+        return not refused
 
     @property
     def relieving(self) -> bool:
@@ -274,17 +351,22 @@ class EnvoySupervisor:
         self._relieved = [old for old in self._relieved if old.running]
 
     async def _start(self, epoch: int) -> Child:
+        words = LastWords()
         try:
             # Envoy writes to our stderr: stdout is the app's.
             child = await start(
                 self._options.command(epoch, self._number()),
                 env={**os.environ, **self._options.environment},
                 quiet_stdout=True,
+                stderr=words.writing,
                 folder=self._options.folder,
                 enter=self._options.enter,
             )
         except OSError as error:
             raise StartError(f"cannot start {self._options.binary}: {error.strerror}; {_INSTALL}") from error
+        finally:
+            words.started()
+        self._words = {one: said for one, said in self._words.items() if one.running} | {child: words}
         self._watch(child)
         self.starts += 1
         if self._stopping.is_set():

@@ -1,7 +1,8 @@
 """What an agent keeps on disk, so that its workload serves when the control plane is away: one folder per workload.
 
-The folder holds the last good configuration of its Envoy (`last_good`), and the identity it was served with:
-certificate, key, roots, and where the control plane was. All files are for their owner only, each replaced whole, and
+The folder holds the last good configuration of its Envoy (`last_good`), the secrets that came to it from the control
+plane (a gateway's server certificates), and the identity it was served with: certificate, key, roots, and where the
+control plane was. All files are for their owner only, each replaced whole, and
 say the version of their form; what cannot be read counts as not there, and is said. Folders of workloads that have
 not come back for a month are removed.
 
@@ -11,6 +12,7 @@ know: Envoy's process, or the network.
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import time
@@ -32,7 +34,9 @@ FORM = 1
 MAX_BYTES = 64 << 20
 """Largest file that is read: a proxy that is told of 5,000 services has 20 MB."""
 KEPT_SECONDS = 30 * 24 * 3600
-_CONFIGURATION, _IDENTITY = "configuration.json", "identity.json"
+MOST_CRASHES = 5
+_CRASH = "crash-"
+_CONFIGURATION, _IDENTITY, _SECRETS = "configuration.json", "identity.json", "secrets.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +124,26 @@ class Keeper:
 
         return self._read(_CONFIGURATION, read)
 
+    def keep_secrets(self, secrets: Mapping[str, bytes]) -> None:
+        """Replace the secrets, by name; those that are not named any more are forgotten."""
+        content = {name: base64.b64encode(secret).decode() for name, secret in sorted(secrets.items())}
+        digest = blake2b(json.dumps(content).encode()).digest()
+        if self._written.get(_SECRETS) == digest:
+            return
+        if not content:
+            (self._folder / _SECRETS).unlink(missing_ok=True)
+        elif not self._write(_SECRETS, {"secrets": content}):
+            return
+        self._written[_SECRETS] = digest
+
+    def secrets(self) -> dict[str, bytes]:
+        """Return the secrets by name, each as Envoy reads it; empty when there are none."""
+
+        def read(found: dict[str, Any]) -> dict[str, bytes]:
+            return {str(name): base64.b64decode(secret) for name, secret in found["secrets"].items()}
+
+        return self._read(_SECRETS, read) or {}
+
     def keep_identity(self, kept: KeptIdentity) -> None:
         """Replace the identity."""
         self._write(
@@ -148,6 +172,19 @@ class Keeper:
             )
 
         return self._read(_IDENTITY, read, for_any=for_any)
+
+    def keep_crash(self, text: str, *, now: float) -> str:
+        """Write a report of a crash, and remove all but the newest few; return its path, empty when there is none."""
+        path = self._folder / f"{_CRASH}{time.strftime('%Y%m%dT%H%M%S', time.gmtime(now))}-{os.getpid()}.txt"
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_private(path, text.encode("utf-8", "replace"), durable=False)
+            for old in sorted(self._folder.glob(f"{_CRASH}*.txt"))[:-MOST_CRASHES]:
+                old.unlink(missing_ok=True)
+        except OSError as error:
+            self._log.warning("cannot keep the report of a crash", reason=str(error))
+            return ""
+        return str(path)
 
     def forget_identity(self) -> None:
         """Remove it: nobody takes it any more."""

@@ -14,11 +14,11 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -28,7 +28,7 @@ from lateen.agent.addresses import (
     can_bind_privileged,
     pick_address,
     reserve_app_ports,
-    split_host_port,
+    split_control_planes,
     take_address,
 )
 from lateen.agent.app_pages import Pages
@@ -44,9 +44,10 @@ from lateen.agent.interception.places import Place, place
 from lateen.agent.joining import shown
 from lateen.agent.keeping import Keeper, forget_the_old, state_folder, workload_keeper
 from lateen.agent.listening import ListeningPorts
+from lateen.agent.notifying import Notifier
 from lateen.agent.private_folders import private_folder
 from lateen.agent.probes import Tally, Verdict
-from lateen.agent.processes import Child, Guard, start
+from lateen.agent.processes import Child, Guard, give_back_memory, start
 from lateen.agent.settings import GATEWAY, RUN, SIDECAR, AgentSettings, SettingsError
 from lateen.agent.shutdown import Cause, Stage
 from lateen.agent.signals import Signals
@@ -55,8 +56,13 @@ from lateen.envoy.bootstrap import bootstrap, merged_bootstrap
 from lateen.model.probes import Probe
 from lateen.model.probes import shown as shown_probe
 
+if TYPE_CHECKING:
+    from lateen.agent.attachments import Attachments
+    from lateen.model.workloads import WorkloadRegistration
+
 LEAVE_SECONDS = 6.0
 ENVOY_STOP_SECONDS = 5.0
+_JOB_LEAVE_SECONDS = 0.5
 _KILL_SECONDS = 2.0
 _PATIENCE_SECONDS = 3.0
 """So long a workload that was here before waits for the control plane before it goes on without."""
@@ -70,7 +76,7 @@ _QUICK_EXIT_SECONDS = 10.0
 async def run(settings: AgentSettings) -> int:
     """Live until the app exits or a signal comes; return the exit code. StartError (in a group) when it cannot."""
     try:
-        split_host_port(settings.control_plane)
+        split_control_planes(settings.control_plane)
     except ValueError as error:
         raise StartError(f"--control-plane: {error}", exit_code=2) from error
     signals = Signals()
@@ -159,11 +165,8 @@ class Agent:
         self._admin = EnvoyAdmin(host=address.private_ip, port=address.ports.admin, connect=where.connect)
         self._keeper = keeper_of(settings, address, where)
         self._certificates = Certificates(settings.control_plane, workload.wish(settings), folder, keeper=self._keeper)
-        self._attachment = Attachment(
-            settings.control_plane,
-            workload.registration(settings, address.ip, self._offered if where.app_port_known else {}),
-            read_token=self._read_token,
-        )
+        registration = workload.registration(settings, address.ip, self._offered if where.app_port_known else {})
+        self._attachment = self._attachment_of(registration)
         self._envoy: EnvoyLife | None = None
         self._app: Child | None = None
         self._background: list[asyncio.Task[None]] = []
@@ -172,6 +175,22 @@ class Agent:
         """Declared port -> where the app was found to listen."""
         self._tally: Tally | None = None
         self._pages: Pages | None = None
+        self._notifier = Notifier()
+
+    def _attachment_of(self, registration: WorkloadRegistration) -> Attachment | Attachments:
+        several = split_control_planes(self._settings.control_plane)
+        if len(several) == 1:
+            return Attachment(self._settings.control_plane, registration, read_token=self._read_token)
+        # Most have one, and are to stay small.
+        from lateen.agent.attachments import Attachments
+
+        return Attachments(several, registration)
+
+    async def _fetch_secrets(self, node: Mapping[str, Any], names: Iterable[str]) -> dict[str, bytes]:
+        # Most never have any.
+        from lateen.agent.secret_fetching import fetch_secrets
+
+        return await fetch_secrets(self._attachment.routes, node, names)
 
     def _offer_ports(self) -> None:
         """Choose where the app is to listen for each declared port."""
@@ -217,8 +236,10 @@ class Agent:
             server.serve(self._address.metrics_socket, self._address.ready_socket),
             control.serve(self._keeper.folder) if self._keeper else nullcontext(),
         ):
+            self._spawn(group, self._notifier.watch(self._is_well))
             cause = await self._until_end(group, binary)
             self._unready = "draining"
+            self._notifier.say("STOPPING=1", f"STATUS={cause.value}: draining")
             self._log.info("going away", cause=cause.value)
             await shutdown.go(cause, self._actions(), self._signals.hurry)
             for task in self._background:
@@ -279,7 +300,8 @@ class Agent:
             wanted.settings = self._settings.to_json()
             wanted.app_ports = dict(self._offered)
         identity = "" if plain else certificates.server
-        control_plane = workload.ControlPlane(address=self._attachment.control_plane, identity=identity)
+        addresses = (self._attachment.control_plane,) if plain else certificates.addresses
+        control_plane = workload.ControlPlane(address=addresses[0], identity=identity, others=addresses[1:])
         made = workload.bootstrap_settings(
             self._settings,
             wanted.name,
@@ -332,6 +354,7 @@ class Agent:
             wanted,
             connected=lambda: self._attachment.connected,
             watch=self._guard.watch,
+            fetch=self._fetch_secrets,
         )
         self._unready = "waiting for envoy"
         self._envoy = life
@@ -509,13 +532,21 @@ class Agent:
             await asyncio.sleep(_POLL_SECONDS)
         self._attachment.update(replace(self._attachment.registration, ready=True))
         self._unready = ""
+        self._notifier.say("READY=1", "STATUS=serving")
+        give_back_memory()
         self._log.info("ready", address=self._address.ip, app_ports=dict(app_ports))
 
     def _actions(self) -> dict[Stage, Any]:
         deadline: list[float] = []
 
         async def leave() -> None:
-            if not await self._attachment.leave(LEAVE_SECONDS) and self._attachment.was_registered:
+            # Nobody sends to a job: there is nothing to wait for, nor to say.
+            patience = _JOB_LEAVE_SECONDS if self._settings.job else LEAVE_SECONDS
+            if (
+                not await self._attachment.leave(patience)
+                and not self._settings.job
+                and self._attachment.was_registered
+            ):
                 self._log.warning("not every proxy confirmed that it stopped sending to this workload")
 
         async def in_flight() -> None:
@@ -560,8 +591,16 @@ class Agent:
             await self._admin.be_quiet()
             await self._envoy.supervisor.stop(ENVOY_STOP_SECONDS if not self._signals.hurry.is_set() else 0.5)
 
-    async def _restart(self) -> bool:
-        return self._envoy is not None and await self._envoy.relieve()
+    async def _restart(self) -> str:
+        if self._envoy is not None and await self._envoy.relieve():
+            return ""
+        refused = self._envoy.supervisor.refused if self._envoy else ""
+        return refused or "no new envoy took over: the old one goes on; the agent's log says why"
+
+    async def _is_well(self) -> bool:
+        """Whether Envoy answers, as far as there is one: one that starts is the supervisor's business."""
+        child = self._envoy.supervisor.child if self._envoy else None
+        return child is None or not child.running or await self._admin.answers()
 
     def _status(self) -> dict[str, Any]:
         """What `lateen proxy status` shows of this agent."""

@@ -94,13 +94,14 @@ async def start(
     *,
     env: Mapping[str, str],
     quiet_stdout: bool = False,
+    stderr: int | None = None,
     folder: Path | None = None,
     enter: Callable[[], None] | None = None,
 ) -> Child:
     """Start a command in its own session; it inherits stdin, stdout and stderr, and the working directory if no folder.
 
-    `quiet_stdout` sends its stdout to our stderr and its stdin to nothing. `enter` is called in the child before the
-    program is. Raises OSError when it cannot be started.
+    `quiet_stdout` sends its stdout to its stderr and its stdin to nothing; `stderr` is another one than ours. `enter`
+    is called in the child before the program is. Raises OSError when it cannot be started.
     """
     return Child(
         await asyncio.create_subprocess_exec(
@@ -108,7 +109,8 @@ async def start(
             env=env,
             cwd=folder,
             stdin=subprocess.DEVNULL if quiet_stdout else None,
-            stdout=sys.stderr.fileno() if quiet_stdout else None,
+            stdout=(sys.stderr.fileno() if stderr is None else stderr) if quiet_stdout else None,
+            stderr=stderr,
             start_new_session=True,
             preexec_fn=_first_of_all(enter),
         )
@@ -142,6 +144,13 @@ def _die_with_parent() -> Callable[[], None] | None:
             os._exit(1)
 
     return in_child
+
+
+def give_back_memory() -> None:
+    """Return to the system what is free of our memory: after a start, and after much was read, that is a megabyte."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
 
 
 class Guard:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
+from hashlib import blake2b
 from typing import Any
 
 from lateen.envoy.bootstrap import CERTIFICATE_SECRET, ROOTS_SECRET
@@ -32,3 +33,11 @@ def _inline(pem: str) -> dict[str, str]:
 
 def _file(secret: dict[str, Any]) -> bytes:
     return json.dumps({"resources": [{"@type": _TYPE, **secret}]}).encode()
+
+
+def kept_secret_file(name: str) -> str:
+    """Return where a secret that came from the control plane is, in Envoy's folder, for times without it.
+
+    By a hash: a name has slashes. Envoy takes `.pb` for binary protobuf.
+    """
+    return f"secrets/{blake2b(name.encode(), digest_size=16).hexdigest()}.pb"

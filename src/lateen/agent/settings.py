@@ -95,6 +95,8 @@ class AgentSettings:
     """IP of the workload; empty picks a loopback address of its own."""
     port_map: Mapping[int, int] = field(default_factory=dict)
     """Gateways: declared port -> port to bind."""
+    job: bool = False
+    """The app serves nothing, and ends by itself: nobody is waited for when it has."""
     print_addresses: bool = False
     command: tuple[str, ...] = ()
     """The app; only in mode `run`."""
@@ -136,6 +138,8 @@ class AgentSettings:
             )
         if self.mode != RUN and self.command:
             raise SettingsError(f"`lateen proxy {self.mode}` runs no command: use `lateen run`")
+        if self.job and (self.mode != RUN or self.ports):
+            raise SettingsError("--job is for an app that serves nothing: leave out --port")
         if self.mode == GATEWAY and not self.name:
             raise SettingsError("a gateway needs a name: add --name NAME")
         if self.mode != GATEWAY and not (self.service or self.workload_group):

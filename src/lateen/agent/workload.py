@@ -161,6 +161,8 @@ class ControlPlane:
     address: tuple[str, int]
     identity: str = ""
     """SPIFFE ID that it must show; empty where it gives no certificates."""
+    others: tuple[tuple[str, int], ...] = ()
+    """Further ones, for when it does not answer."""
 
 
 def wish(settings: AgentSettings) -> Wish:
@@ -229,6 +231,7 @@ def bootstrap_settings(
         service=settings.service or settings.workload_group or settings.name,
         control_plane=control_plane.address,
         control_plane_identity=control_plane.identity,
+        other_control_planes=control_plane.others,
         admin_address=address.private_ip,
         admin_port=address.ports.admin,
         prometheus_port=address.ports.prometheus,

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from lateen.cli import agents, explain, interception, join, offline, online, processes, security
+from lateen.cli import agents, explain, install, interception, join, offline, online, processes, security
 
 _HELP = "A service mesh: Istio's API on stock Envoy, with or without Kubernetes."
 
@@ -47,6 +47,7 @@ def application() -> typer.Typer:
     proxy.command()(processes.gateway)
     proxy.command("status")(agents.status)
     proxy.command("restart")(agents.restart)
+    proxy.command("install", context_settings={"allow_interspersed_args": False})(install.install)
     app.add_typer(proxy, name="proxy")
     app.command()(join.join)
     app.command()(join.leave)

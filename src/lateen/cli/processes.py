@@ -205,7 +205,12 @@ LocalityOption = Annotated[str, typer.Option("--locality", metavar="R/Z/S", help
 NetworkOption = Annotated[str, typer.Option("--network", metavar="NAME", help="Network of the workload.")]
 ControlPlaneOption = Annotated[
     str,
-    typer.Option("--control-plane", envvar="LATEEN_CONTROL_PLANE", metavar="HOST:PORT", help="xDS address."),
+    typer.Option(
+        "--control-plane",
+        envvar="LATEEN_CONTROL_PLANE",
+        metavar="HOST:PORT",
+        help="xDS address; several, of control planes with one CA, with commas between their mutual TLS addresses.",
+    ),
 ]
 TokenOption = Annotated[
     Path | None,
@@ -344,6 +349,9 @@ def run(
     exclude_network: ExcludeNetworkOption = None,
     address: AddressOption = "",
     state: AgentStateOption = None,
+    job: Annotated[
+        bool, typer.Option("--job", help="The app is a one-shot job: it serves nothing, and its end is the end.")
+    ] = False,
     print_addresses: PrintAddressesOption = False,
     stats_inclusion_prefix: StatsPrefixesOption = None,
     stats_inclusion_suffix: StatsSuffixesOption = None,
@@ -382,6 +390,7 @@ def run(
         exclude_networks=tuple(exclude_network or ()),
         address=address,
         state_folder=str(state.absolute()) if state else "",
+        job=job,
         print_addresses=print_addresses,
         stats_inclusion=stats_inclusion(stats_inclusion_prefix, stats_inclusion_suffix, stats_inclusion_regexp),
         probe=read_probe(

@@ -135,7 +135,7 @@ def _words(command: Sequence[str]) -> str:
 
 def quoted(word: str, *, command: bool = False) -> str:
     """Quote as systemd.syntax(7) has it; `%`, and in a command `$`, would be replaced."""
-    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("\n", "\\n")
     if command:
         escaped = escaped.replace("$", "$$")
     return f'"{escaped}"' if not escaped or any(sign in escaped for sign in " \t'\"\\;#") else escaped

@@ -116,11 +116,15 @@ def stats_inclusion(
 
 
 def check_control_plane(text: str) -> None:
-    """Raise Failure unless the text is HOST:PORT."""
-    host, _, port = text.rpartition(":")
-    if not host or "/" in host:
-        raise _usage(f"--control-plane {text!r} is not HOST:PORT", "as in 127.0.0.1:15010")
-    _number(port, f"--control-plane {text!r}", "as in 127.0.0.1:15010")
+    """Raise Failure unless the text is HOST:PORT, or several with commas between them."""
+    parts = [part.strip() for part in text.split(",")]
+    for part in parts:
+        host, _, port = part.rpartition(":")
+        if not host or "/" in host:
+            raise _usage(f"--control-plane {text!r} is not HOST:PORT[,HOST:PORT...]", "as in 127.0.0.1:15010")
+        _number(port, f"--control-plane {text!r}", "as in 127.0.0.1:15010")
+    if len(set(parts)) < len(parts):
+        raise _usage(f"--control-plane {text!r} names one twice", "each control plane once")
 
 
 def given_file(path: Path | None, flag: str) -> str:

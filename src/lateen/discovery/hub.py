@@ -33,7 +33,7 @@ from lateen.discovery.protocol import Session
 from lateen.discovery.scopes import Generate, Keep, Scope, ScopeOf, Scopes, ScopeStatus
 from lateen.discovery.sharing import MemoryPart, Sharing
 from lateen.discovery.values import Request, Response
-from lateen.envoy.resources import ROUTE, VIRTUAL_HOST, Snapshot
+from lateen.envoy.resources import ROUTE, VIRTUAL_HOST, Resource, Snapshot
 from lateen.envoy.routes import with_virtual_hosts
 from lateen.mesh.state import MeshState
 from lateen.model.proxies import Proxy
@@ -322,6 +322,17 @@ class Hub:
         for stream in reversed(self._streams):
             if stream.proxy.id == proxy_id and stream.scope is not None:
                 return stream.proxy, _as_held(stream.scope.snapshot, stream.session)
+        return None
+
+    def held(self, proxy: Proxy, kind: str) -> Mapping[str, Resource] | None:
+        """Return what the newest stream of this proxy holds of a kind; None when there is none.
+
+        Another's stream under the same id, or one that was proven in another way, is none of this proxy.
+        """
+        wanted = proxy.id, proxy.service_account, proxy.private_keys
+        for stream in reversed(self._streams):
+            if (stream.proxy.id, stream.proxy.service_account, stream.proxy.private_keys) == wanted:
+                return stream.session.held(kind)
         return None
 
     async def wait_synced(self, state_version: str, timeout: float) -> tuple[ProxyStatus, ...]:  # noqa: ASYNC109

@@ -20,6 +20,7 @@ import grpc
 import structlog
 
 from lateen.discovery import wire
+from lateen.discovery.fetching import secrets_handler
 from lateen.discovery.hub import Hub
 from lateen.discovery.limits import DEFAULT_LIMITS, Bucket, Limits, SlowPeerError
 from lateen.discovery.nodes import proven_proxy, proxy_from_node
@@ -109,7 +110,9 @@ async def serve(
     stream.
     """
     server = grpc.aio.server(options=OPTIONS)
-    server.add_generic_rpc_handlers((discovery_handler(hub, limits, identify), *handlers))
+    server.add_generic_rpc_handlers(
+        (discovery_handler(hub, limits, identify), secrets_handler(hub, identify), *handlers)
+    )
     bound = tuple(bind(server, port, certificates) for port in ports)
     await server.start()
     try:

@@ -50,6 +50,8 @@ class BootstrapSettings:
     """Short service name, or the gateway's name; with the namespace it becomes `node.cluster`."""
     control_plane: tuple[str, int]
     """Host (IP or DNS name) and port of the control plane's gRPC server."""
+    other_control_planes: tuple[tuple[str, int], ...] = ()
+    """Further ones, in the order in which they are tried when those before do not answer."""
     control_plane_identity: str = ""
     """SPIFFE ID that the server must show. Wanted by proxies with certificates, which speak mTLS with it."""
     admin_address: str = ""
@@ -208,21 +210,47 @@ def _is_ip(host: str) -> bool:
     return True
 
 
-def _load_assignment(name: str, socket: dict[str, Any]) -> dict[str, Any]:
-    return {"cluster_name": name, "endpoints": [{"lb_endpoints": [{"endpoint": {"address": socket}}]}]}
+def _load_assignment(name: str, *sockets: dict[str, Any]) -> dict[str, Any]:
+    """Return endpoints of which each is used when those before are not to be had."""
+    return {
+        "cluster_name": name,
+        "endpoints": [
+            {"lb_endpoints": [{"endpoint": {"address": socket}}], **({"priority": rank} if rank else {})}
+            for rank, socket in enumerate(sockets)
+        ],
+    }
+
+
+def _next_in_turn() -> dict[str, Any]:
+    """Leave a control plane that does not answer twice in a row, for a while; no health check costs it anything."""
+    return {
+        "consecutive_5xx": 2,
+        "consecutive_gateway_failure": 2,
+        "enforcing_consecutive_gateway_failure": 100,
+        "enforcing_success_rate": 0,
+        "interval": "1s",
+        "base_ejection_time": "10s",
+        "max_ejection_time": "60s",
+        "max_ejection_percent": 100,
+    }
 
 
 def _xds_cluster(settings: BootstrapSettings) -> dict[str, Any]:
     """The way to the control plane: HTTP/2, with pings so that a silently dead connection is noticed in 30 s."""
-    host, port = settings.control_plane
+    addresses = (settings.control_plane, *settings.other_control_planes)
     keepalive = {"interval": "20s", "timeout": "10s"}
     secured = {"transport_socket": _mutual_tls(settings.control_plane_identity)} if settings.proxy.certificates else {}
     return {
         "name": XDS_CLUSTER,
         # Both families: left alone, Envoy takes `localhost` for ::1 only.
-        **({"type": "STATIC"} if _is_ip(host) else {"type": "STRICT_DNS", "dns_lookup_family": "ALL"}),
+        **(
+            {"type": "STATIC"}
+            if all(_is_ip(host) for host, _ in addresses)
+            else {"type": "STRICT_DNS", "dns_lookup_family": "ALL"}
+        ),
         "connect_timeout": "5s",
-        "load_assignment": _load_assignment(XDS_CLUSTER, _socket(host, port)),
+        "load_assignment": _load_assignment(XDS_CLUSTER, *(_socket(*address) for address in addresses)),
+        **({"outlier_detection": _next_in_turn()} if len(addresses) > 1 else {}),
         **secured,
         "typed_extension_protocol_options": {
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {

@@ -13,8 +13,8 @@ from lateen.agent.control import SOCKET_NAME, ControlServer
 async def test_the_socket_is_for_its_owner_and_leaves_the_umask_alone(tmp_path: Path) -> None:
     """The umask is the whole process's: nobody else may run while it is another."""
 
-    async def restart() -> bool:
-        return True
+    async def restart() -> str:
+        return ""
 
     before = os.umask(0o022)
     try:

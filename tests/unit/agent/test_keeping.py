@@ -35,6 +35,15 @@ def test_kept_things_come_back(tmp_path: Path) -> None:
     assert again.identity() is None
 
 
+def test_secrets_come_back_until_they_are_not_wanted_any_more(tmp_path: Path) -> None:
+    keeper = Keeper(tmp_path / "web", "settings")
+    keeper.keep_secrets({"kubernetes://a": b"KEY"})
+    assert Keeper(tmp_path / "web", "settings").secrets() == {"kubernetes://a": b"KEY"}
+    assert oct((keeper.folder / "secrets.json").stat().st_mode & 0o777) == "0o600"
+    keeper.keep_secrets({})
+    assert list(keeper.folder.iterdir()) == []
+
+
 def test_files_are_for_their_owner_only(tmp_path: Path) -> None:
     keeper = Keeper(tmp_path / "agents" / "web", "settings")
     keeper.keep_identity(IDENTITY)

@@ -166,4 +166,6 @@ def _unit(wish: Wish, settings_file: PurePosixPath, state: PurePosixPath) -> Ser
         writes=(str(STATE_FOLDER if intercepts else state),),
         user=wish.user,
         changes_kernel=intercepts,
+        notify=True,
+        watchdog_seconds=30,
     )

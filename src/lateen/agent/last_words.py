@@ -1,0 +1,55 @@
+"""What a child said last on its stderr: passed on to ours as it comes, and the end of it kept for a crash report.
+
+Used by `envoy_process`. No task and no thread: the loop calls when there is something to read. Must not know: what is
+said.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+
+_KEPT_BYTES = 16 * 1024
+_BLOCK = 16 * 1024
+
+
+class LastWords:
+    """A pipe for one child. Give it `writing` as stderr, then call `started`."""
+
+    def __init__(self) -> None:
+        self._reading, self.writing = os.pipe()
+        os.set_blocking(self._reading, False)
+        self._kept = b""
+        asyncio.get_running_loop().add_reader(self._reading, self._read)
+
+    def started(self) -> None:
+        """Close our copy of the child's end: the pipe ends with the child."""
+        os.close(self.writing)
+
+    def lines(self, most: int = 100) -> list[str]:
+        """Return the last lines, the newest last, each at most 500 characters."""
+        self._read_rest()
+        return [line[:500] for line in self._kept.decode("utf-8", "replace").splitlines()[-most:]]
+
+    def _read_rest(self) -> None:
+        """Take what is still in the pipe: whoever died has said it before the loop could call."""
+        while self._reading >= 0 and self._read():
+            pass
+
+    def _read(self) -> bool:
+        """Return whether there may be more."""
+        try:
+            data = os.read(self._reading, _BLOCK)
+        except BlockingIOError:
+            return False
+        if not data:
+            asyncio.get_running_loop().remove_reader(self._reading)
+            os.close(self._reading)
+            self._reading = -1
+            return False
+        self._kept = (self._kept + data)[-_KEPT_BYTES:]
+        with contextlib.suppress(OSError):
+            os.write(sys.stderr.fileno(), data)
+        return True
