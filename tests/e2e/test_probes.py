@@ -127,7 +127,7 @@ def test_a_sick_app_leaves_within_a_period_and_comes_back_while_callers_notice_n
 
 
 def test_grpc_health_of_a_named_service_counts(mesh: Mesh) -> None:
-    command = (sys.executable, str(APPS / "grpc_health.py"))
+    command = (sys.executable, str(APPS / "sick_grpc.py"))
     app = ailing(mesh, "spoken", "--probe", "grpc://:80/stock", command=command)
     eventually(lambda: app.readiness[0] == 200, what="readiness")
     app.become("sick")
