@@ -132,11 +132,13 @@ def build_state(
         policies=[turn for kind in (*POLICY_KINDS, ENVOY_FILTER) for turn in turns.objects.get(kind, {}).values()],
         registrations=turns.registrations.values(),
     )
-    secrets = patched_in_order(
-        old.secrets, {place[1:]: after for place, (_, after) in object_turns.get("Secret", {}).items()}
-    )
-    index = updated_index(old.index, state_turns)
-    return _assembled(old, memo, settled, _Tables(services, selectors, destination_rules, secrets), index)
+    tables = _Tables(services, selectors, destination_rules, _secrets(old, object_turns))
+    return _assembled(old, memo, settled, tables, updated_index(old.index, state_turns))
+
+
+def _secrets(old: MeshState, turns: TurnsByKind) -> Mapping[tuple[str, str], ConfigObject[Secret]]:
+    """Return the Secrets by namespace and name."""
+    return patched_in_order(old.secrets, {place[1:]: after for place, (_, after) in turns.get("Secret", {}).items()})
 
 
 class _Tables(NamedTuple):
