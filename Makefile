@@ -38,12 +38,14 @@ $(READY): pyproject.toml uv.lock build_descriptors.py
 demo: $(READY)
 	@$(BIN)/lateen demo $(DEMO_FLAGS)
 
+# They take well-known ports of this machine, on every address: the demo, and sidecars that intercept on the host.
+ALONE := tests/e2e/test_demo.py tests/e2e/test_dns.py tests/e2e/test_interception.py
+
 # Unit tests first: they are quick (in one process, which starts sooner than two) and say more. Then two workers, a file
-# each (beds of a file are shared, and have fixed addresses); last and alone the demo, which takes the well-known ports
-# of this machine.
+# each (beds of a file are shared, and have fixed addresses); last those that must be alone.
 test: unit
-	@$(BIN)/pytest tests/flow tests/e2e -n 2 --dist loadfile --ignore tests/e2e/test_demo.py $(PYTEST_FLAGS)
-	@$(BIN)/pytest tests/e2e/test_demo.py $(PYTEST_FLAGS)
+	@$(BIN)/pytest tests/flow tests/e2e -n 2 --dist loadfile $(ALONE:%=--ignore %) $(PYTEST_FLAGS)
+	@$(BIN)/pytest $(ALONE) $(PYTEST_FLAGS)
 
 # What takes too long for every change: explanations against real Envoy, 10,000 random pairs of a mesh and a request.
 nightly: $(READY)

@@ -415,7 +415,8 @@ async def test_certificate_is_renewed_by_itself_with_a_new_key(tmp_path: Path, t
 
 async def test_expired_certificate_is_replaced_by_the_token(tmp_path: Path, token_file: Path) -> None:
     """What kept it from being renewed is said, with the end of the certificate."""
-    security = announcing(token_file, seconds=2)
+    # Renewed at half of its life, and a new key takes a busy machine a second.
+    security = announcing(token_file, seconds=6)
     async with running_securely(FakeControlPlane(), security) as port, joined(tmp_path, security, port) as kept:
         with structlog.testing.capture_logs() as logs:
             security.refuse = (grpc.StatusCode.UNAVAILABLE, "later")
