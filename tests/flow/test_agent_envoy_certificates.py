@@ -158,8 +158,10 @@ class OwnFiles:
         )
         config = self.folder / "envoy.json"
         config.write_text(json.dumps(bootstrap(settings)))
-        options = EnvoyOptions(binary=find_envoy(), folder=self.folder, config=lambda: config)
-        async with process(*options.command(0, free_base_id()), folder=self.folder, log=self.folder / "envoy.log"):
+        options = EnvoyOptions(binary=find_envoy(), folder=self.folder)
+        async with process(
+            *options.command(config, 0, free_base_id()), folder=self.folder, log=self.folder / "envoy.log"
+        ):
             yield
 
 

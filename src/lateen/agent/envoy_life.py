@@ -66,21 +66,6 @@ class LifeTimes:
     again: float = 5.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EnvoyLifeOptions:
-    """How each Envoy of this workload is started."""
-
-    binary: str
-    folder: Path
-    """Private to the agent; Envoy's working directory."""
-    log_level: str = "warning"
-    concurrency: int = 1
-    drain_seconds: float = 5.0
-    environment: Mapping[str, str] = field(default_factory=dict)
-    enter: Callable[[], None] | None = None
-    """Called in its process before it is Envoy: enters its network."""
-
-
 @dataclass(slots=True)
 class Wanted:
     """What Envoy should serve by; the control plane's part may come later."""
@@ -106,7 +91,7 @@ class EnvoyLife:
 
     def __init__(
         self,
-        options: EnvoyLifeOptions,
+        options: EnvoyOptions,
         admin: EnvoyAdmin,
         keeper: Keeper | None,
         wanted: Wanted,
@@ -136,20 +121,7 @@ class EnvoyLife:
         self.wanted = wanted
         self.kept_at = 0.0
         """When the last good configuration was kept, in seconds since 1970; 0 when there is none."""
-        self.supervisor = EnvoySupervisor(
-            EnvoyOptions(
-                binary=options.binary,
-                folder=options.folder,
-                config=self._configuration,
-                log_level=options.log_level,
-                concurrency=options.concurrency,
-                drain_seconds=options.drain_seconds,
-                environment=options.environment,
-                enter=options.enter,
-            ),
-            watch,
-            self._report,
-        )
+        self.supervisor = EnvoySupervisor(options, self._configuration, watch, self._report)
 
     @property
     def source(self) -> Source:

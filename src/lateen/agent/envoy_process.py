@@ -45,13 +45,11 @@ _HANDOVER_SPARE_SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvoyOptions:
-    """How Envoy is started."""
+    """How each Envoy of a workload is started, whatever its configuration."""
 
     binary: str
     folder: Path
-    """Envoy's working directory: paths in its configuration are relative to it."""
-    config: Callable[[], Path]
-    """What to start with; asked at each start."""
+    """Private to the agent. Envoy's working directory: paths in its configuration are relative to it."""
     log_level: str = "warning"
     concurrency: int = 1
     drain_seconds: float = 5.0
@@ -65,7 +63,7 @@ class EnvoyOptions:
         """How long an Envoy that was relieved goes on, at most."""
         return max(1, round(self.drain_seconds)) + _HANDOVER_SPARE_SECONDS
 
-    def command(self, epoch: int, base_id: int) -> list[str]:
+    def command(self, config: Path, epoch: int, base_id: int) -> list[str]:
         """Return the command line. Each flag may stand there once only.
 
         The sockets by which epochs talk are in our private folder: by default they are abstract ones, which every user
@@ -73,7 +71,7 @@ class EnvoyOptions:
         """
         return [
             self.binary,
-            "--config-path", str(self.config()),
+            "--config-path", str(config),
             "--base-id", str(base_id),
             "--restart-epoch", str(epoch),
             "--socket-path", "epochs",
@@ -178,9 +176,14 @@ class EnvoySupervisor:
     """
 
     def __init__(
-        self, options: EnvoyOptions, watch: Callable[[Child], None], report: Callable[[Crash], str] = lambda _crash: ""
+        self,
+        options: EnvoyOptions,
+        configuration: Callable[[], Path],
+        watch: Callable[[Child], None],
+        report: Callable[[Crash], str] = lambda _crash: "",
     ) -> None:
-        """`report` is told of a crash and returns where more of it is to be read."""
+        """`configuration` is asked at each start; `report` is told of a crash and returns where more of it is."""
+        self._configuration = configuration
         self._report = report
         self._words: dict[Child, LastWords] = {}
         self.refused = ""
@@ -339,23 +342,12 @@ class EnvoySupervisor:
         if self.child is not None:
             await self.child.stop(signal.SIGKILL, 1.0)
 
-    async def relieved(self) -> None:
-        """Wait until those that were relieved are gone; end those that stay too long."""
-        for old in tuple(self._relieved):
-            try:
-                async with asyncio.timeout(self._options.handover_seconds + _HANDOVER_SPARE_SECONDS):
-                    await old.exit_code()
-            except TimeoutError:
-                self._log.warning("the relieved envoy did not end in time, killing it")
-                await old.stop(signal.SIGKILL, 1.0)
-        self._relieved = [old for old in self._relieved if old.running]
-
     async def _start(self, epoch: int) -> Child:
         words = LastWords()
         try:
             # Envoy writes to our stderr: stdout is the app's.
             child = await start(
-                self._options.command(epoch, self._number()),
+                self._options.command(self._configuration(), epoch, self._number()),
                 env={**os.environ, **self._options.environment},
                 quiet_stdout=True,
                 stderr=words.writing,

@@ -37,8 +37,8 @@ from lateen.agent.attach import Attachment
 from lateen.agent.certificates import Certificates
 from lateen.agent.control import ControlServer
 from lateen.agent.envoy_admin import EnvoyAdmin, RoutesState, gateway_ports
-from lateen.agent.envoy_life import EnvoyLife, EnvoyLifeOptions, Wanted
-from lateen.agent.envoy_process import check_envoy, find_envoy
+from lateen.agent.envoy_life import EnvoyLife, Wanted
+from lateen.agent.envoy_process import EnvoyOptions, check_envoy, find_envoy
 from lateen.agent.errors import StartError
 from lateen.agent.interception.places import Place, place
 from lateen.agent.joining import shown
@@ -340,7 +340,7 @@ class Agent:
         settings, name = self._settings, wanted.name
         drain = settings.drain_seconds if settings.envoy_drain_seconds is None else settings.envoy_drain_seconds
         life = EnvoyLife(
-            EnvoyLifeOptions(
+            EnvoyOptions(
                 binary=binary,
                 folder=self._folder,
                 log_level=settings.envoy_log_level,

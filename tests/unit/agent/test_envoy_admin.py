@@ -86,8 +86,8 @@ def test_missing_envoy_is_one_line_with_what_to_do(tmp_path: Path) -> None:
 
 def test_envoy_is_given_no_flag_twice() -> None:
     """It refuses a flag that stands there twice."""
-    options = EnvoyOptions(binary="envoy", folder=Path("f"), config=lambda: Path("c.json"), drain_seconds=0.2)
-    command = options.command(1, 7)
+    options = EnvoyOptions(binary="envoy", folder=Path("f"), drain_seconds=0.2)
+    command = options.command(Path("c.json"), 1, 7)
     flags = [word for word in command if word.startswith("--")]
     assert len(set(flags)) == len(flags)
     assert command[command.index("--drain-time-s") + 1] == "1"
