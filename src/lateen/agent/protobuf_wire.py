@@ -20,7 +20,7 @@ class WireError(ValueError):
     """It is no message, or one that was cut short; the text goes on where a subject stood."""
 
 
-def read_varint(message: bytes, at: int) -> tuple[int, int]:
+def read_varint(message: bytes | bytearray, at: int) -> tuple[int, int]:
     """Return the number that begins at `at`, less than 2**64, and where it ends."""
     value = 0
     for position in range(_LONGEST_VARINT):
