@@ -161,8 +161,7 @@ def test_names_of_any_characters_are_for_scrapers_that_read_them() -> None:
 def test_what_a_scraper_would_refuse_a_page_for_is_said_and_not_served(page: str, protobuf: bool) -> None:
     part = app_part("text", selection(), protobuf=protobuf, quotes=False)
     with pytest.raises(MetricsError):
-        part.feed(page.encode())
-        part.end()
+        _ = part.feed(page.encode()) + part.end()
 
 
 def test_a_page_of_open_metrics_without_its_end_is_cut_short() -> None:
