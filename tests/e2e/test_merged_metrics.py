@@ -34,6 +34,32 @@ envoy_server_live{mine="yes"} 99
 # TYPE lateen_agent_workload_ready gauge
 lateen_agent_workload_ready 99
 """
+ISTIO_METRICS = """
+apiVersion: networking.istio.io/v1alpha3
+kind: EnvoyFilter
+metadata: {name: istio-metrics}
+spec:
+  configPatches:
+  - applyTo: NETWORK_FILTER
+    match: {context: ANY, listener: {filterChain: {filter: {name: envoy.filters.network.http_connection_manager}}}}
+    patch:
+      operation: MERGE
+      value:
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          access_log:
+          - name: envoy.access_loggers.stats
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.access_loggers.stats.v3.Config
+              stat_prefix: istio
+              counters:
+              - stat: {name: requests_total, tags: [{name: response_code, value_format: "%RESPONSE_CODE%"}]}
+                value_fixed: 1
+              histograms:
+              - stat: {name: request_duration_milliseconds}
+                value_format: "%DURATION%"
+                unit: Milliseconds
+"""
 SAMPLE = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*(\{([a-zA-Z_][a-zA-Z0-9_]*=\"(\\.|[^\"\\])*\",?)*\})? \S+( -?\d+)?")
 SLOW_SECONDS = 3.0
 
@@ -160,7 +186,14 @@ def counting(mesh: Mesh) -> Process:
     """An app with Prometheus' own client, that has been called."""
     process = mesh.run("counting", *COUNTING, port="80/http", version="", flags=("--metrics", "/metrics"), wait=True)
     eventually(lambda: good(process.get("http://counting/")), what="the service")
-    eventually(lambda: b"\nistio_requests_total{" in scrape(process).body, what="istio's metrics")
+    mesh.apply(ISTIO_METRICS)
+
+    def counted() -> bool:
+        process.get("http://counting/")
+        page = scrape(process).body
+        return b"\nistio_requests_total{" in page and b"\nistio_request_duration_milliseconds_count" in page
+
+    eventually(counted, what="istio's metrics")
     return process
 
 
@@ -188,14 +221,14 @@ def test_protobuf_has_the_metrics_of_all_three(counting: Process) -> None:
     took = found["shop_took_seconds"].metric[0].histogram
     assert [(one.upper_bound, one.cumulative_count) for one in took.bucket] == [(0.1, 1), (1, 2), (float("inf"), 3)]
     assert (took.sample_count, took.bucket[0].exemplar.label[0].value) == (3, "def")
-    assert found["shop_weight_kilograms"].metric[0].summary.sample_sum == 3
+    assert found["shop_weight_grams"].metric[0].summary.sample_sum == 3
     assert found["shop_build_info"].metric[0].gauge.value == 1
 
 
 def test_both_formats_have_the_same_families(counting: Process) -> None:
     """But for what an app tells of in one of its own formats only: when its counters began."""
     text = check(scrape(counting).body.decode())
-    assert {name for name in text if not name.endswith("_created")} == set(messages(counting))
+    assert {name for name in text if not re.fullmatch("shop_.*_created", name)} == set(messages(counting))
 
 
 def test_native_histograms_of_envoy_for_a_scraper_that_asks(counting: Process) -> None:
@@ -264,9 +297,10 @@ def test_promtool_reads_the_page_and_has_nothing_to_say_about_what_we_add(counti
 
 
 @contextmanager
-def prometheus(folder: Path, target: str, *flags: str) -> Iterator[int]:
+def prometheus(folder: Path, process: Process, *flags: str) -> Iterator[int]:
     """A real Prometheus that scrapes one page."""
-    port = free_port()
+    folder.mkdir()
+    port, target = free_port(), process.addresses["metrics"].removeprefix("http://").partition("/")[0]
     config = folder / "prometheus.json"
     job = {"job_name": "lateen", "metrics_path": "/stats/prometheus", "static_configs": [{"targets": [target]}]}
     config.write_text(json.dumps({"global": {"scrape_interval": "1s"}, "scrape_configs": [job]}))
@@ -296,18 +330,16 @@ def test_a_real_prometheus_reads_the_page(
 ) -> None:
     """With its flag for native histograms it asks for protobuf, else for OpenMetrics and, failing that, text."""
     flags = ("--enable-feature=native-histograms",) if protobuf else ()
-    with prometheus(tmp_path, counting.addresses["metrics"].removeprefix("http://").partition("/")[0], *flags) as port:
+    with prometheus(tmp_path / "a", counting, *flags) as port:
         eventually(lambda: query(port, "up") == [1.0], what="a scrape")
         assert query(port, 'shop_orders_total{kind="new"}') == [7]
         assert query(port, 'shop_took_seconds_bucket{le=~"1|1.0"}') == [2]
-        assert query(port, "shop_weight_kilograms_sum") == [3]
+        assert query(port, "shop_weight_grams_sum") == [3]
         assert query(port, "envoy_server_live") == [1]
         assert query(port, "lateen_agent_app_scrape_success") == [1]
         assert query(port, "istio_requests_total")
         assert query(port, "count(istio_request_duration_milliseconds_bucket)")
-    with prometheus(
-        tmp_path, native_app.addresses["metrics"].removeprefix("http://").partition("/")[0], *flags
-    ) as port:
-        eventually(lambda: query(port, 'up{instance!=""}') == [1.0], what="a scrape")
+    with prometheus(tmp_path / "b", native_app, *flags) as port:
+        eventually(lambda: query(port, "up") == [1.0], what="a scrape")
         name = "histogram_count(shop_native_seconds)" if protobuf else "shop_native_seconds_count"
         assert query(port, name) == [3]
