@@ -22,6 +22,7 @@ LARGEST_FAMILY = 8 << 20
 """Bytes of one family of the app that is converted: it stands in memory as a whole."""
 _PLAIN_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _PLAIN_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+_NO_LABELS = frozenset(("__name__", ""))
 _ILL_IN_NAME = re.compile(r"[^a-zA-Z0-9_:]")
 _ILL_IN_LABEL = re.compile(r"[^a-zA-Z0-9_]")
 
@@ -125,9 +126,9 @@ def check_labels(labels: Labels) -> Labels:
     if len(labels) > MOST_LABELS:
         raise MetricsError("a series has too many labels")
     names = {name for name, _ in labels}
-    if len(names) != len(labels) or "__name__" in names or "" in names:
+    if len(names) != len(labels) or not _NO_LABELS.isdisjoint(names):
         raise MetricsError("a series has a label twice, or one that stands for its name")
-    if any(len(name) > LONGEST_NAME for name in names):
+    if names and max(map(len, names)) > LONGEST_NAME:
         raise MetricsError("a name is empty or too long")
     return labels
 

@@ -52,19 +52,24 @@ def milliseconds(text: str | None, *, seconds: bool) -> int | None:
     return time
 
 
-def labels_of(name: str | None, block: str | None) -> tuple[str, Labels]:
-    """Return a sample's name and labels; the name may stand in front of the labels, in quotes."""
+def labels_of(name: str | None, block: str | None) -> tuple[str, Labels, bool]:
+    """Return a sample's name, its labels, and whether a name is in quotes: its own may stand before the labels."""
+    if not block and name:
+        return name, (), False
     pairs: list[tuple[str, str]] = []
+    quotes = name is None
     for label, value in _ITEM.findall(block or ""):
         if value:
-            pairs.append((unquoted(label) if label[0] == '"' else label, unquoted(value)))
+            in_quotes = label[0] == '"'
+            quotes |= in_quotes
+            pairs.append((unquoted(label) if in_quotes else label, unquoted(value)))
         elif name is None and label[0] == '"':
             name = unquoted(label)
         else:
             raise MetricsError("a label has no value")
     if not name:
         raise MetricsError("a sample has no name")
-    return name, check_labels(tuple(pairs))
+    return name, check_labels(tuple(pairs)), quotes
 
 
 def exemplar_of(text: str | None) -> Exemplar | None:
@@ -75,7 +80,7 @@ def exemplar_of(text: str | None) -> Exemplar | None:
     if found is None:
         raise MetricsError("an exemplar is none")
     block, value, time = found.groups()
-    _, labels = labels_of("exemplar", block)
+    _, labels, _ = labels_of("exemplar", block)
     return Exemplar(labels, number(value), milliseconds(time, seconds=True))
 
 

@@ -10,6 +10,7 @@ Used by `app_metrics` and `metrics_page`. Must not know: sockets, HTTP.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -30,6 +31,7 @@ from lateen.agent.metric_text import Lines, TextReader, TextWriter
 
 MOST_FAMILIES = 20_000
 MOST_SAMPLES = 1_000_000
+_TYPES = re.compile(rb"^# TYPE ([a-zA-Z0-9_:]+) (\w+)", re.MULTILINE)
 _KINDS = {kind.name.lower(): kind for kind in Kind}
 
 
@@ -76,10 +78,8 @@ class Names:
 
     def note(self, text: bytes) -> None:
         """Note the families of whole lines that their maker names with plain names."""
-        for line in text.split(b"\n"):
-            if line.startswith(b"# TYPE "):
-                _, _, name, word = line.decode().split(" ", 3)
-                self.take(name, _KINDS.get(word, Kind.UNTYPED))
+        for name, word in _TYPES.findall(text):
+            self.take(name.decode(), _KINDS.get(word.decode(), Kind.UNTYPED))
 
 
 @dataclass(slots=True)
@@ -184,16 +184,15 @@ class PlainLines:
             if line.isspace():
                 return ""
             raise MetricsError("a line is no sample")
-        name, labels = labels_of(found[1], found[2])
+        name, labels, in_quotes = labels_of(found[1], found[2])
         value, time = number(found[3]), milliseconds(found[4], seconds=False)
-        plain = is_plain(name) and all(is_plain(key, label=True) for key, _ in labels)
-        if not plain and not self.quotes:
+        if in_quotes and not self.quotes:
             name, labels = underscored(name), underscored_labels(labels)
         head = "" if name in self._samples else self._begin(check_name(name), Kind.UNTYPED)
         if not self._served:
             return ""
         self.selection.count()
-        if found[5] is None and (plain or self.quotes):
+        if found[5] is None and (self.quotes or not in_quotes):
             return f"{head}{line}\n"
         return head + sample_line(name, labels, value, time)
 

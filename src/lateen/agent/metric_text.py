@@ -171,7 +171,7 @@ class TextReader:
         found = SAMPLE.fullmatch(line)
         if found is None:
             raise MetricsError("a line is no sample")
-        name, labels = labels_of(found[1], found[2])
+        name, labels, _ = labels_of(found[1], found[2])
         if self._family is None and self._name:
             self._settle()
         role = self._roles.get(name)

@@ -23,6 +23,8 @@ class WireError(ValueError):
 def read_varint(message: bytes | bytearray, at: int) -> tuple[int, int]:
     """Return the number that begins at `at`, less than 2**64, and where it ends."""
     value = 0
+    if at < len(message) and message[at] < 0x80:
+        return message[at], at + 1
     for position in range(_LONGEST_VARINT):
         if at + position >= len(message):
             break
@@ -47,7 +49,7 @@ def read_fields(message: bytes) -> Iterator[tuple[int, int, int, bytes]]:
             yield number, kind, integer, b""
             continue
         if kind == BYTES:
-            size, at = read_varint(message, at)
+            size, at = (message[at], at + 1) if at < end and message[at] < 0x80 else read_varint(message, at)
         elif kind in _FIXED_SIZES:
             size = _FIXED_SIZES[kind]
         else:
@@ -74,7 +76,10 @@ def varint(number: int) -> bytes:
 def text_field(number: int, body: str | bytes) -> bytes:
     """Return a string, bytes or a message as a field of this number."""
     content = body.encode() if isinstance(body, str) else body
-    return varint(number << 3 | BYTES) + varint(len(content)) + content
+    size = len(content)
+    if number < 0x10 and size < 0x80:
+        return bytes((number << 3 | BYTES, size)) + content
+    return varint(number << 3 | BYTES) + varint(size) + content
 
 
 def varint_field(number: int, value: int) -> bytes:
