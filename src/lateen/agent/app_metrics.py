@@ -14,9 +14,8 @@ from dataclasses import dataclass
 
 from lateen.agent.addresses import LOOPBACK
 from lateen.agent.http1 import Connect, Http1Error, exchange
-from lateen.agent.metric_families import MetricsError
 from lateen.agent.metric_formats import Wanted, answered
-from lateen.agent.metric_merging import Part
+from lateen.agent.metric_names import MetricsError, Part
 
 LIMIT = 32 << 20
 LONGEST_SECONDS = 10.0

@@ -10,8 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from lateen.agent.metric_families import Kind, MetricsError
-from lateen.agent.metric_merging import Names
+from lateen.agent.metric_names import Kind, MetricsError, Names
 from lateen.agent.protobuf_wire import WireError, read_varint, text_field, varint
 
 _MISNAMED = re.compile(rb"^(# (?:TYPE|HELP) )?envoy_istio_", re.MULTILINE)

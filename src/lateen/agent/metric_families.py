@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import TypeAlias
+
+from lateen.agent.metric_names import Kind, MetricsError
 
 Labels: TypeAlias = tuple[tuple[str, str], ...]
 
@@ -25,29 +26,6 @@ _PLAIN_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _NO_LABELS = frozenset(("__name__", ""))
 _ILL_IN_NAME = re.compile(r"[^a-zA-Z0-9_:]")
 _ILL_IN_LABEL = re.compile(r"[^a-zA-Z0-9_]")
-
-
-class MetricsError(ValueError):
-    """The page breaks its format, or goes beyond a bound. Says no more of it than the kind of fault and a name."""
-
-
-class Kind(IntEnum):
-    """What a family is, by protobuf's numbers."""
-
-    COUNTER = 0
-    GAUGE = 1
-    SUMMARY = 2
-    UNTYPED = 3
-    HISTOGRAM = 4
-    GAUGE_HISTOGRAM = 5
-
-
-SAMPLE_SUFFIXES = {
-    Kind.HISTOGRAM: ("_bucket", "_sum", "_count"),
-    Kind.GAUGE_HISTOGRAM: ("_bucket", "_sum", "_count"),
-    Kind.SUMMARY: ("_sum", "_count"),
-}
-"""What the names of a family's samples end with in text, besides nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 import re
 
-from lateen.agent.metric_families import Exemplar, Labels, MetricsError, check_labels, is_plain
+from lateen.agent.metric_families import Exemplar, Labels, check_labels, is_plain
+from lateen.agent.metric_names import MetricsError
 
 _STRING = r'"[^"\\\n]*+(?:\\.[^"\\\n]*+)*+"'
 _NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*+"

@@ -10,39 +10,14 @@ Used by `app_metrics` and `metrics_page`. Must not know: sockets, HTTP.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from lateen.agent.metric_families import (
-    SAMPLE_SUFFIXES,
-    Event,
-    Family,
-    Kind,
-    MetricsError,
-    check_name,
-    is_plain,
-    underscored,
-    underscored_labels,
-)
+from lateen.agent.metric_families import Event, Family, check_name, is_plain, underscored, underscored_labels
 from lateen.agent.metric_lines import META, SAMPLE, labels_of, milliseconds, number, sample_line, unquoted
+from lateen.agent.metric_names import KINDS, SAMPLE_SUFFIXES, Kind, MetricsError, Part, Selection
 from lateen.agent.metric_text import Lines, TextReader, TextWriter
-
-MOST_FAMILIES = 20_000
-MOST_SAMPLES = 1_000_000
-_TYPES = re.compile(rb"^# TYPE ([a-zA-Z0-9_:]+) (\w+)", re.MULTILINE)
-_KINDS = {kind.name.lower(): kind for kind in Kind}
-
-
-class Part(Protocol):
-    """One party's metrics on their way to the page. MetricsError for what no page can hold."""
-
-    def feed(self, block: bytes) -> bytes:
-        """Return what is to be served of what is complete with this block."""
-
-    def end(self) -> bytes:
-        """Return what waited for the end."""
 
 
 class Reader(Protocol):
@@ -63,54 +38,6 @@ class Writer(Protocol):
 
     def end(self) -> bytes:
         """Return what waited for the end."""
-
-
-@dataclass(slots=True)
-class Names:
-    """The names that stand on a page: of families, and of their samples."""
-
-    taken: set[str] = field(default_factory=set)
-
-    def take(self, name: str, kind: Kind) -> None:
-        """Note a family."""
-        self.taken.add(name)
-        self.taken.update(name + suffix for suffix in SAMPLE_SUFFIXES.get(kind, ()))
-
-    def note(self, text: bytes) -> None:
-        """Note the families of whole lines that their maker names with plain names."""
-        for name, word in _TYPES.findall(text):
-            self.take(name.decode(), _KINDS.get(word.decode(), Kind.UNTYPED))
-
-
-@dataclass(slots=True)
-class Selection:
-    """Which families of one party are served, beside what others have."""
-
-    names: Names
-    """Of the others."""
-    own: dict[str, Kind] = field(default_factory=dict)
-    dropped: set[str] = field(default_factory=set)
-    _samples: int = 0
-
-    def takes(self, name: str, kind: Kind) -> bool:
-        """Whether a family may stand on the page. MetricsError beyond the bounds."""
-        had = self.own.get(name)
-        suffixes = SAMPLE_SUFFIXES.get(kind, ())
-        if (had is not None and had is not kind) or not self.names.taken.isdisjoint(
-            (name, *(name + suffix for suffix in suffixes))
-        ):
-            self.dropped.add(name)
-            return False
-        if len(self.own) >= MOST_FAMILIES:
-            raise MetricsError("there are too many families")
-        self.own[name] = kind
-        return True
-
-    def count(self) -> None:
-        """Count a sample. MetricsError beyond the bounds."""
-        self._samples += 1
-        if self._samples > MOST_SAMPLES:
-            raise MetricsError("there are too many samples")
 
 
 @dataclass(slots=True)
@@ -210,7 +137,7 @@ class PlainLines:
                 return told if self._served and not self._again else ""
             self._helped = (name, told)
             return ""
-        kind = _KINDS.get((rest or "").strip())
+        kind = KINDS.get((rest or "").strip())
         if kind is None or kind is Kind.GAUGE_HISTOGRAM:
             raise MetricsError("a family has a type that is none")
         helped = self._begin(name, kind)

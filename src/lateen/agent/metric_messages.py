@@ -19,14 +19,13 @@ from lateen.agent.metric_families import (
     Exemplar,
     Family,
     Histogram,
-    Kind,
     Labels,
-    MetricsError,
     Point,
     Summary,
     check_labels,
     check_name,
 )
+from lateen.agent.metric_names import Kind, MetricsError
 from lateen.agent.native_histograms import check_native, is_native
 from lateen.agent.protobuf_wire import (
     BYTES,

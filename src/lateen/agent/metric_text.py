@@ -18,9 +18,7 @@ from lateen.agent.metric_families import (
     Exemplar,
     Family,
     Histogram,
-    Kind,
     Labels,
-    MetricsError,
     Point,
     Summary,
     check_name,
@@ -38,6 +36,7 @@ from lateen.agent.metric_lines import (
     unquoted,
     written,
 )
+from lateen.agent.metric_names import Kind, MetricsError
 
 LONGEST_LINE = 1 << 20
 _TEXT_KINDS = {

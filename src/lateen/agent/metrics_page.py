@@ -11,20 +11,20 @@ from __future__ import annotations
 
 import asyncio
 import re
-import zlib
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from lateen.agent import metric_formats
-from lateen.agent.app_metrics import AppMetrics
 from lateen.agent.envoy_metrics import EnvoyMessages, EnvoyText
 from lateen.agent.http1 import Http1Error
-from lateen.agent.metric_families import Kind, MetricsError
 from lateen.agent.metric_formats import PROTOBUF, TEXT, Wanted, answered
-from lateen.agent.metric_merging import Conversion, Names, Part, Selection, app_part
+from lateen.agent.metric_names import Kind, MetricsError, Names, Part, Selection
 from lateen.agent.own_metrics import exposition, messages
+
+if TYPE_CHECKING:
+    from lateen.agent.app_metrics import AppMetrics
 
 _NATIVE = re.compile(r"histogram_buckets=prometheusnative|native_histogram_max_buckets=[0-9]{1,4}")
 """What of a scraper's query is asked of Envoy too, which knows it for protobuf only."""
@@ -69,7 +69,11 @@ class Output:
 
     def __init__(self, writer: asyncio.StreamWriter, wanted: Wanted) -> None:
         self._writer = writer
-        self._compressor = zlib.compressobj(_FASTEST, wbits=_GZIP) if wanted.gzip else None
+        self._compressor: Any = None
+        if wanted.gzip:
+            import zlib
+
+            self._compressor = zlib.compressobj(_FASTEST, wbits=_GZIP)
 
     async def write(self, data: bytes) -> None:
         """Write some of it, as fast as the scraper reads."""
@@ -110,6 +114,8 @@ async def write_page(
     await output.write(said(own))
     await _write_envoy(scrape, wanted, envoy, names, output)
     if pages and asked and names is not None:
+        from lateen.agent.metric_merging import app_part
+
         selection = Selection(names)
         async with asked as page:
             part = app_part(page.format, selection, protobuf=wanted.protobuf, quotes=wanted.quotes)
@@ -148,6 +154,7 @@ class _TextToMessages:
     """The page of an Envoy that knows text only."""
 
     def __init__(self, names: Names) -> None:
+        from lateen.agent.metric_merging import Conversion
         from lateen.agent.metric_messages import MessageWriter
         from lateen.agent.metric_text import TextReader
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from lateen.agent.metric_families import MetricsError
+from lateen.agent.metric_names import MetricsError
 from lateen.agent.protobuf_wire import (
     BYTES,
     DOUBLE,

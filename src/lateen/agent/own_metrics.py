@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lateen.agent.metric_families import Family, Kind, Point
+from lateen.agent.metric_names import Kind
 
 _HELP = {
     "lateen_agent_control_plane_connected": "Whether the attach stream to the control plane is open.",
@@ -41,6 +41,7 @@ def exposition(metrics: Mapping[str, float]) -> bytes:
 
 def messages(metrics: Mapping[str, float]) -> bytes:
     """Return metrics as delimited messages."""
+    from lateen.agent.metric_families import Family, Point
     from lateen.agent.metric_messages import MessageWriter
 
     writer = MessageWriter()

@@ -10,8 +10,8 @@ from client_model import read_delimited
 from lateen.agent.app_metrics import patience
 from lateen.agent.app_pages import read_annotations, read_probers
 from lateen.agent.errors import StartError
-from lateen.agent.metric_families import MetricsError
-from lateen.agent.metric_merging import Names, Selection, app_part
+from lateen.agent.metric_merging import app_part
+from lateen.agent.metric_names import MetricsError, Names, Selection
 
 PROXY = b"""# TYPE istio_requests_total counter
 istio_requests_total{a="b"} 1

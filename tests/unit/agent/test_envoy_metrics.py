@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from client_model import MetricFamily, read_delimited
 from lateen.agent.envoy_metrics import EnvoyMessages, EnvoyText
-from lateen.agent.metric_families import MetricsError
-from lateen.agent.metric_merging import Names
+from lateen.agent.metric_names import MetricsError, Names
 
 PAGE = b"""\
 # TYPE envoy_istio_requests_total counter
