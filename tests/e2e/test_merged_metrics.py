@@ -297,12 +297,17 @@ def test_promtool_reads_the_page_and_has_nothing_to_say_about_what_we_add(counti
 
 
 @contextmanager
-def prometheus(folder: Path, process: Process, *flags: str) -> Iterator[int]:
+def prometheus(folder: Path, process: Process, *flags: str, **parameters: list[str]) -> Iterator[int]:
     """A real Prometheus that scrapes one page."""
     folder.mkdir()
     port, target = free_port(), process.addresses["metrics"].removeprefix("http://").partition("/")[0]
     config = folder / "prometheus.json"
-    job = {"job_name": "lateen", "metrics_path": "/stats/prometheus", "static_configs": [{"targets": [target]}]}
+    job: dict[str, Any] = {
+        "job_name": "lateen",
+        "metrics_path": "/stats/prometheus",
+        "static_configs": [{"targets": [target]}],
+    }
+    job["params"] = parameters
     config.write_text(json.dumps({"global": {"scrape_interval": "1s"}, "scrape_configs": [job]}))
     arguments = [
         f"--config.file={config}",
@@ -343,3 +348,7 @@ def test_a_real_prometheus_reads_the_page(
         eventually(lambda: query(port, "up") == [1.0], what="a scrape")
         name = "histogram_count(shop_native_seconds)" if protobuf else "shop_native_seconds_count"
         assert query(port, name) == [3]
+    if protobuf:
+        with prometheus(tmp_path / "c", counting, *flags, histogram_buckets=["prometheusnative"]) as port:
+            eventually(lambda: query(port, "up") == [1.0], what="a scrape")
+            assert query(port, "sum(histogram_count(istio_request_duration_milliseconds))")[0] >= 1

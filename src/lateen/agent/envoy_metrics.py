@@ -37,7 +37,8 @@ class EnvoyText:
         text, self._rest = text[:cut], text[cut:]
         if len(self._rest) > _LONGEST_LINE:
             raise MetricsError("a line of the metrics page is too long")
-        text = _MISNAMED.sub(rb"\1istio_", text)
+        if _WRONG in text:
+            text = _MISNAMED.sub(rb"\1istio_", text)
         if self.names is not None:
             self.names.note(text)
         return text

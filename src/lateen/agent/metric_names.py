@@ -14,7 +14,7 @@ from typing import Protocol
 
 MOST_FAMILIES = 20_000
 MOST_SAMPLES = 1_000_000
-_TYPES = re.compile(rb"^# TYPE ([a-zA-Z0-9_:]+) (\w+)", re.MULTILINE)
+_TYPES = re.compile(rb"\n# TYPE ([a-zA-Z0-9_:]+) (\w+)")
 
 
 class MetricsError(ValueError):
@@ -64,7 +64,7 @@ class Names:
 
     def note(self, text: bytes) -> None:
         """Note the families of whole lines that their maker names with plain names."""
-        for name, word in _TYPES.findall(text):
+        for name, word in _TYPES.findall(b"\n" + text):
             self.take(name.decode(), KINDS.get(word.decode(), Kind.UNTYPED))
 
 

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 _NATIVE = re.compile(r"histogram_buckets=prometheusnative|native_histogram_max_buckets=[0-9]{1,4}")
 """What of a scraper's query is asked of Envoy too, which knows it for protobuf only."""
 _FASTEST = 1
-_GZIP = 31
+_GZIP, _WINDOW, _MEMORY = 16, 13, 6
+"""A window of 8 KiB: 64 KiB of memory in place of 256, and pages 2 % larger."""
 
 
 class Envoy(Protocol):
@@ -73,7 +74,7 @@ class Output:
         if wanted.gzip:
             import zlib
 
-            self._compressor = zlib.compressobj(_FASTEST, wbits=_GZIP)
+            self._compressor = zlib.compressobj(_FASTEST, wbits=_GZIP + _WINDOW, memLevel=_MEMORY)
 
     async def write(self, data: bytes) -> None:
         """Write some of it, as fast as the scraper reads."""
