@@ -43,6 +43,22 @@ from lateen.agent.protobuf_wire import (
 )
 
 _NAME, _HELP, _TYPE, _METRIC, _UNIT = 1, 2, 3, 4, 5
+_FAMILY_KINDS = {1: BYTES, 2: BYTES, 3: VARINT, 4: BYTES, 5: BYTES}
+_METRIC_KINDS = {1: BYTES, 2: BYTES, 3: BYTES, 4: BYTES, 5: BYTES, 6: VARINT, 7: BYTES}
+_NUMBER_KINDS = {1: FIXED64}
+_COUNTER_KINDS = {1: FIXED64, 2: BYTES, 3: BYTES}
+_SUMMARY_KINDS = {1: VARINT, 2: FIXED64, 3: BYTES, 4: BYTES}
+_QUANTILE_KINDS = {1: FIXED64, 2: FIXED64}
+_HISTOGRAM_KINDS = {
+    **dict.fromkeys((1, 5, 7), VARINT),
+    **dict.fromkeys((2, 4, 6, 8), FIXED64),
+    **dict.fromkeys((3, 9, 12, 15, 16), BYTES),
+}
+_BUCKET_KINDS = {1: VARINT, 2: FIXED64, 3: BYTES, 4: FIXED64}
+_EXEMPLAR_KINDS = {1: BYTES, 2: FIXED64, 3: BYTES}
+_LABEL_KINDS = {1: BYTES, 2: BYTES}
+_TIME_KINDS = {1: VARINT, 2: VARINT}
+"""What a scraper's library insists on: it refuses a page for one field of another kind."""
 _LABEL, _TIMESTAMP = 1, 6
 _VALUES = {Kind.GAUGE: 2, Kind.COUNTER: 3, Kind.SUMMARY: 4, Kind.UNTYPED: 5, Kind.HISTOGRAM: 7, Kind.GAUGE_HISTOGRAM: 7}
 """The field of a metric that says its value."""
@@ -94,8 +110,8 @@ def decode_family(message: bytes) -> Iterator[Event]:
     """Yield a family and its points. MetricsError, WireError or UnicodeDecodeError."""
     name = help_text = unit = ""
     kind, metrics = Kind.COUNTER, []
-    for number, wire, integer, body in read_fields(message):
-        if number == _METRIC and wire == BYTES:
+    for number, _, integer, body in read_fields(message, _FAMILY_KINDS):
+        if number == _METRIC:
             metrics.append(body)
         elif number == _NAME:
             name = body.decode()
@@ -104,7 +120,7 @@ def decode_family(message: bytes) -> Iterator[Event]:
         elif number == _UNIT:
             unit = body.decode()
         elif number == _TYPE:
-            if wire != VARINT or integer > Kind.GAUGE_HISTOGRAM:
+            if integer > Kind.GAUGE_HISTOGRAM:
                 raise MetricsError("a family has a type that is none")
             kind = Kind(integer)
     yield Family(check_name(name), kind, help_text, unit)
@@ -116,13 +132,17 @@ def _decode_metric(message: bytes, kind: Kind) -> Point:
     labels: list[tuple[str, str]] = []
     said = None
     timestamp = None
-    for number, wire, integer, body in read_fields(message):
-        if number == _LABEL and wire == BYTES:
+    value_field = _VALUES[kind]
+    for number, _, integer, body in read_fields(message, _METRIC_KINDS):
+        if number == _LABEL:
             labels.append(_decode_label(body))
-        elif number == _VALUES[kind] and wire == BYTES:
+        elif number == value_field and said is None:
             said = body
-        elif number == _TIMESTAMP and wire == VARINT:
+        elif number == _TIMESTAMP:
             timestamp = signed(integer)
+        elif number in _METRIC_KINDS:
+            said = None
+            break
     if said is None:
         raise MetricsError("a metric has no value of its family's type")
     checked = check_labels(tuple(labels))
@@ -133,9 +153,9 @@ def _decode_metric(message: bytes, kind: Kind) -> Point:
         summary, created = _decode_summary(said)
         return Point(checked, summary, timestamp, None, created, message)
     value, exemplar, created = 0.0, None, None
-    for number, wire, _, body in read_fields(said):
+    for number, _, _, body in read_fields(said, _COUNTER_KINDS if kind is Kind.COUNTER else _NUMBER_KINDS):
         if number == 1:
-            value = _double(wire, body)
+            value = _double(body)
         elif kind is Kind.COUNTER and number == 2:
             exemplar = _decode_exemplar(body)
         elif kind is Kind.COUNTER and number == 3:
@@ -145,7 +165,7 @@ def _decode_metric(message: bytes, kind: Kind) -> Point:
 
 def _decode_label(message: bytes) -> tuple[str, str]:
     name = value = b""
-    for number, _, _, body in read_fields(message):
+    for number, _, _, body in read_fields(message, _LABEL_KINDS):
         if number == 1:
             name = body
         elif number == 2:
@@ -153,23 +173,23 @@ def _decode_label(message: bytes) -> tuple[str, str]:
     return name.decode(), value.decode()
 
 
-def _double(wire: int, body: bytes) -> float:
-    if wire != FIXED64:
-        raise MetricsError("a number is not of its field's type")
+def _double(body: bytes) -> float:
     number: float = DOUBLE.unpack(body)[0]
     return number
 
 
 def _decode_summary(message: bytes) -> tuple[Summary, int | None]:
     count, total, created, quantiles = 0, 0.0, None, []
-    for number, wire, integer, body in read_fields(message):
+    for number, _, integer, body in read_fields(message, _SUMMARY_KINDS):
         if number == 1:
             count = integer
         elif number == 2:
-            total = _double(wire, body)
+            total = _double(body)
         elif number == 3:
             found = {1: 0.0, 2: 0.0}
-            found.update((which, _double(kind, value)) for which, kind, _, value in read_fields(body))
+            found.update(
+                (which, _double(value)) for which, _, _, value in read_fields(body, _QUANTILE_KINDS) if which in found
+            )
             quantiles.append((found[1], found[2]))
         elif number == 4:
             created = _decode_time(body)
@@ -180,18 +200,20 @@ def _decode_histogram(message: bytes) -> tuple[Histogram, int | None]:
     count, real_count, total, created = 0, 0.0, 0.0, None
     buckets: list[Bucket] = []
     native: list[tuple[int, int, int, bytes]] = []
-    for number, wire, integer, body in read_fields(message):
+    for number, wire, integer, body in read_fields(message, _HISTOGRAM_KINDS):
         if number == 1:
             count = integer
         elif number == 2:
-            total = _double(wire, body)
+            total = _double(body)
         elif number == 3:
             buckets.append(_decode_bucket(body))
         elif number == 4:
-            real_count = _double(wire, body)
+            real_count = _double(body)
         elif number == 15:
             created = _decode_time(body)
         else:
+            if number == 16:
+                _decode_exemplar(body)
             native.append((number, wire, integer, body))
     kept = check_native(native, real_count or count) if is_native(native) else b""
     _check_order(buckets)
@@ -200,15 +222,15 @@ def _decode_histogram(message: bytes) -> tuple[Histogram, int | None]:
 
 def _decode_bucket(message: bytes) -> Bucket:
     count, real_count, bound, exemplar = 0, 0.0, 0.0, None
-    for number, wire, integer, body in read_fields(message):
+    for number, _, integer, body in read_fields(message, _BUCKET_KINDS):
         if number == 1:
             count = integer
         elif number == 2:
-            bound = _double(wire, body)
+            bound = _double(body)
         elif number == 3:
             exemplar = _decode_exemplar(body)
         elif number == 4:
-            real_count = _double(wire, body)
+            real_count = _double(body)
     return Bucket(bound, real_count if real_count > 0 else count, exemplar)
 
 
@@ -220,11 +242,11 @@ def _check_order(buckets: list[Bucket]) -> None:
 
 def _decode_exemplar(message: bytes) -> Exemplar:
     labels, value, timestamp = [], 0.0, None
-    for number, wire, _, body in read_fields(message):
+    for number, _, _, body in read_fields(message, _EXEMPLAR_KINDS):
         if number == 1:
             labels.append(_decode_label(body))
         elif number == 2:
-            value = _double(wire, body)
+            value = _double(body)
         elif number == 3:
             timestamp = _decode_time(body)
     return Exemplar(tuple(labels), value, timestamp)
@@ -233,7 +255,7 @@ def _decode_exemplar(message: bytes) -> Exemplar:
 def _decode_time(message: bytes) -> int:
     """Return the milliseconds of a `google.protobuf.Timestamp`."""
     seconds = nanoseconds = 0
-    for number, _, integer, _ in read_fields(message):
+    for number, _, integer, _ in read_fields(message, _TIME_KINDS):
         if number == 1:
             seconds = signed(integer)
         elif number == 2:
@@ -304,11 +326,17 @@ def _encode_labels(labels: Labels) -> bytes:
 
 def _encode_summary(summary: Summary, created: int | None) -> bytes:
     return (
-        varint_field(1, int(summary.count or 0))
+        varint_field(1, _whole(summary.count or 0))
         + double_field(2, summary.total or 0.0)
         + b"".join(text_field(3, double_field(1, at) + double_field(2, value)) for at, value in summary.quantiles)
         + _optional_time(4, created)
     )
+
+
+def _whole(count: float) -> int:
+    if not (math.isfinite(count) and 0 <= count < 1 << 64):
+        raise MetricsError("a summary has a count that is none")
+    return int(count)
 
 
 def _encode_histogram(histogram: Histogram, created: int | None) -> bytes:

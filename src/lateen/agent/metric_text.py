@@ -39,6 +39,7 @@ from lateen.agent.metric_lines import (
 from lateen.agent.metric_names import Kind, MetricsError
 
 LONGEST_LINE = 1 << 20
+_FARTHEST_SECONDS = 1e11
 _TEXT_KINDS = {
     "counter": Kind.COUNTER,
     "gauge": Kind.GAUGE,
@@ -229,7 +230,7 @@ class TextReader:
         elif role == _COUNT:
             part.count = value
         else:
-            part.created_ms = round(value * 1000) if math.isfinite(value) else None
+            part.created_ms = round(value * 1000) if abs(value) < _FARTHEST_SECONDS else None
 
     def _close(self) -> Iterator[Event]:
         """Yield the points that waited for their family's end, and forget the family."""

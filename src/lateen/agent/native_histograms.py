@@ -29,6 +29,7 @@ _NEGATIVE, _POSITIVE = 9, 12
 """Spans; then deltas, then counts, in the next two fields."""
 _NATIVE = frozenset(range(5, 15))
 _KEPT = _NATIVE | {16}
+_SPAN_KINDS = {1: VARINT, 2: VARINT}
 _SCHEMAS = range(-4, 9)
 _CUSTOM_BOUNDS = -53
 _MOST_BUCKETS = 100_000
@@ -58,10 +59,14 @@ def _side(fields: Sequence[Read], spans: int) -> float:
     counts: list[float] = []
     for number, wire, integer, body in fields:
         if number == spans:
-            expected += next((value for which, _, value, _ in read_fields(body) if which == 2), 0)
+            expected += next((value for which, _, value, _ in read_fields(body, _SPAN_KINDS) if which == 2), 0)
         elif number == spans + 1:
+            if wire not in (BYTES, VARINT):
+                raise MetricsError("a number is not of its field's type")
             deltas.extend(map(zigzag, _varints(body) if wire == BYTES else (integer,)))
         elif number == spans + 2:
+            if wire not in (BYTES, FIXED64):
+                raise MetricsError("a number is not of its field's type")
             counts.extend(_doubles(body))
     if expected > _MOST_BUCKETS or expected != len(counts or deltas) or (counts and deltas):
         raise MetricsError("a native histogram has not the buckets that its spans say")

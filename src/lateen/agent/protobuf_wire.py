@@ -6,11 +6,13 @@ By hand, because a library would double an agent's memory. Pure. Used by `certif
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from struct import Struct
+from types import MappingProxyType
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 _FIXED_SIZES = {FIXED64: 8, FIXED32: 4}
+_ANY: Mapping[int, int] = MappingProxyType({})
 _LONGEST_VARINT = 10
 _LARGEST_FIELD = (1 << 29) - 1
 DOUBLE = Struct("<d")
@@ -30,13 +32,16 @@ def read_varint(message: bytes | bytearray, at: int) -> tuple[int, int]:
             break
         byte = message[at + position]
         value |= (byte & 0x7F) << (7 * position)
-        if byte < 0x80:
-            return value & 0xFFFFFFFFFFFFFFFF, at + position + 1
+        if byte < 0x80 and not value >> 64:
+            return value, at + position + 1
     raise WireError("is no protobuf message")
 
 
-def read_fields(message: bytes) -> Iterator[tuple[int, int, int, bytes]]:
-    """Yield (number, kind, integer, body): the integer of a VARINT, the body of all others."""
+def read_fields(message: bytes, kinds: Mapping[int, int] = _ANY) -> Iterator[tuple[int, int, int, bytes]]:
+    """Yield (number, kind, integer, body): the integer of a VARINT, the body of all others.
+
+    `kinds` says of which kind some fields must be.
+    """
     at, end = 0, len(message)
     while at < end:
         # Most tags and sizes are one byte.
@@ -44,6 +49,8 @@ def read_fields(message: bytes) -> Iterator[tuple[int, int, int, bytes]]:
         number, kind = tag >> 3, tag & 7
         if not 0 < number <= _LARGEST_FIELD:
             raise WireError("is no protobuf message")
+        if kinds and kinds.get(number, kind) != kind:
+            raise WireError("has a field of another type")
         if kind == VARINT:
             integer, at = read_varint(message, at)
             yield number, kind, integer, b""

@@ -24,6 +24,12 @@ TIMES = st.none() | st.integers(-(2**40), 2**45)
 LABEL_NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,5}", fullmatch=True).filter(lambda name: name not in ("le", "quantile"))
 LABELS: st.SearchStrategy[Labels] = st.dictionaries(LABEL_NAMES, TEXTS, max_size=3).map(lambda d: tuple(d.items()))
 EXEMPLARS = st.none() | st.builds(Exemplar, LABELS, NUMBERS, TIMES)
+
+
+def field(number: int, body: bytes) -> bytes:
+    return bytes((number << 3 | 2, len(body))) + body
+
+
 PLAIN_KINDS = (Kind.COUNTER, Kind.GAUGE, Kind.UNTYPED)
 
 
@@ -229,3 +235,41 @@ def test_a_family_that_is_too_large_to_be_held_is_refused() -> None:
     reader = MessageReader()
     with pytest.raises(MetricsError, match="too large"):
         list(reader.feed(b"\xff\xff\xff\x7f" + b"x"))
+
+
+BROKEN = {
+    "a value of another kind": field(1, b"a") + field(4, field(2, b"\x09" + b"\0" * 8)),
+    "two values": field(1, b"a") + field(4, field(3, b"") + field(2, b"\xff")),
+    "no value": field(1, b"a") + field(4, b""),
+    "a number as text": field(1, b"a") + field(4, field(3, field(1, b"1"))),
+    "a name as a number": b"\x08\x01" + field(4, field(3, b"")),
+    "no name": field(4, field(3, b"")),
+    "a bucket as a number": field(1, b"a") + b"\x18\x04" + field(4, field(7, b"\x18\x01")),
+    "an exemplar that is none": field(1, b"a") + b"\x18\x04" + field(4, field(7, b"\x82\x01\x01\xff")),
+    "a type that is none": field(1, b"a") + b"\x18\x09",
+    "a varint that is too large": field(1, b"a") + b"\x18" + b"\xff" * 9 + b"\x7f",
+    "a group": field(1, b"a") + b"\x23",
+}
+
+
+@pytest.mark.parametrize("message", BROKEN.values(), ids=BROKEN.keys())
+def test_what_a_scrapers_library_refuses_is_not_served(message: bytes) -> None:
+    """It is stricter than Google's for Python, which takes a field of another type for an unknown one."""
+    part = app_part("protobuf", Selection(Names()), protobuf=True, quotes=True)
+    with pytest.raises(MetricsError):
+        part.feed(bytes((len(message),)) + message)
+
+
+@pytest.mark.parametrize("count", ["NaN", "-1", "+Inf", "1e300"])
+def test_a_summary_counts_in_whole_numbers(count: str) -> None:
+    part = app_part("text", Selection(Names()), protobuf=True, quotes=True)
+    part.feed(f"# TYPE a summary\na_count {count}\n".encode())
+    with pytest.raises(MetricsError, match="count"):
+        part.end()
+
+
+@pytest.mark.parametrize("count", ["NaN", "-1", "+Inf", "1e300", "0.5"])
+def test_a_histogram_may_count_as_it_likes(count: str) -> None:
+    part = app_part("text", Selection(Names()), protobuf=True, quotes=True)
+    page = f'# TYPE a histogram\na_bucket{{le="1"}} {count}\na_sum {count}\na_count {count}\n'.encode()
+    assert [one.name for one in read_delimited(part.feed(page) + part.end())] == ["a"]
