@@ -166,7 +166,8 @@ class RunningControlPlane:
         union = self._inputs.objects().patched({found.key: found for found in objects})
         mesh_config = self._mesh_configs.in_force(self._inputs.objects())
         catalogues, key_sets = self._inputs.catalogues(), self._inputs.key_sets()
-        state = build_state(union.values(), catalogues, mesh_config, previous=self._state, key_sets=key_sets)
+        sick = self._inputs.sick()
+        state = build_state(union.values(), catalogues, mesh_config, previous=self._state, key_sets=key_sets, sick=sick)
         given = tuple(union.values())
         about = frozenset(found.key for found in objects)
         # In a thread: in a large mesh this takes a second, and the streams to the proxies move on meanwhile.
@@ -279,7 +280,10 @@ class RunningControlPlane:
             mesh_config = self._mesh_configs.in_force(objects)
             began = time.perf_counter()
             catalogues, key_sets = self._inputs.catalogues(), self._inputs.key_sets()
-            state = build_state(objects.values(), catalogues, mesh_config, previous=self._state, key_sets=key_sets)
+            sick = self._inputs.sick()
+            state = build_state(
+                objects.values(), catalogues, mesh_config, previous=self._state, key_sets=key_sets, sick=sick
+            )
             self.build_times.observe(time.perf_counter() - began)
             if self._state is None or state.version != self._state.version:
                 self._hub.publish(state)
