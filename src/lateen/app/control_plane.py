@@ -28,6 +28,7 @@ from lateen.config.kinds import document_kind
 from lateen.config.objects import ConfigObject
 from lateen.config.positions import Positions
 from lateen.discovery.figures import Figures, Histogram
+from lateen.discovery.health_reports import HealthReports
 from lateen.discovery.hub import Hub
 from lateen.discovery.ledger import ProxyStatus
 from lateen.discovery.scopes import ScopeStatus
@@ -73,6 +74,7 @@ class RunningControlPlane:
         mesh_configs: MeshConfigs,
         learned: Learned,
         key_sets: KeySets,
+        health: HealthReports,
     ) -> None:
         """`rebuilt` tells how many parts of snapshots generation has made."""
         self.listening = Listening(grpc="", http="", monitoring="")
@@ -96,6 +98,8 @@ class RunningControlPlane:
         """Set by the composition root once there is a certificate authority."""
         self.learned = learned
         """What workloads were seen calling."""
+        self.health = health
+        """What gateways say of plain endpoints."""
         self._state: MeshState | None = None
         self._built = 0
         """Generation of the inputs that the last attempt to build saw, whether it succeeded or not."""

@@ -155,6 +155,7 @@ def _assemble(settings: Settings) -> _Parts:
         mesh_configs=mesh_configs,
         learned=learned,
         key_sets=key_sets,
+        health=health.reports,
     )
     debounce = Debounce(quiet=settings.debounce_quiet, maximum=settings.debounce_max)
     return _Parts(

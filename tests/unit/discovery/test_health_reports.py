@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lateen.discovery.health_reports import GRACE_SECONDS, HealthReports
+from lateen.discovery.health_reports import GRACE_SECONDS, HealthReports, Reporter
 from lateen.model.health import HealthTarget
 from lateen.model.names import Hostname
 
@@ -147,7 +147,8 @@ steps = st.lists(
 @given(steps)
 def test_nothing_is_kept_of_gateways_that_are_gone_for_good(taken: list[tuple[str, str, bool]]) -> None:
     """Whatever happened, after the grace period without streams there are no opinions and nobody is sick."""
-    reports, live, now = HealthReports(), {}, 0.0
+    reports, now = HealthReports(), 0.0
+    live: dict[str, list[Reporter]] = {}
     for what, proxy, healthy in taken:
         now += 7
         if what == "open":
