@@ -296,8 +296,8 @@ class Hub:
         return proxy_id in self._connected
 
     def resumed(self, proxy_id: str) -> bool:
-        """Whether a proxy that is connected ran before, so that it knows more of the mesh than we do of it."""
-        return any(stream.resumed for stream in self._streams if stream.proxy.id == proxy_id)
+        """Whether a proxy ran on what it had been sent before when it connected; of two streams, the newer."""
+        return next((stream.resumed for stream in reversed(self._streams) if stream.proxy.id == proxy_id), False)
 
     def proxies(self) -> tuple[ProxyStatus, ...]:
         """Return the status of each stream, by proxy id and then by the time of its connection."""

@@ -19,7 +19,10 @@ from lateen.model.services import visible_to
 
 MOST_TARGETS = 2000
 """That one gateway checks; each report names all of them."""
-_SHORTEST, _LONGEST = 1.0, 10.0
+REPORTED_PER_SECOND = 200
+"""Each at some 120 bytes. Not less often than that: a control plane that comes back waits for the first report, and for
+three seconds at most, before it tells running proxies anything."""
+_SHORTEST = 1.0
 """Seconds between two reports."""
 
 
@@ -41,8 +44,7 @@ class WantedChecks:
             CheckedCluster(name=name, host=found[0].host, probe=self.targets[found[0]], targets=found)
             for name, found in groups.items()
         ]
-        periods = [probe.period for probe in self.targets.values()]
-        return specifier(clusters, min(max(min(periods, default=_LONGEST), _SHORTEST), _LONGEST))
+        return specifier(clusters, max(_SHORTEST, len(self.targets) / REPORTED_PER_SECOND))
 
 
 def wanted_checks(state: MeshState, proxy: Proxy) -> WantedChecks:
