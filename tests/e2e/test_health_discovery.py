@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from e2e.meshes import APPS, Mesh, Process, eventually, free_port, request, running_mesh
+from e2e.tls_servers import tls_server
+from key_pairs import Authority
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("health-discovery")]
 
@@ -214,3 +216,25 @@ def test_a_gateway_that_is_restarted_changes_nothing(bed: Bed) -> None:
     for _ in range(20):  # some seconds: it reports once a second
         seen.update(bed.by_gateway("/") + bed.by_sidecar("by-http"))
     assert seen.keys() == {"two"}
+
+
+def test_a_server_is_asked_over_tls_and_its_certificate_does_not_matter(bed: Bed, tmp_path: Path) -> None:
+    """The gateway, and so everybody, takes the one that answers; a plain one does not speak TLS."""
+    with tls_server(tmp_path, Authority("unknown").pair("by-https.internal")) as server:
+        ports = (server.port, bed.servers["one"].port)
+        lines = "\n".join(f"  - {{address: 127.0.0.1, ports: {{http: {port}}}}}" for port in ports)
+        bed.mesh.apply(ENTRY.format(name="by-https", check=f"https:///any {TIMES}", endpoints=lines))
+        eventually(lambda: bed.healthy("by-https") == [True, False], seconds=10, what="the plain one to be sick")
+
+
+def test_gateways_report_over_mutual_tls(bed: Bed) -> None:
+    """On the connection's cluster that discovery uses too; and the debug page shows who says what."""
+    host, _, port = bed.gateway.addresses["admin"].rpartition(":")
+    dump = request(int(port), "/config_dump?mask=bootstrap", address=host).json
+    (bootstrap,) = (found["bootstrap"] for found in dump["configs"] if "bootstrap" in found)
+    (way,) = (found for found in bootstrap["static_resources"]["clusters"] if found["name"] == "xds-grpc")
+    assert way["transport_socket"]["name"] == "envoy.transport_sockets.tls"
+    assert bootstrap["hds_config"]["grpc_services"][0]["envoy_grpc"]["cluster_name"] == "xds-grpc"
+    shown = request(bed.mesh.monitoring, "/debug/health").json
+    assert shown["gateways"] == 1
+    assert all(list(item["gateways"]) == [bed.gateway.addresses["workload"]] for item in shown["items"])
