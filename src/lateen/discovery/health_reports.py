@@ -23,6 +23,9 @@ from lateen.model.health import HealthTarget
 GRACE_SECONDS = 60.0
 """Envoy comes back after 30 seconds at most, however long it could not reach us."""
 
+MOST_GATEWAYS = 500
+"""Those whose grace period runs count too: what they said takes memory."""
+
 
 @dataclass(slots=True, eq=False)
 class Reporter:
@@ -65,6 +68,11 @@ class HealthReports:
     def opinions(self) -> Mapping[HealthTarget, Mapping[str, bool]]:
         """Return what each gateway says, healthy or not."""
         return self._opinions
+
+    def admits(self, proxy: str) -> bool:
+        """Whether there is room for what this gateway says."""
+        known = self._newest.keys() | self._forget_at.keys()
+        return proxy in known or len(known) < MOST_GATEWAYS
 
     def open(self, proxy: str) -> Reporter:
         """Begin a stream."""

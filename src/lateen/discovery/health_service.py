@@ -16,7 +16,7 @@ import grpc
 import structlog
 from google.protobuf.message import DecodeError
 
-from lateen.discovery.health_reports import HealthReports, Reporter
+from lateen.discovery.health_reports import MOST_GATEWAYS, HealthReports, Reporter
 from lateen.discovery.limits import DEFAULT_LIMITS, Bucket, Limits, SlowPeerError
 from lateen.discovery.nodes import proven_proxy, proxy_from_node
 from lateen.discovery.values import ForbiddenError, PeerError
@@ -114,6 +114,8 @@ class HealthDiscovery:
         proxy = proven_proxy(proxy_from_node(decode_node(node)), identify(context))
         if proxy.type is not ProxyType.GATEWAY:
             raise ForbiddenError(f"{proxy.id} is a {proxy.type.value}: only gateways check endpoints for others")
+        if not self.reports.admits(proxy.id):
+            raise ForbiddenError(f"{MOST_GATEWAYS} gateways report already")
         clock = asyncio.get_running_loop().time
         reporter = self.reports.open(proxy.id)
         log.info("gateway checks health", proxy=proxy.id)

@@ -296,8 +296,11 @@ class Hub:
         return proxy_id in self._connected
 
     def resumed(self, proxy_id: str) -> bool:
-        """Whether a proxy ran on what it had been sent before when it connected; of two streams, the newer."""
-        return next((stream.resumed for stream in reversed(self._streams) if stream.proxy.id == proxy_id), False)
+        """Whether a proxy ran on what it had been sent before when it connected, or is still to come back.
+
+        Of two streams, the newer one's answer. One that starts asks for its configuration before anything else.
+        """
+        return next((stream.resumed for stream in reversed(self._streams) if stream.proxy.id == proxy_id), True)
 
     def proxies(self) -> tuple[ProxyStatus, ...]:
         """Return the status of each stream, by proxy id and then by the time of its connection."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lateen.discovery.health_reports import GRACE_SECONDS, HealthReports, Reporter
+from lateen.discovery.health_reports import GRACE_SECONDS, MOST_GATEWAYS, HealthReports, Reporter
 from lateen.model.health import HealthTarget
 from lateen.model.names import Hostname
 
@@ -127,6 +127,18 @@ def test_what_is_not_asked_any_more_is_not_sick_and_what_was_never_asked_is_not_
     reports.ask(reporter, {}, 2)
 
     assert reports.sick == frozenset()
+
+
+def test_there_is_room_for_some_gateways_only_and_for_those_that_come_back() -> None:
+    reports = HealthReports()
+    for number in range(MOST_GATEWAYS):
+        reports.close(reports.open(f"edge-{number}.default"), 0)
+    assert not reports.admits("more.default")
+    assert reports.admits("edge-7.default")
+
+    reports.expire(GRACE_SECONDS)
+
+    assert reports.admits("more.default")
 
 
 def test_the_set_is_the_same_object_while_nothing_changes() -> None:
