@@ -6,11 +6,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lateen.config.mesh_config import MeshConfig
 from lateen.config.parsing import parse
 from lateen.envoy.messages import message_class, to_json
 from lateen.generate import health_checks
+from lateen.generate.generator import Generator
 from lateen.generate.health_checks import wanted_checks
 from lateen.mesh.build import build_state
 from lateen.mesh.health import target_of
@@ -159,6 +162,32 @@ def test_a_sick_endpoint_stays_asked_about() -> None:
     state = state_of(entry())
     targets = wanted_checks(state, EDGE).targets
     assert wanted_checks(state_of(entry(), frozenset(targets), state), EDGE).targets == targets
+
+
+VARIANTS = (
+    entry(),
+    entry("tcp") + WORKLOADS,
+    entry("tcp", behind=SELECTED) + WORKLOADS,
+    entry("tcp", behind=SELECTED) + WORKLOADS.replace("192.0.2.2", "192.0.2.1"),
+    WORKLOADS,
+)
+TARGETS = sorted({target for text in VARIANTS for target in wanted_checks(state_of(text), EDGE).targets})
+
+
+@given(st.lists(st.tuples(st.sampled_from(VARIANTS), st.frozensets(st.sampled_from(TARGETS))), max_size=6))
+def test_whatever_becomes_sick_when_a_state_that_follows_is_the_one_from_scratch(
+    steps: list[tuple[str, frozenset[HealthTarget]]],
+) -> None:
+    """And what a gateway is asked does not depend on who is sick; a healthy mesh has the version it always had."""
+    generator, previous = Generator(), None
+    for text, sick in steps:
+        previous = state_of(text, sick, previous)
+        scratch = state_of(text, sick)
+        assert previous == scratch
+        assert previous.checked == scratch.checked
+        assert wanted_checks(previous, EDGE) == wanted_checks(state_of(text), EDGE)
+        assert generator.generate(previous, EDGE).version == Generator().generate(scratch, EDGE).version
+        assert sick or previous.version == state_of(text).version
 
 
 def findings(text: str) -> list[Finding]:
