@@ -5,12 +5,14 @@ Used by `health_service`. Must not know: gRPC, Envoy's messages.
 Problem: gateways see endpoints from different places and at different times, and a report does not tell an endpoint
 that is sick from one that Envoy has not asked yet. What we do:
 
-- An endpoint is sick when each gateway that has an opinion says so. One with a bad way to it takes it from nobody.
+- An endpoint is sick when each gateway that reports about it says so. One with a bad way to it takes it from nobody.
 - A stream's word that an endpoint is sick counts once that stream has called it healthy, or has had the time that its
   check takes to find out (`patience`): a fresh Envoy calls all endpoints unhealthy until it has asked them. An Envoy
   that ran before we did has asked them already, so that a control plane that comes back learns with the first report.
-- What a gateway said lasts for a grace period after its stream has ended: neither its restart nor ours changes
-  anything. After that it has no opinion; an endpoint about which nobody has one is served.
+- What a gateway said last counts on while it is silent for some seconds (it comes back after a second or two) and until
+  its new stream knows better. Then it counts only where nobody else reports, for a grace period after its stream has
+  ended. So neither its restart nor ours changes anything; but when a host fails with a gateway and a server on it, the
+  other gateways' word counts. An endpoint about which nobody has an opinion is served.
 """
 
 from __future__ import annotations
@@ -25,6 +27,10 @@ GRACE_SECONDS = 60.0
 
 MOST_GATEWAYS = 500
 """Those whose grace period runs count too: what they said takes memory."""
+
+SILENCE_SECONDS = 15.0
+"""Without a report, after which a gateway is none of those that report; its connection may be dead. Reports come every
+ten seconds at least (`generate.health_checks`)."""
 
 
 @dataclass(slots=True, eq=False)
@@ -52,12 +58,14 @@ class HealthReports:
         """Whether it is healthy, by proxy."""
         self._forget_at: dict[str, float] = {}
         """Proxies whose stream has ended."""
+        self._heard_at: dict[str, float] = {}
+        """When those that are not silent reported last."""
         self._sick: frozenset[HealthTarget] = frozenset()
         self.reports = 0
 
     @property
     def sick(self) -> frozenset[HealthTarget]:
-        """Endpoints that all who have an opinion call sick: the same object while it does not change."""
+        """Endpoints that all who report about them call sick: the same object while it does not change."""
         return self._sick
 
     @property
@@ -99,7 +107,8 @@ class HealthReports:
         self.reports += 1
         if self._newest.get(reporter.proxy) is not reporter:
             return
-        changed = False
+        changed = reporter.proxy not in self._heard_at
+        self._heard_at[reporter.proxy] = now
         for target, healthy in said.items():
             deadline = reporter.deadlines.get(target)
             if deadline is None:
@@ -122,18 +131,22 @@ class HealthReports:
             self._forget_at[reporter.proxy] = now + self._grace
 
     def expire(self, now: float) -> None:
-        """Forget gateways whose grace period is over."""
+        """Forget gateways whose grace period is over, and note those that are silent."""
+        silent = [proxy for proxy, at in self._heard_at.items() if at + SILENCE_SECONDS <= now]
+        for proxy in silent:
+            del self._heard_at[proxy]
         over = [proxy for proxy, at in self._forget_at.items() if at <= now]
         for proxy in over:
             del self._forget_at[proxy]
             for target in [target for target, said in self._opinions.items() if proxy in said]:
                 self._drop(target, proxy)
-        if over:
+        if over or silent:
             self._settle()
 
     def next_deadline(self) -> float | None:
         """Return when `expire` has something to do, None for never."""
-        return min(self._forget_at.values(), default=None)
+        silences = (at + SILENCE_SECONDS for at in self._heard_at.values())
+        return min((*self._forget_at.values(), *silences), default=None)
 
     def _drop(self, target: HealthTarget, proxy: str) -> None:
         said = self._opinions[target]
@@ -142,6 +155,10 @@ class HealthReports:
             del self._opinions[target]
 
     def _settle(self) -> None:
-        sick = frozenset(target for target, said in self._opinions.items() if not any(said.values()))
+        sick = frozenset(target for target, said in self._opinions.items() if not self._is_served(said))
         if sick != self._sick:
             self._sick = sick
+
+    def _is_served(self, said: Mapping[str, bool]) -> bool:
+        """Whether any of those that report now calls it healthy; if none does, any that did."""
+        return any([healthy for proxy, healthy in said.items() if proxy in self._heard_at] or said.values())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lateen.discovery.health_reports import GRACE_SECONDS, MOST_GATEWAYS, HealthReports, Reporter
+from lateen.discovery.health_reports import GRACE_SECONDS, MOST_GATEWAYS, SILENCE_SECONDS, HealthReports, Reporter
 from lateen.model.health import HealthTarget
 from lateen.model.names import Hostname
 
@@ -91,8 +91,8 @@ def test_what_a_gateway_said_lasts_for_the_grace_period() -> None:
     reports.ask(reporter, {ONE: 0}, 0)
     reports.report(reporter, {ONE: False}, 1, resumed=False)
     reports.close(reporter, 10)
-    assert reports.next_deadline() == 10 + GRACE_SECONDS
     reports.expire(10 + GRACE_SECONDS - 1)
+    assert reports.next_deadline() == 10 + GRACE_SECONDS
     assert reports.sick == {ONE}
 
     reports.expire(10 + GRACE_SECONDS)
@@ -102,19 +102,43 @@ def test_what_a_gateway_said_lasts_for_the_grace_period() -> None:
     assert not reports.opinions()
 
 
-def test_a_gateway_that_is_gone_does_not_keep_what_others_call_sick() -> None:
-    """While it lasts, what it said counts; then those that are left decide."""
+def test_where_others_report_a_gateway_that_is_gone_or_silent_has_no_say() -> None:
+    """As when a host fails, with a gateway and a server on it. What it says when it is back counts again."""
+    for is_gone in (True, False):
+        reports = HealthReports()
+        reporter = reports.open("east")
+        reports.ask(reporter, {ONE: PATIENCE}, 0)
+        reports.report(reporter, {ONE: True}, 0, resumed=False)
+        west = reports.open("west")
+        reports.ask(west, {ONE: 0}, 0)
+        reports.report(west, {ONE: False}, 5, resumed=False)
+        assert not reports.sick
+        if is_gone:
+            reports.close(reporter, 6)
+        assert reports.next_deadline() == SILENCE_SECONDS
+        reports.expire(SILENCE_SECONDS)
+        assert reports.sick == {ONE}
+
+        says(reports, "east", 20, one=True)
+
+        assert not reports.sick
+
+
+def test_a_gateway_that_comes_back_in_time_has_its_say_all_the_while() -> None:
+    """Every connection ends some day: that must not leave the say to another gateway that has a bad way."""
     reports = HealthReports()
-    says(reports, "west", 0, resumed=True, one=False)
     reporter = reports.open("east")
     reports.ask(reporter, {ONE: PATIENCE}, 0)
     reports.report(reporter, {ONE: True}, 0, resumed=False)
-    reports.close(reporter, 0)
+    says(reports, "west", 0, resumed=True, one=False)
+
+    reports.close(reporter, 1)
+    reports.expire(2)
+    new = reports.open("east")
+    reports.ask(new, {ONE: PATIENCE}, 3)
+    reports.report(new, {ONE: False}, 4, resumed=False)
+
     assert not reports.sick
-
-    reports.expire(GRACE_SECONDS)
-
-    assert reports.sick == {ONE}
 
 
 def test_what_is_not_asked_any_more_is_not_sick_and_what_was_never_asked_is_not_heard() -> None:
