@@ -27,6 +27,7 @@ ROOTS = (
     "envoy.config.rbac.v3.rbac_pb2",
     "envoy.service.discovery.v3.ads_pb2",
     "envoy.service.discovery.v3.discovery_pb2",
+    "envoy.service.health.v3.hds_pb2",
     "envoy.extensions.access_loggers.file.v3.file_pb2",
     "envoy.extensions.access_loggers.stats.v3.stats_pb2",
     "envoy.extensions.access_loggers.stream.v3.stream_pb2",

@@ -140,7 +140,7 @@ def _last_good(bootstrap: Json, sections: Mapping[str, Json], secret_files: Mapp
     clusters = resolved("cluster", _named(sections, "ClustersConfigDump", "dynamic_active_clusters", "cluster", "name"))
     listeners = resolved("listener", _listeners(sections))
     static = bootstrap["static_resources"]
-    alone = {key: value for key, value in bootstrap.items() if key != "dynamic_resources"}
+    alone = {key: value for key, value in bootstrap.items() if key not in ("dynamic_resources", "hds_config")}
     alone["static_resources"] = {
         **static,
         "clusters": [*static["clusters"], *clusters],

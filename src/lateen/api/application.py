@@ -219,6 +219,7 @@ def monitoring_application(plane: Monitored, *, loopback: bool, security: Securi
         Route("/debug/syncz", debug.show_proxies),
         Route("/debug/proxies/{id}/resources", debug.show_resources),
         Route("/debug/learned", debug.show_learned),
+        Route("/debug/health", debug.show_health),
         Route("/debug/memory", debug.show_memory),
     ]
     needs = [(route, Need(role=None)) for route in routes]

@@ -29,9 +29,11 @@ PAGES = {
     "/debug/proxies": "Connected proxies: per type what was sent and acknowledged. Also at /debug/syncz.",
     "/debug/proxies/{id}/resources": "Names, versions and sizes of what a proxy is served; contents of one `?type=`.",
     "/debug/learned": "Hosts that workloads were seen calling, at most 1,000; of one `?workload=reviews-v2.default`.",
+    "/debug/health": "Plain endpoints that gateways check, and what each says, at most 1,000.",
     "/debug/memory": "What is kept in memory, by part.",
 }
 _MOST_LEARNED = 1000
+_MOST_CHECKED = 1000
 
 
 def monitored(request: Request) -> Monitored:
@@ -117,6 +119,24 @@ async def show_learned(request: Request) -> Response:
         for entry in islice(learned.entries(request.query_params.get("workload")), _MOST_LEARNED)
     ]
     return json_response({"hosts": len(learned), "items": items})
+
+
+async def show_health(request: Request) -> Response:
+    """List plain endpoints that gateways check and have an opinion about, the sick ones first."""
+    health = monitored(request).health
+    sick, opinions = health.sick, health.opinions()
+    items = [
+        {
+            "host": target.host,
+            "address": target.address,
+            "port": target.port,
+            "check": target.check,
+            "sick": target in sick,
+            "gateways": {name: "healthy" if healthy else "sick" for name, healthy in sorted(opinions[target].items())},
+        }
+        for target in sorted(opinions, key=lambda target: (target not in sick, target))[:_MOST_CHECKED]
+    ]
+    return json_response({"gateways": health.gateways, "endpoints": len(opinions), "sick": len(sick), "items": items})
 
 
 async def show_memory(request: Request) -> Response:

@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Protocol
 
 from lateen.api.control_plane import ControlPlane
+from lateen.model.health import HealthTarget
 
 
 class Histogram(Protocol):
@@ -109,6 +110,25 @@ class LearnedHosts(Protocol):
     def entries(self, workload: str | None = None) -> Iterator[LearnedHost]: ...  # noqa: D102
 
 
+class HealthFigures(Protocol):
+    """What gateways say of plain endpoints."""
+
+    @property
+    def reports(self) -> int:
+        """Reports taken since the start."""
+
+    @property
+    def gateways(self) -> int:
+        """How many report now."""
+
+    @property
+    def sick(self) -> frozenset[HealthTarget]:
+        """The targets that all who have an opinion call sick."""
+
+    def opinions(self) -> Mapping[HealthTarget, Mapping[str, bool]]:
+        """Return for each target whether it is healthy, by gateway."""
+
+
 class CertificateFigures(Protocol):
     """Of the certificate authority, since the start. Times are Unix seconds."""
 
@@ -155,6 +175,10 @@ class Monitored(ControlPlane, Protocol):
     @property
     def certificates(self) -> CertificateFigures:
         """What the certificate authority counted."""
+
+    @property
+    def health(self) -> HealthFigures:
+        """What gateways say of plain endpoints."""
 
     @property
     def learned(self) -> LearnedHosts:

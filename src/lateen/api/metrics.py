@@ -202,6 +202,22 @@ METRICS = (
         "Workloads registered by agents.",
         lambda s: len(s.plane.state.workloads) if s.plane.state else 0,
     ),
+    Metric(
+        "lateen_checked_endpoints",
+        "gauge",
+        "Plain endpoints that gateways check and have an opinion about.",
+        lambda s: len(s.plane.health.opinions()),
+    ),
+    Metric("lateen_sick_endpoints", "gauge", "Those that all gateways call sick.", lambda s: len(s.plane.health.sick)),
+    Metric(
+        "lateen_checking_gateways", "gauge", "Gateways that report their health.", lambda s: s.plane.health.gateways
+    ),
+    Metric(
+        "lateen_health_reports_total",
+        "counter",
+        "Reports of gateways about plain endpoints.",
+        lambda s: s.plane.health.reports,
+    ),
     Metric("lateen_config_objects", "gauge", "Configuration objects in force.", lambda s: len(s.plane.objects())),
     Metric("lateen_findings", "gauge", "Findings of the configuration in force.", lambda s: len(s.plane.findings())),
     Metric("lateen_connected_proxies", "gauge", "Proxies connected over xDS.", lambda s: len(s.proxies)),

@@ -28,6 +28,7 @@ from lateen.config.kinds import document_kind
 from lateen.config.objects import ConfigObject
 from lateen.config.positions import Positions
 from lateen.discovery.figures import Figures, Histogram
+from lateen.discovery.health_reports import HealthReports
 from lateen.discovery.hub import Hub
 from lateen.discovery.ledger import ProxyStatus
 from lateen.discovery.scopes import ScopeStatus
@@ -73,6 +74,7 @@ class RunningControlPlane:
         mesh_configs: MeshConfigs,
         learned: Learned,
         key_sets: KeySets,
+        health: HealthReports,
     ) -> None:
         """`rebuilt` tells how many parts of snapshots generation has made."""
         self.listening = Listening(grpc="", http="", monitoring="")
@@ -96,6 +98,8 @@ class RunningControlPlane:
         """Set by the composition root once there is a certificate authority."""
         self.learned = learned
         """What workloads were seen calling."""
+        self.health = health
+        """What gateways say of plain endpoints."""
         self._state: MeshState | None = None
         self._built = 0
         """Generation of the inputs that the last attempt to build saw, whether it succeeded or not."""
@@ -166,7 +170,8 @@ class RunningControlPlane:
         union = self._inputs.objects().patched({found.key: found for found in objects})
         mesh_config = self._mesh_configs.in_force(self._inputs.objects())
         catalogues, key_sets = self._inputs.catalogues(), self._inputs.key_sets()
-        state = build_state(union.values(), catalogues, mesh_config, previous=self._state, key_sets=key_sets)
+        sick = self._inputs.sick()
+        state = build_state(union.values(), catalogues, mesh_config, previous=self._state, key_sets=key_sets, sick=sick)
         given = tuple(union.values())
         about = frozenset(found.key for found in objects)
         # In a thread: in a large mesh this takes a second, and the streams to the proxies move on meanwhile.
@@ -279,7 +284,10 @@ class RunningControlPlane:
             mesh_config = self._mesh_configs.in_force(objects)
             began = time.perf_counter()
             catalogues, key_sets = self._inputs.catalogues(), self._inputs.key_sets()
-            state = build_state(objects.values(), catalogues, mesh_config, previous=self._state, key_sets=key_sets)
+            sick = self._inputs.sick()
+            state = build_state(
+                objects.values(), catalogues, mesh_config, previous=self._state, key_sets=key_sets, sick=sick
+            )
             self.build_times.observe(time.perf_counter() - began)
             if self._state is None or state.version != self._state.version:
                 self._hub.publish(state)

@@ -21,6 +21,7 @@ from lateen.mesh.sharing import Parted, changed_keys, patched
 from lateen.mesh.workload_groups import WORKLOAD_GROUP
 from lateen.model.catalogues import Catalogue
 from lateen.model.findings import Finding
+from lateen.model.health import HealthTarget
 from lateen.model.names import ObjectKey
 from lateen.model.origins import Origin
 
@@ -52,6 +53,7 @@ class Inputs:
         self._of_workloads: dict[str, dict[ObjectKey, ConfigObject[Any]]] = {WORKLOAD_GROUP: {}, PROXY_CONFIG: {}}
         """Of the union, by kind: what registering workloads are told. Each dictionary is replaced, never changed."""
         self._key_sets: Mapping[str, str] = {}
+        self._sick: frozenset[HealthTarget] = frozenset()
         self.key_sources: Mapping[str, float] = {}
         """Where keys of tokens are to be fetched, with the seconds that each may take."""
         self.generation = 0
@@ -87,6 +89,18 @@ class Inputs:
         self._key_sets = key_sets
         self.generation += 1
         return True
+
+    def take_sick(self, sick: frozenset[HealthTarget]) -> bool:
+        """Replace the plain endpoints that are sick; return whether that changed anything."""
+        if self._sick == sick:
+            return False
+        self._sick = sick
+        self.generation += 1
+        return True
+
+    def sick(self) -> frozenset[HealthTarget]:
+        """Return the plain endpoints that gateways found to be sick."""
+        return self._sick
 
     def key_sets(self) -> Mapping[str, str]:
         """Return the latest keys, by source."""

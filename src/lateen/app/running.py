@@ -34,6 +34,7 @@ from lateen.app.security_operations import SecurityOperations, TokenAccess
 from lateen.app.settings import Listening, Settings, StartError
 from lateen.app.state_folder import StateFile
 from lateen.config.mesh_config import MeshConfig, parse_mesh_config
+from lateen.discovery.health_service import HealthDiscovery
 from lateen.discovery.hub import Hub
 from lateen.discovery.ports import Port
 from lateen.discovery.server import serve as serve_grpc
@@ -83,7 +84,11 @@ async def run_control_plane(
             bootstrap=plane.bootstrap_of,
             configured=plane.first_state,
         )
-        handlers = [attach_handler(parts.agents, plane.workload_left, options), *certificate_handlers(citadel)]
+        handlers = [
+            attach_handler(parts.agents, plane.workload_left, options),
+            parts.health.handler(door.identify),
+            *certificate_handlers(citadel),
+        ]
         grpc_server = serve_grpc(hub, ports, handlers, certificates=citadel.server_certificate, identify=door.identify)
         async with parts.downloads, grpc_server as numbers:
             plane.listening = _listening(ports, numbers, servers)
@@ -107,6 +112,7 @@ class _Parts:
     stores: tuple[Store, ...]
     agents: AgentRegistry
     hub: Hub
+    health: HealthDiscovery
     plane: RunningControlPlane
     publisher: Publisher
     downloads: Downloads
@@ -118,6 +124,7 @@ class _Parts:
         yield from (self.publisher.watch_store(store) for store in self.stores)
         yield self.publisher.watch_registry(self.agents)
         yield self.publisher.watch_key_sets(self.key_sets)
+        yield self.publisher.watch_health(self.health)
         yield self.publisher.publish()
         yield self.key_sets.run()
         if self.kept_keys is not None:
@@ -138,6 +145,7 @@ def _assemble(settings: Settings) -> _Parts:
     kept_keys = kept_keys_file(settings.state)
     key_sets = KeySetFetcher(downloads.get, refresh=settings.key_refresh, known=read_kept_keys(kept_keys))
     hub = Hub(generator.generate, generator.scope_of, generator.keep, learned, agents.gone)
+    health = HealthDiscovery(hub)
     plane = RunningControlPlane(
         inputs=inputs,
         hub=hub,
@@ -147,6 +155,7 @@ def _assemble(settings: Settings) -> _Parts:
         mesh_configs=mesh_configs,
         learned=learned,
         key_sets=key_sets,
+        health=health.reports,
     )
     debounce = Debounce(quiet=settings.debounce_quiet, maximum=settings.debounce_max)
     return _Parts(
@@ -154,6 +163,7 @@ def _assemble(settings: Settings) -> _Parts:
         stores=(*directories, memory),
         agents=agents,
         hub=hub,
+        health=health,
         plane=plane,
         publisher=Publisher(plane, inputs, debounce, hub),
         downloads=downloads,
@@ -228,6 +238,12 @@ class Publisher:
         """Take keys of tokens until cancelled. They do not wait for quiet either: nobody is editing them."""
         async for newest in key_sets.watch():
             if self._inputs.take_key_sets(newest):
+                self._wake(urgent=True)
+
+    async def watch_health(self, health: HealthDiscovery) -> None:
+        """Take what gateways found sick until cancelled. As endpoints that come and go, it does not wait for quiet."""
+        async for sick in health.watch():
+            if self._inputs.take_sick(sick):
                 self._wake(urgent=True)
 
     def _wake(self, *, urgent: bool = False) -> None:

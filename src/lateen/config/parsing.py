@@ -27,6 +27,7 @@ from lateen.config.codes import (
 )
 from lateen.config.decoding import check, closest, decode, salvage
 from lateen.config.documents import Document, problem_findings, read_documents
+from lateen.config.health_checks import health_check_violations
 from lateen.config.kinds import KINDS, NOT_YET, Kind, document_kind, find_kind
 from lateen.config.kubernetes import Secret
 from lateen.config.metadata import Metadata, metadata_violations, read_metadata
@@ -162,6 +163,7 @@ class _Source:
                 yield Violation((key,), f"unknown field `{key}`", hint, UNKNOWN_FIELD)
 
     def _spec(self, kind: Kind) -> Any:
+        self._add(health_check_violations(kind.name, self._metadata), ())
         value: Any = self._value.get(kind.spec_field) if kind.spec_field else _beside(self._value)
         prefix: Path = (kind.spec_field,) if kind.spec_field else ()
         checked = check(

@@ -49,9 +49,13 @@ _STREAMS_AT_ONCE = 50
 class Stream:
     """One connected proxy: its protocol session, what it is to be sent, and the event that wakes its writer."""
 
-    def __init__(self, proxy: Proxy, user_agent: str, session: Session[Any], hub: Hub) -> None:
+    def __init__(
+        self, proxy: Proxy, user_agent: str, session: Session[Any], hub: Hub, *, resumes: bool = False
+    ) -> None:
         self.proxy = proxy
         self.user_agent = user_agent
+        self.resumed = resumes
+        """Whether it ran on what it had been sent before when it connected."""
         self.session = session
         self.connected_at = time.time()
         self.scope: Scope | None = None
@@ -195,6 +199,11 @@ class Hub:
         return self._state
 
     @property
+    def changed(self) -> asyncio.Event:
+        """Set when a newer state is published."""
+        return self._changed
+
+    @property
     def distributed(self) -> asyncio.Event:
         """Set when the next distribution is over: a state was brought to every stream."""
         return self._distributed
@@ -255,7 +264,7 @@ class Hub:
         """Serve a proxy for as long as the context lasts; `resumes` when it runs on what it was sent before."""
         if proxy.asks_on_demand:
             proxy = replace(proxy, learned=self.learning.hosts(proxy))
-        stream = Stream(proxy, user_agent, session, self)
+        stream = Stream(proxy, user_agent, session, self, resumes=resumes)
         if resumes and not self._settled:
             self._resuming.add(stream)
         elif self._state is not None:
@@ -285,6 +294,13 @@ class Hub:
     def is_connected(self, proxy_id: str) -> bool:
         """Whether a proxy, `name.namespace`, has a stream."""
         return proxy_id in self._connected
+
+    def resumed(self, proxy_id: str) -> bool:
+        """Whether a proxy ran on what it had been sent before when it connected, or is still to come back.
+
+        Of two streams, the newer one's answer. One that starts asks for its configuration before anything else.
+        """
+        return next((stream.resumed for stream in reversed(self._streams) if stream.proxy.id == proxy_id), True)
 
     def proxies(self) -> tuple[ProxyStatus, ...]:
         """Return the status of each stream, by proxy id and then by the time of its connection."""

@@ -161,10 +161,16 @@ def _error(message: Message) -> str | None:
     return reason or f"rejected without a reason (code {message.error_detail.code})"
 
 
+def decode_node(content: bytes) -> Node:
+    """Read a serialised Node; DecodeError when it is none."""
+    return _read_node(message_class("envoy.config.core.v3.Node").FromString(content))
+
+
 def _node(message: Message) -> Node | None:
-    if not message.HasField("node"):
-        return None
-    node = message.node
+    return _read_node(message.node) if message.HasField("node") else None
+
+
+def _read_node(node: Message) -> Node:
     version = node.user_agent_version
     if node.HasField("user_agent_build_version"):
         semantic = node.user_agent_build_version.version

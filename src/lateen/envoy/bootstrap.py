@@ -13,7 +13,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from lateen.envoy.statistics import StatsInclusion, deferred_stat_options, stats_config
-from lateen.model.proxies import Proxy
+from lateen.model.proxies import Proxy, ProxyType
 
 XDS_CLUSTER = "xds-grpc"
 """Istio's name of the cluster that leads to the control plane."""
@@ -93,6 +93,7 @@ def bootstrap(settings: BootstrapSettings) -> dict[str, Any]:
             "clusters": [_xds_cluster(settings), _admin_cluster(admin, settings)],
             "listeners": [_prometheus_listener(address, settings.prometheus_port)],
         },
+        **({"hds_config": _health_discovery()} if proxy.type is ProxyType.GATEWAY else {}),
         **({"cluster_manager": _outside(settings.outside_network)} if settings.outside_network else {}),
         "stats_config": stats_config(address, settings.stats_inclusion),
         "deferred_stat_options": deferred_stat_options(),
@@ -120,7 +121,7 @@ def bootstrap(settings: BootstrapSettings) -> dict[str, Any]:
     }
 
 
-_OURS = ("node", "dynamic_resources", "admin")
+_OURS = ("node", "dynamic_resources", "hds_config", "admin")
 """Who the proxy is, and how it finds the control plane and its agent finds it: no patch changes that."""
 
 
@@ -188,6 +189,15 @@ def _node(settings: BootstrapSettings) -> dict[str, Any]:
 
 def _ads() -> dict[str, Any]:
     return {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
+
+
+def _health_discovery() -> dict[str, Any]:
+    """Ask the control plane which endpoints to check for it; how often Envoy tries again is its own business."""
+    return {
+        "api_type": "GRPC",
+        "transport_api_version": "V3",
+        "grpc_services": [{"envoy_grpc": {"cluster_name": XDS_CLUSTER}}],
+    }
 
 
 def _reconnection() -> dict[str, Any]:

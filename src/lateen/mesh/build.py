@@ -26,6 +26,7 @@ from lateen.mesh.discovered import discovered
 from lateen.mesh.elections import Election, Place, Turn, TurnsByKind, age, place_of, seniority, workload_name
 from lateen.mesh.envoy_filters import ENVOY_FILTER
 from lateen.mesh.gateway_api.incremental import merged
+from lateen.mesh.health import has_checks, with_health
 from lateen.mesh.index import MeshIndex, Selecting, StateTurns, updated_index
 from lateen.mesh.memberships import Memberships
 from lateen.mesh.memo import Memo
@@ -42,9 +43,11 @@ from lateen.mesh.versions import (
     object_fingerprint,
     registration_fingerprint,
     shifted,
+    sick_fingerprint,
     version,
 )
 from lateen.model.catalogues import Catalogue
+from lateen.model.health import HealthTarget
 from lateen.model.names import Hostname
 from lateen.model.services import Endpoint, Service
 from lateen.model.workloads import WorkloadRegistration
@@ -61,8 +64,11 @@ def build_state(
     previous: MeshState | None = None,
     *,
     key_sets: Mapping[str, str] | None = None,
+    sick: frozenset[HealthTarget] = frozenset(),
 ) -> MeshState:
     """Return the state of a mesh. `key_sets`: what was fetched to check tokens with, by URI; none if not given.
+
+    `sick`: plain endpoints that gateways found to be so; those that nobody wants checked (any more) mean nothing.
 
     Of objects with one key the oldest counts; of registrations with one namespace and name, the first in canonical
     order. No two catalogues have one name.
@@ -85,7 +91,7 @@ def build_state(
     )
     winners = counting.objects.winners
     exported = tuple(mesh_config.default_service_export_to) or ("*",)
-    settled = _settle(old, old.memo, Inputs(winners, counting.catalogues, exported), turns)
+    settled = _settle(old, old.memo, Inputs(winners, counting.catalogues, exported), turns, sick)
     services = patched_in_order(old.services, _after(settled.services))
     selectors = _selectors(old, settled)
     gateway_api, made_turns = old.memo.gateway_api.updated(
@@ -115,6 +121,7 @@ def build_state(
         fingerprint=_fingerprint(old.memo.fingerprint, counting),
         mesh_config=known if known and known[0] is mesh_config else (mesh_config, mesh_config_fingerprint(mesh_config)),
         key_sets=_key_sets(old.memo, key_sets or {}),
+        sick=_sick(old.memo, sick),
         claims=settled.claims,
         memberships=settled.memberships,
         virtual_services=virtual_services,
@@ -170,10 +177,14 @@ def _assembled(
     mesh_config, settings = memo.mesh_config
     key_sets, key_sets_print = memo.key_sets
     return MeshState(
-        version=version(memo.fingerprint + key_sets_print, settings),
+        version=version(memo.fingerprint + key_sets_print + memo.sick[1], settings),
         mesh_config=mesh_config,
         services=tables.services,
         endpoints=patched_in_order(old.endpoints, _after(settled.endpoints)),
+        checked=patched_in_order(
+            old.checked,
+            {host: found if has_checks(found) else None for host, found in _after(settled.endpoints).items()},
+        ),
         selectors=tables.selectors,
         virtual_services=memo.virtual_services.bound,
         destination_rules=tables.destination_rules,
@@ -292,6 +303,12 @@ def _key_sets(old: Memo, key_sets: Mapping[str, str]) -> tuple[Mapping[str, str]
     return (known if same == known else same), shifted(known_print, key_set_fingerprint, items)
 
 
+def _sick(old: Memo, sick: frozenset[HealthTarget]) -> tuple[frozenset[HealthTarget], int]:
+    known, known_print = old.sick
+    turns = [(target, None) for target in known - sick] + [(None, target) for target in sick - known]
+    return (known if known == sick else sick), shifted(known_print, sick_fingerprint, turns)
+
+
 def _in_order(
     old: Mapping[str, Ordered[ConfigObject[Any]]], turns: TurnsByKind
 ) -> Mapping[str, Ordered[ConfigObject[Any]]]:
@@ -322,19 +339,20 @@ class _Settlement:
     selectors: Mapping[Hostname, tuple[Selecting | None, Selecting | None]]
 
 
-def _settle(old: MeshState, memo: Memo, inputs: Inputs, turns: Turns) -> _Settlement:
+def _settle(old: MeshState, memo: Memo, inputs: Inputs, turns: Turns, sick: frozenset[HealthTarget]) -> _Settlement:
     claims, claimed = memo.claims.updated(inputs, turns)
     staffed, affected = memo.memberships.with_workloads(workload_turns(turns))
     memberships = regrouped(staffed, memo.claims, claims, claimed)
     services: dict[Hostname, tuple[Service | None, Service | None]] = {}
     endpoints: dict[Hostname, tuple[tuple[Endpoint, ...] | None, tuple[Endpoint, ...] | None]] = {}
     selectors: dict[Hostname, tuple[Selecting | None, Selecting | None]] = {}
-    for host in dict.fromkeys((*claimed, *affected)):
+    turned = sorted({target.host for target in memo.sick[0] ^ sick})
+    for host in dict.fromkeys((*claimed, *affected, *turned)):
         found = claims.by_host.get(host)
         before = old.services.get(host)
         settled = settle(found, memberships.groups) if found else Settled()
         _note(services, host, before, settled.service)
-        _note(endpoints, host, old.endpoints.get(host), settled.endpoints or None)
+        _note(endpoints, host, old.endpoints.get(host), with_health(host, settled.endpoints, sick) or None)
         selecting = None if before is None or host not in old.selectors else (before.namespace, old.selectors[host])
         _note(selectors, host, selecting, settled.selecting)
     return _Settlement(

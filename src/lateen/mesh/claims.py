@@ -12,11 +12,13 @@ from enum import IntEnum
 from itertools import chain
 from typing import NamedTuple
 
+from lateen.config.health_checks import health_check
 from lateen.config.kubernetes import Endpoints, EndpointSlice, KubernetesServicePort, ServiceSpec
 from lateen.config.networking import ConfigPort, ServiceEntry, ServiceEntryLocation
 from lateen.config.objects import ConfigObject
 from lateen.mesh.workloads import endpoints_behind, from_entry
 from lateen.model.catalogues import Catalogue
+from lateen.model.health import HealthCheck
 from lateen.model.names import Hostname, service_host
 from lateen.model.origins import Origin
 from lateen.model.protocols import Protocol, protocol_named, protocol_of_port
@@ -51,6 +53,8 @@ class Claim(NamedTuple):
     """Workloads of its namespace that join; None for no workload, empty for all."""
     only_ips: bool = False
     """Kubernetes Services cannot have endpoints with DNS names (Istio)."""
+    check: HealthCheck | None = None
+    """Of workloads without an agent and without a check of their own."""
 
 
 # --- Kubernetes ----------------------------------------------------------------------------------------------
@@ -165,7 +169,8 @@ def entry_claims(item: ConfigObject[ServiceEntry], export_to: tuple[str, ...]) -
         from_entry(endpoint, item.key.namespace, f"{item.key.name}-{number}", {})
         for number, endpoint in enumerate(spec.endpoints)
     ]
-    listed = endpoints_behind(inline, ports)
+    check = health_check(item.annotations)
+    listed = endpoints_behind(inline, ports, check)
     for name in dict.fromkeys(name.lower() for name in spec.hosts):
         service = Service(
             host=Hostname(name),
@@ -184,7 +189,9 @@ def entry_claims(item: ConfigObject[ServiceEntry], export_to: tuple[str, ...]) -
             own = _dns_endpoints(service, service.host)
         selector = spec.workload_selector.labels if spec.workload_selector is not None else None
         order = (item.created, item.key.name, item.key.namespace)
-        yield Claim(rank=Rank.SERVICE_ENTRY, order=order, service=service, endpoints=own, selector=selector)
+        yield Claim(
+            rank=Rank.SERVICE_ENTRY, order=order, service=service, endpoints=own, selector=selector, check=check
+        )
 
 
 def _entry_port(port: ConfigPort) -> ServicePort:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from lateen.mesh.claims import Claim, Rank
 from lateen.mesh.sharing import Order, Ordered, kept, patched
 from lateen.mesh.workloads import Workload, endpoints_behind
+from lateen.model.health import HealthCheck
 from lateen.model.names import Hostname
 from lateen.model.services import Endpoint, ServicePort
 
@@ -33,6 +34,8 @@ class Membership(NamedTuple):
     ports: tuple[tuple[int, str, int | str], ...]
     """Number, name and target of each service port: all that an endpoint takes from it."""
     only_ips: bool
+    check: HealthCheck | None = None
+    """Of members without an agent and without one of their own."""
 
     def admits(self, workload: Workload) -> bool:
         """Whether a workload belongs."""
@@ -69,7 +72,8 @@ def uses_of(claims: tuple[Claim, ...]) -> list[Use]:
             uses.append(Use(claim, membership, ports))
         elif claim.selector is not None:
             selector = tuple(sorted(claim.selector.items()))
-            membership = Membership(service.namespace, "", selector, _shape(service.ports), claim.only_ips)
+            shape = _shape(service.ports)
+            membership = Membership(service.namespace, "", selector, shape, claim.only_ips, claim.check)
             uses.append(Use(claim, membership, service.ports))
     return uses
 
@@ -145,7 +149,7 @@ class Memberships:
     def _endpoints(self, membership: Membership, workload: Workload | None) -> tuple[Endpoint, ...] | None:
         if workload is None or not membership.admits(workload):
             return None
-        return endpoints_behind([workload], self.groups[membership].ports)
+        return endpoints_behind([workload], self.groups[membership].ports, membership.check)
 
     def with_users(
         self,
@@ -183,7 +187,7 @@ class Memberships:
         found = min((self.workloads.get(handle, {}) for handle in membership.handles()), key=len)
         return Ordered.of(
             [
-                (order, endpoints_behind([workload], ports))
+                (order, endpoints_behind([workload], ports, membership.check))
                 for order, workload in found.items()
                 if membership.admits(workload)
             ]

@@ -17,6 +17,7 @@ from lateen.mesh.rules import VirtualServices
 from lateen.mesh.services import Claims
 from lateen.mesh.sharing import Ordered
 from lateen.model.catalogues import Catalogue
+from lateen.model.health import HealthTarget
 from lateen.model.workloads import WorkloadRegistration
 
 
@@ -34,6 +35,8 @@ class Memo:
     mesh_config: tuple[MeshConfig, int] | None = None
     """With its fingerprint; None before the first state."""
     key_sets: tuple[Mapping[str, str], int] = field(default_factory=lambda: ({}, 0))
+    """With their fingerprint."""
+    sick: tuple[frozenset[HealthTarget], int] = (frozenset(), 0)
     """With their fingerprint."""
     claims: Claims = field(default_factory=Claims)
     memberships: Memberships = field(default_factory=Memberships)

@@ -205,7 +205,7 @@ def workload_turns(turns: Turns) -> dict[Order, tuple[Workload | None, Workload 
             if item is not None:
                 order = ("entry", *age(item))
                 both = list(found.get(order, (None, None)))
-                both[side] = from_entry(item.spec, item.key.namespace, item.key.name, item.labels)
+                both[side] = from_entry(item.spec, item.key.namespace, item.key.name, item.labels, item.annotations)
                 found[order] = (both[0], both[1])
     return found
 

@@ -38,6 +38,8 @@ class MeshState:
     """By full host, in sorted order; ServiceEntries, Kubernetes Services and registries merged."""
     endpoints: Mapping[Hostname, tuple[Endpoint, ...]]
     """By service host; unhealthy ones included (see Endpoint.healthy). A host without endpoints is absent."""
+    checked: Mapping[Hostname, tuple[Endpoint, ...]] = field(default_factory=dict)
+    """Of `endpoints`, those of hosts that have one which gateways check."""
     virtual_services: Sequence[BoundVirtualService]
     """Oldest first (creation time, then name, then namespace): Istio's merge order. Delegates are already
     merged in."""

@@ -22,6 +22,7 @@ import msgspec
 from lateen.config.mesh_config import MeshConfig
 from lateen.config.objects import ConfigObject
 from lateen.model.catalogues import Catalogue
+from lateen.model.health import HealthTarget
 from lateen.model.workloads import WorkloadRegistration
 
 ItemT = TypeVar("ItemT")
@@ -85,6 +86,11 @@ def catalogue_fingerprint(catalogue: Catalogue) -> int:
 def key_set_fingerprint(item: tuple[str, str]) -> int:
     """Fingerprint the keys of a source."""
     return fingerprint(b"keys", "\0".join(item).encode())
+
+
+def sick_fingerprint(target: HealthTarget) -> int:
+    """Fingerprint the fact that a target is sick."""
+    return fingerprint(b"sick", "\0".join(map(str, target)).encode())
 
 
 def canonical(value: Any) -> bytes:

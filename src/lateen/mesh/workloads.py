@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
+from lateen.config.health_checks import health_check
 from lateen.config.networking import WorkloadEntry
 from lateen.mesh.mutual_tls import ISTIO_TLS_MODE
+from lateen.model.health import HealthCheck
 from lateen.model.identities import Identity
 from lateen.model.services import NETWORK_LABEL, Endpoint, Locality, ServicePort
 from lateen.model.workloads import WorkloadPort, WorkloadRegistration
@@ -21,6 +24,7 @@ LOCALITY_LABEL = "istio-locality"
 
 
 _NOWHERE = Locality()
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 
 class Workload(NamedTuple):
@@ -42,6 +46,8 @@ class Workload(NamedTuple):
     service_account: str = ""
     healthy: bool = True
     tls_mode: str = ""
+    check: HealthCheck | None = None
+    """How gateways check it, by its own annotation."""
 
     @property
     def has_ip(self) -> bool:
@@ -52,8 +58,11 @@ class Workload(NamedTuple):
             return False
         return True
 
-    def endpoint(self, port: ServicePort) -> Endpoint | None:
-        """Return what stands behind a service port here; None when the workload does not serve it."""
+    def endpoint(self, port: ServicePort, check: HealthCheck | None = None) -> Endpoint | None:
+        """Return what stands behind a service port here; None when the workload does not serve it.
+
+        `check`: the service's, for workloads without one of their own. Whoever has an agent is checked by that.
+        """
         app_port = 0
         if self.served is not None:
             match = _served(self.served, port)
@@ -81,7 +90,12 @@ class Workload(NamedTuple):
             workload=self.name,
             app_port=app_port,
             tls_mode=self.tls_mode,
+            check=self._checked(self.check or check),
         )
+
+    def _checked(self, check: HealthCheck | None) -> HealthCheck | None:
+        plain = check is not None and self.served is None and not self.tls_mode and self.has_ip
+        return check if plain else None
 
     def _target(self, port: ServicePort) -> int | None:
         """WorkloadEntry.ports by port name, else the target port, else the same number.
@@ -110,7 +124,13 @@ def _served(served: tuple[WorkloadPort, ...], port: ServicePort) -> WorkloadPort
     return next((declared for declared in served if declared.port == port.number), None)
 
 
-def from_entry(entry: WorkloadEntry, namespace: str, name: str, metadata_labels: Mapping[str, str]) -> Workload:
+def from_entry(
+    entry: WorkloadEntry,
+    namespace: str,
+    name: str,
+    metadata_labels: Mapping[str, str],
+    annotations: Mapping[str, str] = _NONE,
+) -> Workload:
     """Return the workload of a WorkloadEntry or an inline endpoint; metadata labels win over the entry's."""
     labels = {**entry.labels, **metadata_labels}
     locality = entry.locality or labels.get(LOCALITY_LABEL, "").replace(".", "/")
@@ -125,6 +145,7 @@ def from_entry(entry: WorkloadEntry, namespace: str, name: str, metadata_labels:
         weight=entry.weight,
         service_account=entry.service_account,
         tls_mode=labels.get(TLS_MODE_LABEL, ISTIO_TLS_MODE if entry.service_account else ""),
+        check=health_check(annotations) if annotations else None,
     )
 
 
@@ -155,12 +176,14 @@ def from_registration(registration: WorkloadRegistration) -> Workload:
     )
 
 
-def endpoints_behind(workloads: Iterable[Workload], ports: tuple[ServicePort, ...]) -> tuple[Endpoint, ...]:
+def endpoints_behind(
+    workloads: Iterable[Workload], ports: tuple[ServicePort, ...], check: HealthCheck | None = None
+) -> tuple[Endpoint, ...]:
     """Return each workload's endpoints behind these ports, in order."""
     return tuple(
         endpoint
         for workload in workloads
         if workload.address or workload.network
         for port in ports
-        if (endpoint := workload.endpoint(port)) is not None
+        if (endpoint := workload.endpoint(port, check)) is not None
     )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+from lateen.model.health import HealthCheck
 from lateen.model.names import Hostname
 from lateen.model.origins import Origin
 from lateen.model.protocols import Protocol
@@ -112,6 +113,8 @@ class Endpoint:
     """`istio` when the workload's sidecar accepts mesh mTLS (label security.istio.io/tlsMode)."""
     is_gateway: bool = False
     """Stands for workloads of another network, which are called by mutual TLS through it."""
+    check: HealthCheck | None = None
+    """How gateways find out whether it is healthy; None when nobody asks them to."""
 
 
 def visible_to(export_to: tuple[str, ...], owner_namespace: str, namespace: str) -> bool:

@@ -18,6 +18,7 @@ _RBAC = f"{_TYPE}envoy.extensions.filters.http.rbac.v3.RBAC"
 BOOTSTRAP: dict[str, Any] = {
     "node": {"id": "sidecar~127.64.0.1~web-1.default~default.svc.cluster.local"},
     "dynamic_resources": {"ads_config": {"api_type": "DELTA_GRPC"}, "lds_config": {"ads": {}}},
+    "hds_config": {"api_type": "GRPC"},
     "static_resources": {"clusters": [{"name": "xds-grpc"}], "listeners": [{"name": "metrics"}]},
 }
 ADS = {"ads": {}, "resource_api_version": "V3"}
@@ -77,7 +78,7 @@ def test_nothing_of_it_asks_the_control_plane() -> None:
     )
     assert found.missing == ()
     assert '"ads"' not in json.dumps(found.bootstrap["static_resources"])
-    assert "dynamic_resources" not in found.bootstrap
+    assert not {"dynamic_resources", "hds_config"} & found.bootstrap.keys()
     assert found.bootstrap["node"] == BOOTSTRAP["node"]
     filters = manager({item["name"]: item for item in found.bootstrap["static_resources"]["listeners"]}, "0.0.0.0_80")
     assert filters["route_config"] == {"name": "80", "virtual_hosts": []}

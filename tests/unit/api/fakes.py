@@ -25,6 +25,7 @@ from lateen.config.mesh_config import MeshConfig
 from lateen.config.objects import ConfigObject
 from lateen.config.positions import Positions
 from lateen.discovery.figures import Figures, Histogram
+from lateen.discovery.health_reports import HealthReports
 from lateen.discovery.learned_hosts import EXPIRING_SECONDS, LearnedHost, LearnedHosts
 from lateen.discovery.scopes import ScopeStatus
 from lateen.discovery.sharing import Bodies, MemoryPart
@@ -95,6 +96,7 @@ class FakeControlPlane:
         self.certificates = FakeCertificateFigures()
         self.rebuilt = 7
         self.learned = FakeLearned()
+        self.health = HealthReports()
 
     @property
     def state(self) -> MeshState | None:

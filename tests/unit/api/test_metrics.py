@@ -10,6 +10,8 @@ from lateen.api.application import monitoring_application
 from lateen.api.debug import PAGES
 from lateen.api.metrics import METRICS, PAGE, page, prometheus_text
 from lateen.envoy.resources import CLUSTER, LISTENER, SECRET, make_resource
+from lateen.model.health import HealthTarget
+from lateen.model.names import Hostname
 
 _SAMPLE = re.compile(r'[a-z_]+(\{[a-z]+="[^"]*"(,[a-z]+="[^"]*")*\})? [-0-9.e+]+')
 
@@ -91,3 +93,24 @@ async def test_debug_pages_show_no_secret(plane: Any, call_application: Any) -> 
         answer = await call_application(application, "GET", f"/debug/proxies/web-1.default/resources{query}")
         assert b"cert" in answer.body
         assert b"hush-hush" not in answer.body
+
+
+async def test_endpoints_that_gateways_check_are_shown_with_who_says_what(plane: Any, call_application: Any) -> None:
+    """The sick ones first."""
+    one = HealthTarget(Hostname("web.internal"), "tcp", "192.0.2.1", 80)
+    two = one._replace(address="192.0.2.2")
+    reporter = plane.health.open("edge-1.default")
+    plane.health.ask(reporter, {one: 0, two: 0}, 0)
+    plane.health.report(reporter, {one: True, two: False}, 1, resumed=False)
+    application = monitoring_application(plane, loopback=True, security=None)
+
+    shown = (await call_application(application, "GET", "/debug/health")).json()
+    text = (await call_application(application, "GET", "/metrics")).body.decode()
+
+    assert [(item["address"], item["sick"], item["gateways"]) for item in shown["items"]] == [
+        ("192.0.2.2", True, {"edge-1.default": "sick"}),
+        ("192.0.2.1", False, {"edge-1.default": "healthy"}),
+    ]
+    assert (shown["gateways"], shown["endpoints"], shown["sick"]) == (1, 2, 1)
+    assert "lateen_sick_endpoints 1" in text
+    assert "lateen_health_reports_total 1" in text

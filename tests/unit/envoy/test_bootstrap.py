@@ -32,6 +32,16 @@ def made(control_plane: tuple[str, int] = ("127.0.0.1", 15010), **extra: object)
     return bootstrap(BootstrapSettings(proxy=SIDECAR, service="reviews", control_plane=control_plane, **extra))  # type: ignore[arg-type]
 
 
+def test_gateways_only_ask_which_endpoints_to_check() -> None:
+    """Over the same connection, and whatever a patch says."""
+    gateway = replace(SIDECAR, type=ProxyType.GATEWAY)
+    asking = bootstrap(BootstrapSettings(proxy=gateway, service="edge", control_plane=("127.0.0.1", 15010)))
+    (service,) = asking["hds_config"]["grpc_services"]
+    assert service == {"envoy_grpc": {"cluster_name": "xds-grpc"}}
+    assert merged_bootstrap(asking, {"hds_config": {"api_type": "REST"}}) == asking
+    assert "hds_config" not in made()
+
+
 def test_node_says_who_it_is_in_istio_words() -> None:
     unprivileged = replace(SIDECAR, privileged=False)
     node = bootstrap(BootstrapSettings(proxy=unprivileged, service="reviews", control_plane=("127.0.0.1", 15010)))[

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from lateen.config.health_checks import HEALTH_CHECK
 from lateen.config.metadata import Metadata
 from lateen.config.networking import ServiceEntry, ServiceEntryResolution, WorkloadEntry
 from lateen.config.positions import Path
@@ -39,6 +40,9 @@ def service_entry(spec: ServiceEntry, metadata: Metadata) -> Iterator[Violation]
     if spec.resolution is not ServiceEntryResolution.NONE and len(spec.hosts) > 1:
         yield from _ambiguous(spec)
     yield from fields.export_to(("exportTo",), spec.export_to, metadata.namespace, admits_none=True)
+    if HEALTH_CHECK in metadata.annotations and spec.resolution is not ServiceEntryResolution.STATIC:
+        message = f"only endpoints with IP addresses are checked, so that the annotation {HEALTH_CHECK} does nothing"
+        yield warning(("resolution",), message, "write STATIC and endpoints, or remove the annotation")
 
 
 def _hosts(spec: ServiceEntry) -> Iterator[Violation]:
