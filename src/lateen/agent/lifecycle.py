@@ -379,6 +379,9 @@ class Agent:
             sys.stdout.flush()
         if settings.mode == RUN:
             await self._start_app()
+        if settings.mode == SIDECAR:
+            # Its app is another service, which may well be ordered after this one.
+            self._notifier.say("READY=1", "STATUS=the proxy serves")
         if settings.mode == GATEWAY or not (settings.ports or settings.probe):
             await self._ready({})
         elif settings.probe and (settings.mode == SIDECAR or not settings.ports):
