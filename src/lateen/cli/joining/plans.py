@@ -85,8 +85,8 @@ class HostPlan:
 
     @property
     def start_commands(self) -> tuple[tuple[str, ...], ...]:
-        """How the service is started, or started again with what is new."""
-        return ("systemctl", "daemon-reload"), ("systemctl", "restart", self.unit)
+        """How the service is started, or started again with what is new. Not waited for: it may wait for others."""
+        return ("systemctl", "daemon-reload"), ("systemctl", "restart", "--no-block", self.unit)
 
 
 def record_path(name: str) -> PurePosixPath:
