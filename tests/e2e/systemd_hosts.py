@@ -1,9 +1,9 @@
 """Hosts that systemd runs: a virtual host, and in it process 1 of a machine of its own that can be booted again.
 
 What outlives a boot is the host's: its network, /etc and /var/lib. Process 1 has its own processes, mounts, cgroups,
-/run, /dev and /tmp, and an empty /etc/systemd/system; of the machine's own units only those of the journal are there.
-Nothing of the machine around it changes but one cgroup, which goes with the host. Python and Lateen are mounted below
-/mnt, since a service may have a /tmp of its own.
+/run, /dev and /tmp, and at first an empty /etc/systemd/system and /var/lib/lateen; of the machine's own units only
+those of the journal are there. Nothing of the machine around it changes but one cgroup, which goes with the host.
+Python and Lateen are mounted below /mnt, since a service may have a /tmp of its own.
 """
 
 from __future__ import annotations
@@ -39,9 +39,10 @@ done
 umount -R -l /sys/fs/cgroup
 mount -t cgroup2 none /sys/fs/cgroup
 d="$1"
-mkdir -p $d/units $d/log $d/tmp
+mkdir -p $d/units $d/log $d/tmp $d/lateen /var/lib/lateen
 mount --bind $d/units /etc/systemd/system
 mount --bind $d/log /var/log
+mount --bind $d/lateen /var/lib/lateen
 mount -t tmpfs -o mode=755 none /mnt
 mkdir /mnt/python /mnt/source /mnt/apps /mnt/files
 mount --bind "$2" /mnt/python
@@ -50,7 +51,7 @@ mount --bind "$4" /mnt/apps
 mount --bind $d/tmp /mnt/files
 mount -t tmpfs -o mode=755 none $d/dev
 mkdir $d/dev/pts $d/dev/shm
-for node in null zero full random urandom; do : > $d/dev/$node; mount --bind /dev/$node $d/dev/$node; done
+for node in null zero full random urandom tty; do : > $d/dev/$node; mount --bind /dev/$node $d/dev/$node; done
 ln -s /proc/self/fd $d/dev/fd
 mount -t devpts -o newinstance,ptmxmode=0666 none $d/dev/pts
 ln -s pts/ptmx $d/dev/ptmx
@@ -119,7 +120,8 @@ class SystemdHost:
             self.inside(*command), capture_output=True, text=True, check=False, timeout=90, cwd="/",
             env={**shell, **environment},
         )  # fmt: skip
-        assert not check or done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+        if check and done.returncode:
+            raise AssertionError(f"{command}: {done.stdout}{done.stderr}\n{self.journal()[-4000:]}")
         return done
 
     def lateen(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:

@@ -28,7 +28,7 @@ print(u.build_opener(u.ProxyHandler({})).open(sys.argv[1], timeout=30).read().de
 """
 TELL = """
 import json, os, sys
-json.dump([sys.argv[1:], dict(os.environ), os.getcwd()], open("/mnt/files/told.json", "w"), errors="surrogateescape")
+json.dump([sys.argv[1:], dict(os.environ), os.getcwd()], open("/mnt/files/told.json", "w"))
 """
 LATE = """
 import os, runpy, time
