@@ -43,6 +43,9 @@ mkdir -p $d/units $d/log $d/tmp $d/lateen /var/lib/lateen
 mount --bind $d/units /etc/systemd/system
 mount --bind $d/log /var/log
 mount --bind $d/lateen /var/lib/lateen
+# Other users are to run Python too, wherever below here that is.
+mkdir -p -m 755 $d/root $d/root-work
+mount -t overlay overlay -o lowerdir=/root,upperdir=$d/root,workdir=$d/root-work /root
 mount -t tmpfs -o mode=755 none /mnt
 mkdir /mnt/python /mnt/source /mnt/apps /mnt/files
 mount --bind "$2" /mnt/python

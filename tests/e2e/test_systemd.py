@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from e2e.meshes import eventually
-from e2e.systemd_hosts import PYTHON, SystemdHost, machine, why_not
+from e2e.systemd_hosts import LATEEN, PYTHON, SystemdHost, machine, why_not
 from e2e.test_vm_joining import Bed
 from e2e.virtual_hosts import network
 from lateen.systemd_units import AgentUnit, Rights, agent_unit
@@ -35,6 +35,22 @@ import os, runpy, time
 while not os.path.exists("/mnt/files/go"):
     time.sleep(0.05)
 runpy.run_path("/mnt/apps/echo.py", run_name="__main__")
+"""
+GATEWAY = """
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: front}
+spec:
+  selector: {istio: ingressgateway}
+  servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ["*"]}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: front}
+spec:
+  hosts: ["*"]
+  gateways: [front]
+  http: [{directResponse: {status: 200, body: {string: '"from the gateway"'}}}]
 """
 STRANGE = [
     "$HOME",
@@ -61,6 +77,7 @@ def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
     folder = tmp_path_factory.mktemp("systemd")
     config = folder / "config"
     config.mkdir()
+    (config / "mesh.yaml").write_text(GATEWAY)
     with network(folder) as net:
         made = Bed(net, net.host("plane"), config)
         made.serve()
@@ -225,6 +242,41 @@ def test_a_job_is_done_once(bed: Bed, booted: SystemdHost) -> None:
     remove(booted, unit)
 
 
+def test_a_unit_of_a_user_s_own_systemd(bed: Bed, booted: SystemdHost) -> None:
+    """As `--user` has it: state at home, no rights asked for that a user has not."""
+    home = {"HOME": "/mnt/files/home", "XDG_RUNTIME_DIR": "/run/user/2"}
+    settings = ("-p", "Delegate=yes", *(f"--setenv={name}={value}" for name, value in home.items()))
+    for name in (home["HOME"], home["XDG_RUNTIME_DIR"]):
+        booted.run("install", "-d", "-m", "0700", "-o", "daemon", name, check=True)
+    path = token(bed, booted)
+    booted.run("chown", "daemon", path, check=True)
+    booted.run("systemd-run", "--unit", "user-systemd", "--uid", "daemon", *settings, "/lib/systemd/systemd", "--user")
+    user = ("setpriv", "--reuid", "daemon", "--clear-groups")
+
+    def run(*words: str, check: bool = True) -> str:
+        return booted.run(*user, *words, check=check, **home).stdout.strip()
+
+    def state() -> str:
+        return run("systemctl", "--user", "show", "--value", "--property=ActiveState", "lateen-mine.service")
+
+    try:
+        eventually(
+            lambda: "running" in run("systemctl", "--user", "is-system-running", check=False), what="its systemd"
+        )
+        run(
+            *LATEEN, "proxy", "install", "--systemd", "--user", "--", "run", "--service", "mine", "--control-plane",
+            bed.at(), "--token", path, "--port", "8080/http", "--", PYTHON, "/mnt/apps/echo.py",
+        )  # fmt: skip
+        eventually(lambda: state() == "active", seconds=40, what="its unit")
+        run("systemctl", "--user", "reload", "lateen-mine.service")
+        (only,) = json.loads(run(*LATEEN, "proxy", "status", "-o", "json"))
+        assert get(booted, only["address"])["app"] == "echo"
+        run("systemctl", "--user", "stop", "lateen-mine.service")
+        assert state() == "inactive"
+    finally:
+        booted.systemctl("stop", "user-systemd")
+
+
 # --- joining -------------------------------------------------------------------------------------------------
 
 
@@ -257,6 +309,25 @@ def test_joining_starts_a_service_and_leaving_leaves_nothing(bed: Bed, booted: S
     booted.state(unit, "active")
     booted.lateen("leave", "joined")
     assert booted.systemctl("list-units", "--all", "--plain", "--no-legend", "lateen-*") == ""
+    assert files(booted) == before
+
+
+def test_a_confined_gateway_of_another_user_has_port_80(bed: Bed, booted: SystemdHost) -> None:
+    before, file = files(booted), token(bed, booted)
+    booted.lateen(
+        "join", "--control-plane", bed.at(), "--token", file, "--gateway", "--name", "front", "--namespace", "default",
+        "--label", "istio=ingressgateway", "--user", "daemon",
+    )  # fmt: skip
+    unit, url = "lateen-front.service", f"http://{booted.host.ip}:80/"
+    booted.state(unit, "active")
+    eventually(lambda: booted.python(GET, url) == '"from the gateway"\n', what="an answer")
+    user = booted.run("stat", "-c", "%U", f"/proc/{booted.pid(unit)}").stdout.strip()
+    assert user == "daemon"
+    pid = booted.pid(unit)
+    booted.systemctl("reload", unit)
+    assert booted.pid(unit) == pid
+    assert booted.python(GET, url) == '"from the gateway"\n'
+    booted.lateen("leave", "front")
     assert files(booted) == before
 
 
