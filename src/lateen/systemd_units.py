@@ -132,10 +132,16 @@ def rules_unit(unit: RulesUnit) -> str:
         # Not strict: iptables has a lock below /run.
         "ProtectSystem=full",
         "ProtectHome=read-only",
+        "ProtectKernelModules=yes",
         "ProtectClock=yes",
+        "ProtectHostname=yes",
+        "CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_RAW CAP_DAC_OVERRIDE",
+        "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK",
+        "RestrictNamespaces=yes",
         "RestrictSUIDSGID=yes",
         "RestrictRealtime=yes",
         "LockPersonality=yes",
+        "SystemCallArchitectures=native",
     ]
     return _text(("Unit", about), ("Service", service), ("Install", [f"WantedBy={WANTED_BY}"]))
 
@@ -188,6 +194,10 @@ _HARDENED = (
     "RestrictSUIDSGID=yes",
     "RestrictRealtime=yes",
     "LockPersonality=yes",
+    # What the kernel needs for a rule it loads itself.
+    "ProtectKernelModules=yes",
+    "PrivateDevices=yes",
+    "SystemCallArchitectures=native",
 )
 _RIGHTS: Mapping[Rights, tuple[str, ...]] = {
     Rights.CONFINED: (
@@ -195,11 +205,8 @@ _RIGHTS: Mapping[Rights, tuple[str, ...]] = {
         "CapabilityBoundingSet=CAP_NET_BIND_SERVICE",
         "RestrictNamespaces=yes",
         "ProtectKernelTunables=yes",
-        "ProtectKernelModules=yes",
         "ProtectControlGroups=yes",
-        "PrivateDevices=yes",
         "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK",
-        "SystemCallArchitectures=native",
     ),
     # The lock of iptables is below /run.
     Rights.RULES: (*_HARDENED, "ReadWritePaths=/run"),
