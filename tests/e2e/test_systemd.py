@@ -154,6 +154,7 @@ def test_words_variables_and_folders_arrive_unharmed(booted: SystemdHost) -> Non
     assert words == STRANGE
     assert {name: environment[name] for name in values} == values
     assert where == folder
+    booted.state("lateen-tells.service", "inactive")
     booted.run("rm", "/etc/systemd/system/lateen-tells.service", check=True)
 
 
