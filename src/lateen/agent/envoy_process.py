@@ -130,6 +130,12 @@ def read_version(output: str) -> tuple[int, ...]:
     return tuple(int(part) for part in found.groups()) if found else ()
 
 
+def read_hot_restart_version(output: str) -> str:
+    """Read `11.104`, among what Envoy complains of meanwhile, with the time of day; empty when there is none."""
+    found = re.findall(r"^\d+(?:\.\d+)*$", output, re.MULTILINE)
+    return found[-1] if found else ""
+
+
 def free_base_id() -> int:
     """Return a number that no other Envoy of this machine uses to share its memory.
 
@@ -153,7 +159,7 @@ async def hot_restart_version(binary: str) -> str:
             output, _ = await process.communicate()
     except (OSError, TimeoutError):
         return ""
-    return output.decode("ascii", "replace").strip() if process.returncode == 0 else ""
+    return read_hot_restart_version(output.decode("ascii", "replace")) if process.returncode == 0 else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

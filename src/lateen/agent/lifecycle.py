@@ -64,6 +64,8 @@ LEAVE_SECONDS = 6.0
 ENVOY_STOP_SECONDS = 5.0
 _JOB_LEAVE_SECONDS = 0.5
 _KILL_SECONDS = 2.0
+_SPARE_SECONDS = 10.0
+"""For all that an end does besides waiting, on a busy machine."""
 _PATIENCE_SECONDS = 3.0
 """So long a workload that was here before waits for the control plane before it goes on without."""
 _POLL_SECONDS = 0.05
@@ -239,7 +241,7 @@ class Agent:
             self._spawn(group, self._notifier.watch(self._is_well))
             cause = await self._until_end(group, binary)
             self._unready = "draining"
-            self._notifier.say("STOPPING=1", f"STATUS={cause.value}: draining")
+            self._notifier.stopping(cause.value, self._longest_end())
             self._log.info("going away", cause=cause.value)
             await shutdown.go(cause, self._actions(), self._signals.hurry)
             for task in self._background:
@@ -377,6 +379,9 @@ class Agent:
             sys.stdout.flush()
         if settings.mode == RUN:
             await self._start_app()
+        if settings.mode == SIDECAR:
+            # Its app is another service, which may well be ordered after this one.
+            self._notifier.say("READY=1", "STATUS=the proxy serves")
         if settings.mode == GATEWAY or not (settings.ports or settings.probe):
             await self._ready({})
         elif settings.probe and (settings.mode == SIDECAR or not settings.ports):
@@ -571,6 +576,12 @@ class Agent:
             Stage.STOP_APP: self._stop_app,
             Stage.STOP_ENVOY: self._stop_envoy,
         }
+
+    def _longest_end(self) -> float:
+        """Return how many seconds all stages take together when each takes as long as it may."""
+        settings = self._settings
+        patience = LEAVE_SECONDS + settings.drain_seconds + settings.app_stop_seconds + ENVOY_STOP_SECONDS
+        return patience + _SPARE_SECONDS
 
     async def _stop_app(self) -> None:
         if self._app is None:

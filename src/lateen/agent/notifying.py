@@ -12,8 +12,8 @@ import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 
-VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
-"""Meant for us and not for the app."""
+VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "RUNTIME_DIRECTORY", "STATE_DIRECTORY")
+"""Of systemd, meant for us and not for the app."""
 
 
 class Notifier:
@@ -34,6 +34,10 @@ class Notifier:
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
             sender.setblocking(False)
             sender.sendto("\n".join(lines).encode(), name)
+
+    def stopping(self, why: str, seconds: float) -> None:
+        """Tell that the end has begun and may take so long, should that be more than systemd would wait."""
+        self.say("STOPPING=1", f"STATUS={why}: draining", f"EXTEND_TIMEOUT_USEC={round(seconds * 1_000_000)}")
 
     async def watch(self, well: Callable[[], Awaitable[bool]]) -> None:
         """Give signs of life while all is `well`, until cancelled. Returns at once when none are awaited."""

@@ -8,16 +8,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+PREFIX = "lateen-"
+
 
 @contextmanager
 def private_folder() -> Iterator[Path]:
-    """Make a folder for its owner only, in TMPDIR or /tmp; remove it, with all that is in it, after the block.
+    """Make a folder for its owner only; remove it, with all that is in it, after the block.
+
+    It is in the folder that systemd made for this service, if it did, else in TMPDIR or /tmp.
 
     Not by `tempfile`, which loads three compression libraries: 0.4 MB in each of a host's many agents.
     """
-    parents = (Path(name) for name in (os.environ.get("TMPDIR", ""), "/tmp", "/var/tmp") if name)  # noqa: S108
+    own = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
+    parents = (Path(name) for name in (own, os.environ.get("TMPDIR", ""), "/tmp", "/var/tmp") if name)  # noqa: S108
     parent = next((found for found in parents if os.access(found, os.W_OK | os.X_OK)), Path.cwd())
-    folder = parent.absolute() / f"lateen-{os.urandom(8).hex()}"
+    folder = parent.absolute() / f"{PREFIX}{os.urandom(8).hex()}"
     # Fails when it is there: a name that nobody guesses is nobody else's folder or link.
     folder.mkdir(mode=0o700)
     try:

@@ -153,12 +153,17 @@ def give_back_memory() -> None:
         trim(0)
 
 
+def guard_command(folder: Path) -> tuple[str, ...]:
+    """Return the guard's program: it reads process groups, a line each, and when there are no more, clears up."""
+    return ("/bin/sh", "-c", _GUARD, "lateen-guard", str(folder))
+
+
 class Guard:
     """Cleans up after an agent that was killed: process groups, what the folder's script `undo` is for, the folder."""
 
     def __init__(self, folder: Path) -> None:
         self._shell = subprocess.Popen(
-            ["/bin/sh", "-c", _GUARD, "lateen-guard", str(folder)],
+            guard_command(folder),
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

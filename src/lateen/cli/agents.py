@@ -44,6 +44,9 @@ def restart(
         list[str] | None, typer.Argument(metavar="[WORKLOAD[.NAMESPACE]]...", help="Whose Envoy to restart.")
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="All agents of this user.")] = False,
+    pid: Annotated[
+        int | None, typer.Option("--pid", help="The agent of this process id, as `systemctl reload` has it.")
+    ] = None,
     state: StateOption = None,
 ) -> int:
     """Have a new Envoy take over from a running one without a lost request: after an upgrade, for instance.
@@ -52,10 +55,15 @@ def restart(
     """
     from lateen.cli.output import note
 
-    if bool(workloads) is every:
-        raise Failure("say which workloads, or --all", code=ExitCode.USAGE)
+    if bool(workloads) + every + (pid is not None) != 1:
+        raise Failure("say which workloads, or --all, or --pid", code=ExitCode.USAGE)
     found = list(running(state))
-    wanted = found if every else [one for name in workloads or () for one in _named(name, found)]
+    if pid is not None:
+        wanted = [one for one in found if one[1]["pid"] == pid]
+        if not wanted:
+            raise Failure(f"process {pid} is no agent of this user, or one with another --state")
+    else:
+        wanted = found if every else [one for name in workloads or () for one in _named(name, found)]
     failed = 0
     for socket, before in wanted:
         began = time.monotonic()

@@ -1,6 +1,6 @@
 """`lateen proxy install --systemd`: a unit that runs a workload's agent from now on and after each boot.
 
-Registered by `cli/commands.py`. Unlike the units of `lateen join` (`cli/units.py`) these run the user's own app, and so
+Registered by `cli/commands.py`. Unlike the units of `lateen join` these run the user's own app, and so
 confine nothing. The agent speaks `sd_notify`: systemd knows when the workload serves, when it drains,
 and restarts an agent whose Envoy does not answer any more.
 """
@@ -19,14 +19,14 @@ from typing import Annotated
 import typer
 
 from lateen.cli.exits import ExitCode, Failure
-from lateen.cli.units import UNITS_FOLDER, WANTED_BY, quoted
+from lateen.systemd_units import UNIT_MODE, UNITS_FOLDER, USER_WANTED_BY, WANTED_BY, AgentUnit, Rights, agent_unit
 
 _RUNS = (("run",), ("proxy", "sidecar"), ("proxy", "gateway"))
-_UNIT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,100}")
+_UNIT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,100}")
 _PASSED_ON = ("LATEEN_CONTROL_PLANE",)
 """Variables of today's environment that the command may depend on."""
-_STOP_SECONDS = 60
-"""Leaving, draining and the app's own end take 6 + 5 + 10 s by default, and the mesh may say more."""
+_STATE = "lateen"
+"""Below /var/lib: what agents of the machine keep, where `lateen proxy status --state` finds them all."""
 
 
 def install(
@@ -57,11 +57,13 @@ def install(
         raise Failure(f"{' '.join(command)[:80]!r} runs no agent", code=ExitCode.USAGE, hint=f"one of {known}")
     name = unit or _name_of(command)
     if not _UNIT.fullmatch(name):
-        raise Failure(
-            f"--unit {name[:80]!r} is not a unit's name", code=ExitCode.USAGE, hint="letters, digits, - _ . @"
-        )
-    name = f"{name.removesuffix('.service')}.service"
-    text = unit_text(command, folder=Path.cwd(), environment=os.environ, user=user)
+        raise Failure(f"--unit {name[:80]!r} is not a unit's name", code=ExitCode.USAGE, hint="letters, digits, - _ .")
+    name = name.removesuffix(".service")
+    try:
+        text = unit_text(command, name=name, folder=Path.cwd(), environment=os.environ, user=user)
+    except ValueError as error:
+        raise Failure(str(error), code=ExitCode.USAGE) from error
+    name += ".service"
     if dry_run:
         sys.stdout.write(text)
         return ExitCode.DONE
@@ -69,6 +71,7 @@ def install(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_private(path, text.encode())
+        path.chmod(UNIT_MODE)
     except OSError as error:
         raise Failure(f"cannot write {path}: {error.strerror}", hint="as root, or with --user") from error
     note(f"wrote {path}")
@@ -93,15 +96,9 @@ def _start(name: str, *, user: bool) -> int:
 
 def _name_of(command: Sequence[str]) -> str:
     """Return a unit's name after what the command runs."""
-    for flag in ("--name", "--service", "--workload-group"):
-        for position, word in enumerate(command):
-            if word == "--":
-                break
-            if word.startswith(f"{flag}="):
-                return f"lateen-{word.partition('=')[2]}"
-            if word == flag and position + 1 < len(command):
-                return f"lateen-{command[position + 1]}"
-    return "lateen-agent"
+    own, _ = _split(command)
+    names = (_flag(own, flag) for flag in ("--name", "--service", "--workload-group"))
+    return f"lateen-{next(filter(None, names), 'agent')}"
 
 
 def _folder(*, user: bool) -> Path:
@@ -111,42 +108,47 @@ def _folder(*, user: bool) -> Path:
     return (Path(base) if base.startswith("/") else Path.home() / ".config") / "systemd" / "user"
 
 
-def unit_text(command: Sequence[str], *, folder: Path, environment: Mapping[str, str], user: bool) -> str:
-    """Return the unit that runs `lateen COMMAND` in this folder. Pure."""
-    words = " ".join(quoted(word, command=True) for word in (sys.executable, "-m", "lateen.cli.main", *command))
-    variables = [f"{name}={environment[name]}" for name in _PASSED_ON if environment.get(name)]
-    if not user:
-        # What the agent keeps, outside of any home: services of the machine have none.
-        variables.append("XDG_STATE_HOME=/var/lib")
-    kept = "" if user else "StateDirectory=lateen\nStateDirectoryMode=0700\n"
-    return (
-        "[Unit]\n"
-        f"Description=Lateen: {_printable(' '.join(command))[:120]}\n"
-        "Wants=network-online.target\n"
-        "After=network-online.target\n"
-        "\n"
-        "[Service]\n"
-        "Type=notify\n"
-        "NotifyAccess=main\n"
-        f"WorkingDirectory={_printable(str(folder))}\n"
-        + "".join(f"Environment={quoted(variable)}\n" for variable in variables)
-        + f"ExecStart={words}\n"
-        # Without a control plane a first start waits, and says so; that is no failure.
-        "TimeoutStartSec=infinity\n"
-        "WatchdogSec=30\n"
-        "Restart=on-failure\n"
-        "RestartSec=1\n"
-        # The agent stops Envoy and the app itself, in order.
-        "KillMode=mixed\n"
-        f"TimeoutStopSec={_STOP_SECONDS}\n"
-        # An app that SIGTERM has ended.
-        "SuccessExitStatus=143\n"
-        f"{kept}"
-        "\n"
-        "[Install]\n"
-        f"WantedBy={'default.target' if user else WANTED_BY}\n"
+def unit_text(
+    command: Sequence[str], *, name: str, folder: Path, environment: Mapping[str, str], user: bool = False
+) -> str:
+    """Return the unit that runs `lateen COMMAND` in this folder. Pure. ValueError for a folder that cannot be named."""
+    position = next(len(words) for words in _RUNS if tuple(command[: len(words)]) == words)
+    own, app = _split(command)
+    kept = _flag(own, "--state")
+    state = () if kept or user else ("--state", f"/var/lib/{_STATE}")
+    where = ("--state", str(folder / kept)) if kept else state
+    lateen = (sys.executable, "-m", "lateen.cli.main")
+    job = "--job" in own
+    return agent_unit(
+        AgentUnit(
+            name=name,
+            description=f"Lateen: {' '.join(command)}",
+            command=(*lateen, *own[:position], *state, *own[position:], *app),
+            rights=Rights.APP,
+            environment={name: environment[name] for name in _PASSED_ON if environment.get(name)},
+            folder=str(folder),
+            # Services of the machine have no home.
+            state_folder=f"{_STATE}/agents" if state else "",
+            reload_command=(*lateen, "proxy", "restart", *where, "--pid"),
+            # An app that ends well has ended; one that has not is started again, but a job is not begun twice.
+            notify=not job,
+            restart="no" if job else "always" if command[0] == "proxy" else "on-failure",
+            wanted_by=USER_WANTED_BY if user else WANTED_BY,
+        )
     )
 
 
-def _printable(text: str) -> str:
-    return "".join(sign if sign.isprintable() else " " for sign in text).replace("%", "%%")
+def _split(command: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return our own words, and the app's with the `--` before them."""
+    end = list(command).index("--") if "--" in command else len(command)
+    return list(command[:end]), list(command[end:])
+
+
+def _flag(words: Sequence[str], flag: str) -> str:
+    """Return what a flag is given, empty when it is not there."""
+    for position, word in enumerate(words):
+        if word.startswith(f"{flag}="):
+            return word.partition("=")[2]
+        if word == flag and position + 1 < len(words):
+            return words[position + 1]
+    return ""

@@ -152,11 +152,7 @@ def plan(
         f"# what `{_reads(_way(backend, capture))}` would read:\n{_way(backend, capture).plan(capture)}", nl=False
     )
     if install_unit:
-        from lateen.agent.interception.units import UNITS_FOLDER, unit_name
-
-        typer.echo(
-            f"\n# {UNITS_FOLDER / unit_name(name)}, once the rules are confirmed:\n{host.unit(state, name)}", nl=False
-        )
+        typer.echo(f"\n# {host.unit_path(name)}, once the rules are confirmed:\n{host.unit(state, name)}", nl=False)
     return ExitCode.DONE
 
 

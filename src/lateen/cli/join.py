@@ -373,7 +373,7 @@ def _act(made: _Joining, *, only_check: bool, dry_run: bool, start: bool, offlin
     if not changes and identity is None:
         typer.echo(f"{made.plan.unit} is joined already, and nothing of it changes", err=True)
         if start and here and made.seen.systemd and _agent_of(made.host, str(made.plan.state)) is None:
-            _systemctl("start", made.plan.unit)
+            _systemctl("start", "--no-block", made.plan.unit)
         return ExitCode.DONE
     for change in changes if made.record else ():
         typer.echo(f"changes: {change}", err=True)

@@ -18,7 +18,7 @@ from lateen.agent.envoy_admin import (
     read_stats,
     sum_matching,
 )
-from lateen.agent.envoy_process import EnvoyOptions, find_envoy, read_version
+from lateen.agent.envoy_process import EnvoyOptions, find_envoy, read_hot_restart_version, read_version
 from lateen.agent.errors import StartError
 
 STATS = b"""\
@@ -76,6 +76,13 @@ def test_gateway_listeners_are_known_by_their_declared_port() -> None:
 def test_version_is_read() -> None:
     assert read_version("\nenvoy  version: 9e55/1.40.0/Clean/RELEASE/BoringSSL\n") == (1, 40, 0)
     assert read_version("GNU bash, version 5.2") == ()
+
+
+def test_the_hot_restart_version_is_told_from_complaints() -> None:
+    """Where cgroups have no limits of processor time, Envoy complains first, with the time: never twice the same."""
+    warning = "[2026-11-23 01:49:31.268][166][warning][misc] [source/server/cgroup_cpu_util.cc:293] no files\n"
+    assert read_hot_restart_version(f"{warning}11.104\n") == read_hot_restart_version("11.104\n") == "11.104"
+    assert read_hot_restart_version(warning) == ""
 
 
 def test_missing_envoy_is_one_line_with_what_to_do(tmp_path: Path) -> None:

@@ -36,3 +36,11 @@ async def test_nobody_is_asked_for_signs_of_life_that_nobody_awaits() -> None:
 
     async with asyncio.timeout(5):
         await Notifier({"WATCHDOG_USEC": "1000"}).watch(well)
+
+
+def test_an_end_that_takes_long_asks_for_the_time(tmp_path: Path) -> None:
+    """systemd waits for the drain that the mesh wants, whatever the unit says."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind(str(tmp_path / "notify"))
+        Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify")}).stopping("signal", 121.5)
+        assert "EXTEND_TIMEOUT_USEC=121500000" in listening.recv(4096).decode().splitlines()

@@ -18,7 +18,7 @@ from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
 
-from lateen.agent.interception import records, trials, units
+from lateen.agent.interception import records, trials
 from lateen.agent.interception.capture import Capture
 from lateen.agent.interception.programs import (
     BACKENDS,
@@ -30,6 +30,8 @@ from lateen.agent.interception.programs import (
     said,
 )
 from lateen.agent.interception.records import Record, RecordError
+from lateen.private_files import write_private
+from lateen.systemd_units import UNIT_MODE, UNITS_FOLDER, RulesUnit, rules_unit
 
 TRIAL_SECONDS = 60.0
 _UNASSIGNED = ("198.51.100.1/32", "2001:db8::1/128")
@@ -137,9 +139,12 @@ def restore(folder: Path, name: str) -> bool:
 
 
 def withdraw(folder: Path, name: str) -> bool:
-    """Take the rules out of force, but remember them. Returns whether there are any."""
+    """Take the rules out of force, but remember them. Returns whether there are any.
+
+    A unit that stops because it was removed does nothing: what is in force by then is not what it brought.
+    """
     with locked(folder, name):
-        found = recorded(folder, name)
+        found = recorded(folder, name) if unit_path(name).is_file() else None
         if found is not None:
             BACKENDS[found.backend]().revert(found.capture)
         return found is not None
@@ -155,27 +160,54 @@ def differences(record: Record) -> tuple[str, ...]:
     return tuple(difflib.unified_diff(expected.splitlines(), live.splitlines(), "planned", "in force", lineterm=""))
 
 
+def unit_path(name: str) -> Path:
+    """Return where the unit of these rules is."""
+    return Path(UNITS_FOLDER) / f"lateen-intercept-{name or 'default'}.service"
+
+
 def unit(folder: Path, name: str) -> str:
-    """Return the text of the unit."""
-    return units.unit_text(name, trials.command(folder), trials.environment())
+    """Return the text of the unit.
+
+    It reads the record, so it need not change when the rules do, and does nothing when they were taken back meanwhile.
+    """
+    words = trials.command(folder)
+    return rules_unit(
+        RulesUnit(
+            description=f"Lateen: interception rules {name or 'default'}",
+            start=(*words, "restore", name),
+            stop=(*words, "withdraw", name),
+            environment=trials.environment(),
+            needs=(str(folder.absolute()), words[0]),
+        )
+    )
 
 
 def install_unit(folder: Path, name: str) -> None:
-    """Write the unit and enable it; where systemd is not running, it will find the unit when it is."""
+    """Write the unit, enable it, and have it count as started; where there is no systemd, it is found when there is."""
+    path = unit_path(name)
     try:
-        (units.UNITS_FOLDER / units.unit_name(name)).write_text(unit(folder, name))
-    except OSError as error:
-        raise InterceptionError(f"the unit cannot be written to {units.UNITS_FOLDER}: {error.strerror}") from error
-    done = run_program(("systemctl", "enable", "--quiet", units.unit_name(name)))
+        write_private(path, unit(folder, name).encode())
+        path.chmod(UNIT_MODE)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise InterceptionError(f"the unit cannot be written to {path.parent}: {why}") from error
+    done = run_program(("systemctl", "enable", "--quiet", path.name))
     if done.returncode:
         raise InterceptionError(f"the unit is written, but not enabled: {said(done)}")
+    if trials.systemd_runs():
+        # Not waited for: it waits for the lock that is held here. It puts in force what is in force already.
+        run_program(("systemctl", "start", "--quiet", "--no-block", path.name))
 
 
 def _remove_unit(name: str) -> None:
-    path = units.UNITS_FOLDER / units.unit_name(name)
-    if path.is_file():
-        run_program(("systemctl", "disable", "--quiet", units.unit_name(name)))
-        path.unlink(missing_ok=True)
+    path = unit_path(name)
+    if not path.is_file():
+        return
+    run_program(("systemctl", "disable", "--quiet", path.name))
+    path.unlink(missing_ok=True)
+    if trials.systemd_runs():
+        run_program(("systemctl", "stop", "--quiet", "--no-block", path.name))
+        run_program(("systemctl", "daemon-reload"))
 
 
 # --- a real connection ---------------------------------------------------------------------------------------

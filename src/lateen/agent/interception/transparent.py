@@ -196,7 +196,7 @@ class HostPlace(Place):
         trial = os.urandom(4).hex()
         undo = folder / "undo"
         words = (*trials.command(self._state), "expire", self._name, trial)
-        variables = (f"export {shlex.quote(variable)}\n" for variable in trials.environment())
+        variables = (f"export {name}={shlex.quote(value)}\n" for name, value in trials.environment().items())
         undo.write_text(f"{''.join(variables)}exec {shlex.join(words)}\n")
         self._applied = True
         host.apply(self._state, Record(capture=self._wanted, backend=way.name, trial=trial, cgroup=self._cgroup), way)

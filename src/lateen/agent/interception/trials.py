@@ -26,16 +26,21 @@ def command(folder: Path) -> tuple[str, ...]:
     return (sys.executable, "-m", "lateen.agent.interception", str(folder))
 
 
-def environment() -> tuple[str, ...]:
+def environment() -> dict[str, str]:
     """Return what of our environment another process needs to find this package."""
     path = os.environ.get("PYTHONPATH", "")
-    return (f"PYTHONPATH={path}",) if path else ()
+    return {"PYTHONPATH": path} if path else {}
+
+
+def systemd_runs() -> bool:
+    """Whether systemd is this machine's init, as sd_booted(3) has it."""
+    return _SYSTEMD.is_dir()
 
 
 def begin(folder: Path, name: str, trial: str, seconds: float, *, systemd: bool | None = None) -> str:
     """Have the rules of this trial taken back after `seconds`; return who waits. InterceptionError when nobody can."""
     if systemd is None:
-        systemd = _SYSTEMD.is_dir() and bool(program("systemd-run"))
+        systemd = systemd_runs() and bool(program("systemd-run"))
     if systemd:
         _begin_timer((*command(folder), "expire", name, trial), name, trial, seconds)
         return SYSTEMD
@@ -45,9 +50,11 @@ def begin(folder: Path, name: str, trial: str, seconds: float, *, systemd: bool 
 
 def _begin_timer(words: Sequence[str], name: str, trial: str, seconds: float) -> None:
     unit = f"lateen-intercept-{name or 'default'}-trial-{trial}"
-    settings = [f"--setenv={variable}" for variable in environment()]
+    settings = [f"--setenv={variable}={value}" for variable, value in environment().items()]
+    # Replaced when the time has come, as in the words of a unit.
+    escaped = [word.replace("$", "$$") for word in words]
     timer = ("--on-active", f"{seconds:g}s", "--timer-property=AccuracySec=1s", "--unit", unit, "--collect")
-    done = run_program(("systemd-run", "--quiet", *timer, *settings, "--", *words))
+    done = run_program(("systemd-run", "--quiet", *timer, *settings, "--", *escaped))
     if done.returncode:
         raise InterceptionError(f"systemd does not wait for the end of the trial, nothing was changed: {said(done)}")
 

@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from lateen.agent.settings import GATEWAY, HOST, AgentSettings
-from lateen.cli.units import UNITS_FOLDER, WANTED_BY, ServiceUnit, unit_name, unit_text
+from lateen.systemd_units import UNIT_MODE, UNITS_FOLDER, WANTED_BY, AgentUnit, Rights, agent_unit
 
 SETTINGS_FOLDER = PurePosixPath("/etc/lateen")
 STATE_FOLDER = PurePosixPath("/var/lib/lateen")
@@ -85,8 +85,8 @@ class HostPlan:
 
     @property
     def start_commands(self) -> tuple[tuple[str, ...], ...]:
-        """How the service is started, or started again with what is new."""
-        return ("systemctl", "daemon-reload"), ("systemctl", "restart", self.unit)
+        """How the service is started, or started again with what is new. Not waited for: it may wait for others."""
+        return ("systemctl", "daemon-reload"), ("systemctl", "restart", "--no-block", self.unit)
 
 
 def record_path(name: str) -> PurePosixPath:
@@ -108,7 +108,7 @@ def host_plan(wish: Wish, token: bytes, roots: bytes) -> HostPlan:
         ca_file=str(given["ca_file"][0]) if roots else "",
     )
     settings_file = SETTINGS_FOLDER / f"{wish.name}.json"
-    unit = unit_name(wish.name)
+    unit = f"lateen-{wish.name}.service"
     return HostPlan(
         name=wish.name,
         unit=unit,
@@ -132,7 +132,9 @@ def host_plan(wish: Wish, token: bytes, roots: bytes) -> HostPlan:
             ),
             PlannedFile(path=settings_file, content=settings_document(settings).encode(), mode=0o600, of_user=True),
             PlannedFile(
-                path=UNITS_FOLDER / unit, content=unit_text(_unit(wish, settings_file, state)).encode(), mode=0o644
+                path=UNITS_FOLDER / unit,
+                content=agent_unit(_unit(wish, settings_file, state)).encode(),
+                mode=UNIT_MODE,
             ),
         ),
         links=(PlannedLink(path=UNITS_FOLDER / f"{WANTED_BY}.wants" / unit, target=f"../{unit}"),),
@@ -154,18 +156,17 @@ def _default(setting: Field[Any]) -> Any:
     return setting.default if setting.default_factory is MISSING else setting.default_factory()
 
 
-def _unit(wish: Wish, settings_file: PurePosixPath, state: PurePosixPath) -> ServiceUnit:
+def _unit(wish: Wish, settings_file: PurePosixPath, state: PurePosixPath) -> AgentUnit:
     settings, intercepts = wish.settings, wish.settings.interception == HOST
     kind = "gateway" if settings.mode == GATEWAY else "sidecar"
     who = settings.name or settings.service or settings.workload_group
-    return ServiceUnit(
+    return AgentUnit(
         name=f"lateen-{wish.name}",
         description=f"Lateen: {kind} of {who}.{settings.namespace}",
         command=(wish.python, "-m", "lateen.agent", "--settings", str(settings_file)),
         # The record of its rules is beside, for everybody who intercepts here.
         writes=(str(STATE_FOLDER if intercepts else state),),
         user=wish.user,
-        changes_kernel=intercepts,
-        notify=True,
-        watchdog_seconds=30,
+        rights=Rights.RULES if intercepts else Rights.CONFINED,
+        reload_command=(wish.python, "-m", "lateen.cli.main", "proxy", "restart", "--state", str(state), "--pid"),
     )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +11,6 @@ from lateen.agent.settings import AgentSettings
 from lateen.cli.joining.hosts import Host
 from lateen.cli.joining.plans import HostPlan, Wish, host_plan, settings_document
 from lateen.cli.joining.records import Record, RecordError, read_record
-from lateen.cli.units import ServiceUnit, unit_text
 
 SETTINGS = AgentSettings(
     mode="sidecar", service="web", ports=((8080, "http"),), control_plane="plane:15012", address="10.0.0.7"
@@ -115,39 +112,3 @@ def test_a_record_reads_back_and_nonsense_does_not() -> None:
     for content in (b"", b"[]", b'{"form": 9}'):
         with pytest.raises(RecordError):
             read_record(content)
-
-
-UNIT = ServiceUnit(name="lateen-web", description="50% of web", command=("/opt/py thon", "-m", "x", "$HOME%"))
-
-
-def test_words_of_a_unit_are_quoted_and_nothing_is_replaced() -> None:
-    text = unit_text(UNIT)
-    assert 'ExecStart="/opt/py thon" -m x $$HOME%%\n' in text
-    assert "Description=50%% of web\n" in text
-    assert "Type=exec\n" in text
-
-
-def test_an_agent_that_makes_rules_keeps_roots_rights_and_others_do_not() -> None:
-    assert "CapabilityBoundingSet=CAP_NET_BIND_SERVICE\n" in unit_text(UNIT)
-    assert "CapabilityBoundingSet" not in unit_text(replace(UNIT, changes_kernel=True))
-
-
-def test_one_that_notifies_says_so_and_may_take_its_time() -> None:
-    text = unit_text(replace(UNIT, notify=True, watchdog_seconds=30.0, user="mesh"))
-    for line in ("Type=notify", "TimeoutStartSec=infinity", "WatchdogSec=30", "User=mesh"):
-        assert f"{line}\n" in text
-
-
-@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="no systemd-analyze here")
-@pytest.mark.parametrize("unit", [UNIT, replace(UNIT, notify=True, changes_kernel=True, writes=("/var/lib/x y",))])
-def test_systemd_understands_every_line(unit: ServiceUnit, tmp_path: Path) -> None:
-    program = shutil.which("true") or "/bin/true"
-    file = tmp_path / "lateen-web.service"
-    file.write_text(unit_text(replace(unit, command=(program,))))
-    done = subprocess.run(
-        ("systemd-analyze", "verify", "--man=no", str(file)),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert "lateen-web" not in done.stderr, done.stderr

@@ -1,21 +1,12 @@
-"""The unit's text, and settings of the agent that concern interception."""
+"""Settings of the agent that concern interception."""
 
 from __future__ import annotations
 
 import pytest
 
 from lateen.agent.interception.places import Place, hops, place
-from lateen.agent.interception.units import unit_name, unit_text
 from lateen.agent.settings import AgentSettings, SettingsError
 from lateen.model.proxies import Upstream
-
-
-def test_words_of_the_unit_are_quoted() -> None:
-    """Neither spaces nor specifiers of systemd change what is called."""
-    text = unit_text("web", ("/opt/my python/bin/python", "-m", "x", "/var/100%"))
-    assert 'ExecStart="/opt/my python/bin/python" -m x /var/100%% restore web\n' in text
-    assert "Before=network-pre.target\n" in text
-    assert unit_name("") == "lateen-intercept-default.service"
 
 
 def settings(**given: object) -> AgentSettings:
