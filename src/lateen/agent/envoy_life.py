@@ -24,12 +24,11 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-import structlog
-
 from lateen.agent.envoy_admin import EnvoyAdmin
 from lateen.agent.envoy_process import Crash, EnvoyOptions, EnvoySupervisor
 from lateen.agent.keeping import Keeper, KeptConfiguration
 from lateen.agent.last_good import DumpError, LastGood, is_at_rest, last_good, wanted_secrets, with_app_ports
+from lateen.agent.log import get_log
 from lateen.agent.processes import Child, give_back_memory
 from lateen.agent.secret_files import kept_secret_file
 from lateen.private_files import write_private
@@ -110,7 +109,7 @@ class EnvoyLife:
         self._keeper = keeper
         self._connected = connected
         self._times = times
-        self._log = structlog.get_logger()
+        self._log = get_log()
         self._seen = 0
         """Bytes from the control plane when its configuration was kept last."""
         self._tries = 0

@@ -15,11 +15,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import structlog
-
 from lateen.agent.backoff import pauses
 from lateen.agent.errors import StartError
 from lateen.agent.last_words import LastWords
+from lateen.agent.log import get_log
 from lateen.agent.processes import Child, start
 from lateen.private_files import write_private
 
@@ -200,7 +199,7 @@ class EnvoySupervisor:
         self._begins_again = False
         self._base_id = 0
         self._stopping = asyncio.Event()
-        self._log = structlog.get_logger()
+        self._log = get_log()
         self.starts = 0
         self.reliefs = 0
         """How often a new Envoy took over from a running one."""

@@ -22,8 +22,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, TypeVar
 
-import structlog
-
+from lateen.agent.log import get_log
 from lateen.agent.private_folders import remove_folder
 from lateen.agent.settings import AgentSettings
 from lateen.private_files import write_private
@@ -86,7 +85,7 @@ class Keeper:
         self._folder = folder
         self._owner = os.geteuid() if owner is None else owner
         self._fits = blake2b(fits.encode(), digest_size=16).hexdigest()
-        self._log = structlog.get_logger().bind(folder=str(folder))
+        self._log = get_log().bind(folder=str(folder))
         self._written: dict[str, bytes] = {}
 
     @property

@@ -20,8 +20,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import structlog
-
 from lateen.agent import calls, shutdown, workload
 from lateen.agent.addresses import (
     OwnAddress,
@@ -44,6 +42,7 @@ from lateen.agent.interception.places import Place, place
 from lateen.agent.joining import shown
 from lateen.agent.keeping import Keeper, forget_the_old, state_folder, workload_keeper
 from lateen.agent.listening import ListeningPorts
+from lateen.agent.log import get_log
 from lateen.agent.notifying import Notifier
 from lateen.agent.private_folders import private_folder
 from lateen.agent.probes import Tally, Verdict
@@ -123,7 +122,7 @@ def keeper_of(settings: AgentSettings, address: OwnAddress, where: Place) -> Kee
     """Return where this workload keeps what it needs without a control plane; None when it has no such place."""
     parent = state_folder(settings.state_folder)
     if parent is None:
-        structlog.get_logger().info("keeps nothing: there is no home folder; --state DIR says where to")
+        get_log().info("keeps nothing: there is no home folder; --state DIR says where to")
         return None
     forget_the_old(parent, now=time.time())
     return workload_keeper(
@@ -155,7 +154,7 @@ class Agent:
         self._signals = signals
         self._folder = folder
         """Private to this agent, and gone with it; Envoy's working directory."""
-        self._log = structlog.get_logger()
+        self._log = get_log()
         self._everything = settings.mode == GATEWAY
         """A gateway drains all its traffic; a sidecar leaves the app's own calls alone."""
         self._reserved: tuple[socket.socket, ...] = ()
