@@ -104,8 +104,8 @@ def _envoy_of_the_wheel() -> str:
     return next((str(place) for place in places if place.is_file()), "")
 
 
-async def check_envoy(binary: str) -> str:
-    """Return the version of this Envoy, `1.40.0`. StartError when it does not run or is too old."""
+async def check_envoy(binary: str) -> None:
+    """Ask this Envoy for its version. StartError when it does not run or is too old."""
     try:
         process = await asyncio.create_subprocess_exec(
             binary, "--version", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
@@ -120,7 +120,6 @@ async def check_envoy(binary: str) -> str:
     if version[:2] < OLDEST_ENVOY:
         found, needed = (".".join(map(str, parts)) for parts in (version, OLDEST_ENVOY))
         raise StartError(f"{binary} is Envoy {found}, but {needed} or newer is needed: {_INSTALL}")
-    return ".".join(map(str, version))
 
 
 def read_version(output: str) -> tuple[int, ...]:

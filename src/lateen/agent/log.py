@@ -76,7 +76,8 @@ class ForPeople(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line; a traceback follows on its own."""
         fields = " ".join(f"{name}={_shown(value)}" for name, value in getattr(record, "fields", {}).items())
-        line = f"{_timestamp(record)} [{record.levelname.lower():<8}] {_printable(record.getMessage()):<30} {fields}".rstrip()
+        event = _printable(record.getMessage())
+        line = f"{_timestamp(record)} [{record.levelname.lower():<8}] {event:<30} {fields}".rstrip()
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
