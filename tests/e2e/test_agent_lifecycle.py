@@ -378,9 +378,14 @@ async def test_control_plane_may_come_late(tmp_path: Path) -> None:
         port = probe.getsockname()[1]
     async with started(tmp_path, run_settings(port)) as agent:
         await until(lambda: _says(agent, "cannot reach the control plane"), "the line about the control plane")
-        assert set(agent.children()) <= {"dash", "sh", "bash", "busybox"}
+        # Envoy was asked for its version, and nothing else is started.
+        await until(lambda: _only_the_guard(agent), "nobody but the guard")
         async with running(FakeControlPlane(), port):
             assert json.loads(await agent.output_line(0))["workload"] == "reviews-v2-1.default"
+
+
+async def _only_the_guard(agent: RunningAgent) -> bool:
+    return set(agent.children()) <= {"dash", "sh", "bash", "busybox"}
 
 
 async def _says(agent: RunningAgent, text: str) -> bool:
