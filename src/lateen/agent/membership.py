@@ -106,14 +106,17 @@ class Membership:
     async def join(self, spawn: Spawn) -> None:
         """Join the mesh; or, when the control plane is away and this workload was here before, go on without."""
         joining = spawn(self._join(spawn))
-        kept = self._keeper.configuration() if self._keeper else None
-        # A first start has nothing to serve by.
-        await asyncio.wait((joining,), timeout=None if kept is None else _PATIENCE_SECONDS)
-        if kept is None or joining.done():
+        if self._keeper and self._keeper.has_configuration():
+            await asyncio.wait((joining,), timeout=_PATIENCE_SECONDS)
+        kept = self._keeper.configuration() if self._keeper and not joining.done() else None
+        if kept is None:
+            # A first start has nothing to serve by.
+            await asyncio.wait((joining,))
             return
         self.settings = workload.as_remembered(self.settings, kept.settings)
         self._ports.choose(self.settings)
         wanted = self.wanted
+        wanted.kept = kept
         wanted.name, wanted.settings, wanted.app_ports = kept.name, kept.settings, dict(self._ports.by_declared)
         expires = self.certificates.restore()
         self._log.warning(
