@@ -521,10 +521,10 @@ async def test_metrics_pages(tmp_path: Path) -> None:
 
 
 async def test_agent_stays_small(tmp_path: Path) -> None:
-    """Its own memory, at its worst so far: under 40 MB."""
+    """Its own memory, at its worst so far: under 30 MB."""
     async with serving(tmp_path) as (_, agent):
         await agent.get("/stats/prometheus", 15020)
-        assert agent.peak_kilobytes() < 40 * 1024
+        assert agent.peak_kilobytes() < 30 * 1024
 
 
 async def test_port_in_use_is_one_line(tmp_path: Path) -> None:

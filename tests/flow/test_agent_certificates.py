@@ -607,6 +607,11 @@ async def test_agent_process_joins_renews_and_leaves_no_key_behind(tmp_path: Pat
         assert (folder / "certificates" / "default.json").exists()
         await until(lambda: len(security.asked) > 1)
         assert plane.peers == [NAME]
+        if sys.platform == "linux":
+            # What a connection over TLS may load, and a thread for each child: memory in each of a host's many agents.
+            loaded = Path(f"/proc/{process.pid}/maps").read_text()
+            assert not [name for name in ("unicodedata", "_pickle", "_decimal", "_uuid") if f"/{name}." in loaded]
+            assert len(list(Path(f"/proc/{process.pid}/task").iterdir())) == 1
         process.terminate()
         async with asyncio.timeout(20):
             assert await process.wait() == 0
