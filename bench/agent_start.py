@@ -3,8 +3,9 @@
     python bench/agent_start.py [--quick] [proxy] [none] [netns] [host]
 
 Agents of each way of interception, with mTLS, in turn and one at a time, beside a control plane that runs. Times are
-from the start of the agent's process (`lateen run` has become it: reading flags is measured apart) and seen from
-outside: when its child processes began, as the kernel says, and when it said what. Linux only; interception needs root.
+from the start of the agent's process (`lateen run` becomes it, and `app delayed` is from the start of that) and seen
+from outside: when child processes began, as the kernel says, and when the agent said what. Linux only; interception
+needs root, and nobody else on ports of sidecars. Part `alive` of `run` has these figures too.
 """
 
 from __future__ import annotations
@@ -72,8 +73,6 @@ def said(log: Path) -> dict[str, float]:
 
 def start(mesh: Mesh, mode: str, number: int) -> tuple[Process, float]:
     """Start one agent, as `lateen run` leaves it; return it and when."""
-    app = mesh.folder / "app.py"
-    app.write_text(APP)
     settings = AgentSettings(
         mode="run",
         service=f"bench-{mode}",
@@ -83,7 +82,7 @@ def start(mesh: Mesh, mode: str, number: int) -> tuple[Process, float]:
         interception=mode,
         app_user="nobody" if mode == "host" else "",
         print_addresses=True,
-        command=(_HOST_PYTHON if mode == "host" else sys.executable, str(app)),
+        command=(_HOST_PYTHON if mode == "host" else sys.executable, str(mesh.folder / "app.py")),
     )
     arguments = [sys.executable, "-m", "lateen.agent", settings.to_json()]
     at = time.time()
@@ -114,21 +113,40 @@ def one(mesh: Mesh, mode: str, number: int, rest: float) -> tuple[dict[str, floa
     return {step: max(0.0, steps[step] - at) for step in STEPS if step in steps}, used
 
 
+def delayed(mesh: Mesh, number: int) -> float:
+    """Seconds by which `lateen run` delays its app."""
+    at = time.time()
+    process = mesh.run("bench-delayed", sys.executable, str(mesh.folder / "app.py"), version=f"v{number}", wait=False)
+    assert process.popen.stdout is not None
+    assert process.popen.stdout.readline(), process.tail()
+
+    def started() -> float:
+        return next((began(child) for child in children(process.popen.pid) if words(child).endswith("app.py ")), 0.0)
+
+    seconds = eventually(started, what="the app") - at
+    process.stop()
+    return seconds
+
+
 def measure(*, quick: bool, only: Sequence[str] = ()) -> list[Figure]:
     """Return the figures of these ways of interception, or of all that this user may use."""
     runs, rest = (2, 2.0) if quick else (RUNS, REST_SECONDS)
     modes = [mode for mode in only or MODES if mode not in NEED_ROOT or os.geteuid() == 0]
     times: dict[str, list[dict[str, float]]] = {mode: [] for mode in modes}
     sizes: dict[str, list[dict[str, int]]] = {mode: [] for mode in modes}
+    delays: list[float] = []
     with tempfile.TemporaryDirectory() as folder, running_mesh(Path(folder)) as mesh:
         Path(folder).chmod(0o755)  # the app of `host` is another user
+        (mesh.folder / "app.py").write_text(APP)
         for number in range(runs):
             for mode in modes:
                 steps, used = one(mesh, mode, number, rest)
                 times[mode].append(steps)
                 sizes[mode].append(used)
+            delays.append(delayed(mesh, number))
     load = f"load average {os.getloadavg()[0]:.1f}"
-    figures = [
+    figures = [figure("agent's start", "lateen run: app delayed", "s", delays, load)]
+    figures += [
         figure("agent's start", f"{mode}: {step}", "s", [steps[step] for steps in found if step in steps], load)
         for mode, found in times.items()
         for step in STEPS
