@@ -4,7 +4,7 @@ Problem: the stream is the lease, so a broken stream must come back under the sa
 registration, while Envoy and the app go on. What we do: the wanted registration is a latest-value slot; each new
 connection begins with it, and each change of it is sent on the connection that is there. Nothing is queued.
 
-Used by `lifecycle`. Must not know: Envoy, or the app.
+Used by `membership`. Must not know: Envoy, or the app.
 """
 
 from __future__ import annotations

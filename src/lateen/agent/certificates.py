@@ -5,7 +5,7 @@ its life, by itself (mTLS on the secure port); if that is not to be had, by the 
 wrong is said and tried again, and the certificate that there is stays in use meanwhile. Each certificate has a new
 key, made by a short-lived child process (`csr`).
 
-Used by `lifecycle`, and by `attach` for its connections. Decisions are in `joining`. Must not know: Envoy's process,
+Used by `membership`, and by `attach` for its connections. Decisions are in `joining`. Must not know: Envoy's process,
 or what is registered.
 """
 
