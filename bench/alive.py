@@ -95,6 +95,12 @@ class Load:
         return "connection: close" not in lines
 
 
+def envoy_pid(mesh: Mesh, process: Process) -> int:
+    """Return the process id of a workload's Envoy."""
+    shown = json.loads(mesh.command("proxy", "status", "-o", "json").stdout)
+    return next(int(one["envoy"]["pid"]) for one in shown if one["address"] == process.addresses["address"])
+
+
 class Bed:
     """The mesh of one case."""
 
@@ -108,10 +114,6 @@ class Bed:
 
     def replica(self, number: int) -> Process:
         return self.mesh.run("web", sys.executable, str(self.server), version=f"v{number}")
-
-    def envoy(self, process: Process) -> int:
-        shown = json.loads(self.mesh.command("proxy", "status", "-o", "json").stdout)
-        return next(int(one["envoy"]["pid"]) for one in shown if one["address"] == process.addresses["address"])
 
     def hot_restart(self) -> None:
         done = self.mesh.command("proxy", "restart", "--all")
@@ -129,7 +131,7 @@ class Bed:
         self.replicas[0] = self.replica(0)
 
     def crash(self) -> None:
-        os.kill(self.envoy(self.replicas[0]), signal.SIGKILL)
+        os.kill(envoy_pid(self.mesh, self.replicas[0]), signal.SIGKILL)
         time.sleep(3)
 
 

@@ -126,11 +126,12 @@ class Running:
 
 
 @contextmanager
-def envoy(folder: Path, content: Any, probe: str) -> Iterator[int]:
+def envoy(folder: Path, content: Any, probe: str, *, concurrency: int = 1) -> Iterator[int]:
     """Run an Envoy in this folder until the block ends; `probe` is a page that it serves once it is up."""
     folder.mkdir(exist_ok=True)
     (folder / "bootstrap.json").write_text(json.dumps(content))
-    command = [find_envoy(), "-c", "bootstrap.json", "--disable-hot-restart", "--concurrency", "1", "-l", "error"]
+    command = [find_envoy(), "-c", "bootstrap.json", "--disable-hot-restart", "-l", "error"]
+    command += ["--concurrency", str(concurrency)]
     with (folder / "envoy.log").open("wb") as log:
         process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
     try:
@@ -202,26 +203,35 @@ _COUNT = re.compile(r"(\d+) requests in")
 _RATE = re.compile(r"Requests/sec:\s+([\d.]+)")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Said:
+    """What wrk found; latencies in milliseconds."""
+
+    requests: int
+    rate: float
+    p50: float
+    p99: float
+
+
+def wrk(url: str, connections: int, seconds: int, *flags: str) -> Said:
+    """Let wrk call; AssertionError for an answer that is an error."""
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", *flags, url]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "Non-2xx" not in said, f"{url}: {said}"
+    [count], [rate] = _COUNT.findall(said), _RATE.findall(said)
+    latency = {share: float(value) * _SCALE[unit] for share, value, unit in _LATENCY.findall(said)}
+    return Said(requests=int(count), rate=float(rate), p50=latency["50"], p99=latency["99"])
+
+
 def call(running: Running, load: Load, seconds: int) -> Run:
     """Let wrk call the client's Envoy."""
-    command = ["wrk", "-t1", f"-c{load.connections}", f"-d{seconds}s", "--latency"]
-    command += ["-H", "Connection: close"] if load.close else []
     pids = (running.client_pid, running.server_pid)
     before = [cpu_milliseconds(pid) for pid in pids]
     url = f"http://{running.pair.client_ip}:{load.port + LOCAL}/"
-    said = subprocess.run([*command, url], capture_output=True, text=True, check=True).stdout
+    said = wrk(url, load.connections, seconds, *(("-H", "Connection: close") if load.close else ()))
     client, server = (cpu_milliseconds(pid) - known for pid, known in zip(pids, before, strict=True))
-    assert "Non-2xx" not in said, f"{running.pair.name}, {load.name}: {said}"
-    [count], [rate] = _COUNT.findall(said), _RATE.findall(said)
-    latency = {share: float(value) * _SCALE[unit] for share, value, unit in _LATENCY.findall(said)}
-    thousands = int(count) / 1000
-    return Run(
-        rate=float(rate),
-        p50=latency["50"],
-        p99=latency["99"],
-        client_cpu=client / thousands,
-        server_cpu=server / thousands,
-    )
+    thousands = said.requests / 1000
+    return Run(rate=said.rate, p50=said.p50, p99=said.p99, client_cpu=client / thousands, server_cpu=server / thousands)
 
 
 Runs = Mapping[tuple[str, str], Sequence[Run]]

@@ -135,11 +135,11 @@ def lateen(client_ip: str, server_ip: str, app: int, *, mode: str, policy: bool 
 
 def by_hand(client_ip: str, server_ip: str, app: int, *, mutual_tls: bool) -> tuple[Json, Json]:
     """Return two minimal configurations: router only, no access log, Envoy's defaults for whatever is not the job."""
-    client = _hand(
+    client = hand(
         client_ip,
-        [_hand_listener(client_ip, port + LOCAL, f"server_{port}") for port in (KEPT, FRESH)],
+        [hand_listener(client_ip, port + LOCAL, f"server_{port}") for port in (KEPT, FRESH)],
         [
-            _hand_cluster(
+            hand_cluster(
                 f"server_{port}",
                 server_ip,
                 port,
@@ -150,25 +150,25 @@ def by_hand(client_ip: str, server_ip: str, app: int, *, mutual_tls: bool) -> tu
         ],
     )
     socket = _tls("Downstream") if mutual_tls else None
-    server = _hand(
+    server = hand(
         server_ip,
-        [_hand_listener(server_ip, port, "app", socket=socket) for port in (KEPT, FRESH)],
-        [_hand_cluster("app", "127.0.0.1", app)],
+        [hand_listener(server_ip, port, "app", socket=socket) for port in (KEPT, FRESH)],
+        [hand_cluster("app", "127.0.0.1", app)],
     )
     return client, server
 
 
 def backend(port: int) -> Json:
     """Return an Envoy that answers itself: the application where there is no nginx."""
-    listener = _hand_listener("127.0.0.1", port, "")
+    listener = hand_listener("127.0.0.1", port, "")
     manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
     [route] = manager["route_config"]["virtual_hosts"][0]["routes"]
     del route["route"]
     route["direct_response"] = {"status": 200, "body": {"inline_string": "hello\n"}}
-    return _hand("127.79.0.1", [listener], [])
+    return hand("127.79.0.1", [listener], [])
 
 
-def _hand(address: str, listeners: list[Json], clusters: list[Json]) -> Json:
+def hand(address: str, listeners: list[Json], clusters: list[Json]) -> Json:
     return {
         "node": {"id": "hand", "cluster": "hand"},
         "admin": {"address": _address(address, 15000)},
@@ -176,7 +176,7 @@ def _hand(address: str, listeners: list[Json], clusters: list[Json]) -> Json:
     }
 
 
-def _hand_listener(address: str, port: int, cluster: str, *, socket: Json | None = None) -> Json:
+def hand_listener(address: str, port: int, cluster: str, *, socket: Json | None = None) -> Json:
     manager = {
         "@type": f"{_TYPE}.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": f"port_{port}",
@@ -199,7 +199,7 @@ def _hand_listener(address: str, port: int, cluster: str, *, socket: Json | None
     return {"name": f"port_{port}", "address": _address(address, port), "filter_chains": [chain]}
 
 
-def _hand_cluster(name: str, address: str, port: int, *, socket: Json | None = None, fresh: bool = False) -> Json:
+def hand_cluster(name: str, address: str, port: int, *, socket: Json | None = None, fresh: bool = False) -> Json:
     endpoint = {"endpoint": {"address": _address(address, port)}}
     cluster: Json = {
         "name": name,

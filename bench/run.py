@@ -27,6 +27,7 @@ import ca
 import config_latency
 import envoy_memory
 import generation
+import hop
 import mutual_tls
 import on_demand
 import serving
@@ -35,7 +36,7 @@ from report import Figure, figure, write
 
 PARTS = (
     *("state", "analyze", "generation", "ads_push", "serving", "envoy"),
-    *("on_demand", "latency", "agent", "ca", "mutual_tls", "alive"),
+    *("on_demand", "latency", "agent", "ca", "mutual_tls", "hop", "alive"),
 )
 
 
@@ -62,6 +63,8 @@ def measure(part: str, details: Sequence[str], *, quick: bool) -> list[Figure]:
             return ca.measure(quick=quick)
         case "mutual_tls":
             return mutual_tls.measure(quick=quick, features="features" in details)
+        case "hop":
+            return hop.measure(quick=quick)
         case "alive":
             return alive.measure(quick=quick, only=details)
         case "latency":

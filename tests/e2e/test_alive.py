@@ -197,8 +197,9 @@ def test_a_crash_is_reported(mesh: Mesh, caller: Process) -> None:
     """With the signal, the last lines and a file; of files there are a few at most."""
     os.kill(envoy(mesh, caller), signal.SIGSEGV)
     eventually(lambda: "SIGSEGV" in caller.tail(200), what="the report in the log")
-    (report,) = folder_of(mesh, caller).glob("crash-*.txt")
-    text = report.read_text()
+    reports = {path: path.read_text() for path in folder_of(mesh, caller).glob("crash-*.txt")}
+    assert len(reports) == 1, "\n".join(reports.values())
+    ((report, text),) = reports.items()
     assert text.startswith("envoy was ended by SIGSEGV after ")
     assert "Caught Segmentation fault" in text
     assert str(report) in caller.tail(200)

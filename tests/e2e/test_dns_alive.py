@@ -20,14 +20,17 @@ pytestmark = [pytest.mark.e2e, pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)
 ASKS = """
 import json, pathlib, socket, sys
 wrong = asked = 0
-stop = pathlib.Path(sys.argv[1])
+stop, tally = map(pathlib.Path, sys.argv[1:])
+fresh = tally.with_suffix(".new")
 while not stop.exists():
     asked += 1
     try:
         socket.getaddrinfo("web", 80, type=socket.SOCK_STREAM)
     except OSError:
         wrong += 1
-    pathlib.Path(sys.argv[2]).write_text(json.dumps([asked, wrong]))
+    # Never half a tally: it is read at any moment.
+    fresh.write_text(json.dumps([asked, wrong]))
+    fresh.replace(tally)
 """
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import socket
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import pytest
 
+from client_model import MetricFamily, read_delimited
 from lateen.agent.addresses import listen
-from lateen.agent.http1 import Http1Error, fetch, response
-from lateen.agent.status import Status, StatusServer, exposition, repaired
+from lateen.agent.http1 import Http1Error, exchange, fetch, response
+from lateen.agent.metric_formats import PROTOBUF
+from lateen.agent.own_metrics import exposition
+from lateen.agent.status import Status, StatusServer
 
 PAGE = b"""\
 # TYPE envoy_istio_requests_total counter
@@ -22,22 +26,43 @@ envoy_cluster_upstream_rq{a="b"} 1
 REPAIRED = PAGE.replace(b"TYPE envoy_istio_", b"TYPE istio_").replace(b"\nenvoy_istio_", b"\nistio_")
 
 
+def _messages() -> bytes:
+    istio = MetricFamily(name="envoy_istio_requests_total", type=0)
+    metric = istio.metric.add()
+    metric.counter.value = 3
+    metric.label.add(name="response_code", value="200")
+    metric.label.add(name="path", value="envoy_istio_x")
+    cluster = MetricFamily(name="envoy_cluster_upstream_rq", type=0)
+    cluster.metric.add().counter.value = 1
+    return b"".join(bytes((len(one),)) + one for one in (istio.SerializeToString(), cluster.SerializeToString()))
+
+
+MESSAGES = _messages()
+
+
 class FakeEnvoy:
     """An Envoy as its admin page shows it."""
 
-    def __init__(self, live: bool = True, page: bytes | None = PAGE, breaks_off: bool = False) -> None:
+    def __init__(
+        self, live: bool = True, page: bytes | None = PAGE, breaks_off: bool = False, kind: str = "text/plain"
+    ) -> None:
         self.live = live
         self.page = page
         self.breaks_off = breaks_off
+        self.kind = kind
+        self.accept = self.query = "never asked"
 
     async def is_live(self) -> bool:
         return self.live
 
     @asynccontextmanager
-    async def prometheus(self) -> AsyncIterator[tuple[int, AsyncGenerator[bytes, None]]]:
+    async def prometheus(
+        self, accept: str, query: str = ""
+    ) -> AsyncIterator[tuple[int, Mapping[str, str], AsyncGenerator[bytes, None]]]:
+        self.accept, self.query = accept, query
         if self.page is None:
             raise ConnectionRefusedError
-        yield 200, self._blocks(self.page)
+        yield 200, {"content-type": self.kind}, self._blocks(self.page)
 
     async def _blocks(self, page: bytes) -> AsyncGenerator[bytes, None]:
         for at in range(0, len(page), 7):
@@ -127,23 +152,54 @@ async def test_silent_client_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None
     assert answer == b""
 
 
-async def test_repair_does_not_depend_on_where_blocks_end() -> None:
-    for size in (1, 5, 64, 1000):
+async def test_head_says_what_get_would() -> None:
+    async with served(FakeEnvoy()) as port:
+        page = await ask(port, b"HEAD /stats/prometheus HTTP/1.1\r\n\r\n")
+        ready = await ask(port, b"HEAD /healthz/ready HTTP/1.1\r\n\r\n")
+    assert page.startswith(b"HTTP/1.1 200")
+    assert b"content-type: text/plain; version=0.0.4" in page
+    assert ready.startswith(b"HTTP/1.1 200")
+    assert page.endswith(b"\r\n\r\n")
+    assert ready.endswith(b"\r\n\r\n")
 
-        async def blocks(size: int = size) -> AsyncIterator[bytes]:
-            for at in range(0, len(PAGE), size):
-                yield PAGE[at : at + size]
 
-        assert b"".join([block async for block in repaired(blocks())]) == REPAIRED
+async def test_a_scraper_that_reads_gzip_gets_it() -> None:
+    headers = {"accept-encoding": "gzip"}
+    async with served(FakeEnvoy()) as port, exchange("127.0.0.1", port, "/stats/prometheus", headers=headers) as answer:
+        _, said, blocks = answer
+        body = b"".join([block async for block in blocks])
+    assert said["content-encoding"] == "gzip"
+    assert gzip.decompress(body).endswith(REPAIRED)
 
 
-async def test_endless_line_is_refused() -> None:
-    async def blocks() -> AsyncIterator[bytes]:
-        for _ in range(40):
-            yield b"x" * 65536
+@pytest.mark.parametrize("envoy_speaks", ["protobuf", "text"])
+async def test_a_scraper_that_wants_protobuf_gets_it_from_all(envoy_speaks: str) -> None:
+    """Also of an Envoy that knows text only."""
+    headers = {"accept": f"{PROTOBUF}, text/plain;q=0.5"}
+    page = MESSAGES if envoy_speaks == "protobuf" else PAGE
+    envoy = FakeEnvoy(page=page, kind=PROTOBUF if envoy_speaks == "protobuf" else "text/plain")
+    async with served(envoy) as port, exchange("127.0.0.1", port, "/stats/prometheus", headers=headers) as answer:
+        _, said, blocks = answer
+        body = b"".join([block async for block in blocks])
+    assert said["content-type"] == PROTOBUF
+    own, istio, cluster = read_delimited(body)
+    assert (own.name, own.type, own.metric[0].counter.value) == ("lateen_agent_x_total", 0, 2)
+    assert (istio.name, istio.metric[0].label[1].value) == ("istio_requests_total", "envoy_istio_x")
+    assert (cluster.name, cluster.metric[0].counter.value) == ("envoy_cluster_upstream_rq", 1)
+    assert envoy.accept == PROTOBUF
 
-    with pytest.raises(Http1Error, match="too long"):
-        [block async for block in repaired(blocks())]
+
+async def test_native_histograms_are_asked_of_envoy_when_the_scraper_does() -> None:
+    """They exist in protobuf only, and nothing else of a query reaches Envoy's admin page."""
+    envoy = FakeEnvoy()
+    query = "/stats/prometheus?histogram_buckets=prometheusnative&filter=x&native_histogram_max_buckets=20"
+    async with served(envoy) as port:
+        async with exchange("127.0.0.1", port, query, headers={"accept": PROTOBUF}):
+            pass
+        assert envoy.query == "histogram_buckets=prometheusnative&native_histogram_max_buckets=20"
+        async with exchange("127.0.0.1", port, query):
+            pass
+        assert envoy.query == ""
 
 
 @asynccontextmanager

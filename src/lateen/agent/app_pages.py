@@ -25,6 +25,7 @@ from lateen.model.probes import GRPC, HTTP, TCP, Probe, is_a_path
 
 if TYPE_CHECKING:
     from lateen.agent.app_metrics import AppMetrics
+    from lateen.agent.metric_formats import Wanted
 
 HEALTH = "/app-health/"
 PROBERS, ANNOTATIONS = "ISTIO_KUBE_APP_PROBERS", "ISTIO_PROMETHEUS_ANNOTATIONS"
@@ -66,7 +67,7 @@ class Pages:
             return 500, str(error)[:200] or f"no answer within {probe.timeout:g} s"
         return status, f"the app answers {status}"
 
-    def app_metrics(self, headers: Mapping[str, str]) -> AbstractAsyncContextManager[AppMetrics] | None:
+    def app_metrics(self, headers: Mapping[str, str], wanted: Wanted) -> AbstractAsyncContextManager[AppMetrics] | None:
         """Return the app's page of metrics, to be opened; None when it has none, or is not to be asked."""
         settings, ports = self._told()
         port, path = (settings.metrics_port, settings.metrics_path) if settings.metrics_path else self._annotated
@@ -75,7 +76,7 @@ class Pages:
             return None
         from lateen.agent.app_metrics import opened
 
-        return opened(ports.get(port, port), path, headers, self._connect)
+        return opened(ports.get(port, port), path, headers, wanted, self._connect)
 
     def scraped(self, problem: str, dropped: set[str]) -> None:
         """Note how a scrape of the app went, and families that were left out because others have their names."""
@@ -85,7 +86,9 @@ class Pages:
                 self._log.warning("the app's metrics are missing from the metrics page", problem=problem)
         if new := sorted(dropped - self._dropped):
             if not self._dropped:
-                self._log.warning("metrics of the app have the names of the proxy's: left out", names=new[:10])
+                self._log.warning(
+                    "metrics of the app have names that are on the page already: left out", names=new[:10]
+                )
             self._dropped.update(new[:1000])
 
     def metrics(self) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """What the certificate authority is asked and answers, as bytes: Istio's `CreateCertificate` by hand.
 
-Protobuf by hand, because a library for two messages would double an agent's memory. The request is a string and an
-integer, the answer a list of strings (istio.v1.auth, `ca.proto`: csr = 1, validity_duration = 3; cert_chain = 1).
+The request is a string and an integer, the answer a list of strings (istio.v1.auth, `ca.proto`: csr = 1,
+validity_duration = 3; cert_chain = 1).
 Pure. Used by `certificates`. Must not know: who answers.
 """
 
@@ -11,10 +11,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from lateen.agent import protobuf_wire
+from lateen.agent.protobuf_wire import BYTES, WireError, text_field, varint_field
+
 CREATE_CERTIFICATE = "/istio.v1.auth.IstioCertificateService/CreateCertificate"
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_FIXED_SIZES = {_FIXED64: 8, _FIXED32: 4}
-_LONGEST_VARINT = 10
 _MAX_CERTIFICATES = 16
 _CERTIFICATES = re.compile(r"\s*(?:-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----\s*)+")
 
@@ -35,7 +35,7 @@ class IssuedCertificates:
 
 def encode_request(csr: str, validity_seconds: int = 0) -> bytes:
     """Return the request; 0 seconds leaves the validity to the authority."""
-    return text_field(1, csr) + (bytes([3 << 3 | _VARINT]) + _varint(validity_seconds) if validity_seconds else b"")
+    return text_field(1, csr) + (varint_field(3, validity_seconds) if validity_seconds else b"")
 
 
 def decode_answer(answer: bytes) -> IssuedCertificates:
@@ -56,50 +56,11 @@ def _certificates(body: bytes) -> str:
     return text.strip() + "\n"
 
 
-def text_field(number: int, body: str | bytes) -> bytes:
-    """Return a string, bytes or a message as a field of this number."""
-    content = body.encode() if isinstance(body, str) else body
-    return bytes([number << 3 | _BYTES]) + _varint(len(content)) + content
-
-
 def read_fields(message: bytes) -> Iterator[tuple[int, bytes]]:
     """Yield (number, body) of the length-delimited fields; others are skipped. MessageError when it is no message."""
-    at = 0
-    while at < len(message):
-        tag, at = _read_varint(message, at)
-        kind = tag & 7
-        if kind == _VARINT:
-            _, at = _read_varint(message, at)
-        elif kind == _BYTES:
-            size, at = _read_varint(message, at)
-            if size > len(message) - at:
-                raise MessageError("the control plane's answer was cut short")
-            yield tag >> 3, message[at : at + size]
-            at += size
-        elif kind in _FIXED_SIZES:
-            at += _FIXED_SIZES[kind]
-        else:
-            raise MessageError("the control plane's answer is no protobuf message")
-    if at != len(message):
-        raise MessageError("the control plane's answer was cut short")
-
-
-def _varint(number: int) -> bytes:
-    encoded = bytearray()
-    while number > 0x7F:
-        encoded.append(number & 0x7F | 0x80)
-        number >>= 7
-    encoded.append(number)
-    return bytes(encoded)
-
-
-def _read_varint(message: bytes, at: int) -> tuple[int, int]:
-    value = 0
-    for position in range(_LONGEST_VARINT):
-        if at + position >= len(message):
-            break
-        byte = message[at + position]
-        value |= (byte & 0x7F) << (7 * position)
-        if byte < 0x80:
-            return value, at + position + 1
-    raise MessageError("the control plane's answer is no protobuf message")
+    try:
+        for number, kind, _, body in protobuf_wire.read_fields(message):
+            if kind == BYTES:
+                yield number, body
+    except WireError as error:
+        raise MessageError(f"the control plane's answer {error}") from error

@@ -16,7 +16,7 @@ from enum import Enum
 from typing import Any
 from urllib.parse import quote
 
-from lateen.agent.http1 import Connect, Http1Error, fetch, response
+from lateen.agent.http1 import Connect, Http1Error, exchange, fetch
 from lateen.envoy.bootstrap import XDS_CLUSTER
 
 _GONE = (OSError, TimeoutError, Http1Error)
@@ -143,9 +143,12 @@ class EnvoyAdmin:
         """Log errors only from now on: what Envoy warns of while it is being stopped is no news."""
         await self._ask("/logging?level=error", method="POST")
 
-    def prometheus(self) -> AbstractAsyncContextManager[tuple[int, Any]]:
-        """Open Envoy's metrics page: status and blocks. Errors rise to the caller."""
-        return response(self.host, self.port, "/stats/prometheus", connect=self.connect)
+    def prometheus(
+        self, accept: str, query: str = ""
+    ) -> AbstractAsyncContextManager[tuple[int, Mapping[str, str], Any]]:
+        """Open Envoy's metrics page: status, headers and blocks. Errors rise to the caller."""
+        target = f"/stats/prometheus{'?' if query else ''}{query}"
+        return exchange(self.host, self.port, target, headers={"accept": accept}, connect=self.connect)
 
     async def _ask(self, target: str, *, method: str = "GET", limit: int = 1 << 20) -> bytes:
         try:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import Enum
 
+from lateen.agent.protobuf_wire import text_field
 from lateen.model.probes import Probe
 
 _STARTING_SECONDS = 1.0
@@ -80,8 +81,7 @@ _SERVING = {0: "UNKNOWN", 1: "SERVING", 2: "NOT_SERVING", 3: "SERVICE_UNKNOWN"}
 
 def health_request(service: str) -> bytes:
     """Return a `grpc.health.v1.HealthCheckRequest`: field 1, the service's name."""
-    name = service.encode()
-    return b"\x0a" + _varint(len(name)) + name if name else b""
+    return text_field(1, service) if service else b""
 
 
 def health_problem(answer: bytes) -> str:
@@ -90,11 +90,3 @@ def health_problem(answer: bytes) -> str:
     if answer[:1] == b"\x08" and len(answer) > 1:
         status = answer[1]
     return "" if status == 1 else f"gRPC health {_SERVING.get(status, status)}"
-
-
-def _varint(number: int) -> bytes:
-    digits = bytearray()
-    while number > 0x7F:
-        digits.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes((*digits, number))

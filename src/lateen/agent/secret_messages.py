@@ -1,6 +1,6 @@
 """A proxy's secrets as the control plane is asked for them and answers: Envoy's `FetchSecrets`, as bytes. Pure.
 
-Protobuf by hand, as in `certificate_messages`. What a secret says is not read, but for its name: Envoy is to read it.
+What a secret says is not read, but for its name: Envoy is to read it.
 Source of the numbers: Envoy's `discovery.proto` (DiscoveryRequest: node = 2, resource_names = 3, type_url = 4;
 DiscoveryResponse: version_info = 1, resources = 2, type_url = 4), `base.proto` (Node: id = 1, metadata = 3),
 `any.proto` (value = 2), `struct.proto` (fields = 1 of key = 1, value = 2; string_value = 3) and `secret.proto`
@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from lateen.agent.certificate_messages import MessageError, read_fields, text_field
+from lateen.agent.certificate_messages import MessageError, read_fields
+from lateen.agent.protobuf_wire import text_field
 
 FETCH_SECRETS = "/envoy.service.secret.v3.SecretDiscoveryService/FetchSecrets"
 _SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105  a type's name

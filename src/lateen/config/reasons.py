@@ -198,7 +198,9 @@ REASONS: Mapping[str, Reason] = {
             "privateKeyProvider": Reason(_MESH_KEYS, "nothing to do"),
             "fileFlushInterval": Reason("Envoy's own intervals are kept", "nothing to do"),
             "fileFlushMinSizeKb": Reason("Envoy's own sizes are kept", "nothing to do"),
-            "statsCompression": Reason("the metrics page is small, and not compressed", "proxyStatsMatcher"),
+            "statsCompression": Reason(
+                "port 15020 compresses for each scraper that asks, port 15090 never", "proxyStatsMatcher"
+            ),
             "connectionSettings": Reason(_CONTAINER, _CONNECTION_POOL),
         }.items()
     },
