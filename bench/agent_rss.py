@@ -19,7 +19,7 @@ from flow.fake_control_plane import FakeControlPlane, running
 from lateen.agent.http1 import fetch
 from lateen.agent.settings import AgentSettings
 
-LIMIT_KILOBYTES = 40 * 1024
+LIMIT_KILOBYTES = 30 * 1024
 
 
 def memory(pid: int) -> dict[str, int]:

@@ -1,10 +1,10 @@
-"""What an upgrade, a loss of the control plane, a drain and a crash cost requests; what an idle agent costs the host.
+"""What an upgrade, a loss of the control plane, a drain and a crash cost requests; what an agent costs app and host.
 
-    python bench/alive.py [--quick] [restart] [control_plane] [drain] [crash] [idle]
+    python bench/alive.py [--quick] [restart] [control_plane] [drain] [crash] [idle] [start]
 
 A real mesh: a caller, its sidecar, two replicas of a server. Requests go through both sidecars, half of them on
 connections that are kept and half on new ones, until there were REQUESTS of them and what happens has happened at least
-once. A request has failed when its answer is not 200, or does not come. Linux only.
+once. A request has failed when its answer is not 200, or does not come. `start` is `agent_start`. Linux only.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
+import agent_start
 from agent_rss import memory
 from e2e.meshes import Mesh, Process, eventually, request, running_mesh
 from report import Figure, figure, write
@@ -188,8 +189,12 @@ def _idle(mesh: Mesh, seconds: float) -> list[Figure]:
 
 
 def measure(*, quick: bool, only: Sequence[str] = ()) -> list[Figure]:
-    """Return the figures of these cases and of `idle`, or of all."""
+    """Return the figures of these cases, of `idle` and of `start`, or of all."""
     requests, figures = 2_000 if quick else REQUESTS, []
+    if not only or "start" in only:
+        figures += agent_start.measure(quick=quick)
+    if set(only) == {"start"}:
+        return figures
     with tempfile.TemporaryDirectory() as folder, running_mesh(Path(folder)) as mesh:
         bed = Bed(mesh)
         for case, happen in CASES.items():

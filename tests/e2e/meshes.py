@@ -187,10 +187,14 @@ class Mesh:
         return process
 
     def start(self, name: str, arguments: list[str], environment: Mapping[str, str] | None = None) -> Process:
+        return self.start_program(name, [*LATEEN, *arguments], environment)
+
+    def start_program(self, name: str, command: list[str], environment: Mapping[str, str] | None = None) -> Process:
+        """Start one that need not be the command line's."""
         log = self.folder / f"{name}-{len(self.processes)}.log"
         with log.open("wb") as stderr:
             popen = subprocess.Popen(
-                [*LATEEN, *arguments],
+                command,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 env={**self.environment, **(environment or {})},

@@ -11,8 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import structlog
-
+from agent_logs import capture_logs
 from flow.fake_control_plane import FakeControlPlane, running
 from lateen.agent.attach import MAX_HOSTS, Attachment, AttachTimes
 from lateen.model.workloads import WorkloadRegistration
@@ -123,7 +122,7 @@ async def test_control_plane_that_comes_late_is_waited_for_with_one_line() -> No
     plane = FakeControlPlane()
     async with running(plane) as port:
         pass
-    with structlog.testing.capture_logs() as logs:
+    with capture_logs() as logs:
         async with attached(port) as attachment:
             await _until(lambda: attachment.reconnects >= 3)
             async with running(plane, port):
@@ -186,7 +185,7 @@ async def test_leaving_ends_when_the_stream_breaks() -> None:
 
 async def test_refused_workload_keeps_trying_and_says_why() -> None:
     plane = FakeControlPlane(refuse="namespace is closed")
-    with structlog.testing.capture_logs() as logs:
+    with capture_logs() as logs:
         async with running(plane) as port, attached(port) as attachment:
             await _until(lambda: attachment.reconnects >= 2)
             plane.refuse = ""
@@ -197,7 +196,7 @@ async def test_refused_workload_keeps_trying_and_says_why() -> None:
 
 async def test_failures_that_take_turns_are_each_said_once() -> None:
     plane = FakeControlPlane(refuse="first")
-    with structlog.testing.capture_logs() as logs:
+    with capture_logs() as logs:
         async with running(plane) as port, attached(port) as attachment:
             for message in ("second", "first", "second"):
                 tries = attachment.reconnects + 2
@@ -225,7 +224,7 @@ async def test_token_is_read_at_each_connection() -> None:
 
 
 async def test_missing_token_file_is_named(tmp_path: Path) -> None:
-    with structlog.testing.capture_logs() as logs:
+    with capture_logs() as logs:
         async with attached(1, read_token=(tmp_path / "token").read_text) as attachment:
             await _until(lambda: attachment.reconnects >= 2)
     assert [entry["event"] for entry in logs] == [
@@ -288,7 +287,7 @@ async def test_http_port_of_the_control_plane_leads_to_its_grpc_port() -> None:
 
 
 async def test_foreign_http_server_is_named_as_such() -> None:
-    with structlog.testing.capture_logs() as logs:
+    with capture_logs() as logs:
         async with (
             http_server(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n[]") as http_port,
             attached(http_port) as attachment,

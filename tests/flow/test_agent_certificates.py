@@ -20,9 +20,9 @@ from typing import Any
 
 import grpc
 import pytest
-import structlog
 from cryptography import x509
 
+from agent_logs import capture_logs
 from flow.fake_authority import SERVER, FakeAuthority
 from flow.fake_control_plane import FakeControlPlane, FakeSecurity, running, running_securely
 from lateen.agent.attach import Attachment, AttachTimes
@@ -221,7 +221,7 @@ async def test_control_plane_that_comes_late_is_waited_for(tmp_path: Path, token
     async with running_securely(FakeControlPlane(), security) as port:
         pass
     certificates = Certificates(f"127.0.0.1:{port}", wish(), tmp_path, times=QUICK)
-    with structlog.testing.capture_logs() as logs:
+    with capture_logs() as logs:
         async with asyncio.TaskGroup() as group, asyncio.timeout(20):
             first = group.create_task(certificates.first())
             await until(lambda: logs)
@@ -237,7 +237,7 @@ async def test_control_plane_that_comes_late_is_waited_for(tmp_path: Path, token
 async def failing(tmp_path: Path, port: int, **given: str) -> dict[str, Any]:
     """Try to join; return the one log line that says why it does not come about."""
     certificates = Certificates(f"127.0.0.1:{port}", wish(**given), tmp_path, times=QUICK)
-    with structlog.testing.capture_logs() as logs:
+    with capture_logs() as logs:
         async with asyncio.TaskGroup() as group, asyncio.timeout(30):
             first = group.create_task(certificates.first())
             await until(lambda: logs)
@@ -418,7 +418,7 @@ async def test_expired_certificate_is_replaced_by_the_token(tmp_path: Path, toke
     # Renewed at half of its life, and a new key takes a busy machine a second.
     security = announcing(token_file, seconds=6)
     async with running_securely(FakeControlPlane(), security) as port, joined(tmp_path, security, port) as kept:
-        with structlog.testing.capture_logs() as logs:
+        with capture_logs() as logs:
             security.refuse = (grpc.StatusCode.UNAVAILABLE, "later")
             await until(lambda: time.time() > kept.expires)
             assert kept.renewals == 0
@@ -527,7 +527,7 @@ async def test_full_disk_is_said_and_tried_again(tmp_path: Path, token_file: Pat
         file = tmp_path / "agent" / "certificates" / "default.json"
         file.unlink()
         file.mkdir()
-        with structlog.testing.capture_logs() as logs:
+        with capture_logs() as logs:
             kept.trust((security.authority.root_pem,), issuer="another")
             await until(lambda: logs)
             file.rmdir()
@@ -539,7 +539,7 @@ async def test_roots_that_are_none_are_not_trusted(tmp_path: Path, token_file: P
     """They would cut the workload off from everybody."""
     security, plane = announcing(token_file), FakeControlPlane(registered_more={"takes": ["trusts"]})
     async with attached(tmp_path, security, plane):
-        with structlog.testing.capture_logs() as logs:
+        with capture_logs() as logs:
             await plane.say_trust({"roots": ["-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"]})
             await until(lambda: logs)
         assert "roots that cannot be used" in logs[0]["event"]
@@ -555,7 +555,7 @@ async def test_certificate_of_the_future_says_that_the_clock_is_wrong(
     security = announcing(token_file)
     async with running_securely(FakeControlPlane(), security) as port:
         security.authority.backdated = backdated
-        with structlog.testing.capture_logs() as logs:
+        with capture_logs() as logs:
             async with joined(tmp_path, security, port):
                 pass
     said = [entry["event"] for entry in logs if "clock" in entry["event"]]
@@ -607,6 +607,11 @@ async def test_agent_process_joins_renews_and_leaves_no_key_behind(tmp_path: Pat
         assert (folder / "certificates" / "default.json").exists()
         await until(lambda: len(security.asked) > 1)
         assert plane.peers == [NAME]
+        if sys.platform == "linux":
+            # What a connection over TLS may load, and a thread for each child: memory in each of a host's many agents.
+            loaded = Path(f"/proc/{process.pid}/maps").read_text()
+            assert not [name for name in ("unicodedata", "_pickle", "_decimal", "_uuid") if f"/{name}." in loaded]
+            assert len(list(Path(f"/proc/{process.pid}/task").iterdir())) == 1
         process.terminate()
         async with asyncio.timeout(20):
             assert await process.wait() == 0

@@ -17,10 +17,9 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import structlog
-
 from lateen.agent.errors import StartError
 from lateen.agent.http1 import Connect, Http1Error
+from lateen.agent.log import get_log
 from lateen.agent.settings import AGENT_PORTS, AgentSettings
 from lateen.model.probes import GRPC, HTTP, TCP, Probe, is_a_path
 
@@ -48,7 +47,7 @@ class Pages:
         self._annotated = read_annotations(environment.get(ANNOTATIONS, ""))
         self._failed = 0
         self._dropped: set[str] = set()
-        self._log = structlog.get_logger()
+        self._log = get_log()
 
     async def health(self, path: str, headers: Mapping[str, str]) -> tuple[int, str]:
         """Make the check that a path stands for; return a status and why. 400 for a path that stands for none."""
@@ -116,7 +115,7 @@ def read_probers(text: str) -> dict[str, Probe]:
         probers = {}
         for path, prober in said.items():
             if path.startswith(_LIFECYCLE):
-                structlog.get_logger().warning("lifecycle hooks are not passed on", path=path[:80])
+                get_log().warning("lifecycle hooks are not passed on", path=path[:80])
                 continue
             if not _PATH.fullmatch(path):
                 raise ValueError(f"the path {path[:80]!r} is not /app-health/CONTAINER/livez, readyz or startupz")

@@ -1,6 +1,6 @@
 """The app beside the sidecar: its environment, and when and where it accepts connections.
 
-Used by `lifecycle`. Must not know: Envoy, or how the workload is registered.
+Used by `app_life`. Must not know: Envoy, or how the workload is registered.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Problem: the stream is the lease, so a broken stream must come back under the sa
 registration, while Envoy and the app go on. What we do: the wanted registration is a latest-value slot; each new
 connection begins with it, and each change of it is sent on the connection that is there. Nothing is queued.
 
-Used by `lifecycle`. Must not know: Envoy, or the app.
+Used by `membership`. Must not know: Envoy, or the app.
 """
 
 from __future__ import annotations
@@ -16,14 +16,13 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Protocol
 
-import structlog
-
 from lateen.agent.addresses import host_port, split_host_port
 from lateen.agent.attach_protocol import AttachStream, Left, Refused, Registered, Trust
 from lateen.agent.backoff import pauses
 from lateen.agent.complaints import Complaints
 from lateen.agent.grpc_call import Alive, Ended, SpeaksHttp1
 from lateen.agent.locating import grpc_address, no_grpc
+from lateen.agent.log import get_log
 from lateen.agent.secure_connection import ConnectError, DistrustError, Tls, broke, connection, is_alert
 from lateen.model.workloads import CALLS, TRUSTS, WorkloadRegistration
 
@@ -79,7 +78,7 @@ class Attachment:
         self._read_token = read_token
         self._times = times
         self._credentials: Credentials | None = None
-        self._log = structlog.get_logger().bind(control_plane=control_plane)
+        self._log = get_log().bind(control_plane=control_plane)
         self._changed = asyncio.Event()
         """Whether there is something to say."""
         self._outdated = False

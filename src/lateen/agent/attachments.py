@@ -8,7 +8,7 @@ What we do: the workload is registered with all of them all the time. So each kn
 matter with which of them an Envoy speaks; Envoy goes from one to the next by itself. The workload's name is given by
 the first that answers, in the order that the user gave; to the others it is said.
 
-Used by `lifecycle` instead of an `Attachment` where there are several. Must not know: Envoy, or the app.
+Used by `membership` instead of an `Attachment` where there are several. Must not know: Envoy, or the app.
 """
 
 from __future__ import annotations

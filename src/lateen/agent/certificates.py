@@ -5,7 +5,7 @@ its life, by itself (mTLS on the secure port); if that is not to be had, by the 
 wrong is said and tried again, and the certificate that there is stays in use meanwhile. Each certificate has a new
 key, made by a short-lived child process (`csr`).
 
-Used by `lifecycle`, and by `attach` for its connections. Decisions are in `joining`. Must not know: Envoy's process,
+Used by `membership`, and by `attach` for its connections. Decisions are in `joining`. Must not know: Envoy's process,
 or what is registered.
 """
 
@@ -21,8 +21,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
-
-import structlog
 
 from lateen.agent.addresses import host_port, split_control_planes
 from lateen.agent.backoff import pauses
@@ -48,6 +46,7 @@ from lateen.agent.joining import (
 )
 from lateen.agent.keeping import Keeper, KeptIdentity
 from lateen.agent.locating import Plaintext, SecureOnly, locate
+from lateen.agent.log import get_log
 from lateen.agent.port_owners import listening_users
 from lateen.agent.secret_files import certificate_file, roots_file
 from lateen.agent.secure_connection import ConnectError, DistrustError, Tls, broke, client_context, connection, is_alert
@@ -130,7 +129,7 @@ class Certificates:
         self._may_resume = keeper is not None
         """Once: who is not believed with a kept identity needs a new one."""
         self._times = times
-        self._log = structlog.get_logger().bind(control_plane=control_plane)
+        self._log = get_log().bind(control_plane=control_plane)
         self._complaints = Complaints(times.remind)
         self._held: _Held | None = None
         self._renew_at = 0.0

@@ -16,9 +16,8 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
-import structlog
-
 from lateen.agent.http1 import MAX_HEAD_BYTES, Http1Error, read_head
+from lateen.agent.log import get_log
 
 SOCKET_NAME = "agent.sock"
 _LONGEST_PATH = 100
@@ -77,9 +76,7 @@ class ControlServer:
         try:
             server = await self._listen(path)
         except OSError as error:
-            structlog.get_logger().warning(
-                "no control socket: `lateen proxy` cannot find this agent", reason=str(error)
-            )
+            get_log().warning("no control socket: `lateen proxy` cannot find this agent", reason=str(error))
             yield
             return
         try:

@@ -1,6 +1,6 @@
 """Envoy's admin page as calls: is it live, where does it listen, drain, how many requests are in flight.
 
-Called by `envoy_process`, `lifecycle` and `status`. The readings of Envoy's answers are pure functions. Must not know:
+Called by all that ask Envoy something. The readings of Envoy's answers are pure functions. Must not know:
 how Envoy was started.
 """
 

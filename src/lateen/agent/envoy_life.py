@@ -24,12 +24,11 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-import structlog
-
 from lateen.agent.envoy_admin import EnvoyAdmin
 from lateen.agent.envoy_process import Crash, EnvoyOptions, EnvoySupervisor
 from lateen.agent.keeping import Keeper, KeptConfiguration
 from lateen.agent.last_good import DumpError, LastGood, is_at_rest, last_good, wanted_secrets, with_app_ports
+from lateen.agent.log import get_log
 from lateen.agent.processes import Child, give_back_memory
 from lateen.agent.secret_files import kept_secret_file
 from lateen.private_files import write_private
@@ -76,6 +75,8 @@ class Wanted:
     """Of an Envoy that follows the control plane; None until it said who we are."""
     name: str = ""
     app_ports: Mapping[int, int] = field(default_factory=dict)
+    kept: KeptConfiguration | None = None
+    """The last good configuration from when it is read until it is used: it can be large, and is read once a start."""
 
 
 FetchSecrets = Callable[[Mapping[str, Any], Iterable[str]], Awaitable[dict[str, bytes]]]
@@ -110,7 +111,7 @@ class EnvoyLife:
         self._keeper = keeper
         self._connected = connected
         self._times = times
-        self._log = structlog.get_logger()
+        self._log = get_log()
         self._seen = 0
         """Bytes from the control plane when its configuration was kept last."""
         self._tries = 0
@@ -133,14 +134,6 @@ class EnvoyLife:
         """Whether the Envoy that serves follows no control plane."""
         return self._source is Source.LAST_GOOD
 
-    def kept(self) -> KeptConfiguration | None:
-        """Return the last good configuration, with the app where it is now."""
-        found = self._keeper.configuration() if self._keeper else None
-        if found is None:
-            return None
-        self.kept_at = found.saved_at
-        return found
-
     async def run(self) -> None:
         """Run Envoy until `stop`. StartError when it never comes up."""
         async with asyncio.TaskGroup() as group:
@@ -160,6 +153,8 @@ class EnvoyLife:
                 took_over = await self.supervisor.relieve(self._admin.serves)
         except TimeoutError:
             self._log.warning("the new envoy gets no configuration: the old one goes on", seconds=self._times.relief)
+        finally:
+            self.wanted.kept = None
         if not took_over:
             self._source = before
             return False
@@ -168,18 +163,25 @@ class EnvoyLife:
         return True
 
     def _wish(self) -> Source:
-        """Return what an Envoy that starts now should start with."""
-        if self.wanted.bootstrap is not None and (self._connected() or self.kept() is None):
+        """Return what an Envoy that starts now should start with; the last good configuration is then at hand."""
+        if self.wanted.bootstrap is not None and (self._connected() or not self._has_kept()):
             return Source.STREAM
-        return Source.LAST_GOOD
+        return Source.LAST_GOOD if self._has_kept() else Source.STREAM
+
+    def _has_kept(self) -> bool:
+        """Whether there is a last good configuration; takes it to hand."""
+        if self.wanted.kept is None and self._keeper:
+            self.wanted.kept = self._keeper.configuration()
+        return self.wanted.kept is not None
 
     def _configuration(self) -> Path:
         """Write what the next Envoy starts with. During a relief that is decided already."""
         if not self.supervisor.relieving:
             self._source = self._wish()
         path = self._folder / "envoy.json"
-        kept = self.kept() if self._source is Source.LAST_GOOD else None
-        if kept is not None:
+        kept, self.wanted.kept = self.wanted.kept, None
+        if kept is not None and self._source is Source.LAST_GOOD:
+            self.kept_at = kept.saved_at
             moved = {old: self.wanted.app_ports.get(port, old) for port, old in kept.app_ports.items()}
             content = with_app_ports(kept.bootstrap, moved)
             self._restore_secrets()
@@ -226,9 +228,10 @@ class EnvoyLife:
                 waiting = clock()
             elif await self._admin.is_live():
                 self._live_start = self.supervisor.starts
-            elif clock() - waiting > self._times.patience and self.kept() is not None:
+            elif clock() - waiting > self._times.patience:
                 waiting = clock()
-                await self.supervisor.begin_again()
+                if self._has_kept():
+                    await self.supervisor.begin_again()
 
     # --- keeping -----------------------------------------------------------------------------------------------
 

@@ -15,11 +15,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import structlog
-
 from lateen.agent.backoff import pauses
 from lateen.agent.errors import StartError
 from lateen.agent.last_words import LastWords
+from lateen.agent.log import get_log
 from lateen.agent.processes import Child, start
 from lateen.private_files import write_private
 
@@ -105,8 +104,8 @@ def _envoy_of_the_wheel() -> str:
     return next((str(place) for place in places if place.is_file()), "")
 
 
-async def check_envoy(binary: str) -> str:
-    """Return the version of this Envoy, `1.40.0`. StartError when it does not run or is too old."""
+async def check_envoy(binary: str) -> None:
+    """Ask this Envoy for its version. StartError when it does not run or is too old."""
     try:
         process = await asyncio.create_subprocess_exec(
             binary, "--version", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
@@ -121,7 +120,6 @@ async def check_envoy(binary: str) -> str:
     if version[:2] < OLDEST_ENVOY:
         found, needed = (".".join(map(str, parts)) for parts in (version, OLDEST_ENVOY))
         raise StartError(f"{binary} is Envoy {found}, but {needed} or newer is needed: {_INSTALL}")
-    return ".".join(map(str, version))
 
 
 def read_version(output: str) -> tuple[int, ...]:
@@ -206,7 +204,7 @@ class EnvoySupervisor:
         self._begins_again = False
         self._base_id = 0
         self._stopping = asyncio.Event()
-        self._log = structlog.get_logger()
+        self._log = get_log()
         self.starts = 0
         self.reliefs = 0
         """How often a new Envoy took over from a running one."""

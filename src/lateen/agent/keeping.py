@@ -22,8 +22,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, TypeVar
 
-import structlog
-
+from lateen.agent.log import get_log
 from lateen.agent.private_folders import remove_folder
 from lateen.agent.settings import AgentSettings
 from lateen.private_files import write_private
@@ -86,7 +85,7 @@ class Keeper:
         self._folder = folder
         self._owner = os.geteuid() if owner is None else owner
         self._fits = blake2b(fits.encode(), digest_size=16).hexdigest()
-        self._log = structlog.get_logger().bind(folder=str(folder))
+        self._log = get_log().bind(folder=str(folder))
         self._written: dict[str, bytes] = {}
 
     @property
@@ -103,11 +102,11 @@ class Keeper:
             "appPorts": {str(port): app_port for port, app_port in kept.app_ports.items()},
             "missing": list(kept.missing),
         }
-        digest = blake2b(json.dumps(content, sort_keys=True).encode()).digest()
-        if self._written.get(_CONFIGURATION) != digest and self._write(
-            _CONFIGURATION, {**content, "savedAt": kept.saved_at}
-        ):
-            self._written[_CONFIGURATION] = digest
+        self._write_new(_CONFIGURATION, content, savedAt=kept.saved_at)
+
+    def has_configuration(self) -> bool:
+        """Whether there may be a last good configuration: one of other settings counts, too."""
+        return (self._folder / _CONFIGURATION).is_file()
 
     def configuration(self) -> KeptConfiguration | None:
         """Return the last good configuration; None when there is none for these settings."""
@@ -127,14 +126,11 @@ class Keeper:
     def keep_secrets(self, secrets: Mapping[str, bytes]) -> None:
         """Replace the secrets, by name; those that are not named any more are forgotten."""
         content = {name: base64.b64encode(secret).decode() for name, secret in sorted(secrets.items())}
-        digest = blake2b(json.dumps(content).encode()).digest()
-        if self._written.get(_SECRETS) == digest:
-            return
-        if not content:
+        if content:
+            self._write_new(_SECRETS, {"secrets": content})
+        else:
+            self._written.pop(_SECRETS, None)
             (self._folder / _SECRETS).unlink(missing_ok=True)
-        elif not self._write(_SECRETS, {"secrets": content}):
-            return
-        self._written[_SECRETS] = digest
 
     def secrets(self) -> dict[str, bytes]:
         """Return the secrets by name, each as Envoy reads it; empty when there are none."""
@@ -146,17 +142,15 @@ class Keeper:
 
     def keep_identity(self, kept: KeptIdentity) -> None:
         """Replace the identity."""
-        self._write(
-            _IDENTITY,
-            {
-                "chain": kept.chain,
-                "key": kept.key,
-                "roots": kept.roots,
-                "secure": list(kept.secure),
-                "join": list(kept.join),
-                "uri": kept.uri,
-            },
-        )
+        content = {
+            "chain": kept.chain,
+            "key": kept.key,
+            "roots": kept.roots,
+            "secure": list(kept.secure),
+            "join": list(kept.join),
+            "uri": kept.uri,
+        }
+        self._write(_IDENTITY, _json(content))
 
     def identity(self, *, for_any: bool = False) -> KeptIdentity | None:
         """Return the identity; None when there is none. `for_any`: for whatever settings it was kept."""
@@ -186,15 +180,19 @@ class Keeper:
             return ""
         return str(path)
 
-    def forget_identity(self) -> None:
-        """Remove it: nobody takes it any more."""
-        (self._folder / _IDENTITY).unlink(missing_ok=True)
+    def _write_new(self, name: str, content: dict[str, Any], **head: float) -> None:
+        """Write it if it is not what was written last, whatever its `head` says."""
+        encoded = _json(content)
+        digest = blake2b(encoded, digest_size=16).digest()
+        if self._written.get(name) != digest and self._write(name, encoded, **head):
+            self._written[name] = digest
 
-    def _write(self, name: str, content: dict[str, Any]) -> bool:
-        document = {"form": FORM, "fits": self._fits, **content}
+    def _write(self, name: str, encoded: bytes, **head: float) -> bool:
+        """Write an object that is not empty, encoded; large ones are encoded once."""
+        before = _json({"form": FORM, "fits": self._fits, **head})
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            write_private(self._folder / name, json.dumps(document, separators=(",", ":")).encode())
+            write_private(self._folder / name, b"%b,%b" % (before[:-1], encoded[1:]))
         except OSError as error:
             self._log.warning("cannot keep what the workload needs without a control plane", reason=str(error))
             return False
@@ -216,6 +214,10 @@ class Keeper:
                 "what was kept cannot be used", file=name, reason=f"{type(error).__name__}: {error}"[:200]
             )
             return None
+
+
+def _json(content: dict[str, Any]) -> bytes:
+    return json.dumps(content, separators=(",", ":")).encode()
 
 
 def workload_keeper(

@@ -16,6 +16,7 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 
 from lateen.agent.addresses import host_port
@@ -89,7 +90,12 @@ async def _open(
             if tls is None:
                 return await asyncio.open_connection(host, port)
             return await asyncio.open_connection(
-                host, port, ssl=tls.context, ssl_handshake_timeout=seconds, ssl_shutdown_timeout=_CLOSE_SECONDS
+                host,
+                port,
+                ssl=tls.context,
+                server_hostname=_server_name(host),
+                ssl_handshake_timeout=seconds,
+                ssl_shutdown_timeout=_CLOSE_SECONDS,
             )
     except TimeoutError:
         raise ConnectError(f"{UNREACHABLE}: no answer in {seconds:g} s") from None
@@ -103,6 +109,18 @@ async def _open(
         # asyncio's own text repeats the address; the system's says what happened.
         said = os.strerror(error.errno) if error.errno and error.errno > 0 else error
         raise ConnectError(f"{UNREACHABLE}: {said}") from error
+
+
+def _server_name(host: str) -> str:
+    """Return the name for SNI: none for an address (RFC 6066 section 3).
+
+    asyncio would take any host for one, and `ssl` then loads all of Unicode's tables: half a megabyte in each agent.
+    """
+    try:
+        ip_address(host)
+    except ValueError:
+        return host
+    return ""
 
 
 def broke(error: OSError) -> str:

@@ -2,7 +2,7 @@
 
 The order is what keeps requests alive: first the others stop sending (LEAVE returns when every proxy has dropped this
 workload), then what is under way finishes, then the app stops, and the proxy last, because the app's last answers and
-calls go through it. Used by `lifecycle`, which says what each stage does. Must not know: any of that.
+calls go through it. Followed by `lifecycle`; `leaving` says what each stage does. Must not know: any of that.
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from enum import Enum
+from typing import TypeAlias
+
+Action: TypeAlias = Callable[[], Awaitable[None]]
 
 
 class Stage(Enum):
@@ -49,9 +52,7 @@ ONLY_WAITS = frozenset({Stage.LEAVE, Stage.DRAIN, Stage.IN_FLIGHT, Stage.STOP_LI
 """Stages that a second signal skips, or cuts short. The others do their work at once instead of patiently."""
 
 
-async def go(
-    cause: Cause, actions: Mapping[Stage, Callable[[], Awaitable[None]]], hurry: asyncio.Event
-) -> tuple[Stage, ...]:
+async def go(cause: Cause, actions: Mapping[Stage, Action], hurry: asyncio.Event) -> tuple[Stage, ...]:
     """Follow the order; return the stages that ran to their end."""
     finished = []
     for stage in ORDER[cause]:
@@ -64,7 +65,7 @@ async def go(
     return tuple(finished)
 
 
-async def unless(event: asyncio.Event, action: Callable[[], Awaitable[None]]) -> bool:
+async def unless(event: asyncio.Event, action: Action) -> bool:
     """Run the action unless, or until, the event is set; return whether it ran to its end."""
     if event.is_set():
         return False

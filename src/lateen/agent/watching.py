@@ -1,6 +1,6 @@
 """The app watched by its probe: checks in time, and a word whenever it becomes ready or sick.
 
-Called by `lifecycle`; loaded only where there is a probe. The counting is in `probes`, the checks are in `checks`. Must
+Called by `app_life`; loaded only where there is a probe. The counting is in `probes`, the checks are in `checks`. Must
 not know: what becomes of a verdict.
 """
 

@@ -1,6 +1,6 @@
 """Settings turned into what others are told: the registration, Envoy's node, the line of addresses. Pure.
 
-Called by `lifecycle`. Must not know: sockets or processes.
+Called by `lifecycle` and `membership`. Must not know: sockets or processes.
 """
 
 from __future__ import annotations
