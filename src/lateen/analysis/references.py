@@ -62,6 +62,7 @@ from lateen.config.objects import ConfigObject
 from lateen.config.positions import Path, Positions
 from lateen.config.security import AuthorizationPolicy
 from lateen.mesh.hosts import HostTable
+from lateen.mesh.queries import endpoints_behind, service_seen
 from lateen.mesh.references import resolve_gateway
 from lateen.mesh.state import MESH_GATEWAY, MeshState
 from lateen.model.findings import Finding
@@ -171,7 +172,7 @@ class _Targets:
 
     def service(self, host: Hostname, namespace: str) -> Service | None:
         """Return the service of a host as a namespace sees it; a wildcard service covers its hosts."""
-        exact = self.state.services.get(host)
+        exact = service_seen(self.state, host, namespace)
         wide = (service for _, service in self._wildcard_services.candidates(host))
         for service in chain((exact,) if exact else (), wide):
             if visible_to(service.export_to, service.namespace, namespace):
@@ -322,12 +323,13 @@ def _destination_rule(report: Report, one: ConfigObject[DestinationRule], target
             message = f"no service has a host like {host}, so the rule changes nothing"
             report.add(UNKNOWN_RULE_HOST, one, ("spec", "host"), message)
         return
-    if targets.service(host, one.key.namespace) is None:
+    service = targets.service(host, one.key.namespace)
+    if service is None:
         hint = targets.nearest(host)
         message = f"the host {_shown(one.spec.host, host)} is unknown, so the rule changes nothing; {hint}"
         report.add(UNKNOWN_RULE_HOST, one, ("spec", "host"), message)
         return
-    endpoints = state.endpoints.get(host, ())
+    endpoints = endpoints_behind(state, host, service.namespace)
     for index, subset in enumerate(one.spec.subsets):
         if subset.labels and endpoints and not any(labels_match(subset.labels, each.labels) for each in endpoints):
             labels = ", ".join(f"{key}={value}" for key, value in sorted(subset.labels.items()))

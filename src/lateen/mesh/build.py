@@ -23,6 +23,7 @@ from lateen.config.mesh_config import MeshConfig
 from lateen.config.objects import ConfigObject
 from lateen.mesh.bindings import BoundDestinationRule
 from lateen.mesh.discovered import discovered
+from lateen.mesh.doubles import Double
 from lateen.mesh.elections import Election, Place, Turn, TurnsByKind, age, place_of, seniority, workload_name
 from lateen.mesh.envoy_filters import ENVOY_FILTER
 from lateen.mesh.gateway_api.incremental import merged
@@ -31,8 +32,8 @@ from lateen.mesh.memberships import Memberships
 from lateen.mesh.memo import Memo
 from lateen.mesh.policies import POLICY_KINDS
 from lateen.mesh.rules import updated_destination_rules
-from lateen.mesh.services import Claims, Inputs, Settled, Turns, regrouped, settle, workload_turns
-from lateen.mesh.sharing import Order, Ordered, changed_keys, kept, lasting, patched_in_order, turnover
+from lateen.mesh.services import Claims, Inputs, Settled, Turns, regrouped, settle_all, workload_turns
+from lateen.mesh.sharing import Order, Ordered, changed_keys, kept, lasting, patched, patched_in_order, turnover
 from lateen.mesh.state import MeshState
 from lateen.mesh.versions import (
     canonical,
@@ -126,6 +127,7 @@ def build_state(
         services=settled.services,
         endpoints=settled.endpoints,
         selectors=settled.selectors,
+        doubles=settled.doubles,
         virtual_services=virtual_service_turns,
         destination_rules=rule_turns,
         sidecars=turns.objects.get("Sidecar", {}).values(),
@@ -175,6 +177,7 @@ def _assembled(
         services=tables.services,
         endpoints=patched_in_order(old.endpoints, _after(settled.endpoints)),
         selectors=tables.selectors,
+        doubles=patched(old.doubles, _after(settled.doubles)),
         virtual_services=memo.virtual_services.bound,
         destination_rules=tables.destination_rules,
         gateways=memo.ordered["Gateway"],
@@ -320,6 +323,7 @@ class _Settlement:
     services: Mapping[Hostname, tuple[Service | None, Service | None]]
     endpoints: Mapping[Hostname, tuple[tuple[Endpoint, ...] | None, tuple[Endpoint, ...] | None]]
     selectors: Mapping[Hostname, tuple[Selecting | None, Selecting | None]]
+    doubles: Mapping[Hostname, tuple[tuple[Double, ...] | None, tuple[Double, ...] | None]]
 
 
 def _settle(old: MeshState, memo: Memo, inputs: Inputs, turns: Turns) -> _Settlement:
@@ -329,16 +333,23 @@ def _settle(old: MeshState, memo: Memo, inputs: Inputs, turns: Turns) -> _Settle
     services: dict[Hostname, tuple[Service | None, Service | None]] = {}
     endpoints: dict[Hostname, tuple[tuple[Endpoint, ...] | None, tuple[Endpoint, ...] | None]] = {}
     selectors: dict[Hostname, tuple[Selecting | None, Selecting | None]] = {}
+    doubles: dict[Hostname, tuple[tuple[Double, ...] | None, tuple[Double, ...] | None]] = {}
     for host in dict.fromkeys((*claimed, *affected)):
         found = claims.by_host.get(host)
         before = old.services.get(host)
-        settled = settle(found, memberships.groups) if found else Settled()
+        settled, others = settle_all(found, memberships.groups) if found else (Settled(), None)
         _note(services, host, before, settled.service)
         _note(endpoints, host, old.endpoints.get(host), settled.endpoints or None)
         selecting = None if before is None or host not in old.selectors else (before.namespace, old.selectors[host])
         _note(selectors, host, selecting, settled.selecting)
+        _note(doubles, host, old.doubles.get(host), others)
     return _Settlement(
-        claims=claims, memberships=memberships, services=services, endpoints=endpoints, selectors=selectors
+        claims=claims,
+        memberships=memberships,
+        services=services,
+        endpoints=endpoints,
+        selectors=selectors,
+        doubles=doubles,
     )
 
 

@@ -100,6 +100,7 @@ def _with_services(
         services={host: service for host, service in state.services.items() if host in hosts},
         endpoints={host: found[:_ENDPOINTS] for host, found in state.endpoints.items() if host in hosts},
         selectors={host: found for host, found in state.selectors.items() if host in hosts},
+        doubles={host: found for host, found in state.doubles.items() if host in hosts},
         destination_rules={
             host: found for host, found in state.destination_rules.items() if host in hosts or host.startswith("*")
         },
