@@ -248,11 +248,15 @@ class Publisher:
                 pass
             self._woken.clear()
             if self._inputs.complete and self._debounce.take(clock()):
-                distributed, worked = self._hub.distributed, time.thread_time()
+                distributed, worked = self._hub.distributed, self._worked()
                 if await self._plane.rebuild():
                     # To bring a state to all proxies is more work than to build it; all this thread does then counts.
                     await distributed.wait()
-                self._debounce.acted(clock(), time.thread_time() - worked)
+                self._debounce.acted(clock(), self._worked() - worked)
+
+    def _worked(self) -> float:
+        """Return the seconds of work of this thread, and of builds beside it."""
+        return time.thread_time() + self._plane.built_apart
 
 
 async def _announce(plane: RunningControlPlane, on_ready: Callable[[Listening], None] | None) -> None:

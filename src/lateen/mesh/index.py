@@ -48,7 +48,8 @@ class ServiceTable:
     doubles: Mapping[str, Mapping[Hostname, Double]] = field(default_factory=dict)
     """By their own namespace."""
     _visible: dict[str, tuple[Service, ...]] = field(default_factory=dict, compare=False)
-    """Answers of `visible` for namespaces that see more than what is public, once they were asked for."""
+    """Answers of `visible` for namespaces that see more than what is public, once they were asked for. Copied before it
+    is walked: the next state may be built in a thread while this one is asked."""
 
     def visible(self, namespace: str) -> tuple[Service, ...]:
         """Return the services that a namespace sees, by host; equal answers of one table are one tuple."""
@@ -87,7 +88,7 @@ class ServiceTable:
             self,
             instead=patched(self.instead, changed),
             doubles=patched(self.doubles, owners),
-            _visible={name: found for name, found in self._visible.items() if name not in changed},
+            _visible={name: found for name, found in self._visible.copy().items() if name not in changed},
         )
 
     def patched(self, turns: Mapping[Hostname, tuple[Service | None, Service | None]]) -> ServiceTable:
@@ -112,7 +113,7 @@ class ServiceTable:
             public=self.public.patched(public),
             limited=_patched_lists(self.limited, limited),
             owned=_patched_lists(self.owned, owned),
-            _visible={} if public else {ns: found for ns, found in self._visible.items() if ns not in limited},
+            _visible={} if public else {ns: found for ns, found in self._visible.copy().items() if ns not in limited},
         )
 
 
