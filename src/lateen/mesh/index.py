@@ -251,8 +251,9 @@ def patched_selected(
         for selecting, comes in zip(turn, (False, True), strict=True):
             if selecting is not None:
                 key = (selecting[0], *min(selecting[1].items(), default=("", "")))
-                found = hosts.setdefault(key, set(old.get(key, ())))
-                found.add(host) if comes else found.discard(host)
+                if key not in hosts:
+                    hosts[key] = set(old.get(key, ()))
+                hosts[key].add(host) if comes else hosts[key].discard(host)
     return patched(old, {key: frozenset(found) or None for key, found in hosts.items()})
 
 
