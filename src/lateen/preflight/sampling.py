@@ -41,6 +41,11 @@ def sampled(state: MeshState, most: int, about: Collection[ObjectKey] = ()) -> M
     return _with_services(state, frozenset(hosts), _chosen(state, frozenset(hosts), 2 * most, about))
 
 
+def hosts_beyond(state: MeshState) -> int:
+    """Return how many hosts of VirtualServices are not tried because theirs have many others with the same rules."""
+    return sum(max(len(one.hosts) - _HOSTS, 0) for one in state.virtual_services)
+
+
 def _with_few_hosts(state: MeshState) -> MeshState:
     """Return the state with the first hosts of each VirtualService."""
     if all(len(one.hosts) <= _HOSTS for one in state.virtual_services):
