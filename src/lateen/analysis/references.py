@@ -25,6 +25,7 @@ from lateen.analysis.reports import Report
 from lateen.analysis.routes import claims, route_settings, unused
 from lateen.analysis.selectors import selector
 from lateen.analysis.services import services
+from lateen.analysis.sidecar_listeners import sidecar_listeners
 from lateen.analysis.suppression import without_annotated
 from lateen.analysis.telemetry import telemetries
 from lateen.analysis.unreachable import unreachable
@@ -142,6 +143,7 @@ def _by_workload(
                 claims(report, one, state, gateways, workloads)
             case Sidecar():
                 ingress_tls(report, one, workloads, modes)
+                sidecar_listeners(report, one, state)
     gateway_servers(report, list(gateways.values()), state, workloads)
     peer_authentications(report, state, workloads, modes)
     auto_mtls(report, state)
