@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 import pytest
+from structlog.testing import capture_logs
 
 from flow.control_planes import DEADLINE, control_plane
 from flow.members import Mesh
@@ -134,6 +135,37 @@ async def test_many_applies_at_once_all_hold_in_the_end() -> None:
 
         assert {answer.status for answer in answers} == {200}
         assert {item["name"] for item in held} == set(names)
+
+
+SKIPPED = """
+apiVersion: networking.istio.io/v1alpha3
+kind: EnvoyFilter
+metadata: {name: twice}
+spec:
+  configPatches:
+  - {applyTo: CLUSTER, patch: {operation: ADD, value: {name: own, connect_timeout: 1s}}}
+  - {applyTo: CLUSTER, patch: {operation: ADD, value: {name: own, connect_timeout: 2s}}}
+"""
+
+
+async def test_a_patch_that_is_skipped_is_logged_once() -> None:
+    """When a proxy is served it, not when the document is read; and its end is said too."""
+
+    def said(lines: list[Any]) -> list[str]:
+        return [line["what"] for line in lines if line["event"] == "finding" and "LAT0081" in line["what"]]
+
+    with capture_logs() as lines:
+        async with control_plane() as plane, XdsClient(plane.listening.grpc) as proxy:
+            await proxy.subscribe(CLUSTER, "*")
+            await proxy.until_received()
+            await plane.ask("POST", "/v1/config?wait=5", SKIPPED)
+            await plane.until("/v1/proxies", lambda _: said(lines))
+            await plane.ask("POST", "/v1/config?wait=5", SERVICE.format(name="web"))
+            assert [text.partition("LAT0081")[2].split(": ")[-1] for text in said(lines)] == [
+                "another patch adds own already"
+            ]
+            await plane.ask("DELETE", "/v1/config/envoyfilter/default/twice")
+            await plane.until("/v1/proxies", lambda _: "no patch is skipped any more" in str(lines))
 
 
 async def test_a_large_build_holds_nobody_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

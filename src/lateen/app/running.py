@@ -107,6 +107,7 @@ class _Parts:
     stores: tuple[Store, ...]
     agents: AgentRegistry
     hub: Hub
+    generator: Generator
     plane: RunningControlPlane
     publisher: Publisher
     downloads: Downloads
@@ -123,6 +124,7 @@ class _Parts:
         if self.kept_keys is not None:
             yield keep_keys(self.kept_keys, self.key_sets)
         yield self.hub.run()
+        yield _say_skipped_patches(self.hub, self.generator)
         yield self.plane.learned.run()
 
 
@@ -154,6 +156,7 @@ def _assemble(settings: Settings) -> _Parts:
         stores=(*directories, memory),
         agents=agents,
         hub=hub,
+        generator=generator,
         plane=plane,
         publisher=Publisher(plane, inputs, debounce, hub),
         downloads=downloads,
@@ -257,6 +260,14 @@ class Publisher:
     def _worked(self) -> float:
         """Return the seconds of work of this thread, and of builds beside it."""
         return time.thread_time() + self._plane.built_apart
+
+
+async def _say_skipped_patches(hub: Hub, generator: Generator) -> None:
+    """Log each patch of an EnvoyFilter that could not be applied, once for each version of the EnvoyFilter."""
+    log = FindingLog(end="no patch is skipped any more")
+    while True:
+        await hub.distributed.wait()
+        log.update(generator.skipped_patches())
 
 
 async def _announce(plane: RunningControlPlane, on_ready: Callable[[Listening], None] | None) -> None:
