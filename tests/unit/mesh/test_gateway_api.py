@@ -354,6 +354,28 @@ def test_a_route_of_a_service_is_for_all_callers_or_for_those_of_its_namespace()
     assert found == {"default": ((host,), mesh, ("*",)), "other": ((host,), mesh, (".",))}
 
 
+@pytest.mark.parametrize(
+    ("cluster_ip", "host", "addresses", "programmed"),
+    [
+        ("10.0.0.7", "ingress", [{"type": "IPAddress", "value": "10.0.0.7"}], "+Programmed"),
+        ("None", "ingress", [{"type": "Hostname", "value": "ingress.default.svc.cluster.local"}], "+Programmed"),
+        ("10.0.0.7", "gone", None, "-AddressNotUsable"),
+    ],
+)
+def test_a_gateway_has_the_addresses_of_the_service_that_it_names(
+    cluster_ip: str, host: str, addresses: Any, programmed: str
+) -> None:
+    service = f"""---
+apiVersion: v1
+kind: Service
+metadata: {{name: ingress, namespace: default}}
+spec: {{clusterIP: {cluster_ip}, selector: {{app: ingress}}, ports: [{{port: 80, name: http}}]}}
+"""
+    found = status(service + gateway(HTTP, more=f"  addresses: [{{type: Hostname, value: {host}}}]\n"), "Gateway")
+    assert found.get("addresses") == addresses
+    assert reasons(found["conditions"])["Programmed"] == programmed
+
+
 PAYMENTS = """---
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry

@@ -26,7 +26,13 @@ from lateen.mesh.gateway_api.connection_rules import tcp_rules, tls_rules
 from lateen.mesh.gateway_api.grpc_rules import as_http
 from lateen.mesh.gateway_api.http_rules import Ranked, http_rules, unsupported
 from lateen.mesh.gateway_api.listener_sets import SetPlan, set_plans
-from lateen.mesh.gateway_api.listeners import ListenerPlan, gateway_conditions, istio_gateways, listener_plans
+from lateen.mesh.gateway_api.listeners import (
+    ListenerPlan,
+    gateway_addresses,
+    gateway_conditions,
+    istio_gateways,
+    listener_plans,
+)
 from lateen.mesh.gateway_api.made import MARK, made
 from lateen.mesh.gateway_api.statuses import CONTROLLERS, Condition, ParentStatus, Status, Statuses, fails, holds
 from lateen.mesh.gateway_api.world import Route, World
@@ -112,7 +118,12 @@ def translate(world: World) -> Translation:
         group = own[_place(one)]
         listeners = tuple(plan.status(routing.attached[plan.reference]) for plan in group)
         conditions = gateway_conditions(world, one, group)
-        statuses[one.key] = Status(conditions=conditions, listeners=listeners, listener_sets=attached[one.key])
+        statuses[one.key] = Status(
+            conditions=conditions,
+            listeners=listeners,
+            addresses=gateway_addresses(world, one),
+            listener_sets=attached[one.key],
+        )
     statuses |= {one.item.key: one.status(routing.attached) for one in sets}
     for item, status in backend_tls(world):
         if status is None:
