@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+from structlog.testing import capture_logs
 
-from flow.control_planes import control_plane
+from flow.control_planes import DEADLINE, control_plane
 from flow.members import Mesh
 from flow.xds_client import XdsClient
+from lateen.app import control_plane as control_plane_module
 from lateen.app.addresses import bind, shown
 from lateen.app.running import run_control_plane
 from lateen.app.settings import Settings, StartError
 from lateen.envoy.resources import CLUSTER
+from lateen.mesh.build import build_state
+from lateen.mesh.state import MeshState
 from lateen.model.identities import Identity
 from lateen.model.workloads import ATTACH_METHOD
 
@@ -130,6 +135,63 @@ async def test_many_applies_at_once_all_hold_in_the_end() -> None:
 
         assert {answer.status for answer in answers} == {200}
         assert {item["name"] for item in held} == set(names)
+
+
+SKIPPED = """
+apiVersion: networking.istio.io/v1alpha3
+kind: EnvoyFilter
+metadata: {name: twice}
+spec:
+  configPatches:
+  - {applyTo: CLUSTER, patch: {operation: ADD, value: {name: own, connect_timeout: 1s}}}
+  - {applyTo: CLUSTER, patch: {operation: ADD, value: {name: own, connect_timeout: 2s}}}
+"""
+
+
+async def test_a_patch_that_is_skipped_is_logged_once() -> None:
+    """When a proxy is served it, not when the document is read; and its end is said too."""
+
+    def said(lines: list[Any]) -> list[str]:
+        return [line["what"] for line in lines if line["event"] == "finding" and "LAT0081" in line["what"]]
+
+    with capture_logs() as lines:
+        async with control_plane() as plane, XdsClient(plane.listening.grpc) as proxy:
+            await proxy.subscribe(CLUSTER, "*")
+            await proxy.until_received()
+            await plane.ask("POST", "/v1/config?wait=5", SKIPPED)
+            await plane.until("/v1/proxies", lambda _: said(lines))
+            await plane.ask("POST", "/v1/config?wait=5", SERVICE.format(name="web"))
+            assert [text.partition("LAT0081")[2].split(": ")[-1] for text in said(lines)] == [
+                "another patch adds own already"
+            ]
+            await plane.ask("DELETE", "/v1/config/envoyfilter/default/twice")
+            await plane.until("/v1/proxies", lambda _: "no patch is skipped any more" in str(lines))
+
+
+async def test_a_large_build_holds_nobody_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it lasts the API answers, and what is applied meanwhile holds in the end beside it."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(*inputs: Any, **more: Any) -> MeshState:
+        if threading.current_thread() is not loop_thread:
+            begun.set()
+            assert go_on.wait(DEADLINE)
+        return build_state(*inputs, **more)
+
+    loop_thread = threading.current_thread()
+    monkeypatch.setattr(control_plane_module, "build_state", slow)
+    monkeypatch.setattr(control_plane_module, "MANY", 3)
+    async with control_plane(tmp_path) as plane:
+        (tmp_path / "many.yaml").write_text("---".join(SERVICE.format(name=f"web-{number}") for number in range(5)))
+        assert await asyncio.to_thread(begun.wait, DEADLINE)
+        listed = (await plane.ask("GET", "/v1/services")).body["items"]
+        assert (listed, "lateen_" in await plane.metrics()) == ([], True)
+        async with asyncio.TaskGroup() as group:
+            later = group.create_task(plane.ask("POST", "/v1/config", SERVICE.format(name="web-later")))
+            group.create_task(asyncio.to_thread(go_on.set))
+        assert later.result().status == 200
+        items = (await plane.ask("GET", "/v1/services")).body["items"]
+        assert {item["host"].partition(".")[0] for item in items} == {*(f"web-{n}" for n in range(5)), "web-later"}
 
 
 async def test_the_monitoring_port_counts_proxies() -> None:

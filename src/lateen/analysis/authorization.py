@@ -17,6 +17,7 @@ from lateen.config.objects import ConfigObject
 from lateen.config.positions import Path
 from lateen.config.security import AuthorizationAction, AuthorizationPolicy
 from lateen.mesh.policies import selector_labels, targets_of
+from lateen.mesh.queries import service_of
 from lateen.mesh.state import MeshState
 from lateen.model.names import Hostname
 
@@ -47,7 +48,7 @@ def _problem(provider: ExtensionProvider, state: MeshState) -> str:
     if settings is None:
         return "it is not for authorization; use one with envoyExtAuthzHttp or envoyExtAuthzGrpc"
     namespace, _, host = settings.service.rpartition("/")
-    service = state.services.get(Hostname(host.lower()))
+    service = service_of(state, Hostname(host.lower()), namespace)
     if service is None:
         near = closest(host, state.services)
         hint = f"did you mean {near}?" if near else "add the Service or ServiceEntry"

@@ -26,6 +26,9 @@ def gateway_servers(
     for host, labels in state.selectors.items():
         if labels and not state.services[host].external:
             selecting[state.services[host].namespace].append((labels, state.services[host]))
+    for double in (one for found in state.doubles.values() for one in found):
+        if double.selector and not double.service.external:
+            selecting[double.service.namespace].append((double.selector, double.service))
     by_namespace = {namespace: ByLabels(found) for namespace, found in selecting.items()}
     for one in gateways:
         _ports(report, one, by_namespace, workloads)

@@ -22,6 +22,7 @@ from lateen.config.positions import Path
 from lateen.config.security import MutualTLSMode, PeerAuthentication
 from lateen.mesh.mutual_tls import ISTIO_TLS_MODE, MutualTLSModes, modes_of
 from lateen.mesh.policies import PEER_AUTHENTICATION, selector_labels
+from lateen.mesh.queries import endpoints_behind, every_service, selector_behind, service_of, service_seen
 from lateen.mesh.state import MeshState
 from lateen.mesh.workloads import TLS_MODE_LABEL
 from lateen.model.names import Hostname, host_matches, resolve_host, service_host
@@ -89,8 +90,8 @@ class PeerModes:
         """Yield what is behind a port of a service; nothing when too little is known of it."""
         if service.external:
             return
-        endpoints = self._state.endpoints.get(service.host, ())
-        selector = self._state.selectors.get(service.host)
+        endpoints = endpoints_behind(self._state, service.host, service.namespace)
+        selector = selector_behind(self._state, service.host, service.namespace)
         if not endpoints or service.namespace in self._unlabelled:
             if selector is not None and not self.depends(service.namespace, selector):
                 target = port.target_port if isinstance(port.target_port, int) and port.target_port else port.number
@@ -147,8 +148,10 @@ def tls_of_rule(
 def _services(one: ConfigObject[DestinationRule], state: MeshState, unruled: HostNames) -> list[Service]:
     """Return the services that a rule is about; for a wildcard those without a rule of their own."""
     host = resolve_host(one.spec.host, one.key.namespace)
-    hosts = list(islice(unruled.under(host), _MOST_HOSTS)) if host.startswith("*") else [host]
-    return [state.services[each] for each in hosts if each in state.services]
+    if not host.startswith("*"):
+        service = service_seen(state, host, one.key.namespace) or state.services.get(host)
+        return [service] if service is not None else []
+    return [state.services[each] for each in islice(unruled.under(host), _MOST_HOSTS) if each in state.services]
 
 
 def _settings(spec: DestinationRule) -> Iterator[_Setting]:
@@ -251,7 +254,8 @@ def auto_mtls(report: Report, state: MeshState) -> None:
     offered = [host for host, rules in state.destination_rules.items() if any(_offers(rule.object) for rule in rules)]
     exact, wildcards = set(offered), [host for host in offered if host.startswith("*")]
     bare: dict[str, Hostname] = {}
-    for host, service in state.services.items():
+    for service in every_service(state):
+        host = service.host
         if not service.external and host not in exact and not any(host_matches(wide, host) for wide in wildcards):
             bare.setdefault(service.namespace, host)
             bare.setdefault(state.mesh_config.root_namespace, host)
@@ -278,7 +282,7 @@ def server_first(
         hosts = [service_host(one.key.name, one.key.namespace)]
     else:
         hosts = [Hostname(host.lower()) for host in one.spec.hosts]
-    for service in (state.services[host] for host in hosts if host in state.services):
+    for service in (found for host in hosts if (found := service_of(state, host, one.key.namespace)) is not None):
         for index, port in enumerate(service.ports):
             waits = any(
                 members.mode is MutualTLSMode.PERMISSIVE and (members.has_proxy or members.modes.policy is not None)

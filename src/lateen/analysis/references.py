@@ -25,6 +25,7 @@ from lateen.analysis.reports import Report
 from lateen.analysis.routes import claims, route_settings, unused
 from lateen.analysis.selectors import selector
 from lateen.analysis.services import services
+from lateen.analysis.sidecar_listeners import sidecar_listeners
 from lateen.analysis.suppression import without_annotated
 from lateen.analysis.telemetry import telemetries
 from lateen.analysis.unreachable import unreachable
@@ -62,6 +63,7 @@ from lateen.config.objects import ConfigObject
 from lateen.config.positions import Path, Positions
 from lateen.config.security import AuthorizationPolicy
 from lateen.mesh.hosts import HostTable
+from lateen.mesh.queries import endpoints_behind, service_seen
 from lateen.mesh.references import resolve_gateway
 from lateen.mesh.state import MESH_GATEWAY, MeshState
 from lateen.model.findings import Finding
@@ -141,6 +143,7 @@ def _by_workload(
                 claims(report, one, state, gateways, workloads)
             case Sidecar():
                 ingress_tls(report, one, workloads, modes)
+                sidecar_listeners(report, one, state)
     gateway_servers(report, list(gateways.values()), state, workloads)
     peer_authentications(report, state, workloads, modes)
     auto_mtls(report, state)
@@ -171,7 +174,7 @@ class _Targets:
 
     def service(self, host: Hostname, namespace: str) -> Service | None:
         """Return the service of a host as a namespace sees it; a wildcard service covers its hosts."""
-        exact = self.state.services.get(host)
+        exact = service_seen(self.state, host, namespace)
         wide = (service for _, service in self._wildcard_services.candidates(host))
         for service in chain((exact,) if exact else (), wide):
             if visible_to(service.export_to, service.namespace, namespace):
@@ -322,12 +325,13 @@ def _destination_rule(report: Report, one: ConfigObject[DestinationRule], target
             message = f"no service has a host like {host}, so the rule changes nothing"
             report.add(UNKNOWN_RULE_HOST, one, ("spec", "host"), message)
         return
-    if targets.service(host, one.key.namespace) is None:
+    service = targets.service(host, one.key.namespace)
+    if service is None:
         hint = targets.nearest(host)
         message = f"the host {_shown(one.spec.host, host)} is unknown, so the rule changes nothing; {hint}"
         report.add(UNKNOWN_RULE_HOST, one, ("spec", "host"), message)
         return
-    endpoints = state.endpoints.get(host, ())
+    endpoints = endpoints_behind(state, host, service.namespace)
     for index, subset in enumerate(one.spec.subsets):
         if subset.labels and endpoints and not any(labels_match(subset.labels, each.labels) for each in endpoints):
             labels = ", ".join(f"{key}={value}" for key, value in sorted(subset.labels.items()))

@@ -17,6 +17,7 @@ from lateen.config.decoding import closest
 from lateen.config.networking import DestinationRule, Gateway, ServiceEntry, VirtualService
 from lateen.config.objects import ConfigObject
 from lateen.mesh.bindings import BoundDestinationRule
+from lateen.mesh.queries import every_service
 from lateen.mesh.state import MeshState
 from lateen.model.names import Hostname
 from lateen.model.protocols import Protocol
@@ -45,7 +46,7 @@ def seen_by_nobody(report: Report, one: _Object, known: frozenset[str]) -> None:
 def same_addresses(report: Report, objects: Sequence[_Object], state: MeshState) -> None:
     """Find services that want connections to one address and port, or to one port of all addresses."""
     claims: defaultdict[tuple[str, int], list[tuple[Service, Protocol]]] = defaultdict(list)
-    for service in state.services.values():
+    for service in every_service(state):
         for port in service.ports:
             for address in service.addresses:
                 claims[address, port.number].append((service, port.protocol))
@@ -55,7 +56,7 @@ def same_addresses(report: Report, objects: Sequence[_Object], state: MeshState)
         if len(claimants) == 1 or all(protocol.is_http for _, protocol in claimants):
             continue
         for service, protocol in claimants:
-            meeting = (two.host for two, _ in claimants if two is not service and _meet(two, service))
+            meeting = (two.host for two, _ in claimants if two.host != service.host and _meet(two, service))
             others = list(islice(meeting, MOST_NAMES + 1))
             one = by_place.get(service.origin)
             if not others or one is None or (address, service.host) in said:

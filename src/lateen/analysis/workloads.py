@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 from lateen.config.kubernetes import Endpoints, EndpointSlice
 from lateen.config.networking import WorkloadEntry
 from lateen.config.objects import ConfigObject
+from lateen.mesh.queries import endpoints_behind, every_service, selector_behind
 from lateen.mesh.state import MeshState
 from lateen.mesh.workloads import from_registration
 from lateen.model.protocols import Protocol
@@ -88,9 +89,10 @@ class Workloads:
         for one in objects:
             if isinstance(one.spec, WorkloadEntry):
                 self._alike(one.key.namespace, {**one.spec.labels, **one.labels}, declared=True)
-        for host, service in state.services.items():
+        for service in every_service(state):
             if not service.external:
-                self._of_service(service, state.endpoints.get(host, ()), state.selectors.get(host, {}))
+                place = service.host, service.namespace
+                self._of_service(service, endpoints_behind(state, *place), selector_behind(state, *place) or {})
         self._by_namespace: defaultdict[str, list[Alike]] = defaultdict(list)
         self._by_pair: defaultdict[tuple[str, str], list[Alike]] = defaultdict(list)
         for alike in self._all.values():

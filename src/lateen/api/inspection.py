@@ -31,7 +31,7 @@ from lateen.api.schemas import (
     WorkloadList,
 )
 from lateen.envoy.resources import Snapshot
-from lateen.mesh.queries import virtual_addresses
+from lateen.mesh.queries import endpoints_behind, every_service, virtual_addresses
 
 
 async def healthz(request: Request) -> Response:
@@ -99,11 +99,13 @@ async def list_services(request: Request) -> Response:
     """GET /v1/services: services with their endpoints, of one namespace with `?namespace=`."""
     state = control_plane(request).state
     namespace = request.query_params.get("namespace")
-    services = state.services.values() if state else ()
+    services = sorted(every_service(state), key=lambda service: service.host) if state else ()
     virtual = virtual_addresses(state) if state else {}
     items = [
         service_view(
-            service, state.endpoints.get(service.host, ()) if state else (), virtual=virtual.get(service.host, ())
+            service,
+            endpoints_behind(state, service.host, service.namespace) if state else (),
+            virtual=virtual.get(service.host, ()),
         )
         for service in services
         if namespace in (None, "", service.namespace)

@@ -11,6 +11,7 @@ import time
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import structlog
@@ -52,6 +53,8 @@ from lateen.registries.agents import AgentRegistry
 from lateen.stores.protocol import Store
 
 _LOG = structlog.get_logger(__name__)
+MANY = 1000
+"""So many objects and workloads that changed at once are built in a thread: inline they hold the loop for 50 ms."""
 PUBLISH_SECONDS = 30.0
 """Longest wait for a change to be built and published."""
 KEYS_SECONDS = 5.0
@@ -104,6 +107,10 @@ class RunningControlPlane:
         self._built = 0
         """Generation of the inputs that the last attempt to build saw, whether it succeeded or not."""
         self._failure: Exception | None = None
+        self.built_apart = 0.0
+        """Seconds that builds took in other threads."""
+        self._building = asyncio.Lock()
+        """One build at a time: an older one must not end after a newer one."""
         self._published = asyncio.Condition()
         self._looking = asyncio.Lock()
         self._analysed: tuple[int, tuple[Finding, ...]] = (-1, ())
@@ -171,7 +178,9 @@ class RunningControlPlane:
         mesh_config = self._mesh_configs.in_force(self._inputs.objects())
         catalogues, key_sets = self._inputs.catalogues(), self._inputs.key_sets()
         sick = self._inputs.sick()
-        state = build_state(union.values(), catalogues, mesh_config, previous=self._state, key_sets=key_sets, sick=sick)
+        state = await asyncio.to_thread(
+            build_state, union.values(), catalogues, mesh_config, previous=self._state, key_sets=key_sets, sick=sick
+        )
         given = tuple(union.values())
         about = frozenset(found.key for found in objects)
         # In a thread: in a large mesh this takes a second, and the streams to the proxies move on meanwhile.
@@ -275,8 +284,19 @@ class RunningControlPlane:
             return False
         self._bring_groups()
         await self._fetch_keys()
-        if self._built == self._inputs.generation:
-            return False  # somebody else built it meanwhile
+        async with self._building:
+            if self._built == self._inputs.generation:
+                return False  # somebody else built it meanwhile
+            published = await self._build()
+        async with self._published:
+            self._published.notify_all()
+        return published
+
+    async def _build(self) -> bool:
+        """Build and publish; in a thread when much changed, so that streams and health answers move on meanwhile.
+
+        Not for a small change: handing it to a thread and back takes longer than building it.
+        """
         published = False
         generation = self._inputs.generation
         try:
@@ -284,11 +304,20 @@ class RunningControlPlane:
             mesh_config = self._mesh_configs.in_force(objects)
             began = time.perf_counter()
             catalogues, key_sets = self._inputs.catalogues(), self._inputs.key_sets()
-            sick = self._inputs.sick()
-            state = build_state(
-                objects.values(), catalogues, mesh_config, previous=self._state, key_sets=key_sets, sick=sick
+            many, self._inputs.moved = self._inputs.moved >= MANY, 0
+            build = partial(
+                build_state,
+                objects.values(),
+                catalogues,
+                mesh_config,
+                previous=self._state,
+                key_sets=key_sets,
+                sick=self._inputs.sick(),
             )
-            self.build_times.observe(time.perf_counter() - began)
+            state = await asyncio.to_thread(build) if many else build()
+            took = time.perf_counter() - began
+            self.built_apart += took if many else 0.0
+            self.build_times.observe(took)
             if self._state is None or state.version != self._state.version:
                 self._hub.publish(state)
                 published = True
@@ -298,8 +327,6 @@ class RunningControlPlane:
             _LOG.exception("state failed to build", generation=generation)
             self._failure = error
         self._built = generation
-        async with self._published:
-            self._published.notify_all()
         return published
 
     async def _fetch_keys(self) -> None:

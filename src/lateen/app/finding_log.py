@@ -1,6 +1,7 @@
 """The log's view of findings: each is said once when it appears, and once when all are gone.
 
-Called by `running` whenever a store has spoken. Must not know: stores, or what refuses what.
+Called by `running` whenever a store has spoken, and when proxies were told of a state. Must not know: stores, or what
+refuses what.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ MOST_LINES = 20
 class FindingLog:
     """Remembers what was said."""
 
-    def __init__(self) -> None:
+    def __init__(self, end: str = "no findings any more") -> None:
+        """`end`: what is said when all are gone."""
+        self._end = end
         self._said: frozenset[Finding] = frozenset()
 
     def update(self, findings: Iterable[Finding]) -> None:
@@ -32,5 +35,5 @@ class FindingLog:
         if len(new) > MOST_LINES:
             _LOG.warning("more findings", count=len(new) - MOST_LINES, see="GET /v1/findings")
         if self._said and not now:
-            _LOG.info("no findings any more")
+            _LOG.info(self._end)
         self._said = frozenset(now)

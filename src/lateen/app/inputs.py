@@ -57,6 +57,8 @@ class Inputs:
         self.key_sources: Mapping[str, float] = {}
         """Where keys of tokens are to be fetched, with the seconds that each may take."""
         self.generation = 0
+        self.moved = 0
+        """How many objects and workloads were other ones, since somebody set it to zero: what a build will cost."""
 
     @property
     def complete(self) -> bool:
@@ -70,14 +72,19 @@ class Inputs:
         if known == content:
             return False
         self._contents[store] = content
-        self._merge(changed_keys(known.objects if known is not None else {}, content.objects))
+        keys = changed_keys(known.objects if known is not None else {}, content.objects)
+        self._merge(keys)
+        self.moved += len(keys)
         self.generation += 1
         return True
 
     def take_catalogue(self, catalogue: Catalogue) -> bool:
         """Replace a registry's catalogue; return whether that changed anything."""
-        if self._catalogues.get(catalogue.name) == catalogue:
+        known = self._catalogues.get(catalogue.name)
+        if known == catalogue:
             return False
+        before = (0, 0) if known is None else (len(known.services), len(known.workloads))
+        self.moved += abs(len(catalogue.services) - before[0]) + abs(len(catalogue.workloads) - before[1])
         self._catalogues[catalogue.name] = catalogue
         self.generation += 1
         return True

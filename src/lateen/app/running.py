@@ -113,6 +113,7 @@ class _Parts:
     agents: AgentRegistry
     hub: Hub
     health: HealthDiscovery
+    generator: Generator
     plane: RunningControlPlane
     publisher: Publisher
     downloads: Downloads
@@ -130,6 +131,7 @@ class _Parts:
         if self.kept_keys is not None:
             yield keep_keys(self.kept_keys, self.key_sets)
         yield self.hub.run()
+        yield _say_skipped_patches(self.hub, self.generator)
         yield self.plane.learned.run()
 
 
@@ -164,6 +166,7 @@ def _assemble(settings: Settings) -> _Parts:
         agents=agents,
         hub=hub,
         health=health,
+        generator=generator,
         plane=plane,
         publisher=Publisher(plane, inputs, debounce, hub),
         downloads=downloads,
@@ -264,11 +267,23 @@ class Publisher:
                 pass
             self._woken.clear()
             if self._inputs.complete and self._debounce.take(clock()):
-                distributed, worked = self._hub.distributed, time.thread_time()
+                distributed, worked = self._hub.distributed, self._worked()
                 if await self._plane.rebuild():
                     # To bring a state to all proxies is more work than to build it; all this thread does then counts.
                     await distributed.wait()
-                self._debounce.acted(clock(), time.thread_time() - worked)
+                self._debounce.acted(clock(), self._worked() - worked)
+
+    def _worked(self) -> float:
+        """Return the seconds of work of this thread, and of builds beside it."""
+        return time.thread_time() + self._plane.built_apart
+
+
+async def _say_skipped_patches(hub: Hub, generator: Generator) -> None:
+    """Log each patch of an EnvoyFilter that could not be applied, once for each version of the EnvoyFilter."""
+    log = FindingLog(end="no patch is skipped any more")
+    while True:
+        await hub.distributed.wait()
+        log.update(generator.skipped_patches())
 
 
 async def _announce(plane: RunningControlPlane, on_ready: Callable[[Listening], None] | None) -> None:

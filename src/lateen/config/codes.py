@@ -219,7 +219,8 @@ CONFLICTING_LISTENERS = Code(
     severity=Severity.WARNING,
     title="Conflicting listeners",
     explanation="Two services have one address and port, or two servers of a Gateway's proxies give one port two "
-    "meanings, and a connection does not tell which of them it wants. The oldest is served.",
+    "meanings, and a connection does not tell which of them it wants. The oldest is served. Of a Sidecar: a listener "
+    "of plain TCP is for several services, of which the first is served, or is where another or the application is.",
 )
 COMPETING_RULES = Code(
     code="LAT0055",

@@ -37,15 +37,15 @@ class ParentReference(Spec, frozen=True, kw_only=True):
     name: str
     """Name of the parent."""
     group: str = GROUP
-    """API group of the parent; empty for a Service."""
+    """API group of the parent; empty for a Service, `networking.istio.io` for a ServiceEntry."""
     kind: str = "Gateway"
-    """`Gateway`, `ListenerSet` or `Service`."""
+    """`Gateway`, `ListenerSet`, `Service` or `ServiceEntry`."""
     namespace: str = ""
     """Its namespace; unset is the route's."""
     section_name: str = ""
     """One listener of the Gateway or ListenerSet, by name."""
     port: PortNumber | None = None
-    """Only the listeners, or the port of the Service, with this number."""
+    """Only the listeners, or the port of the Service or ServiceEntry, with this number."""
 
 
 class BackendObjectReference(Spec, frozen=True, kw_only=True):

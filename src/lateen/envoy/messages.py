@@ -10,6 +10,7 @@ A wrong field name or type raises ValueError or TypeError when the message is ma
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
@@ -24,9 +25,21 @@ Message: TypeAlias = Any
 """A message of the private pool; protobuf publishes no usable static types for dynamic classes."""
 
 
-@cache
+_ONE = threading.Lock()
+"""Held while the pool is asked for: `cache` alone would let two threads that are the first each make one."""
+
+
 def pool() -> descriptor_pool.DescriptorPool:
-    """Return the private pool with every Envoy file that Lateen uses."""
+    """Return the private pool with every Envoy file that Lateen uses.
+
+    There is one: classes of two pools do not fit into each other.
+    """
+    with _ONE:
+        return _pool()
+
+
+@cache
+def _pool() -> descriptor_pool.DescriptorPool:
     made = descriptor_pool.DescriptorPool()
     content = (files("lateen.envoy") / "descriptors.binpb").read_bytes()
     for file in descriptor_pb2.FileDescriptorSet.FromString(content).file:

@@ -12,7 +12,7 @@ from ipaddress import ip_address, ip_network
 
 from lateen.explain.explanations import NearMiss
 from lateen.mesh.mutual_tls import ISTIO_TLS_MODE
-from lateen.mesh.queries import services_for
+from lateen.mesh.queries import endpoints_behind, selector_behind, services_for
 from lateen.mesh.state import MeshState
 from lateen.mesh.workloads import TLS_MODE_LABEL
 from lateen.model.names import CLUSTER_DOMAIN, Hostname, host_matches
@@ -91,6 +91,13 @@ def known_service(state: MeshState, caller: Proxy, host: str) -> Service | None:
     return visible[max(wildcards, key=len)] if wildcards else None
 
 
+def service_called(state: MeshState, caller: Proxy, host: Hostname) -> Service | None:
+    """Return the service that a cluster of a caller is about."""
+    if host in state.doubles:
+        return next((service for service in services_for(state, caller) if service.host == host), None)
+    return state.services.get(host)
+
+
 def address_of(state: MeshState, caller: Proxy, host: str) -> str:
     """Return the address that a caller's resolver gives for a host; empty when nobody here knows."""
     if _is_ip(host):
@@ -99,7 +106,9 @@ def address_of(state: MeshState, caller: Proxy, host: str) -> str:
     if service is None:
         return ""
     own = (address for address in service.addresses if _is_ip(address))
-    behind = (found.address for found in state.endpoints.get(service.host, ()) if _is_ip(found.address))
+    behind = (
+        found.address for found in endpoints_behind(state, service.host, service.namespace) if _is_ip(found.address)
+    )
     return next(own, None) or next(behind, "")
 
 
@@ -190,7 +199,7 @@ def workloads_behind(
 def _endpoints(state: MeshState, destination: Destination) -> tuple[Endpoint, ...]:
     return tuple(
         endpoint
-        for endpoint in state.endpoints.get(destination.service.host, ())
+        for endpoint in endpoints_behind(state, destination.service.host, destination.service.namespace)
         if endpoint.service_port == destination.port.number
     )
 
@@ -201,7 +210,14 @@ def with_sidecars(state: MeshState) -> MeshState:
         host: found if state.services[host].external else tuple(map(_with_sidecar, found))
         for host, found in state.endpoints.items()
     }
-    return replace(state, endpoints=endpoints)
+    doubles = {
+        host: tuple(
+            one if one.service.external else one._replace(endpoints=tuple(map(_with_sidecar, one.endpoints)))
+            for one in found
+        )
+        for host, found in state.doubles.items()
+    }
+    return replace(state, endpoints=endpoints, doubles=doubles)
 
 
 def _with_sidecar(endpoint: Endpoint) -> Endpoint:
@@ -210,7 +226,7 @@ def _with_sidecar(endpoint: Endpoint) -> Endpoint:
 
 def _selected(state: MeshState, destination: Destination) -> Iterator[WorkloadGroup]:
     service, port = destination.service, destination.port
-    labels = state.selectors.get(service.host)
+    labels = selector_behind(state, service.host, service.namespace)
     if not labels or service.external:
         return
     endpoint = Endpoint(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import msgspec
 
 from lateen.envoy.resources import Snapshot
-from lateen.explain.destinations import Destination, address_of, meant_instead, with_sidecars
+from lateen.explain.destinations import Destination, address_of, meant_instead, service_called, with_sidecars
 from lateen.explain.explanations import (
     Asked,
     CallerView,
@@ -144,7 +144,8 @@ class _Asking:
 
     def _destination(self, outcome: Outcome) -> Destination | None:
         cluster = outcome.cluster
-        service = self.state.services.get(Hostname(cluster.host)) if cluster is not None else None
+        caller = self.question.proxy
+        service = service_called(self.state, caller, Hostname(cluster.host)) if cluster is not None else None
         port = service.port(cluster.port) if service is not None and cluster is not None else None
         return None if service is None or port is None else Destination(service=service, port=port)
 

@@ -85,7 +85,7 @@ def state_changes(old: MeshState, new: MeshState) -> StateChanges:
 
 
 def _services(old: MeshState, new: MeshState, found: StateChanges) -> None:
-    hosts = changed_keys(old.services, new.services)
+    hosts = changed_keys(old.services, new.services) | changed_keys(old.doubles, new.doubles)
     if hosts:
         found.reads.add(UNSERVED)
     for host in hosts:
@@ -99,6 +99,8 @@ def _endpoints(old: MeshState, new: MeshState, found: StateChanges) -> None:
         # Clusters name the accounts, and change much less often than endpoints come and go.
         if service_accounts(old.endpoints.get(host, ())) != service_accounts(new.endpoints.get(host, ())):
             found.reads.add((ACCOUNTS, host))
+    for host in changed_keys(old.doubles, new.doubles):
+        found.reads.update(((ENDPOINTS, host), (ACCOUNTS, host)))
 
 
 def _virtual_services(old: MeshState, new: MeshState, found: StateChanges) -> None:

@@ -16,6 +16,8 @@ import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from lateen.analysis.reports import Report
+from lateen.config.codes import PATCH_NOT_APPLIED
 from lateen.envoy.endpoints import EndpointEntries
 from lateen.envoy.resources import EXTENSION, VIRTUAL_HOST, OnDemand, Resource, Snapshot, snapshot_version
 from lateen.generate.assembly import Assembly, union
@@ -30,6 +32,7 @@ from lateen.generate.view import INSTANCES, View, next_view, view_of
 from lateen.mesh.queries import ServiceInstance, instances_of
 from lateen.mesh.state import MeshState
 from lateen.mesh.workload_groups import as_grouped
+from lateen.model.findings import Finding
 from lateen.model.proxies import Proxy
 
 _KEPT_STATES = 2
@@ -92,6 +95,15 @@ class Generator:
     def scopes(self) -> tuple[int, int]:
         """How many outbound scopes and how many scopes are known."""
         return len(self._shared), len(self._own)
+
+    def skipped_patches(self) -> tuple[Finding, ...]:
+        """Return the patches of EnvoyFilters in force that could not be applied to what was generated."""
+        filters = self._state.envoy_filters if self._state is not None else ()
+        report = Report({})
+        for patch, why in self._patches.skipped(filters).items():
+            path = ("spec", "configPatches", patch.index)
+            report.add(PATCH_NOT_APPLIED, patch.source, path, f"the patch is skipped: {why}")
+        return tuple(report.findings)
 
     def scope_of(self, state: MeshState, proxy: Proxy) -> Scope:
         """Return the scope of a proxy: in one state, equal scopes have one snapshot."""

@@ -11,11 +11,11 @@ from itertools import islice
 
 from lateen.envoy.health_checks import CheckedCluster, specifier
 from lateen.mesh.health import target_of
+from lateen.mesh.queries import endpoints_behind, service_seen
 from lateen.mesh.state import MeshState
 from lateen.model.health import HealthTarget, cluster_of
 from lateen.model.probes import Probe
 from lateen.model.proxies import Proxy
-from lateen.model.services import visible_to
 
 MOST_TARGETS = 2000
 """That one gateway checks; each report names all of them."""
@@ -50,11 +50,11 @@ class WantedChecks:
 def wanted_checks(state: MeshState, proxy: Proxy) -> WantedChecks:
     """Return what this gateway is asked to check."""
     found: dict[HealthTarget, Probe] = {}
-    for host, endpoints in state.checked.items():
-        service = state.services.get(host)
-        if service is None or not visible_to(service.export_to, service.namespace, proxy.namespace):
+    for host in state.checked:
+        service = service_seen(state, host, proxy.namespace)
+        if service is None:
             continue
-        for endpoint in endpoints:
+        for endpoint in endpoints_behind(state, host, service.namespace):
             target = target_of(host, endpoint)
             if target is not None and endpoint.check is not None and _is_near(endpoint.network, proxy):
                 found.setdefault(target, endpoint.check.probe)

@@ -31,6 +31,7 @@ from lateen.mesh.queries import (
     ServiceInstance,
     destination_rule_for,
     egress_of,
+    endpoints_behind,
     endpoints_of,
     gateways_for,
     is_reached_by_mutual_tls,
@@ -165,7 +166,7 @@ class View:
         if not self.state.destination_rules:
             return None
         if host not in self._rules:
-            self._rules[host] = destination_rule_for(self.state, self.proxy, host)
+            self._rules[host] = destination_rule_for(self.state, self.proxy, host, self.by_host.get(host))
         return self._rules[host]
 
     def routing(self, host: Hostname) -> BoundVirtualService | None:
@@ -204,12 +205,17 @@ class View:
     def endpoints(self, host: Hostname, port: int, labels: Mapping[str, str] | None = None) -> tuple[Endpoint, ...]:
         """Return the healthy endpoints of a service port, of the subset with these labels if given."""
         self.memo.note((ENDPOINTS, host))
-        return endpoints_of(self.state, host, port, labels)
+        return endpoints_of(self.state, host, port, labels, owner=self._owner(host))
 
     def service_accounts(self, host: Hostname) -> tuple[tuple[str, str], ...]:
         """Return namespace and service account of the workloads behind a host, healthy or not."""
         self.memo.note((ACCOUNTS, host))
-        return service_accounts(self.state.endpoints.get(host, ()))
+        return service_accounts(endpoints_behind(self.state, host, self._owner(host)))
+
+    def _owner(self, host: Hostname) -> str:
+        """Return the namespace of the service that the proxy calls by a host; empty when it sees none."""
+        service = self.by_host.get(host)
+        return service.namespace if service is not None else ""
 
     def takes_mutual_tls(self, endpoint: Endpoint) -> bool:
         """Whether an endpoint is called with mutual TLS by a proxy that can."""
@@ -400,9 +406,8 @@ def next_view(view: View, state: MeshState) -> tuple[View, tuple[Read, ...]] | N
         view, state=state, _rules={}, _routing={}, _named={}, _gateway_rules={}, _gateway_rule={}, _disabling={}
     )
     imports = view.sidecar is not None and bool(view.sidecar.spec.egress)
-    if state.services is view.state.services and not (
-        imports and state.virtual_services is not view.state.virtual_services
-    ):
+    same = state.services is view.state.services and state.doubles is view.state.doubles
+    if same and not (imports and state.virtual_services is not view.state.virtual_services):
         return fresh, ()
     renumbered = _renumbered(view, state)
     known = view.by_host

@@ -23,6 +23,7 @@ from lateen.config.mesh_config import MeshConfig
 from lateen.config.objects import ConfigObject
 from lateen.mesh.bindings import BoundDestinationRule
 from lateen.mesh.discovered import discovered
+from lateen.mesh.doubles import Double
 from lateen.mesh.elections import Election, Place, Turn, TurnsByKind, age, place_of, seniority, workload_name
 from lateen.mesh.envoy_filters import ENVOY_FILTER
 from lateen.mesh.gateway_api.incremental import merged
@@ -32,8 +33,8 @@ from lateen.mesh.memberships import Memberships
 from lateen.mesh.memo import Memo
 from lateen.mesh.policies import POLICY_KINDS
 from lateen.mesh.rules import updated_destination_rules
-from lateen.mesh.services import Claims, Inputs, Settled, Turns, regrouped, settle, workload_turns
-from lateen.mesh.sharing import Order, Ordered, changed_keys, kept, lasting, patched_in_order, turnover
+from lateen.mesh.services import Claims, Inputs, Settled, Turns, regrouped, settle_all, workload_turns
+from lateen.mesh.sharing import Order, Ordered, changed_keys, kept, lasting, patched, patched_in_order, turnover
 from lateen.mesh.state import MeshState
 from lateen.mesh.versions import (
     canonical,
@@ -133,6 +134,7 @@ def build_state(
         services=settled.services,
         endpoints=settled.endpoints,
         selectors=settled.selectors,
+        doubles=settled.doubles,
         virtual_services=virtual_service_turns,
         destination_rules=rule_turns,
         sidecars=turns.objects.get("Sidecar", {}).values(),
@@ -176,16 +178,16 @@ def _assembled(
     assert memo.mesh_config is not None
     mesh_config, settings = memo.mesh_config
     key_sets, key_sets_print = memo.key_sets
+    endpoints = patched_in_order(old.endpoints, _after(settled.endpoints))
+    doubles = patched(old.doubles, _after(settled.doubles))
     return MeshState(
         version=version(memo.fingerprint + key_sets_print + memo.sick[1], settings),
         mesh_config=mesh_config,
         services=tables.services,
-        endpoints=patched_in_order(old.endpoints, _after(settled.endpoints)),
-        checked=patched_in_order(
-            old.checked,
-            {host: found if has_checks(found) else None for host, found in _after(settled.endpoints).items()},
-        ),
+        endpoints=endpoints,
+        checked=patched_in_order(old.checked, _checked_turns(settled, endpoints, doubles)),
         selectors=tables.selectors,
+        doubles=doubles,
         virtual_services=memo.virtual_services.bound,
         destination_rules=tables.destination_rules,
         gateways=memo.ordered["Gateway"],
@@ -337,6 +339,22 @@ class _Settlement:
     services: Mapping[Hostname, tuple[Service | None, Service | None]]
     endpoints: Mapping[Hostname, tuple[tuple[Endpoint, ...] | None, tuple[Endpoint, ...] | None]]
     selectors: Mapping[Hostname, tuple[Selecting | None, Selecting | None]]
+    doubles: Mapping[Hostname, tuple[tuple[Double, ...] | None, tuple[Double, ...] | None]]
+
+
+def _checked_turns(
+    settled: _Settlement,
+    endpoints: Mapping[Hostname, tuple[Endpoint, ...]],
+    doubles: Mapping[Hostname, tuple[Double, ...]],
+) -> dict[Hostname, bool | None]:
+    """Return of each host whose endpoints changed whether gateways check some of them; None for no."""
+    hosts = dict.fromkeys((*settled.endpoints, *settled.doubles))
+    return {
+        host: has_checks(endpoints.get(host, ()))
+        or any(has_checks(one.endpoints) for one in doubles.get(host, ()))
+        or None
+        for host in hosts
+    }
 
 
 def _settle(old: MeshState, memo: Memo, inputs: Inputs, turns: Turns, sick: frozenset[HealthTarget]) -> _Settlement:
@@ -346,17 +364,26 @@ def _settle(old: MeshState, memo: Memo, inputs: Inputs, turns: Turns, sick: froz
     services: dict[Hostname, tuple[Service | None, Service | None]] = {}
     endpoints: dict[Hostname, tuple[tuple[Endpoint, ...] | None, tuple[Endpoint, ...] | None]] = {}
     selectors: dict[Hostname, tuple[Selecting | None, Selecting | None]] = {}
+    doubles: dict[Hostname, tuple[tuple[Double, ...] | None, tuple[Double, ...] | None]] = {}
     turned = sorted({target.host for target in memo.sick[0] ^ sick})
     for host in dict.fromkeys((*claimed, *affected, *turned)):
         found = claims.by_host.get(host)
         before = old.services.get(host)
-        settled = settle(found, memberships.groups) if found else Settled()
+        settled, others = settle_all(found, memberships.groups) if found else (Settled(), None)
         _note(services, host, before, settled.service)
+        if others and sick:
+            others = tuple(one._replace(endpoints=with_health(host, one.endpoints, sick)) for one in others)
         _note(endpoints, host, old.endpoints.get(host), with_health(host, settled.endpoints, sick) or None)
         selecting = None if before is None or host not in old.selectors else (before.namespace, old.selectors[host])
         _note(selectors, host, selecting, settled.selecting)
+        _note(doubles, host, old.doubles.get(host), others)
     return _Settlement(
-        claims=claims, memberships=memberships, services=services, endpoints=endpoints, selectors=selectors
+        claims=claims,
+        memberships=memberships,
+        services=services,
+        endpoints=endpoints,
+        selectors=selectors,
+        doubles=doubles,
     )
 
 

@@ -25,6 +25,7 @@ class Changes:
     selectors: frozenset[Hostname]
     """Services that select other workloads than before."""
     endpoints: frozenset[Hostname]
+    doubles: frozenset[Hostname]
     virtual_services: frozenset[tuple[str, Hostname]]
     """Gateway (`mesh` or `namespace/name`) and host, which may be a wildcard: each pair that an old or new version
     of a changed VirtualService names."""
@@ -64,6 +65,7 @@ def changes(old: MeshState, new: MeshState) -> Changes:
         services=changed_keys(old.services, new.services),
         selectors=changed_keys(old.selectors, new.selectors),
         endpoints=changed_keys(old.endpoints, new.endpoints),
+        doubles=changed_keys(old.doubles, new.doubles),
         virtual_services=frozenset(
             (gateway, host) for bound in bounds for gateway in bound.gateways for host in bound.hosts
         ),

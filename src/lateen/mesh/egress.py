@@ -75,16 +75,22 @@ Imports: TypeAlias = Mapping[Hostname, frozenset[int]]
 """Services by host, with the ports of them that are imported."""
 
 
-def imported_services(state: MeshState, egress: Sequence[IstioEgressListener], namespace: str) -> Imports:
-    """Return what the listeners of a Sidecar in `namespace` import together.
+_Found: TypeAlias = dict[Hostname, tuple[Service, set[int]]]
+"""Services by host, with ports. The first service of a host stays: what `hosts` names before what routes lead to."""
+
+
+def imported_services(
+    state: MeshState, egress: Sequence[IstioEgressListener], namespace: str
+) -> list[tuple[Service, frozenset[int]]]:
+    """Return what the listeners of a Sidecar in `namespace` import together: services by host, and ports of them.
 
     Looks only at what the `hosts` can mean, so a Sidecar that names what it uses costs that much.
     """
-    ports: dict[Hostname, set[int]] = {}
+    ports: _Found = {}
     for listener in egress:
         _add_imports(ports, state, listener, namespace)
         _add_destinations(ports, state, listener, namespace)
-    return _in_order(ports)
+    return [(service, frozenset(numbers)) for _, (service, numbers) in sorted(ports.items()) if numbers]
 
 
 def listener_imports(state: MeshState, egress: Sequence[IstioEgressListener], namespace: str) -> tuple[Imports, ...]:
@@ -96,14 +102,10 @@ def listener_imports(state: MeshState, egress: Sequence[IstioEgressListener], na
         return ()
     found = []
     for listener in egress:
-        ports: dict[Hostname, set[int]] = {}
+        ports: _Found = {}
         _add_imports(ports, state, listener, namespace)
-        found.append(_in_order(ports))
+        found.append({host: frozenset(numbers) for host, (_, numbers) in sorted(ports.items()) if numbers})
     return tuple(found)
-
-
-def _in_order(ports: Mapping[Hostname, set[int]]) -> Imports:
-    return {host: frozenset(ports[host]) for host in sorted(ports) if ports[host]}
 
 
 def _wanted(listener: IstioEgressListener) -> int:
@@ -113,25 +115,22 @@ def _wanted(listener: IstioEgressListener) -> int:
     return listener.port.number
 
 
-def _add_imports(
-    ports: dict[Hostname, set[int]], state: MeshState, listener: IstioEgressListener, namespace: str
-) -> None:
+def _add_imports(ports: _Found, state: MeshState, listener: IstioEgressListener, namespace: str) -> None:
     hosts = EgressHosts.parse(listener.hosts, namespace)
     for service in _services(state, hosts, namespace):
         if hosts.imports(service.namespace, service.host):
             _add(ports, service, _wanted(listener))
 
 
-def _add_destinations(
-    ports: dict[Hostname, set[int]], state: MeshState, listener: IstioEgressListener, namespace: str
-) -> None:
+def _add_destinations(ports: _Found, state: MeshState, listener: IstioEgressListener, namespace: str) -> None:
     hosts = EgressHosts.parse(listener.hosts, namespace)
     for bound in _rules(state, hosts, namespace):
         if not hosts.imports_rule(bound):
             continue
         for destination in destinations(bound.object.spec):
-            target = state.services.get(resolve_host(destination.host, bound.object.key.namespace))
-            if target is not None and visible_to(target.export_to, target.namespace, namespace):
+            host = resolve_host(destination.host, bound.object.key.namespace)
+            target = state.index.services.seen(state.services.get(host), host, namespace)
+            if target is not None:
                 _add(ports, target, destination.port.number if destination.port else _wanted(listener))
 
 
@@ -140,13 +139,24 @@ def _services(state: MeshState, hosts: EgressHosts, namespace: str) -> Iterator[
     for owner, pattern in hosts.imported:
         found: Sequence[Service] = ()
         if not pattern.startswith("*"):
-            named = state.services.get(Hostname(pattern))
-            found = () if named is None else (named,)
+            found = _named(state, Hostname(pattern), owner, namespace)
         elif owner == "*":
             found = state.index.services.visible(namespace)
-        elif (owned := state.index.services.owned.get(owner)) is not None:
-            found = owned.values
+        else:
+            owned = state.index.services.owned.get(owner)
+            doubles = state.index.services.doubles.get(owner, {}).values()
+            found = [*(owned.values if owned is not None else ()), *(double.service for double in doubles)]
         yield from (one for one in found if visible_to(one.export_to, one.namespace, namespace))
+
+
+def _named(state: MeshState, host: Hostname, owner: str, namespace: str) -> Sequence[Service]:
+    """Return the services of one host that `owner/host` may mean: of several the one of that owner."""
+    service = state.services.get(host)
+    if host in state.doubles:
+        every = [service, *(double.service for double in state.doubles[host])]
+        seen = state.index.services.seen(service, host, namespace)
+        return [one for one in every if one and one.namespace == owner] if owner != "*" else [seen] if seen else []
+    return () if service is None else (service,)
 
 
 def _rules(state: MeshState, hosts: EgressHosts, namespace: str) -> Iterator[BoundVirtualService]:
@@ -165,9 +175,11 @@ def _rules(state: MeshState, hosts: EgressHosts, namespace: str) -> Iterator[Bou
         yield from (one for one in found if visible_to(one.export_to, one.object.key.namespace, namespace))
 
 
-def _add(ports: dict[Hostname, set[int]], service: Service, wanted: int) -> None:
-    numbers = {port.number for port in service.ports}
-    ports.setdefault(service.host, set()).update(numbers & {wanted} if wanted else numbers)
+def _add(ports: _Found, service: Service, wanted: int) -> None:
+    known, chosen = ports.setdefault(service.host, (service, set()))
+    if known.namespace == service.namespace:
+        numbers = {port.number for port in service.ports}
+        chosen.update(numbers & {wanted} if wanted else numbers)
 
 
 def destinations(spec: VirtualService) -> Iterator[Destination]:

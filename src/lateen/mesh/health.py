@@ -17,9 +17,9 @@ def target_of(host: Hostname, endpoint: Endpoint) -> HealthTarget | None:
     return HealthTarget(host, check.text, endpoint.address, endpoint.port if check.own_port else check.probe.port)
 
 
-def has_checks(endpoints: tuple[Endpoint, ...] | None) -> bool:
+def has_checks(endpoints: tuple[Endpoint, ...]) -> bool:
     """Whether any of these is checked."""
-    return endpoints is not None and any(endpoint.check is not None for endpoint in endpoints)
+    return any(endpoint.check is not None for endpoint in endpoints)
 
 
 def with_health(host: Hostname, endpoints: tuple[Endpoint, ...], sick: frozenset[HealthTarget]) -> tuple[Endpoint, ...]:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from lateen.config.networking import DestinationRule, Sidecar
 from lateen.config.objects import ConfigObject
 from lateen.mesh.bindings import BoundDestinationRule, BoundVirtualService
+from lateen.mesh.doubles import Double
 from lateen.mesh.elections import Turn, age
 from lateen.mesh.endpoint_table import EndpointTable, EndpointTurn
 from lateen.mesh.hosts import HostTable
@@ -21,20 +22,13 @@ from lateen.mesh.policies import PolicyTable, patched_policies
 from lateen.mesh.sharing import Order, Ordered, patched
 from lateen.mesh.virtual_addresses import VirtualAddresses
 from lateen.model.names import Hostname, ObjectKey
-from lateen.model.services import Service
+from lateen.model.services import Service, readers, visible_to
 from lateen.model.workloads import WorkloadRegistration
 
 AnswerT = TypeVar("AnswerT")
 ValueT = TypeVar("ValueT")
 Selecting = tuple[str, Mapping[str, str]]
 """Namespace and selector of a service."""
-
-
-def readers(export_to: tuple[str, ...], owner: str) -> frozenset[str] | None:
-    """Return the namespaces that see something exported so; None when all do (see model.services.visible_to)."""
-    if not export_to or "*" in export_to:
-        return None
-    return frozenset(owner if name == "." else name for name in export_to)
 
 
 # --- services ------------------------------------------------------------------------------------------------
@@ -49,18 +43,53 @@ class ServiceTable:
     """By namespace: services that are exported to it, but not to all."""
     owned: Mapping[str, Ordered[Service]] = field(default_factory=dict)
     """By their own namespace."""
+    instead: Mapping[str, Mapping[Hostname, Service]] = field(default_factory=dict)
+    """By namespace: services of `state.doubles` that it sees in place of others."""
+    doubles: Mapping[str, Mapping[Hostname, Double]] = field(default_factory=dict)
+    """By their own namespace."""
     _visible: dict[str, tuple[Service, ...]] = field(default_factory=dict, compare=False)
-    """Answers of `visible` for namespaces that see more than what is public, once they were asked for."""
+    """Answers of `visible` for namespaces that see more than what is public, once they were asked for. Copied before it
+    is walked: the next state may be built in a thread while this one is asked."""
 
     def visible(self, namespace: str) -> tuple[Service, ...]:
         """Return the services that a namespace sees, by host; equal answers of one table are one tuple."""
-        limited = self.limited.get(namespace)
-        if limited is None:
+        limited, instead = self.limited.get(namespace), self.instead.get(namespace, {})
+        if limited is None and not instead:
             return self.public.values
         if namespace not in self._visible:
-            both = [*self.public.values, *limited.values]
+            both = [*self.public.values, *(limited.values if limited is not None else ())]
+            both = [*(one for one in both if one.host not in instead), *instead.values()] if instead else both
             self._visible[namespace] = tuple(sorted(both, key=lambda service: service.host))
         return self._visible[namespace]
+
+    def seen(self, service: Service | None, host: Hostname, namespace: str) -> Service | None:
+        """Return the service of a host that a namespace sees; `service` is the one that the state has for the host."""
+        if (instead := self.instead.get(namespace, {}).get(host)) is not None:
+            return instead
+        if service is None or not visible_to(service.export_to, service.namespace, namespace):
+            return None
+        return service
+
+    def with_doubles(self, turns: Mapping[Hostname, DoublesTurn]) -> ServiceTable:
+        """Return this after doubles came, went or changed."""
+        if not turns:
+            return self
+        instead: defaultdict[str, dict[Hostname, Service | None]] = defaultdict(dict)
+        owned: defaultdict[str, dict[Hostname, Double | None]] = defaultdict(dict)
+        for host, turn in turns.items():
+            for doubles, stays in zip(turn, (False, True), strict=True):
+                for double in doubles or ():
+                    owned[double.service.namespace][host] = double if stays else None
+                    for namespace in double.seen_in:
+                        instead[namespace][host] = double.service if stays else None
+        changed = {name: patched(self.instead.get(name, {}), found) or None for name, found in instead.items()}
+        owners = {name: patched(self.doubles.get(name, {}), found) or None for name, found in owned.items()}
+        return replace(
+            self,
+            instead=patched(self.instead, changed),
+            doubles=patched(self.doubles, owners),
+            _visible={name: found for name, found in self._visible.copy().items() if name not in changed},
+        )
 
     def patched(self, turns: Mapping[Hostname, tuple[Service | None, Service | None]]) -> ServiceTable:
         """Return this after services came, went or changed."""
@@ -79,12 +108,16 @@ class ServiceTable:
                     public[(host,)] = value
                 for namespace in namespaces or ():
                     limited[namespace][(host,)] = value
-        return ServiceTable(
+        return replace(
+            self,
             public=self.public.patched(public),
             limited=_patched_lists(self.limited, limited),
             owned=_patched_lists(self.owned, owned),
-            _visible={} if public else {ns: found for ns, found in self._visible.items() if ns not in limited},
+            _visible={} if public else {ns: found for ns, found in self._visible.copy().items() if ns not in limited},
         )
+
+
+DoublesTurn = tuple[tuple[Double, ...] | None, tuple[Double, ...] | None]
 
 
 def _patched_lists(
@@ -182,8 +215,8 @@ class MeshIndex:
     """Several DestinationRules of a host as one, once they were asked for: an equal question gets the same object."""
     networks: dict[str, Any] = field(default_factory=dict, compare=False)
     """What `mesh.networks` found in the state, once it was asked for; under one key."""
-    trimmed: dict[Hostname, dict[frozenset[int], Service]] = field(default_factory=dict)
-    """Services with some of their ports only, once they were asked for."""
+    trimmed: dict[Hostname, dict[tuple[str, frozenset[int]], Service]] = field(default_factory=dict)
+    """Services with some of their ports only, by their namespace and those ports, once they were asked for."""
     virtual: dict[str, VirtualAddresses] = field(default_factory=dict, compare=False)
     """What `mesh.virtual_addresses` gives to the services, once it was asked for; under one key."""
 
@@ -218,8 +251,9 @@ def patched_selected(
         for selecting, comes in zip(turn, (False, True), strict=True):
             if selecting is not None:
                 key = (selecting[0], *min(selecting[1].items(), default=("", "")))
-                found = hosts.setdefault(key, set(old.get(key, ())))
-                found.add(host) if comes else found.discard(host)
+                if key not in hosts:
+                    hosts[key] = set(old.get(key, ()))
+                hosts[key].add(host) if comes else hosts[key].discard(host)
     return patched(old, {key: frozenset(found) or None for key, found in hosts.items()})
 
 
@@ -257,6 +291,7 @@ class StateTurns:
     services: Mapping[Hostname, tuple[Service | None, Service | None]]
     endpoints: Mapping[Hostname, EndpointTurn]
     selectors: Mapping[Hostname, tuple[Selecting | None, Selecting | None]]
+    doubles: Mapping[Hostname, DoublesTurn]
     virtual_services: Mapping[Order, tuple[BoundVirtualService | None, BoundVirtualService | None]]
     destination_rules: Mapping[Hostname, tuple[BoundDestinationRule, ...] | None]
     """By host, the new ones only."""
@@ -268,7 +303,7 @@ class StateTurns:
 def updated_index(old: MeshIndex, turns: StateTurns) -> MeshIndex:
     """Return the index of a state after these changes."""
     return MeshIndex(
-        services=old.services.patched(turns.services),
+        services=old.services.patched(turns.services).with_doubles(turns.doubles),
         virtual_services=patched_rules(old.virtual_services, turns.virtual_services),
         destination_rules=old.destination_rules.patched(turns.destination_rules),
         endpoints=old.endpoints.patched(turns.endpoints) if turns.endpoints else old.endpoints,
@@ -277,8 +312,8 @@ def updated_index(old: MeshIndex, turns: StateTurns) -> MeshIndex:
         policies=patched_policies(old.policies, turns.policies),
         registered=patched_registered(old.registered, turns.registrations),
         merged=_but(old.merged, turns.destination_rules),
-        trimmed=_but(old.trimmed, turns.services),
-        virtual={} if turns.services else old.virtual,
+        trimmed=_but(old.trimmed, turns.services.keys() | turns.doubles.keys()),
+        virtual={} if turns.services or turns.doubles else old.virtual,
     )
 
 

@@ -167,13 +167,17 @@ class Memberships:
                 groups[membership] = replace(group, hosts=hosts)
             elif group is not None:
                 groups[membership] = None
-                watching.setdefault(group.handle, set(self.watching[group.handle])).discard(membership)
+                if group.handle not in watching:
+                    watching[group.handle] = set(self.watching[group.handle])
+                watching[group.handle].discard(membership)
             elif hosts:
                 handle = min(
                     membership.handles(),
                     key=lambda handle: (len(watching.get(handle, self.watching.get(handle, ()))), handle),
                 )
-                watching.setdefault(handle, set(self.watching.get(handle, ()))).add(membership)
+                if handle not in watching:
+                    watching[handle] = set(self.watching.get(handle, ()))
+                watching[handle].add(membership)
                 new = Group(ports=ports, hosts=hosts, handle=handle)
                 groups[membership] = _with_members(new, self._members(membership, ports))
         return Memberships(

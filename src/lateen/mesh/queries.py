@@ -14,12 +14,13 @@ from lateen.config.networking import DestinationRule, Gateway, Sidecar
 from lateen.config.objects import ConfigObject
 from lateen.config.security import MutualTLSMode
 from lateen.mesh.destination_rules import merged, select_for
+from lateen.mesh.doubles import Double
 from lateen.mesh.egress import Imports, imported_services, listener_imports, names_hosts, opens_listeners
 from lateen.mesh.mutual_tls import ISTIO_TLS_MODE, modes_of
 from lateen.mesh.policies import is_about, selector_labels
 from lateen.mesh.references import PROXY_NAMESPACE
 from lateen.mesh.state import MESH_GATEWAY, BoundDestinationRule, BoundVirtualService, MeshState
-from lateen.mesh.virtual_addresses import VirtualAddresses, allocated
+from lateen.mesh.virtual_addresses import VirtualAddresses, allocated, wants_virtual_address
 from lateen.model.names import Hostname
 from lateen.model.proxies import DISCOVERY_SCOPE, Capability, Proxy, ProxyType, labels_match
 from lateen.model.services import Endpoint, Service, ServicePort, visible_to
@@ -37,6 +38,39 @@ class ServiceInstance:
 def visible_services(state: MeshState, namespace: str) -> tuple[Service, ...]:
     """Return the services exported to `namespace`, by host."""
     return state.index.services.visible(namespace)
+
+
+def service_seen(state: MeshState, host: Hostname, namespace: str) -> Service | None:
+    """Return the service of a host that a namespace sees; None when it sees none."""
+    return state.index.services.seen(state.services.get(host), host, namespace)
+
+
+def every_service(state: MeshState) -> Iterator[Service]:
+    """Yield all services: those that some namespaces see in place of others after these."""
+    yield from state.services.values()
+    yield from (double.service for doubles in state.doubles.values() for double in doubles)
+
+
+def service_of(state: MeshState, host: Hostname, owner: str) -> Service | None:
+    """Return the service of a host that namespace `owner` has, else the one that most see; None without any."""
+    double = _double(state, host, owner)
+    return state.services.get(host) if double is None else double.service
+
+
+def endpoints_behind(state: MeshState, host: Hostname, owner: str) -> tuple[Endpoint, ...]:
+    """Return the endpoints of the service of a host that namespace `owner` has, unhealthy ones included."""
+    double = _double(state, host, owner)
+    return state.endpoints.get(host, ()) if double is None else double.endpoints
+
+
+def selector_behind(state: MeshState, host: Hostname, owner: str) -> Mapping[str, str] | None:
+    """Return the workload selector of the service of a host that namespace `owner` has, if it has one."""
+    double = _double(state, host, owner)
+    return state.selectors.get(host) if double is None else double.selector
+
+
+def _double(state: MeshState, host: Hostname, owner: str) -> Double | None:
+    return next((one for one in state.doubles.get(host, ()) if one.service.namespace == owner), None)
 
 
 def sidecar_for(state: MeshState, proxy: Proxy) -> ConfigObject[Sidecar] | None:
@@ -82,14 +116,17 @@ def services_for(state: MeshState, proxy: Proxy) -> tuple[Service, ...]:
     if sidecar is None or not sidecar.spec.egress:
         return visible_services(state, proxy.namespace)
     imported = imported_services(state, sidecar.spec.egress, proxy.namespace)
-    return tuple(_with_ports(state, host, numbers) for host, numbers in imported.items())
+    return tuple(_with_ports(state, service, numbers) for service, numbers in imported)
 
 
 def virtual_addresses(state: MeshState) -> VirtualAddresses:
     """Return the addresses of services without one of their own; looked for once in each state."""
     known = state.index.virtual
     if "" not in known:
-        known[""] = allocated(state.services.values())
+        first = state.services
+        doubles = (service for service in every_service(state) if service is not first[service.host])
+        wanting = (double for double in doubles if not wants_virtual_address(first[double.host]))
+        known[""] = allocated([*first.values(), *{double.host: double for double in wanting}.values()])
     return known[""]
 
 
@@ -99,15 +136,15 @@ def egress_of(state: MeshState, proxy: Proxy) -> tuple[Imports, ...]:
     return () if sidecar is None else listener_imports(state, sidecar.spec.egress, proxy.namespace)
 
 
-def _with_ports(state: MeshState, host: Hostname, numbers: frozenset[int]) -> Service:
+def _with_ports(state: MeshState, service: Service, numbers: frozenset[int]) -> Service:
     """Return a service with these of its ports: of one state, and of all that share the service, the same object."""
-    service = state.services[host]
     if len(numbers) == len(service.ports):
         return service
-    known = state.index.trimmed.setdefault(host, {})
-    if numbers not in known:
-        known[numbers] = replace(service, ports=tuple(port for port in service.ports if port.number in numbers))
-    return known[numbers]
+    known = state.index.trimmed.setdefault(service.host, {})
+    key = service.namespace, numbers
+    if key not in known:
+        known[key] = replace(service, ports=tuple(port for port in service.ports if port.number in numbers))
+    return known[key]
 
 
 def virtual_services_for(state: MeshState, proxy_namespace: str, gateway: str) -> tuple[BoundVirtualService, ...]:
@@ -145,8 +182,12 @@ def _precedence(bound: BoundVirtualService, namespace: str) -> int:
     return 0 if bound.object.key.namespace == namespace else 1
 
 
-def destination_rule_for(state: MeshState, proxy: Proxy, host: Hostname) -> ConfigObject[DestinationRule] | None:
+def destination_rule_for(
+    state: MeshState, proxy: Proxy, host: Hostname, service: Service | None = None
+) -> ConfigObject[DestinationRule] | None:
     """Return the DestinationRule of a host for calls from a proxy; several are merged into one.
+
+    `service` is the one that the proxy calls by that host, if not the one that its namespace sees anyhow.
 
     Istio's search: the proxy's namespace, then the service's, then the root namespace, and the first that has a
     rule decides; in each, the exact host before the longest wildcard. In the proxy's own namespace any rule
@@ -154,7 +195,7 @@ def destination_rule_for(state: MeshState, proxy: Proxy, host: Hostname) -> Conf
     private to it go first, so that a mesh-wide rule does not shadow the service's own.
     """
     root = state.mesh_config.root_namespace
-    service = state.services.get(host)
+    service = service or service_seen(state, host, proxy.namespace) or state.services.get(host)
     owners = dict.fromkeys([proxy.namespace, service.namespace if service else root, root])
     if proxy.namespace == root:
         private = _rules(state, root, root, host, private=True)
@@ -257,6 +298,7 @@ def instances_of(state: MeshState, proxy: Proxy) -> tuple[ServiceInstance, ...]:
         and not service.external
         and (port := service.port(endpoint.service_port)) is not None
     ]
+    found += _doubled_instances(state, proxy)
     registered = state.index.registered
     if proxy.addresses and not any((proxy.namespace, address) in registered for address in proxy.addresses):
         known = {item.service.host for item in found}
@@ -266,14 +308,28 @@ def instances_of(state: MeshState, proxy: Proxy) -> tuple[ServiceInstance, ...]:
     )
 
 
+def _doubled_instances(state: MeshState, proxy: Proxy) -> Iterator[ServiceInstance]:
+    """Yield what the workload serves of services that only some namespaces see."""
+    for double in state.index.services.doubles.get(proxy.namespace, {}).values():
+        for endpoint in double.endpoints if not double.service.external else ():
+            port = double.service.port(endpoint.service_port)
+            if endpoint.address in proxy.addresses and port is not None:
+                yield ServiceInstance(service=double.service, port=port, endpoint=endpoint)
+
+
 def _selected_instances(state: MeshState, proxy: Proxy) -> Iterator[ServiceInstance]:
-    hosts = [
-        host
+    services = [
+        state.services[host]
         for pair in [("", ""), *proxy.labels.items()]
         for host in state.index.selected.get((proxy.namespace, *pair), ())
         if labels_match(state.selectors[host], proxy.labels) and not state.services[host].external
     ]
-    for service in (state.services[host] for host in hosts):
+    services += [
+        double.service
+        for double in state.index.services.doubles.get(proxy.namespace, {}).values()
+        if double.selector is not None and labels_match(double.selector, proxy.labels) and not double.service.external
+    ]
+    for service in services:
         for port in service.ports:
             # A target port by name is known to the workload only: the service's number is the best guess.
             target = port.target_port if isinstance(port.target_port, int) and port.target_port else port.number
@@ -292,11 +348,14 @@ def _selected_instances(state: MeshState, proxy: Proxy) -> Iterator[ServiceInsta
 
 
 def endpoints_of(
-    state: MeshState, host: Hostname, port: int, labels: Mapping[str, str] | None = None
+    state: MeshState, host: Hostname, port: int, labels: Mapping[str, str] | None = None, *, owner: str = ""
 ) -> tuple[Endpoint, ...]:
-    """Return the healthy endpoints of a service port, of the subset with these labels if given."""
+    """Return the healthy endpoints of a service port, of the subset with these labels if given.
+
+    `owner` is the namespace of the service that is meant, where a host may have several.
+    """
     return tuple(
         endpoint
-        for endpoint in state.endpoints.get(host, ())
+        for endpoint in endpoints_behind(state, host, owner)
         if endpoint.service_port == port and endpoint.healthy and (not labels or labels_match(labels, endpoint.labels))
     )

@@ -74,8 +74,9 @@ def _referring(old: Mapping[Name, frozenset[Place]], turns: ObjectTurns) -> Mapp
     for place, turn in turns.items():
         for item, comes in zip(turn, (False, True), strict=True):
             for name in delegates_of(item) if item is not None and item.spec.hosts else ():
-                found = roots.setdefault(name, set(old.get(name, ())))
-                found.add(place) if comes else found.discard(place)
+                if name not in roots:
+                    roots[name] = set(old.get(name, ()))
+                roots[name].add(place) if comes else roots[name].discard(place)
     return patched(old, {name: kept(old.get(name), frozenset(found)) or None for name, found in roots.items()})
 
 

@@ -1,7 +1,8 @@
 """Services and their endpoints: gather the claims of all sources by host, and settle each host.
 
 Called by `mesh.build`. Claims of one host: the first by rank and age owns its ports, addresses and policies.
-Endpoints of the others join when they are inside the mesh and serve one of the owner's ports.
+Endpoints of the others join when they are inside the mesh and serve one of the owner's ports. Where not everybody sees
+all of them, there are several services (`doubles`).
 
 Everything is a function of one source (its claims) or of one host (what its claims settle to), so after a change only
 the sources that changed are asked again, and only their hosts are settled again.
@@ -26,8 +27,9 @@ from lateen.mesh.claims import (
     implied_claim,
     kubernetes_claim,
 )
+from lateen.mesh.doubles import Double, groups_of, seen_in
 from lateen.mesh.elections import Place, Turn, TurnsByKind, age, workload_name
-from lateen.mesh.memberships import Group, Membership, Memberships, uses_of
+from lateen.mesh.memberships import Group, Membership, Memberships, Use, uses_of
 from lateen.mesh.sharing import Order, Ordered, kept, patched, turnover
 from lateen.mesh.workloads import Workload, from_entry, from_registration
 from lateen.model.catalogues import Catalogue
@@ -215,7 +217,7 @@ def regrouped(memberships: Memberships, old: Claims, new: Claims, hosts: Iterabl
     leaving: defaultdict[Membership, set[Hostname]] = defaultdict(set)
     joining: dict[Membership, tuple[tuple[ServicePort, ...], set[Hostname]]] = {}
     for host in hosts:
-        uses, uses_now = uses_of(old.by_host.get(host, ())), uses_of(new.by_host.get(host, ()))
+        uses, uses_now = _all_uses(old.by_host.get(host, ())), _all_uses(new.by_host.get(host, ()))
         if not uses and not uses_now:
             continue
         before = {use.membership for use in uses}
@@ -227,8 +229,28 @@ def regrouped(memberships: Memberships, old: Claims, new: Claims, hosts: Iterabl
     return memberships.with_users(leaving, joining) if leaving or joining else memberships
 
 
-def settle(claims: tuple[Claim, ...], groups: Mapping[Membership, Group]) -> Settled:
-    """Return the service of one host (of at least one claim), its endpoints and its selector."""
+def _all_uses(claims: tuple[Claim, ...]) -> list[Use]:
+    return [use for group in groups_of(claims) for use in uses_of(group)] if claims else []
+
+
+def settle_all(
+    claims: tuple[Claim, ...], groups: Mapping[Membership, Group]
+) -> tuple[Settled, tuple[Double, ...] | None]:
+    """Return what a state has for one host (of at least one claim), and what some namespaces see instead."""
+    first, *others = alike = groups_of(claims)
+    if not others:
+        return _settle(first, groups), None
+    doubles = []
+    for group, namespaces in zip(others, seen_in(alike)[1:], strict=True):
+        settled = _settle(group, groups)
+        assert settled.service is not None
+        selector = settled.selecting[1] if settled.selecting is not None else None
+        doubles.append(Double(settled.service, settled.endpoints, selector, namespaces))
+    return _settle(first, groups), tuple(doubles)
+
+
+def _settle(claims: tuple[Claim, ...], groups: Mapping[Membership, Group]) -> Settled:
+    """Return the service of some of a host's claims, its endpoints and its selector."""
     members = {id(use.claim): groups[use.membership].endpoints for use in uses_of(claims)}
     owner = claims[0]
     selecting = None if owner.selector is None else (owner.service.namespace, owner.selector)

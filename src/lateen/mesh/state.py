@@ -16,6 +16,7 @@ from lateen.config.mesh_config import MeshConfig
 from lateen.config.networking import Gateway, Sidecar
 from lateen.config.objects import ConfigObject
 from lateen.mesh.bindings import BoundDestinationRule, BoundVirtualService
+from lateen.mesh.doubles import Double
 from lateen.mesh.gateway_api.statuses import Statuses
 from lateen.mesh.index import MeshIndex, StateTurns, rule_age, updated_index
 from lateen.mesh.memo import Memo
@@ -35,11 +36,12 @@ class MeshState:
     """Content hash: equal versions mean equal states (but for the places where their objects stand)."""
     mesh_config: MeshConfig
     services: Mapping[Hostname, Service]
-    """By full host, in sorted order; ServiceEntries, Kubernetes Services and registries merged."""
+    """By full host, in sorted order; ServiceEntries, Kubernetes Services and registries merged. Of several that not
+    everybody sees alike the public one, else the first: the others are `doubles`, and `queries` tell who sees which."""
     endpoints: Mapping[Hostname, tuple[Endpoint, ...]]
     """By service host; unhealthy ones included (see Endpoint.healthy). A host without endpoints is absent."""
-    checked: Mapping[Hostname, tuple[Endpoint, ...]] = field(default_factory=dict)
-    """Of `endpoints`, those of hosts that have one which gateways check."""
+    checked: Mapping[Hostname, bool] = field(default_factory=dict)
+    """Hosts that have an endpoint which gateways check, those of `doubles` included; others are absent."""
     virtual_services: Sequence[BoundVirtualService]
     """Oldest first (creation time, then name, then namespace): Istio's merge order. Delegates are already
     merged in."""
@@ -63,6 +65,8 @@ class MeshState:
     """Keys that tokens are checked with, by the URI that they were fetched from (`config.key_sets.key_source`)."""
     selectors: Mapping[Hostname, Mapping[str, str]] = field(default_factory=dict)
     """Workload selectors of services that have one, by host; they select in the service's namespace."""
+    doubles: Mapping[Hostname, tuple[Double, ...]] = field(default_factory=dict)
+    """Services that some namespaces see in place of the one above, by host. Few meshes have any."""
     index: MeshIndex = field(init=False, repr=False, compare=False)
     """Derived from the other fields; only `mesh.queries` reads it."""
     memo: Memo | None = field(init=False, repr=False, compare=False)
@@ -84,6 +88,7 @@ def _index(state: MeshState) -> MeshIndex:
         selectors={
             host: (None, (state.services[host].namespace, selector)) for host, selector in state.selectors.items()
         },
+        doubles={host: (None, found) for host, found in state.doubles.items()},
         virtual_services={rule_age(bound): (None, bound) for bound in state.virtual_services},
         destination_rules=state.destination_rules,
         sidecars=[(None, sidecar) for sidecar in state.sidecars],

@@ -117,6 +117,13 @@ class Endpoint:
     """How gateways find out whether it is healthy; None when nobody asks them to."""
 
 
+def readers(export_to: tuple[str, ...], owner: str) -> frozenset[str] | None:
+    """Return the namespaces that see something exported so; None when all do (see `visible_to`)."""
+    if not export_to or "*" in export_to:
+        return None
+    return frozenset(owner if name == "." else name for name in export_to)
+
+
 def visible_to(export_to: tuple[str, ...], owner_namespace: str, namespace: str) -> bool:
     """Whether something exported so from `owner_namespace` is visible in `namespace` (Istio `exportTo`)."""
     if not export_to or "*" in export_to:

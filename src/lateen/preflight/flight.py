@@ -30,7 +30,7 @@ from lateen.model.names import ObjectKey
 from lateen.model.proxies import Proxy, ProxyType
 from lateen.preflight.patches import effects
 from lateen.preflight.proxies import candidates
-from lateen.preflight.sampling import sampled
+from lateen.preflight.sampling import hosts_beyond, sampled
 
 MOST_SERVICES = 60
 """In a larger mesh one service of each sort is tried."""
@@ -115,15 +115,16 @@ def preflight(
         flight.attempt(proxy)
     report = Report(positions or {})
     _report(report, flight.refused, objects)
-    passed_over = _passed_over(len(state.services) - len(smaller.services), flight.skipped)
+    passed_over = _passed_over(len(state.services) - len(smaller.services), hosts_beyond(state), flight.skipped)
     report.findings += effects(smaller, flight.tried, whole=not passed_over, positions=positions or {})
     return Preflight(
         findings=without_annotated(report.findings, objects), tried=len(flight.scopes), passed_over=passed_over
     )
 
 
-def _passed_over(services: int, proxies: int) -> str:
+def _passed_over(services: int, hosts: int, proxies: int) -> str:
     parts = [f"{services} services that are like others or beyond the budget"] if services else []
+    parts += [f"{hosts} more hosts of VirtualServices with a hundred others"] if hosts else []
     parts += [f"{proxies} sorts of proxies"] if proxies else []
     return " and ".join(parts)
 

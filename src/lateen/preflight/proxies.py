@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from lateen.mesh.policies import selector_labels
+from lateen.mesh.queries import every_service
 from lateen.mesh.references import PROXY_NAMESPACE
 from lateen.mesh.state import MeshState
 from lateen.model.proxies import Proxy, ProxyType
@@ -41,7 +42,7 @@ def _gateways(state: MeshState) -> Iterator[Proxy]:
 
 def _plain(state: MeshState) -> Iterator[Proxy]:
     """Yield a sidecar for each namespace that has configuration: what it calls counts, not what it is."""
-    namespaces = {service.namespace for service in state.services.values()}
+    namespaces = {service.namespace for service in every_service(state)}
     namespaces |= {bound.object.key.namespace for bound in state.virtual_services}
     namespaces |= {sidecar.key.namespace for sidecar in state.sidecars}
     for namespace in sorted(namespaces):

@@ -41,6 +41,11 @@ def sampled(state: MeshState, most: int, about: Collection[ObjectKey] = ()) -> M
     return _with_services(state, frozenset(hosts), _chosen(state, frozenset(hosts), 2 * most, about))
 
 
+def hosts_beyond(state: MeshState) -> int:
+    """Return how many hosts of VirtualServices are not tried because theirs have many others with the same rules."""
+    return sum(max(len(one.hosts) - _HOSTS, 0) for one in state.virtual_services)
+
+
 def _with_few_hosts(state: MeshState) -> MeshState:
     """Return the state with the first hosts of each VirtualService."""
     if all(len(one.hosts) <= _HOSTS for one in state.virtual_services):
@@ -100,6 +105,7 @@ def _with_services(
         services={host: service for host, service in state.services.items() if host in hosts},
         endpoints={host: found[:_ENDPOINTS] for host, found in state.endpoints.items() if host in hosts},
         selectors={host: found for host, found in state.selectors.items() if host in hosts},
+        doubles={host: found for host, found in state.doubles.items() if host in hosts},
         destination_rules={
             host: found for host, found in state.destination_rules.items() if host in hosts or host.startswith("*")
         },

@@ -61,7 +61,11 @@ def test_nothing_heavy_of_the_standard_library(agent: set[str]) -> None:
 def test_interception_needs_no_library_either(agent: set[str]) -> None:
     """It runs programs, and answers DNS itself."""
     more = loaded("lateen.agent.__main__", "lateen.agent.interception.transparent") - agent
-    assert {name for name in more if not name.startswith("lateen.agent.interception")} <= {"lateen.systemd_units", "pwd", "shlex"}
+    assert {name for name in more if not name.startswith("lateen.agent.interception")} <= {
+        "lateen.systemd_units",
+        "pwd",
+        "shlex",
+    }
 
 
 def test_an_interpreter_says_what_it_loaded() -> None:

@@ -379,6 +379,21 @@ def test_what_cannot_be_applied_is_skipped_and_said_and_the_rest_is_done() -> No
     assert found_codes == [("LAT0081", "spec.configPatches[0]"), ("LAT0080", "spec.configPatches[3]")]
 
 
+def test_a_generator_remembers_what_it_skipped_while_the_filter_is_in_force() -> None:
+    wrong = {"name": "envoy.filters.http.router", "typed_config": LUA["typed_config"]}
+    bad = patch("HTTP_FILTER", "MERGE", wrong, context="SIDECAR_INBOUND", listener={"filterChain": ROUTER})
+    state, mended = state_of(MESH + envoy_filter(bad)), state_of(MESH)
+    generator = Generator()
+    assert generator.skipped_patches() == ()
+    generator.generate(state, SIDECAR)
+    (said,) = generator.skipped_patches()
+    assert (said.code, said.path, "Lua" in said.message) == ("LAT0081", "spec.configPatches[0]", True)
+    generator.generate(state, replace(SIDECAR, name="another"))
+    assert generator.skipped_patches() == (said,)
+    generator.generate(mended, SIDECAR)
+    assert generator.skipped_patches() == ()
+
+
 def test_a_port_without_interception_is_that_of_the_virtual_hosts() -> None:
     """The filter is there for all ports, disabled, and enabled where the port is called."""
     documents = envoy_filter(

@@ -17,7 +17,7 @@ from lateen.generate.generator import Generator
 from lateen.generate.health_checks import wanted_checks
 from lateen.mesh.build import build_state
 from lateen.mesh.health import target_of
-from lateen.mesh.queries import endpoints_of
+from lateen.mesh.queries import endpoints_behind, endpoints_of
 from lateen.mesh.state import MeshState
 from lateen.model.findings import Finding, has_errors
 from lateen.model.health import HealthTarget
@@ -164,8 +164,27 @@ def test_a_sick_endpoint_stays_asked_about() -> None:
     assert wanted_checks(state_of(entry(), frozenset(targets), state), EDGE).targets == targets
 
 
+DOUBLES = entry("tcp", export=".") + entry("tcp").replace("name: web,", "name: web, namespace: other,").replace(
+    "192.0", "198.51"
+)
+
+
+def test_each_gateway_asks_the_service_that_its_namespace_sees() -> None:
+    """Of two services of one host; and what it finds is of that one."""
+    state = state_of(DOUBLES)
+    own, others = (wanted_checks(state, replace(EDGE, namespace=name)).targets for name in ("default", "other"))
+    assert {target.address for target in own} == {"192.0.2.1", "2001:db8::1"}
+    assert {target.address for target in others} == {"198.51.2.1", "2001:db8::1"}
+    sick = frozenset(target for target in (*own, *others) if target.address != "2001:db8::1")
+    ill = state_of(DOUBLES, sick, state)
+    for owner in ("default", "other"):
+        found = {endpoint.address: endpoint.healthy for endpoint in endpoints_behind(ill, WEB, owner)}
+        assert [found[target.address] for target in sick if target.address in found] == [False, False]
+
+
 VARIANTS = (
     entry(),
+    DOUBLES,
     entry("tcp") + WORKLOADS,
     entry("tcp", behind=SELECTED) + WORKLOADS,
     entry("tcp", behind=SELECTED) + WORKLOADS.replace("192.0.2.2", "192.0.2.1"),

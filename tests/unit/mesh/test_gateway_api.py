@@ -355,6 +355,91 @@ def test_a_route_of_a_service_is_for_all_callers_or_for_those_of_its_namespace()
 
 
 @pytest.mark.parametrize(
+    ("cluster_ip", "host", "addresses", "programmed"),
+    [
+        ("10.0.0.7", "ingress", [{"type": "IPAddress", "value": "10.0.0.7"}], "+Programmed"),
+        ("None", "ingress", [{"type": "Hostname", "value": "ingress.default.svc.cluster.local"}], "+Programmed"),
+        ("10.0.0.7", "gone", None, "-AddressNotUsable"),
+    ],
+)
+def test_a_gateway_has_the_addresses_of_the_service_that_it_names(
+    cluster_ip: str, host: str, addresses: Any, programmed: str
+) -> None:
+    service = f"""---
+apiVersion: v1
+kind: Service
+metadata: {{name: ingress, namespace: default}}
+spec: {{clusterIP: {cluster_ip}, selector: {{app: ingress}}, ports: [{{port: 80, name: http}}]}}
+"""
+    found = status(service + gateway(HTTP, more=f"  addresses: [{{type: Hostname, value: {host}}}]\n"), "Gateway")
+    assert found.get("addresses") == addresses
+    assert reasons(found["conditions"])["Programmed"] == programmed
+
+
+PAYMENTS = """---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: payments, namespace: default}
+spec:
+  hosts: [Api.payments.test, eu.payments.test]
+  resolution: STATIC
+  ports: [{number: 80, name: http, protocol: HTTP}, {number: 443, name: tls, protocol: TLS}]
+"""
+
+
+def entry_parent(more: str = "") -> str:
+    return f"parentRefs: [{{group: networking.istio.io, kind: ServiceEntry, name: payments{more}}}]"
+
+
+@pytest.mark.parametrize(
+    ("more", "accepted"),
+    [
+        ("", "+Accepted"),
+        (", port: 80", "+Accepted"),
+        (", sectionName: tls", "+Accepted"),
+        (", port: 81", "-NoMatchingParent"),
+        (", sectionName: http2", "-NoMatchingParent"),
+        (", namespace: other", "-NoMatchingParent"),
+    ],
+)
+def test_a_route_attaches_to_a_service_entry_and_its_ports(more: str, accepted: str) -> None:
+    (parent,) = status(PAYMENTS + route("r", f"{{{entry_parent(more)}, {TO_A}}}"), "HTTPRoute")["parents"]
+    assert parent["parentRef"]["kind"] == "ServiceEntry"
+    assert reasons(parent["conditions"]) == FINE | {"Accepted": accepted}
+
+
+@pytest.mark.parametrize("kind", ["HTTPRoute", "GRPCRoute", "TCPRoute", "TLSRoute"])
+def test_a_route_of_a_service_entry_is_for_calls_of_each_of_its_hosts(kind: str) -> None:
+    """Those of everybody from its own namespace, as with a Service; for the port that it names."""
+    names = "hostnames: [api.payments.test], " if kind == "TLSRoute" else ""
+    spec = f"{{{entry_parent(', namespace: default, port: 443')}, {names}{TO_A}}}"
+    text = PAYMENTS + route("r", spec, kind) + route("r", spec, kind, namespace="other")
+    found = {
+        (bound.object.key.namespace, *bound.hosts): bound
+        for bound in state(text).virtual_services
+        if bound.gateways == {"mesh"}
+    }
+    hosts = ("api.payments.test", "eu.payments.test")
+    assert {place: bound.export_to for place, bound in found.items()} == {
+        **{("default", host): ("*",) for host in hosts},
+        **{("other", host): (".",) for host in hosts},
+    }
+    for bound in found.values():
+        rules: list[Any] = [*bound.object.spec.http, *bound.object.spec.tcp, *bound.object.spec.tls]
+        assert {match.port for rule in rules for match in rule.match} == {443}
+
+
+def test_a_service_entry_that_comes_later_takes_the_routes_that_wait_for_it() -> None:
+    waiting = route("r", f"{{{entry_parent()}, {TO_A}}}")
+    before = state(waiting)
+    after = state(waiting + PAYMENTS, before)
+    assert (len(before.virtual_services), len(after.virtual_services)) == (0, 2)
+    assert after.statuses == state(waiting + PAYMENTS).statuses
+    gone = state(waiting, after)
+    assert (len(gone.virtual_services), gone.statuses) == (0, before.statuses)
+
+
+@pytest.mark.parametrize(
     ("target", "authority", "accepted", "resolved"),
     [
         ("{group: '', kind: Service, name: a}", "wellKnownCACertificates: System", "+Accepted", "+ResolvedRefs"),

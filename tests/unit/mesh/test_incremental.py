@@ -350,6 +350,7 @@ PARTS = (
     "services",
     "endpoints",
     "selectors",
+    "doubles",
     "virtual_services",
     "destination_rules",
     "gateways",

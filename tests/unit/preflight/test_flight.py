@@ -102,6 +102,8 @@ def test_of_the_hosts_of_one_rule_some_are_tried() -> None:
     hosts = ", ".join(["reviews", *(f"h{number}.example.com" for number in range(10_000))])
     spec = f"{{hosts: [{hosts}], http: [{{directResponse: {{status: 200, body: {{string: {LONG}}}}}}}]}}"
     assert said(service(), document("VirtualService", "v", spec)) == ["LAT0070 VirtualService default/v"]
+    come = flown(service(), document("VirtualService", "v", spec))
+    assert come.passed_over == "9901 more hosts of VirtualServices with a hundred others"
 
 
 def test_the_budget_is_kept() -> None:

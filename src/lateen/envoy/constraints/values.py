@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any
 
@@ -16,6 +16,8 @@ from lateen.envoy.messages import Message
 _LONGEST_PIPE = 107
 _MOST_NANOS = 999_999_999
 _LONGEST_SECONDS = 315_576_000_000 - 1
+_KNOWN_EXPRESSIONS = 4096
+"""So many answers are remembered: users write expressions, and a control plane runs for months."""
 
 
 def duration(message: Message) -> Iterator[Violation]:
@@ -24,7 +26,7 @@ def duration(message: Message) -> Iterator[Violation]:
         yield Violation(path="", rule="must be a duration that is not negative")
 
 
-@cache
+@lru_cache(_KNOWN_EXPRESSIONS)
 def regex_problem(pattern: str) -> str:
     """Return why RE2 refuses an expression, empty when it does not."""
     options = re2.Options()

@@ -7,11 +7,12 @@ What a proxy asks for is patched when it asks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeAlias
 
-from lateen.config.envoy_filter import ApplyTo, PatchContext, PatchOperation
+from lateen.config.envoy_filter import ApplyTo, EnvoyFilter, PatchContext, PatchOperation
+from lateen.config.objects import ConfigObject
 from lateen.envoy.messages import message_class
 from lateen.envoy.resources import (
     CLUSTER,
@@ -224,6 +225,17 @@ class PatchCache:
     def __init__(self) -> None:
         self._young: dict[tuple[PatchSet, str, str, str], PatchedResource] = {}
         self._old: dict[tuple[PatchSet, str, str, str], PatchedResource] = {}
+        self._skipped: dict[FilterPatch, str] = {}
+
+    def note(self, outcome: Outcome) -> None:
+        """Remember the patches that could not be applied."""
+        self._skipped.update(outcome.failures)
+
+    def skipped(self, in_force: Iterable[ConfigObject[EnvoyFilter]]) -> Mapping[FilterPatch, str]:
+        """Return the patches of these EnvoyFilters that could not be applied, and why; others are forgotten."""
+        sources = {id(source) for source in in_force}
+        self._skipped = {patch: why for patch, why in self._skipped.items() if id(patch.source) in sources}
+        return self._skipped
 
     def age(self) -> None:
         """Note that there is another state."""
@@ -236,6 +248,8 @@ class PatchCache:
         if found is None:
             found = self._old.get(key) or patched_resource(resource, patch_set)
             self._young[key] = found
+            if found.outcome.failures:
+                self.note(found.outcome)
         return found
 
 
@@ -250,7 +264,7 @@ class PatchedSnapshots:
         self._maps: dict[str, tuple[Mapping[str, Resource], Mapping[str, Resource]]] = {}
         """By kind: as generated, and patched."""
         self._on_demand: dict[str, tuple[OnDemand, OnDemand]] = {}
-        self._added = added_resources(patch_set)[0]
+        self._added = self._add(patch_set)
         self._last: tuple[Snapshot, Snapshot] | None = None
 
     def use(self, patch_set: PatchSet) -> None:
@@ -260,8 +274,13 @@ class PatchedSnapshots:
         self.patch_set = patch_set
         self._maps = {kind: ({}, after) for kind, (_, after) in self._maps.items()}
         self._on_demand.clear()
-        self._added = added_resources(patch_set)[0]
+        self._added = self._add(patch_set)
         self._last = None
+
+    def _add(self, patch_set: PatchSet) -> list[Resource]:
+        added, outcome = added_resources(patch_set)
+        self._cache.note(outcome)
+        return added
 
     def update(self, base: Snapshot) -> Snapshot:
         """Return a snapshot with the patches applied, sharing with the last one what did not change."""

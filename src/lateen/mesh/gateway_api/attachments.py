@@ -1,4 +1,7 @@
-"""What routes attach to: listeners of Gateways for requests from outside, Services for calls inside the mesh."""
+"""What routes attach to: listeners of Gateways for requests from outside, services for calls inside the mesh.
+
+A service is a Service by its name, or all hosts of a ServiceEntry by its name, as in Istio.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from lateen.config.gateway_api import ParentReference
+from lateen.config.networking import ConfigPort
 from lateen.mesh.gateway_api.listeners import ListenerPlan
 from lateen.mesh.gateway_api.statuses import Condition, fails, holds
 from lateen.mesh.gateway_api.world import GATEWAY_API, Route, World
 from lateen.model.names import Hostname
+from lateen.model.services import ServicePort
+
+NETWORKING = "networking.istio.io"
 
 Parent = tuple[str, str, str]
 """`Gateway` or `ListenerSet`, namespace and name."""
@@ -26,8 +33,12 @@ class Attachment:
     accepted: Condition
     listeners: tuple[tuple[ListenerPlan, tuple[str, ...]], ...] = ()
     """Listeners that took it, and the hosts that it has there."""
-    service: Hostname | None = None
-    """Service whose callers it routes."""
+    services: tuple[Hostname, ...] = ()
+    """Services whose callers it routes."""
+    owner: str = ""
+    """Their namespace."""
+    port: int = 0
+    """The port of them that it is for; zero for all."""
 
 
 def attachments(world: World, plans: Plans, foreign: Collection[Parent], route: Route) -> list[Attachment]:
@@ -40,9 +51,11 @@ def attachments(world: World, plans: Plans, foreign: Collection[Parent], route: 
                 found.append(_to_listeners(world, plans, route, parent, namespace))
         elif (parent.group, parent.kind) == ("", "Service"):
             found.append(_to_service(world, route, parent, namespace))
+        elif (parent.group, parent.kind) == (NETWORKING, "ServiceEntry"):
+            found.append(_to_entry(world, route, parent, namespace))
         else:
             what = f"{parent.group}/{parent.kind}".lstrip("/")
-            message = f"a route cannot attach to a {what}; write a Gateway, a ListenerSet or a Service"
+            message = f"a route cannot attach to a {what}; write a Gateway, a ListenerSet, a Service or a ServiceEntry"
             found.append(Attachment(route=route, parent=parent, accepted=_no_parent(message)))
     return found
 
@@ -82,23 +95,36 @@ def _to_service(world: World, route: Route, parent: ParentReference, namespace: 
     service = world.service(namespace, parent.name)
     if service is None:
         problem = f"there is no Service {namespace}/{parent.name}"
-    elif parent.section_name and not any(port.name == parent.section_name for port in service.ports):
-        problem = f"the Service {namespace}/{parent.name} has no port named {parent.section_name}"
-    elif parent.port is not None and service.port(parent.port) is None:
-        problem = f"the Service {namespace}/{parent.name} has no port {parent.port}"
+        return Attachment(route=route, parent=parent, accepted=_no_parent(problem))
+    return _to_ports(route, parent, (service.host,), service.namespace, service.ports)
+
+
+def _to_entry(world: World, route: Route, parent: ParentReference, namespace: str) -> Attachment:
+    entry = world.service_entry(namespace, parent.name)
+    if entry is None:
+        problem = f"there is no ServiceEntry {namespace}/{parent.name}"
+        return Attachment(route=route, parent=parent, accepted=_no_parent(problem))
+    hosts = tuple(dict.fromkeys(Hostname(host.lower()) for host in entry.spec.hosts))
+    return _to_ports(route, parent, hosts, namespace, entry.spec.ports)
+
+
+def _to_ports(
+    route: Route,
+    parent: ParentReference,
+    hosts: tuple[Hostname, ...],
+    owner: str,
+    ports: Sequence[ServicePort | ConfigPort],
+) -> Attachment:
+    named = {port.name: port.number for port in ports}
+    number = parent.port or named.get(parent.section_name, 0)
+    if parent.section_name and parent.section_name not in named:
+        problem = f"the {parent.kind} {owner}/{parent.name} has no port named {parent.section_name}"
+    elif parent.port is not None and parent.port not in named.values():
+        problem = f"the {parent.kind} {owner}/{parent.name} has no port {parent.port}"
     else:
-        return Attachment(route=route, parent=parent, accepted=holds("Accepted"), service=service.host)
+        accepted = holds("Accepted")
+        return Attachment(route=route, parent=parent, accepted=accepted, services=hosts, owner=owner, port=number)
     return Attachment(route=route, parent=parent, accepted=_no_parent(problem))
-
-
-def service_port(world: World, attachment: Attachment) -> int:
-    """Return the port of the Service that a route is for; zero for all."""
-    if attachment.parent.port is not None:
-        return attachment.parent.port
-    if attachment.parent.section_name and attachment.service is not None:
-        service = world.services[attachment.service]
-        return next(port.number for port in service.ports if port.name == attachment.parent.section_name)
-    return 0
 
 
 def _no_parent(message: str) -> Condition:

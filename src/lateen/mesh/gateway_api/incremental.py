@@ -1,8 +1,8 @@
 """The seam to `mesh.build`: a translation after a change, and what of the translated objects is different now.
 
 A mesh without Gateway API objects pays nothing. One with some is translated anew, whole, when one of them changed, or
-something that the last translation read: a Secret, a ConfigMap, a Namespace, a service it asked for. Translated objects
-that come out equal are the ones before, so that everything that follows from them is kept.
+something that the last translation read: a Secret, a ConfigMap, a Namespace, a service or ServiceEntry it asked for.
+Translated objects that come out equal are the ones before, so that everything that follows from them is kept.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ class GatewayApi:
         for kind in KINDS:
             own = patched(own, {place: after for place, (_, after) in turns.get(kind, {}).items()})
         read = bool(READ & turns.keys()) or not self.translation.asked.isdisjoint(turned)
+        read = read or not self.translation.places.isdisjoint(turns.get("ServiceEntry", ()))
         if own is self.own and not (own and read):
             return self, {}
         new = translate(world_of(objects, own, services, selector_of)) if own else Translation()
@@ -59,7 +60,7 @@ class GatewayApi:
         statuses: dict[ObjectKey, Status] = {
             key: kept(old.statuses.get(key), status) for key, status in new.statuses.items()
         }
-        translation = Translation(objects=same, statuses=statuses, asked=new.asked)
+        translation = Translation(objects=same, statuses=statuses, asked=new.asked, places=new.places)
         return GatewayApi(own=own, translation=translation), _turns(old.objects, same)
 
 

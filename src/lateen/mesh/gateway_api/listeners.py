@@ -345,13 +345,11 @@ def _proxies(world: World, gateway: ConfigObject[KubernetesGateway]) -> tuple[di
     Nothing is provisioned here. A proxy serves it by the label that provisioned ones would have; or, as in Istio's
     manual deployment, because it is behind the service that an address of type Hostname names.
     """
-    for address in gateway.spec.addresses:
-        if address.type == "Hostname" and address.value:
-            host = resolve_host(address.value, gateway.key.namespace)
-            service = world.service_at(Hostname(host))
-            labels = world.selector_of(Hostname(host))
-            if service is not None and labels:
-                return dict(labels), service.namespace
+    for host in _named_services(gateway):
+        service = world.service_at(host)
+        labels = world.selector_of(host)
+        if service is not None and labels:
+            return dict(labels), service.namespace
     return {GATEWAY_NAME_LABEL: gateway.key.name}, gateway.key.namespace
 
 
@@ -361,7 +359,33 @@ def gateway_conditions(
     """Return the conditions of a Gateway whose class is served."""
     certificate, problem = backend_certificate(world, gateway)
     resolved = (problem,) if problem is not None else (holds("ResolvedRefs"),) if certificate else ()
-    return (*_served_conditions(plans), *resolved)
+    served = _served_conditions(plans)
+    lost = [host for host in _named_services(gateway) if world.service_at(host) is None]
+    if lost and all_hold(served):
+        message = f"there is no service {lost[0]}, whose proxies would serve it"
+        served = tuple(
+            one if one.type != "Programmed" else fails("Programmed", "AddressNotUsable", message) for one in served
+        )
+    return (*served, *resolved)
+
+
+def gateway_addresses(world: World, gateway: ConfigObject[KubernetesGateway]) -> tuple[tuple[str, str], ...]:
+    """Return the addresses of the services that a Gateway names; of one without any its host name, as in Istio."""
+    found: list[tuple[str, str]] = []
+    for host in _named_services(gateway):
+        service = world.service_at(host)
+        if service is not None:
+            found += [("IPAddress", address) for address in service.addresses] or [("Hostname", host)]
+    return tuple(dict.fromkeys(found))
+
+
+def _named_services(gateway: ConfigObject[KubernetesGateway]) -> list[Hostname]:
+    """Return the hosts of the services that stand before the proxies of a Gateway (Istio's manual deployment)."""
+    return [
+        Hostname(resolve_host(address.value, gateway.key.namespace))
+        for address in gateway.spec.addresses
+        if address.type == "Hostname" and address.value
+    ]
 
 
 def _served_conditions(plans: Sequence[ListenerPlan]) -> tuple[Condition, ...]:

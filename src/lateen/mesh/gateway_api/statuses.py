@@ -93,6 +93,8 @@ class Status:
     parents: tuple[ParentStatus, ...] = ()
     ancestors: tuple[ParentStatus, ...] = ()
     features: tuple[str, ...] = ()
+    addresses: tuple[tuple[str, str], ...] = ()
+    """Type and value of each address of a Gateway, as far as they are known."""
     listener_sets: int = 0
     """ListenerSets that are attached."""
 
@@ -108,7 +110,9 @@ def status_view(key: ObjectKey, status: Status) -> dict[str, Any]:
             return {"conditions": conditions, "supportedFeatures": [{"name": name} for name in status.features]}
         case "KubernetesGateway":
             listeners = [item.view() for item in status.listeners]
+            addresses = [{"type": kind, "value": value} for kind, value in status.addresses]
             return {
+                **({"addresses": addresses} if addresses else {}),
                 "conditions": conditions,
                 "listeners": listeners,
                 "attachedListenerSets": status.listener_sets,

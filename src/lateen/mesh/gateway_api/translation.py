@@ -19,14 +19,20 @@ from lateen.config.networking import HTTPDirectResponse, VirtualService
 from lateen.config.networking import HTTPRoute as Rule
 from lateen.config.objects import ConfigObject
 from lateen.mesh.elections import Place, place_of
-from lateen.mesh.gateway_api.attachments import Attachment, Parent, Plans, attachments, service_port
+from lateen.mesh.gateway_api.attachments import Attachment, Parent, Plans, attachments
 from lateen.mesh.gateway_api.backend_tls import backend_tls
 from lateen.mesh.gateway_api.backends import Backends
 from lateen.mesh.gateway_api.connection_rules import tcp_rules, tls_rules
 from lateen.mesh.gateway_api.grpc_rules import as_http
 from lateen.mesh.gateway_api.http_rules import Ranked, http_rules, unsupported
 from lateen.mesh.gateway_api.listener_sets import SetPlan, set_plans
-from lateen.mesh.gateway_api.listeners import ListenerPlan, gateway_conditions, istio_gateways, listener_plans
+from lateen.mesh.gateway_api.listeners import (
+    ListenerPlan,
+    gateway_addresses,
+    gateway_conditions,
+    istio_gateways,
+    listener_plans,
+)
 from lateen.mesh.gateway_api.made import MARK, made
 from lateen.mesh.gateway_api.statuses import CONTROLLERS, Condition, ParentStatus, Status, Statuses, fails, holds
 from lateen.mesh.gateway_api.world import Route, World
@@ -80,6 +86,8 @@ class Translation:
     statuses: Statuses = field(default_factory=dict)
     asked: frozenset[Hostname] = frozenset()
     """Hosts that it depends on."""
+    places: frozenset[Place] = frozenset()
+    """ServiceEntries that it depends on."""
 
 
 def translate(world: World) -> Translation:
@@ -110,7 +118,12 @@ def translate(world: World) -> Translation:
         group = own[_place(one)]
         listeners = tuple(plan.status(routing.attached[plan.reference]) for plan in group)
         conditions = gateway_conditions(world, one, group)
-        statuses[one.key] = Status(conditions=conditions, listeners=listeners, listener_sets=attached[one.key])
+        statuses[one.key] = Status(
+            conditions=conditions,
+            listeners=listeners,
+            addresses=gateway_addresses(world, one),
+            listener_sets=attached[one.key],
+        )
     statuses |= {one.item.key: one.status(routing.attached) for one in sets}
     for item, status in backend_tls(world):
         if status is None:
@@ -118,7 +131,10 @@ def translate(world: World) -> Translation:
         else:
             statuses[item.key] = status
     return Translation(
-        objects={place_of(item): item for item in found}, statuses=statuses, asked=frozenset(world.asked)
+        objects={place_of(item): item for item in found},
+        statuses=statuses,
+        asked=frozenset(world.asked),
+        places=frozenset(world.places),
     )
 
 
@@ -201,8 +217,8 @@ class _Routing:
                         counted.add(plan.reference)
                         self.attached[plan.reference] += 1
                     self._to_listener(plan, hosts, route, rules, backends)
-                if attachment.service is not None:
-                    self._to_service(attachment, rules, backends)
+                for host in attachment.services:
+                    self._to_service(host, attachment, rules, backends)
             yield ParentStatus(reference=attachment.parent, conditions=(accepted, backends.condition()))
 
     def _rules(self, route: Route, backends: Backends) -> list[Ranked]:
@@ -234,15 +250,13 @@ class _Routing:
             elif isinstance(spec, TCPRoute | TLSRoute):
                 _extend(entry, route, tcp=tcp_rules(spec, backends))
 
-    def _to_service(self, attachment: Attachment, rules: list[Ranked], backends: Backends) -> None:
+    def _to_service(self, host: Hostname, attachment: Attachment, rules: list[Ranked], backends: Backends) -> None:
         """Route calls of a service: of everybody if the route is of its namespace, else of the route's namespace."""
-        host, route = attachment.service, attachment.route
-        assert host is not None
-        own = self._world.services[host].namespace == route.key.namespace
+        route, port = attachment.route, attachment.port
+        own = attachment.owner == route.key.namespace
         entry = self._host(
             route.key.namespace, f"mesh{MARK}{host}", host, MESH_GATEWAY, export_to=("*",) if own else (".",)
         )
-        port = service_port(self._world, attachment)
         entry.rules += [_for_port(ranked, port) for ranked in rules] if port else rules
         spec = route.spec
         if isinstance(spec, TCPRoute):

@@ -20,6 +20,7 @@ from lateen.config.gateway_api import (
     TLSRoute,
 )
 from lateen.config.kubernetes import ConfigMap, Secret
+from lateen.config.networking import ServiceEntry
 from lateen.config.objects import ConfigObject
 from lateen.mesh.elections import Place
 from lateen.model.names import Hostname, service_host
@@ -56,6 +57,9 @@ class World:
     """Labels of the workloads of a service; empty when it selects none."""
     asked: set[Hostname] = field(default_factory=set)
     """Hosts whose service was asked for, be there one or not: the translation depends on them."""
+
+    places: set[Place] = field(default_factory=set)
+    """ServiceEntries that were asked for, likewise."""
 
     def classes(self) -> tuple[ConfigObject[GatewayClass], ...]:
         """GatewayClasses."""
@@ -95,6 +99,12 @@ class World:
         """Return the service of a host."""
         self.asked.add(host)
         return self.services.get(host)
+
+    def service_entry(self, namespace: str, name: str) -> ConfigObject[ServiceEntry] | None:
+        """Return a ServiceEntry."""
+        place = ("ServiceEntry", namespace, name)
+        self.places.add(place)
+        return self.objects.get(place)
 
     def permits(self, kind: str, namespace: str, to_group: str, to_kind: str, to: tuple[str, str]) -> bool:
         """Whether an object of a kind of the Gateway API may refer to another (`to`: namespace and name).
