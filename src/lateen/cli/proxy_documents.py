@@ -6,7 +6,6 @@ Called by the offline commands. Must not know: where the text came from.
 from __future__ import annotations
 
 from enum import Enum
-from ipaddress import ip_address
 
 import msgspec
 
@@ -16,6 +15,7 @@ from lateen.config.decoding import check, decode
 from lateen.config.documents import Document, problem_findings, read_documents
 from lateen.config.networking import Port, Spec
 from lateen.config.positions import render_path
+from lateen.model.loopback import is_loopback
 from lateen.model.names import DEFAULT_NAMESPACE
 from lateen.model.proxies import Interception, Proxy, ProxyType
 from lateen.model.services import Locality
@@ -121,12 +121,5 @@ def _proxy(document: ProxyDocument, *, bare: bool) -> Proxy:
 def _interception(document: ProxyDocument) -> Interception:
     if document.interception is not None:
         return Interception(document.interception.value)
-    on_loopback = bool(document.addresses) and _is_loopback(document.addresses[0])
+    on_loopback = bool(document.addresses) and is_loopback(document.addresses[0])
     return Interception.NONE if document.type is ProxyKind.SIDECAR and on_loopback else Interception.REDIRECT
-
-
-def _is_loopback(address: str) -> bool:
-    try:
-        return ip_address(address).is_loopback
-    except ValueError:
-        return False
