@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -207,3 +208,19 @@ def test_flags_that_say_too_little(machine: Machine) -> None:
         refused = machine.intercept("plan", *flags)
         assert refused.returncode == 2
         assert missing in refused.stderr
+
+
+@pytest.mark.parametrize(("flags", "warned"), [(("--everybody",), True), (FLAGS, False)])
+def test_a_proxy_that_is_intercepted_itself_is_warned_of(
+    machine: Machine, flags: tuple[str, ...], warned: bool
+) -> None:
+    """Here it is root's, and of no excluded group."""
+    listen = "import socket, sys; made = socket.create_server(('127.0.0.1', 15001)); print(); sys.stdin.read()"
+    command = ("nsenter", f"--net=/proc/{machine.pid}/ns/net", sys.executable, "-uc", listen)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as proxy:
+        assert proxy.stdout is not None
+        proxy.stdout.readline()
+        said = machine.intercept("apply", "--confirm", *flags)
+        proxy.communicate()
+    assert said.returncode == 0, said.stderr
+    assert ("warning: who listens on port 15001 is of user 0" in said.stderr) is warned

@@ -280,12 +280,13 @@ def test_leftover_interface_is_taken_over(mesh: Mesh) -> None:
     assert second.addresses["address"] == address
 
 
+@pytest.mark.parametrize("user", [(), ("--app-user", "root")], ids=["nobody named", "the agent's own"])
 @pytest.mark.parametrize("kill", [False, True], ids=["stopped", "killed"])
-def test_host_rules_go_with_the_agent(mesh: Mesh, caller: Caller, kill: bool) -> None:
+def test_host_rules_go_with_the_agent(mesh: Mesh, caller: Caller, kill: bool, user: tuple[str, ...]) -> None:
     """On the machine itself: the workload is in the mesh while the agent lives, and the rules are gone afterwards."""
     app = (sys.executable, str(APPS / "every_protocol.py"))
     port = free_port()
-    process = mesh.run("onhost", *app, port=f"{port}/http", flags=("--intercept", "host"), wait=False)
+    process = mesh.run("onhost", *app, port=f"{port}/http", flags=("--intercept", "host", *user), wait=False)
     try:
         mesh.wait_addresses(process)
     except AssertionError as error:

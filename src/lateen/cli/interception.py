@@ -228,6 +228,8 @@ def apply(
         raise Failure(str(error)) from error
     except OSError as error:
         raise Failure(f"the cgroup cannot be made: {error}") from error
+    if circle := _circle(capture):
+        typer.echo(circle, err=True)
     if confirmed:
         typer.echo("applied, and kept until `lateen intercept revert`", err=True)
         return ExitCode.DONE
@@ -389,6 +391,20 @@ def _way(wanted: BackendName | None, capture: Capture) -> Backend:
 
 def _reads(way: Backend) -> str:
     return "nft -f -" if way.name == "nft" else "iptables-restore --noflush"
+
+
+def _circle(capture: Capture) -> str:
+    """Return a warning if the proxy that listens is of a user whose connections these rules lead to it."""
+    from lateen.agent.port_owners import listening_users
+
+    listening = sorted(listening_users("127.0.0.1", capture.outbound_port) or ())
+    taken = [user for user in listening if capture.takes(user)]
+    if not taken:
+        return ""
+    return (
+        f"warning: who listens on port {capture.outbound_port} is of user {taken[0]}, who is intercepted: "
+        "its own connections come back to it, unless its group is excluded; run the sidecar as a user who is excluded"
+    )
 
 
 def _says_yes(seconds: float) -> bool:

@@ -60,6 +60,18 @@ def recorded(folder: Path, name: str) -> Record | None:
         raise InterceptionError(str(error)) from error
 
 
+def all_recorded(folder: Path) -> Iterator[Record]:
+    """Yield what is on record of all names, as far as it can be read: others may not be allowed to."""
+    try:
+        names = [path.stem for path in sorted(folder.glob("*.json"))]
+    except OSError:
+        return
+    for name in names:
+        with contextlib.suppress(RecordError):
+            if found := records.read(folder, "" if name == "default" else name):
+                yield found
+
+
 def apply(
     folder: Path, record: Record, way: Backend, *, trial_seconds: float = 0.0, systemd: bool | None = None
 ) -> str:

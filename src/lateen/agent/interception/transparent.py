@@ -18,7 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from lateen.agent.interception import host, trials
-from lateen.agent.interception.capture import AGENT_PORTS, SSH_PORT, TPROXY, Capture, CaptureError
+from lateen.agent.interception.capture import (
+    AGENT_PORTS,
+    OUTBOUND_PORT,
+    PROXY_ID,
+    SSH_PORT,
+    TPROXY,
+    Capture,
+    CaptureError,
+)
 from lateen.agent.interception.names import NameTable
 from lateen.agent.interception.network import AppNetwork, app_network, socket_here
 from lateen.agent.interception.places import Enter, Place, hops
@@ -119,7 +127,8 @@ class HostPlace(Place):
         self._user = _user(settings.app_user)
         seed = f"{settings.namespace}/{settings.service}/{settings.version}"
         self._name = f"run_{blake2b(seed.encode(), digest_size=4).hexdigest()}"
-        self._cgroup = "" if self._user or not settings.own_rules or settings.mode != RUN else f"lateen/{self._name}"
+        self._cgroup = self._own_cgroup()
+        self._refuse_circles()
         self._applied = False
         self.answers_dns = settings.dns and hops(settings)[0]
         self._sockets: tuple[list[socket.socket], list[socket.socket]] = [], []
@@ -129,6 +138,34 @@ class HostPlace(Place):
         self.addresses = tuple(found)
         self._wanted = self._wish()
 
+    def _own_cgroup(self) -> str:
+        """Return the cgroup to make for the app: where its user does not tell it from others, or from its proxy."""
+        told_apart = self._user is not None and self._user[0] != os.geteuid()
+        mine = self._settings.own_rules and self._settings.mode == RUN
+        return f"lateen/{self._name}" if mine and not told_apart else ""
+
+    def _refuse_circles(self) -> None:
+        """Raise InterceptionError where the rules would lead the proxy's own connections back to it, for ever."""
+        settings, us = self._settings, os.geteuid()
+        by_user = self._user is not None and not self._cgroup
+        if settings.own_rules and by_user and self._user and self._user[0] == us and hops(settings)[0]:
+            raise InterceptionError(
+                f"--app-user {settings.app_user} is who the agent and its Envoy run as: their own connections would be "
+                "intercepted as well. Run the app as another user, or start it with `lateen run`, which tells it by a "
+                "cgroup",
+                exit_code=2,
+            )
+        groups = {os.getegid(), *os.getgroups()}
+        for record in () if settings.own_rules else host.all_recorded(self._state):
+            capture = record.capture
+            if capture.outbound_port == OUTBOUND_PORT and capture.takes(us, groups):
+                raise InterceptionError(
+                    f"the rules in force {f'of the name {capture.name} ' if capture.name else ''}intercept user {us}, "
+                    "whom the agent and its Envoy run as: their own connections would come back to them. Run the agent "
+                    f"as another user, as {PROXY_ID}, or apply rules with --exclude-user {us}",
+                    exit_code=2,
+                )
+
     def _wish(self) -> Capture:
         outbound, inbound = hops(self._settings)
         declared = tuple(port for port, _ in self._settings.ports)
@@ -137,7 +174,7 @@ class HostPlace(Place):
             outbound=outbound,
             # Without a port there is nothing inbound, and "all" would be everybody's.
             inbound=inbound and bool(declared),
-            users=(self._user[0],) if self._user else (),
+            users=(self._user[0],) if self._user and not self._cgroup else (),
             cgroups=(self._cgroup,) if self._cgroup else (),
             cgroup_root=cgroup_root() if self._cgroup else "",
             exclude_networks=self._settings.exclude_networks,
@@ -177,7 +214,7 @@ class HostPlace(Place):
             with open(members, "w") as file:  # noqa: PTH123  as little as possible between fork and exec
                 file.write("0")
 
-        return join
+        return _then(join, _becoming(self._user))
 
     async def serve(self) -> None:
         """Answer the app's DNS. The agent's own questions are not its user's, or not its cgroup's."""
