@@ -16,7 +16,7 @@ import typer
 
 from lateen.cli.exits import ExitCode, Failure
 from lateen.cli.options import Output, OutputOption
-from lateen.cli.processes import (
+from lateen.cli.workload_options import (
     AppUserOption,
     CaFileOption,
     ExcludeNetworkOption,
