@@ -211,9 +211,7 @@ def test_flags_that_say_too_little(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize(("flags", "warned"), [(("--everybody",), True), (FLAGS, False)])
-def test_a_proxy_that_is_intercepted_itself_is_warned_of(
-    machine: Machine, flags: tuple[str, ...], warned: bool
-) -> None:
+def test_a_proxy_that_is_intercepted_itself_is_told(machine: Machine, flags: tuple[str, ...], warned: bool) -> None:
     """Here it is root's, and of no excluded group."""
     listen = "import socket, sys; made = socket.create_server(('127.0.0.1', 15001)); print(); sys.stdin.read()"
     command = ("nsenter", f"--net=/proc/{machine.pid}/ns/net", sys.executable, "-uc", listen)

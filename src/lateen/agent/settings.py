@@ -172,8 +172,8 @@ class AgentSettings:
             raise SettingsError("--intercept host needs to know whose connections are the app's: add --app-user USER")
         if self.interception == HOST and self._takes_itself():
             raise SettingsError(
-                f"--app-user {self.app_user}: rules take root, so the agent is root as well, and its own connections would "
-                "be intercepted: give the app a user of its own"
+                f"--app-user {self.app_user}: rules take root, so the agent is root as well, and its own connections "
+                "would be intercepted: give the app a user of its own"
             )
         if self.inbound_mode != "redirect" and (self.interception != NETNS or self.hops == OUTBOUND):
             raise SettingsError("--inbound-mode tproxy is for --intercept netns, with --hops both")
