@@ -493,9 +493,9 @@ class Agent:
         """Sidecar alone: ready while all ports accept connections. The app is someone else's to start and restart."""
         ports = tuple(self._offered.values())
         while True:
-            await wait_for_ports(ports, accepting=True)
+            await wait_for_ports(ports, self._where.connect_app, accepting=True)
             await self._ready(self._offered)
-            await wait_for_ports(ports, accepting=False, pause=2.0)
+            await wait_for_ports(ports, self._where.connect_app, accepting=False, pause=2.0)
             self._unready = "the app does not accept connections"
             self._log.warning(self._unready)
             self._attachment.update(replace(self._attachment.registration, ready=False))
@@ -519,8 +519,7 @@ class Agent:
 
     async def _ready(self, app_ports: Mapping[int, int]) -> None:
         """Tell the control plane; but first let our own Envoy learn where the app is, or the first requests fail."""
-        if not self._where.app_port_known:
-            app_ports = {}
+        app_ports = await self._where.told_ports(app_ports)
         known = workload.with_app_ports(self._attachment.registration, app_ports)
         self._attachment.update(known)
         clock = asyncio.get_running_loop().time

@@ -11,15 +11,18 @@ import os
 import pwd
 import shlex
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+from lateen.agent.addresses import LOOPBACK
+from lateen.agent.application import accepts
 from lateen.agent.interception import host, trials
 from lateen.agent.interception.capture import (
     AGENT_PORTS,
+    DELIVERY_SOURCES,
     OUTBOUND_PORT,
     PROXY_ID,
     SSH_PORT,
@@ -44,12 +47,50 @@ from lateen.agent.settings import NETNS, OUTBOUND, RUN, AgentSettings
 from lateen.envoy.bootstrap import DNS_PORT
 from lateen.model.proxies import Interception
 
+Streams: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 _OUTSIDE = "outside"
 _UNASSIGNED = (("192.0.2.1", socket.AF_INET), ("2001:db8::1", socket.AF_INET6))
 """For examples; asked for the way there only, nothing is sent."""
 
 
-class NetworkPlace(Place):
+class TransparentPlace(Place):
+    """What both have in common: an app that may listen on loopback, on its own address, or on all."""
+
+    _tried: tuple[str, ...] = (LOOPBACK,)
+    """Addresses of the app, in this order, that stand for loopback where Envoy calls it."""
+
+    async def _connect_from_here(self, host: str, port: int, **options: Any) -> Streams:
+        """Connect to an address of the app without being intercepted."""
+        raise NotImplementedError
+
+    async def _connect_app(self, host: str, port: int, **options: Any) -> Streams:
+        """Connect to the app: where loopback is meant, to the first of its addresses that it listens on."""
+        if host != LOOPBACK:
+            return await self._connect_from_here(host, port, **options)
+        *others, last = self._tried
+        for address in others:
+            with contextlib.suppress(ConnectionRefusedError):
+                return await self._connect_from_here(address, port, **options)
+        return await self._connect_from_here(last, port, **options)
+
+    def _addresses_tried(self, settings: AgentSettings) -> tuple[str, ...]:
+        """Return the addresses where those find the app who call it."""
+        own = self.addresses[0]
+        if settings.inbound_mode == TPROXY or settings.hops == OUTBOUND:
+            return (own,)
+        return (LOOPBACK,) if own == LOOPBACK else (LOOPBACK, own)
+
+    async def told_ports(self, found: Mapping[int, int]) -> dict[int, int]:
+        """Say 0 for an app that listens on its own address only: Envoy calls it where its caller did."""
+        told = await super().told_ports(found)
+        return {declared: await self._told_port(port) for declared, port in told.items()}
+
+    async def _told_port(self, port: int) -> int:
+        on_loopback = await accepts(port, self._connect_from_here) or not await accepts(port, self._connect_app)
+        return port if on_loopback else 0
+
+
+class NetworkPlace(TransparentPlace):
     """A network of the app's own."""
 
     outside = _OUTSIDE
@@ -61,10 +102,10 @@ class NetworkPlace(Place):
         self._entrance: Enter | None = None
         self._user = _user(settings.app_user)
         self.addresses = network.addresses
-        self.connect = self.connect_app = network.connect
+        self.connect = network.connect
+        self.connect_app = self._connect_app
+        self._tried = self._addresses_tried(settings)
         self._wanted = self._wish()
-        if settings.inbound_mode == TPROXY or settings.hops == OUTBOUND:
-            self.connect_app = self._connect_as_others
         self.interception = Interception.TPROXY if settings.inbound_mode == TPROXY else Interception.REDIRECT
 
     def _wish(self) -> Capture:
@@ -91,10 +132,9 @@ class NetworkPlace(Place):
         (folder / _OUTSIDE).symlink_to(f"/proc/{os.getpid()}/ns/net")
         self._entrance = self._network.entrance(folder)
 
-    async def _connect_as_others(self, host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Go to the app's own address: an app that listens on loopback only is not reached there."""
-        del host
-        return await self._network.connect(self.addresses[0], port)
+    async def _connect_from_here(self, host: str, port: int, **options: Any) -> Streams:
+        """Inside, connections to the inside's own addresses are nobody's to intercept."""
+        return await self._network.connect(host, port, **options)
 
     def envoy_entrance(self) -> Enter | None:
         """Envoy is inside, as root."""
@@ -114,7 +154,7 @@ class NetworkPlace(Place):
         await self._network.answer_dns(self._settings.namespace)
 
 
-class HostPlace(Place):
+class HostPlace(TransparentPlace):
     """This machine, with rules for one user, or for one cgroup that is made for the app."""
 
     interception = Interception.REDIRECT
@@ -136,6 +176,8 @@ class HostPlace(Place):
         if not found:
             raise InterceptionError("this machine has no address that others reach: say one with --address")
         self.addresses = tuple(found)
+        self.connect_app = self._connect_app
+        self._tried = self._addresses_tried(settings)
         self._wanted = self._wish()
 
     def _own_cgroup(self) -> str:
@@ -184,6 +226,13 @@ class HostPlace(Place):
             dns_port=DNS_PORT if self.answers_dns else 0,
             ipv6=len(self.addresses) > 1,
         )
+
+    async def _connect_from_here(self, host: str, port: int, **options: Any) -> Streams:
+        """Connect from where the rules let pass what is on its way to the app, as from Envoy."""
+        # Of IPv6 the machine has no such address.
+        own = host in self.addresses and ":" not in host
+        local = (DELIVERY_SOURCES[0], 0) if own else None
+        return await asyncio.open_connection(host, port, local_addr=local, **options)
 
     def prepare(self, folder: Path) -> None:
         """Make the cgroup, and take the port where DNS is answered."""
