@@ -161,6 +161,19 @@ def test_second_apply_replaces_the_first(machine: Machine) -> None:
     assert machine.rules() == before
 
 
+def test_second_apply_of_iptables_leaves_one_jump_of_each(machine: Machine) -> None:
+    """Also when the second one leaves IPv6 alone."""
+    before = machine.rules()
+    for flags in ((), ("--exclude-port", "25"), ("--no-ipv6",)):
+        applied = machine.intercept("apply", "--confirm", "--backend", "iptables", *FLAGS, *flags)
+        assert applied.returncode == 0, applied.stderr
+        assert machine.run("iptables-save", "-t", "nat").stdout.count("-j LATEEN_OUTPUT") == 1
+        assert machine.run("ip6tables-save", "-t", "nat").stdout.count("-j LATEEN_OUTPUT") == ("--no-ipv6" not in flags)
+        assert machine.intercept("verify", "--rules-only").returncode == 0
+    machine.intercept("revert")
+    assert machine.rules() == before
+
+
 def test_verify_sees_changed_rules_and_a_missing_proxy(machine: Machine) -> None:
     """What somebody else flushed is shown as a difference; a real connection tells that nobody listens."""
     machine.intercept("apply", "--confirm", "--user", "nobody")

@@ -93,15 +93,25 @@ def apply(
         try:
             way.apply(record.capture)
         except BaseException:
-            if old is None:
-                records.remove(folder, name)
-            else:
-                # The kernel took nothing of the new rules: the old ones, if of the same kind, are still there.
-                records.write(folder, old)
+            _bring_back(folder, name, old)
             raise
         if not trial_seconds and record.unit:
             install_unit(folder, name)
         return waits
+
+
+def _bring_back(folder: Path, name: str, old: Record | None) -> None:
+    """Have what was in force before new rules failed, and have it on record; or nothing, where that fails too."""
+    if old is not None:
+        records.write(folder, old)
+        try:
+            # Those of another backend are gone by now, and of iptables one IP version may be.
+            BACKENDS[old.backend]().apply(old.capture)
+            return
+        except InterceptionError:
+            with contextlib.suppress(InterceptionError):
+                BACKENDS[old.backend]().revert(old.capture)
+    records.remove(folder, name)
 
 
 def confirm(folder: Path, name: str) -> Record:
@@ -127,7 +137,7 @@ def revert(folder: Path, name: str, *, trial: str = "") -> bool:
             return False
         BACKENDS[found.backend]().revert(found.capture)
         if found.cgroup:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, InterceptionError):
                 cgroup_folder(found.cgroup).rmdir()
         _remove_unit(name)
         records.remove(folder, name)

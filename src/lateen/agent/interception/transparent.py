@@ -172,7 +172,11 @@ class HostPlace(TransparentPlace):
         self._applied = False
         self.answers_dns = settings.dns and hops(settings)[0]
         self._sockets: tuple[list[socket.socket], list[socket.socket]] = [], []
-        found = [settings.address] if settings.address else own_addresses()
+        found = own_addresses()
+        if settings.address:
+            # Of the other IP version it is left as it is: the app's connections of that version are intercepted too.
+            version = ":" in settings.address
+            found = [settings.address, *(each for each in found if (":" in each) != version)]
         if not found:
             raise InterceptionError("this machine has no address that others reach: say one with --address")
         self.addresses = tuple(found)

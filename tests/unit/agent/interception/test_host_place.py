@@ -77,3 +77,13 @@ def test_rules_by_hand_must_leave_the_agent_alone(make: Make, tmp_path: Path, ca
             make(mode="sidecar", own_rules=False)
     else:
         make(mode="sidecar", own_rules=False)
+
+
+def test_a_given_address_does_not_let_the_other_ip_version_slip_by(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the app sends over IPv6 is intercepted also where the machine is registered by an IPv4 address."""
+    monkeypatch.setattr(transparent, "own_addresses", lambda: ["192.0.2.1", "2001:db8::1"])
+    place = make(app_user="4711")
+    assert place.addresses == ("10.0.0.7", "2001:db8::1")
+    assert place._wanted.ipv6
+    monkeypatch.setattr(transparent, "own_addresses", lambda: ["192.0.2.1"])
+    assert not make(app_user="4711")._wanted.ipv6
