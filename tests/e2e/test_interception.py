@@ -295,6 +295,11 @@ def test_host_rules_go_with_the_agent(mesh: Mesh, caller: Caller, kill: bool, us
         raise
     rules = subprocess.run(("nft", "list", "ruleset"), capture_output=True, text=True, check=True).stdout
     assert "table inet lateen_run_" in rules
+    other = mesh.run(
+        "other", "sleep", "9", port="", flags=("--intercept", "host", "--address", "127.9.9.9"), wait=False
+    )
+    assert other.popen.wait(30) == 1
+    assert "another agent intercepts on this machine already" in other.tail()
     assert IDENTITY in caller.call(f"http('http://onhost:{port}/')")["caller"]
     assert request(port, "/", address=process.addresses["address"]).json["peer"] == "127.0.0.6"
     if kill:

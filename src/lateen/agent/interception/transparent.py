@@ -49,6 +49,7 @@ from lateen.model.proxies import Interception
 
 Streams: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 _OUTSIDE = "outside"
+_LOCK = "\0lateen/intercept/host"
 _UNASSIGNED = (("192.0.2.1", socket.AF_INET), ("2001:db8::1", socket.AF_INET6))
 """For examples; asked for the way there only, nothing is sent."""
 
@@ -308,10 +309,29 @@ def transparent_place(settings: AgentSettings) -> Iterator[Place]:
             yield NetworkPlace(settings, network)
         return
     made = HostPlace(settings)
-    try:
-        yield made
-    finally:
-        made.release()
+    with _alone():
+        try:
+            yield made
+        finally:
+            made.release()
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Be the only agent that intercepts on this machine. InterceptionError when there is another.
+
+    Two that start at once would both find ports 15001 and 15006 free, and their Envoys then share them: sockets of
+    listeners have SO_REUSEPORT. An abstract name is known in one network namespace, and goes with whoever has it.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as lock:
+        try:
+            lock.bind(_LOCK)
+        except OSError as error:
+            raise InterceptionError(
+                "another agent intercepts on this machine already: its Envoy has ports 15001 and 15006 on every "
+                "address; --intercept netns has room for any number of workloads"
+            ) from error
+        yield
 
 
 def _capture(**wishes: Any) -> Capture:
