@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lateen.cli.exits import ExitCode, Failure
+from lateen.cli.exits import ExitCode, Failure, usage
 from lateen.cli.workload_options import Hops
 
 if TYPE_CHECKING:
@@ -270,13 +270,11 @@ def _capture(given: Mapping[str, Any]) -> Capture:
     outbound, inbound = given["hops"] is not Hops.INBOUND, given["hops"] is not Hops.OUTBOUND
     some, cgroups = given["user"] or given["cgroup"], given["cgroup"] or ()
     if outbound and not (some or given["everybody"]):
-        raise _usage(
-            "it is not said whose connections to intercept", "add --user USER or --cgroup PATH, or --everybody"
-        )
+        raise usage("it is not said whose connections to intercept", "add --user USER or --cgroup PATH, or --everybody")
     if given["everybody"] and some:
-        raise _usage("--everybody contradicts --user and --cgroup", "leave one of them out")
+        raise usage("--everybody contradicts --user and --cgroup", "leave one of them out")
     if inbound and not given["inbound_port"]:
-        raise _usage("it is not said which ports are the workload's", "add --inbound-port PORT")
+        raise usage("it is not said which ports are the workload's", "add --inbound-port PORT")
     lists: dict[str, Any] = {f"{flag}s": tuple(given[flag] or ()) for flag in _LISTS}
     try:
         return Capture(
@@ -306,7 +304,7 @@ def user_ids(names: Sequence[str]) -> tuple[int, ...]:
     try:
         return tuple(int(name) if name.isdigit() else pwd.getpwnam(name).pw_uid for name in names)
     except KeyError as error:
-        raise _usage(f"there is no such user: {error.args[0]}", "a name, or a number") from error
+        raise usage(f"there is no such user: {error.args[0]}", "a name, or a number") from error
 
 
 def _group_ids(names: Sequence[str]) -> tuple[int, ...]:
@@ -315,7 +313,7 @@ def _group_ids(names: Sequence[str]) -> tuple[int, ...]:
     try:
         return tuple(int(name) if name.isdigit() else grp.getgrnam(name).gr_gid for name in names)
     except KeyError as error:
-        raise _usage(f"there is no such group: {error.args[0]}", "a name, or a number") from error
+        raise usage(f"there is no such group: {error.args[0]}", "a name, or a number") from error
 
 
 def _way(wanted: BackendName | None, capture: Capture) -> Backend:
@@ -352,7 +350,3 @@ def _says_yes(seconds: float) -> bool:
     typer.echo("keep them? type yes: ", nl=False, err=True)
     answering, _, _ = select.select([sys.stdin], [], [], seconds)
     return bool(answering) and sys.stdin.readline().strip().lower() in ("y", "yes")
-
-
-def _usage(message: str, hint: str) -> Failure:
-    return Failure(message, code=ExitCode.USAGE, hint=hint)

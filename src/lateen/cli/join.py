@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lateen.cli.exits import ExitCode, Failure
+from lateen.cli.exits import ExitCode, Failure, usage
 from lateen.cli.options import Output, OutputOption
 from lateen.cli.workload_options import (
     AppUserOption,
@@ -167,12 +167,12 @@ def join(
     else:
         settings = _workload_settings(service, workload_group, label, port, upstream, {**shared, **of_workload})
         if namespace or port_map:
-            raise _usage("--namespace and --port-map are for --gateway", "a workload's is --service NAME.NAMESPACE")
+            raise usage("--namespace and --port-map are for --gateway", "a workload's is --service NAME.NAMESPACE")
     own_name = name or settings.service or settings.workload_group
     if not _NAME.fullmatch(own_name):
-        raise _usage(f"--name {own_name[:80]!r} is not a name", "lower-case letters, digits and dashes")
+        raise usage(f"--name {own_name[:80]!r} is not a name", "lower-case letters, digits and dashes")
     if offline and not address and intercept is not Intercept.HOST:
-        raise _usage("--offline cannot find out which address others reach", "add --address IP")
+        raise usage("--offline cannot find out which address others reach", "add --address IP")
     made = _look(own_name, settings, user=user, root=root, starts=start and not only_check, offline=offline)
     return _act(made, only_check=only_check, dry_run=dry_run, start=start, offline=offline, output=output)
 
@@ -186,7 +186,7 @@ def leave(
     from lateen.cli.joining.hosts import Host
 
     if bool(name) is every:
-        raise _usage("say which name, or --all", "`lateen leave NAME`")
+        raise usage("say which name, or --all", "`lateen leave NAME`")
     host = Host(root)
     names = host.names() if every else [name]
     for each in names:
@@ -204,7 +204,7 @@ def _refuse_of_workload(
     usual = AgentSettings(mode=GATEWAY, name="any")
     different = any(value != getattr(usual, key) for key, value in of_workload.items())
     if service or group or port or upstream or different:
-        raise _usage(
+        raise usage(
             "--gateway has no service, group, ports, upstreams, version or interception",
             "its Gateway objects say its ports; --label, which of them select it",
         )
@@ -539,7 +539,3 @@ def _systemctl(*words: str, ok: tuple[int, ...] = (0,)) -> None:
         raise Failure(f"`systemctl {' '.join(words)}`: {error}") from error
     if done.returncode not in ok:
         raise Failure(f"`systemctl {' '.join(words)}`: {done.stderr.strip()[:500]}")
-
-
-def _usage(message: str, hint: str) -> Failure:
-    return Failure(message, code=ExitCode.USAGE, hint=hint)
