@@ -19,8 +19,10 @@ from lateen.cli.options import Output, OutputOption
 from lateen.cli.workload_options import (
     AppUserOption,
     CaFileOption,
+    DnsOption,
     ExcludeNetworkOption,
     ExcludePortOption,
+    ExecProbeOption,
     GroupOption,
     Hops,
     HopsOption,
@@ -30,9 +32,16 @@ from lateen.cli.workload_options import (
     InterceptOption,
     LabelsOption,
     LocalityOption,
+    MetricsOption,
     NetworkOption,
     OwnRulesOption,
     PortsOption,
+    ProbeDelayOption,
+    ProbeFailuresOption,
+    ProbeOption,
+    ProbePeriodOption,
+    ProbeSuccessesOption,
+    ProbeTimeoutOption,
     ServiceAccountOption,
     ServiceOption,
     StatsPrefixesOption,
@@ -111,6 +120,7 @@ def join(
     hops: HopsOption = Hops.BOTH,
     inbound_mode: InboundModeOption = InboundMode.REDIRECT,
     own_rules: OwnRulesOption = True,
+    dns: DnsOption = True,
     app_user: AppUserOption = "",
     exclude_port: ExcludePortOption = None,
     exclude_network: ExcludeNetworkOption = None,
@@ -123,6 +133,14 @@ def join(
     stats_inclusion_prefix: StatsPrefixesOption = None,
     stats_inclusion_suffix: StatsSuffixesOption = None,
     stats_inclusion_regexp: StatsRegexpsOption = None,
+    probe: ProbeOption = "",
+    probe_period: ProbePeriodOption = 5.0,
+    probe_timeout: ProbeTimeoutOption = 1.0,
+    probe_failures: ProbeFailuresOption = 1,
+    probe_successes: ProbeSuccessesOption = 1,
+    probe_delay: ProbeDelayOption = 0.0,
+    allow_exec_probe: ExecProbeOption = False,
+    metrics: MetricsOption = "",
     user: Annotated[str, typer.Option("--user", metavar="USER", help="Who the agent runs as; default: root.")] = "",
     root: RootOption = Path("/"),
     only_check: Annotated[bool, typer.Option("--check", help="Check only; get no certificate, write nothing.")] = False,
@@ -139,6 +157,7 @@ def join(
 
     Nothing is written when a check fails. Joining again with the same flags changes nothing.
     """
+    from lateen.cli.app_flags import read_metrics, read_probe
     from lateen.cli.workload_flags import given_file, stats_inclusion
 
     shared: dict[str, Any] = {
@@ -157,9 +176,20 @@ def join(
         "hops": hops.value,
         "inbound_mode": inbound_mode.value,
         "own_rules": own_rules,
+        "dns": dns,
         "app_user": app_user,
         "exclude_ports": tuple(exclude_port or ()),
         "exclude_networks": tuple(exclude_network or ()),
+        "probe": read_probe(
+            probe,
+            period=probe_period,
+            timeout=probe_timeout,
+            failures=probe_failures,
+            successes=probe_successes,
+            delay=probe_delay,
+        ),
+        "group_exec": allow_exec_probe,
+        **read_metrics(metrics),
     }
     if gateway:
         _refuse_of_workload(service, workload_group, port, upstream, of_workload)
@@ -205,7 +235,7 @@ def _refuse_of_workload(
     different = any(value != getattr(usual, key) for key, value in of_workload.items())
     if service or group or port or upstream or different:
         raise usage(
-            "--gateway has no service, group, ports, upstreams, version or interception",
+            "--gateway has no service, group, ports, upstreams, version, interception, probe or metrics",
             "its Gateway objects say its ports; --label, which of them select it",
         )
 
