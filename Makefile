@@ -39,7 +39,8 @@ demo: $(READY)
 	@$(BIN)/lateen demo $(DEMO_FLAGS)
 
 # They take well-known ports of this machine, on every address: the demo, and sidecars that intercept on the host.
-ALONE := tests/e2e/test_demo.py tests/e2e/test_dns.py tests/e2e/test_interception.py
+ALONE := tests/e2e/test_demo.py tests/e2e/test_dns.py tests/e2e/test_interception.py \
+	tests/e2e/test_probes_intercepted.py
 
 # Unit tests first: they are quick (in one process, which starts sooner than two) and say more. Then two workers, a file
 # each (beds of a file are shared, and have fixed addresses); last those that must be alone.

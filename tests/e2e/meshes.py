@@ -93,6 +93,25 @@ def request(
         connection.close()
 
 
+def reap(popen: subprocess.Popen[Any], seconds: float = 0.0) -> bool:
+    """Wait for a process, kill it when that takes longer; return whether it went by itself.
+
+    After SIGKILL without a limit: one that is still there when nobody refers to it is an error of a test that has
+    nothing to do with it, in `Popen.__del__`.
+    """
+    try:
+        popen.wait(seconds)
+        return True
+    except subprocess.TimeoutExpired:
+        popen.kill()
+        popen.wait()
+        return False
+    finally:
+        for stream in (popen.stdin, popen.stdout, popen.stderr):
+            if stream:
+                stream.close()
+
+
 @dataclass
 class Process:
     """One lateen process and where its proxy is."""
@@ -117,8 +136,7 @@ class Process:
         try:
             return self.popen.wait(seconds)
         except subprocess.TimeoutExpired:
-            self.popen.kill()
-            self.popen.wait(5)
+            reap(self.popen)
             raise AssertionError(f"did not stop; its log ends:\n{self.tail()}") from None
 
     def tail(self, lines: int = 40) -> str:
@@ -180,9 +198,9 @@ class Mesh:
 
         try:
             eventually(ready, what="the control plane", seconds=60)
-        except AssertionError:
-            process.popen.kill()
-            process.popen.wait()
+        except BaseException:
+            # When it is the first, there is no mesh yet that somebody could close.
+            reap(process.popen)
             raise
         return process
 
@@ -311,16 +329,7 @@ class Mesh:
         for process in self.processes:
             if process.popen.poll() is None:
                 process.popen.send_signal(signal.SIGTERM)
-        stuck = []
-        for process in reversed(self.processes):
-            try:
-                process.popen.wait(25)
-            except subprocess.TimeoutExpired:
-                stuck.append(process)
-                process.popen.kill()
-                process.popen.wait(5)
-            if process.popen.stdout:
-                process.popen.stdout.close()
+        stuck = [process for process in reversed(self.processes) if not reap(process.popen, 25)]
         assert not stuck, f"did not stop: {[process.popen.args for process in stuck]}"
 
 

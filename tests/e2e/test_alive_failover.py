@@ -51,10 +51,13 @@ class Pair:
             "--config", str(config), *flags,
         ]  # fmt: skip
         self.addresses = f"127.0.0.1:{secure},127.0.0.1:{other}"
+
+    def open(self) -> None:
+        """Start the second, and make a token for both."""
         self.second = self.start_second()
         token = self.mesh.command("token", "create", "--service-account", "default/default")
         assert token.returncode == 0, token.stderr
-        self.token = folder / "token"
+        self.token = self.mesh.folder / "token"
         self.token.write_text(token.stdout)
         self.token.chmod(0o600)
 
@@ -85,6 +88,7 @@ def make_ca(folder: Path) -> None:
 def pair(tmp_path: Path) -> Iterator[Pair]:
     made = Pair(tmp_path)
     try:
+        made.open()
         yield made
     finally:
         made.mesh.close()

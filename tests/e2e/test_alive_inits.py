@@ -9,11 +9,12 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from e2e.meshes import APPS, LATEEN, Mesh, Process, eventually, running_mesh
+from e2e.meshes import APPS, LATEEN, Mesh, Process, eventually, reap, running_mesh
 from e2e.test_alive import envoy
 
 pytestmark = pytest.mark.e2e
@@ -65,23 +66,28 @@ def can_unshare() -> bool:
 needs_unshare = pytest.mark.skipif(not can_unshare(), reason="process namespaces need unshare and root")
 
 
-def contained(mesh: Mesh, *words: str) -> subprocess.Popen[bytes]:
+@contextmanager
+def contained(mesh: Mesh, *words: str) -> Iterator[subprocess.Popen[bytes]]:
     """`lateen run` as process 1 of a namespace of processes."""
     app = mesh.folder / "orphans.py"
     app.write_text(ORPHANS)
     arguments = ["run", "--service", "job", "--control-plane", f"127.0.0.1:{mesh.grpc}", "--", sys.executable, str(app)]
-    return subprocess.Popen(
+    popen = subprocess.Popen(
         ["unshare", "--pid", "--fork", "--mount-proc", *LATEEN, *arguments, *words],
         stdout=subprocess.PIPE,
         env=mesh.environment,
         cwd=mesh.folder,
     )
+    try:
+        yield popen
+    finally:
+        reap(popen)
 
 
 @needs_unshare
 def test_process_1_reaps_orphans_and_keeps_the_exit_code(mesh: Mesh) -> None:
-    job = contained(mesh)
-    out, _ = job.communicate(timeout=40)
+    with contained(mesh) as job:
+        out, _ = job.communicate(timeout=40)
     assert out.split() == [b"reaped"]
     assert job.returncode == 7
 
@@ -89,13 +95,12 @@ def test_process_1_reaps_orphans_and_keeps_the_exit_code(mesh: Mesh) -> None:
 @needs_unshare
 def test_process_1_passes_signals_on(mesh: Mesh) -> None:
     """Stopped by a signal, it drains, the app ends by itself, and its code is that of the container."""
-    job = contained(mesh, "wait")
-    assert job.stdout is not None
-    assert [job.stdout.readline(), job.stdout.readline()] == [b"reaped\n", b"waiting\n"]
-    (first,) = Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text().split()
-    os.kill(int(first), signal.SIGTERM)
-    assert job.wait(30) == 42
-    job.stdout.close()
+    with contained(mesh, "wait") as job:
+        assert job.stdout is not None
+        assert [job.stdout.readline(), job.stdout.readline()] == [b"reaped\n", b"waiting\n"]
+        (first,) = Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text().split()
+        os.kill(int(first), signal.SIGTERM)
+        assert job.wait(30) == 42
 
 
 def told(listening: socket.socket) -> set[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -160,6 +161,19 @@ def test_second_apply_replaces_the_first(machine: Machine) -> None:
     assert machine.rules() == before
 
 
+def test_second_apply_of_iptables_leaves_one_jump_of_each(machine: Machine) -> None:
+    """Also when the second one leaves IPv6 alone."""
+    before = machine.rules()
+    for flags in ((), ("--exclude-port", "25"), ("--no-ipv6",)):
+        applied = machine.intercept("apply", "--confirm", "--backend", "iptables", *FLAGS, *flags)
+        assert applied.returncode == 0, applied.stderr
+        assert machine.run("iptables-save", "-t", "nat").stdout.count("-j LATEEN_OUTPUT") == 1
+        assert machine.run("ip6tables-save", "-t", "nat").stdout.count("-j LATEEN_OUTPUT") == ("--no-ipv6" not in flags)
+        assert machine.intercept("verify", "--rules-only").returncode == 0
+    machine.intercept("revert")
+    assert machine.rules() == before
+
+
 def test_verify_sees_changed_rules_and_a_missing_proxy(machine: Machine) -> None:
     """What somebody else flushed is shown as a difference; a real connection tells that nobody listens."""
     machine.intercept("apply", "--confirm", "--user", "nobody")
@@ -207,3 +221,17 @@ def test_flags_that_say_too_little(machine: Machine) -> None:
         refused = machine.intercept("plan", *flags)
         assert refused.returncode == 2
         assert missing in refused.stderr
+
+
+@pytest.mark.parametrize(("flags", "warned"), [(("--everybody",), True), (FLAGS, False)])
+def test_a_proxy_that_is_intercepted_itself_is_told(machine: Machine, flags: tuple[str, ...], warned: bool) -> None:
+    """Here it is root's, and of no excluded group."""
+    listen = "import socket, sys; made = socket.create_server(('127.0.0.1', 15001)); print(); sys.stdin.read()"
+    command = ("nsenter", f"--net=/proc/{machine.pid}/ns/net", sys.executable, "-uc", listen)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as proxy:
+        assert proxy.stdout is not None
+        proxy.stdout.readline()
+        said = machine.intercept("apply", "--confirm", *flags)
+        proxy.communicate()
+    assert said.returncode == 0, said.stderr
+    assert ("warning: who listens on port 15001 is of user 0" in said.stderr) is warned

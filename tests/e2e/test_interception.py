@@ -280,12 +280,13 @@ def test_leftover_interface_is_taken_over(mesh: Mesh) -> None:
     assert second.addresses["address"] == address
 
 
+@pytest.mark.parametrize("user", [(), ("--app-user", "root")], ids=["nobody named", "the agent's own"])
 @pytest.mark.parametrize("kill", [False, True], ids=["stopped", "killed"])
-def test_host_rules_go_with_the_agent(mesh: Mesh, caller: Caller, kill: bool) -> None:
+def test_host_rules_go_with_the_agent(mesh: Mesh, caller: Caller, kill: bool, user: tuple[str, ...]) -> None:
     """On the machine itself: the workload is in the mesh while the agent lives, and the rules are gone afterwards."""
     app = (sys.executable, str(APPS / "every_protocol.py"))
     port = free_port()
-    process = mesh.run("onhost", *app, port=f"{port}/http", flags=("--intercept", "host"), wait=False)
+    process = mesh.run("onhost", *app, port=f"{port}/http", flags=("--intercept", "host", *user), wait=False)
     try:
         mesh.wait_addresses(process)
     except AssertionError as error:
@@ -294,6 +295,11 @@ def test_host_rules_go_with_the_agent(mesh: Mesh, caller: Caller, kill: bool) ->
         raise
     rules = subprocess.run(("nft", "list", "ruleset"), capture_output=True, text=True, check=True).stdout
     assert "table inet lateen_run_" in rules
+    other = mesh.run(
+        "other", "sleep", "9", port="", flags=("--intercept", "host", "--address", "127.9.9.9"), wait=False
+    )
+    assert other.popen.wait(30) == 1
+    assert "another agent intercepts on this machine already" in other.tail()
     assert IDENTITY in caller.call(f"http('http://onhost:{port}/')")["caller"]
     assert request(port, "/", address=process.addresses["address"]).json["peer"] == "127.0.0.6"
     if kill:

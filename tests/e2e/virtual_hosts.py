@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.meshes import eventually
+from e2e.meshes import eventually, reap
 
 SYSTEM_PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
 LATEEN = (sys.executable, "-m", "lateen.cli.main")
@@ -124,15 +124,8 @@ for top in sys.argv[1:]:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
         for process in self.processes:
-            try:
-                process.wait(30)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait(5)
-        self.holder.kill()
-        self.holder.wait(5)
-        if self.holder.stdout:
-            self.holder.stdout.close()
+            reap(process, 30)
+        reap(self.holder)
 
 
 @dataclass
@@ -151,6 +144,8 @@ class Network:
             self.router.run("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
         made = self._hold(name)
         number = len(self.hosts)
+        # From now on it is closed with the others, also when what follows fails.
+        self.hosts.append(made)
         made.addresses = {4: f"198.18.{number}.2", 6: f"fd00:18:{number}::2"}
         router = self.router
         _ip(router, "link", "add", f"to{number}", "type", "veth", "peer", "name", "up0", "netns", str(made.holder.pid))
@@ -160,7 +155,6 @@ class Network:
             _ip(host, "link", "set", link, "up")
         _ip(made, "route", "add", "default", "via", f"198.18.{number}.1")
         _ip(made, "-6", "route", "add", "default", "via", f"fd00:18:{number}::1")
-        self.hosts.append(made)
         return made
 
     def _hold(self, name: str) -> VirtualHost:
@@ -171,7 +165,7 @@ class Network:
         assert holder.stdout is not None
         said = holder.stdout.readline()
         if said.strip() != "ready":
-            holder.kill()
+            reap(holder)
             pytest.skip(f"this machine permits no such hosts: {said}")
         return VirtualHost(name, holder, folder, {}, dict(self.environment))
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from lateen.agent.interception import dns_messages
+from lateen.agent.interception import dns_messages, relay
 from lateen.agent.interception.dns_messages import AAAA, FAILED, HTTPS, NO_SUCH_NAME, A
 from lateen.agent.interception.names import NameTable, full_names
 from lateen.agent.interception.network import socket_here
-from lateen.agent.interception.relay import Relay
-from lateen.agent.interception.resolvers import Resolvers
+from lateen.agent.interception.relay import Relay, bound_sockets
+from lateen.agent.interception.resolvers import Resolvers, named
 
 TXT = 16
 TABLE = {
@@ -52,8 +52,8 @@ class Server(asyncio.DatagramProtocol):
 class Bed:
     """A relay, what it asks, and who asks it."""
 
-    def __init__(self, relay: Relay, table: Server, machine: list[Server], conf: Path) -> None:
-        self.relay, self.table, self.machine, self.conf = relay, table, machine, conf
+    def __init__(self, made: Relay, table: Server, machine: list[Server], conf: Path) -> None:
+        self.relay, self.table, self.machine, self.conf = made, table, machine, conf
 
     async def ask(self, name: str, kind: int = A, *, stream: bool = False) -> tuple[int, tuple[str, ...]]:
         answer = await self.relay.answer(dns_messages.query(name, kind, 4711), stream=stream)
@@ -177,3 +177,73 @@ def test_short_forms() -> None:
     assert list(full_names("a.b", "n")) == ["a.b", "a.b.svc.cluster.local"]
     assert list(full_names("a.b.svc", "n")) == ["a.b.svc", "a.b.svc.cluster.local"]
     assert list(full_names("a.b.c", "n")) == ["a.b.c"]
+
+
+def test_lines_of_a_resolv_conf_that_name_no_address_are_passed_over(run: Any) -> None:
+    """A mistake of an administrator is not the end of the agent."""
+
+    async def test(made: Bed) -> None:
+        made.conf.write_text("nameserver dns.example\nnameserver\nnameserver 127.0.0.1 # ours\n")
+        assert await made.ask("known.test") == (0, ("192.0.2.7",))
+
+    run(test)
+
+
+def test_resolvers_of_a_link_keep_their_interface() -> None:
+    assert named("nameserver fe80::1%eth0\nnameserver 192.0.2.1\n") == ("fe80::1%eth0", "192.0.2.1")
+    assert named("nameserver nonsense\n") == ("127.0.0.1",)
+
+
+@pytest.mark.parametrize("noise", [b"", b"\0" * 11, dns_messages.query("a.b", A, 1)[:2] + b"\x80" + b"\0" * 20])
+def test_what_is_no_query_is_not_passed_on(run: Any, noise: bytes) -> None:
+    async def test(made: Bed) -> None:
+        assert await made.relay.answer(noise, stream=False) == b""
+        assert not made.machine[0].asked
+
+    run(test)
+
+
+def test_a_query_that_fails_by_a_mistake_of_ours_does_not_end_the_others(
+    run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test(made: Bed) -> None:
+        datagrams, streams = bound_sockets(0, ipv6=False)
+        place = datagrams[0].getsockname()
+        answer = made.relay.answer
+
+        async def fails_once(query: bytes, *, stream: bool) -> bytes:
+            monkeypatch.setattr(made.relay, "answer", answer)
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(made.relay, "answer", fails_once)
+        loop = asyncio.get_running_loop()
+        async with asyncio.TaskGroup() as group:
+            running = group.create_task(made.relay.run(datagrams, streams))
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+                asking.setblocking(False)
+                asking.connect(place)
+                for number in (1, 2):
+                    await loop.sock_sendall(asking, dns_messages.query("known.test", A, number))
+                found = await loop.sock_recv(asking, 512)
+            running.cancel()
+        assert found[:2] == b"\0\2"
+
+    run(test)
+
+
+def test_who_begins_a_query_and_does_not_end_it_is_cut_off(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the time for one query."""
+    monkeypatch.setattr(relay, "_IDLE_SECONDS", 0.3)
+
+    async def test(made: Bed) -> None:
+        datagrams, streams = bound_sockets(0, ipv6=False)
+        place = streams[0].getsockname()
+        async with asyncio.TaskGroup() as group:
+            running = group.create_task(made.relay.run(datagrams, streams))
+            reader, writer = await asyncio.open_connection(*place)
+            writer.write(b"\x00")  # the first half of a length
+            assert await reader.read() == b""
+            writer.close()
+            running.cancel()
+
+    run(test)

@@ -18,10 +18,11 @@ import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
-from ipaddress import IPv4Address, ip_address
+from ipaddress import IPv4Address
 
 from lateen.agent.errors import StartError
 from lateen.envoy.bootstrap import ADMIN_PORT, OUTBOUND_PORT, PROMETHEUS_PORT
+from lateen.model.loopback import is_loopback
 
 METRICS_PORT = 15020
 READY_PORT = 15021
@@ -62,7 +63,7 @@ class OwnAddress:
     @property
     def private_ip(self) -> str:
         """Admin page and outbound proxy stay on the loopback even when the workload is reachable from outside."""
-        return self.ip if ip_address(self.ip).is_loopback else LOOPBACK
+        return self.ip if is_loopback(self.ip) else LOOPBACK
 
     def close(self) -> None:
         """Give the address back."""

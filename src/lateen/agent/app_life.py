@@ -163,9 +163,9 @@ class AppLife:
         offered = self._ports.by_declared
         ports = tuple(offered.values())
         while True:
-            await wait_for_ports(ports, accepting=True)
+            await wait_for_ports(ports, self._where.connect_app, accepting=True)
             await self._ready(offered)
-            await wait_for_ports(ports, accepting=False, pause=2.0)
+            await wait_for_ports(ports, self._where.connect_app, accepting=False, pause=2.0)
             self._readiness.reason = "the app does not accept connections"
             self._log.warning(self._readiness.reason)
             self._unregister()
@@ -193,8 +193,7 @@ class AppLife:
 
     async def _ready(self, app_ports: Mapping[int, int]) -> None:
         """Tell the control plane; but first let our own Envoy learn where the app is, or the first requests fail."""
-        if not self._where.app_port_known:
-            app_ports = {}
+        app_ports = await self._where.told_ports(app_ports)
         attachment = self._member.attachment
         attachment.update(workload.with_app_ports(attachment.registration, app_ports))
         clock = asyncio.get_running_loop().time

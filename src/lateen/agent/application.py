@@ -89,9 +89,11 @@ async def wait_until_serving(
         await asyncio.sleep(POLL_SECONDS)
 
 
-async def wait_for_ports(ports: tuple[int, ...], *, accepting: bool, pause: float = 0.2) -> None:
+async def wait_for_ports(
+    ports: tuple[int, ...], connect: Connect = asyncio.open_connection, *, accepting: bool, pause: float = 0.2
+) -> None:
     """Wait until all these loopback ports accept connections, or until one of them no longer does."""
     while True:
-        if all([await accepts(port) for port in ports]) == accepting:
+        if all([await accepts(port, connect) for port in ports]) == accepting:
             return
         await asyncio.sleep(pause)

@@ -37,7 +37,6 @@ from lateen.agent.joining import (
     Step,
     Wish,
     clock_problem,
-    is_loopback,
     next_step,
     plan,
     refusal,
@@ -53,6 +52,7 @@ from lateen.agent.secure_connection import ConnectError, DistrustError, Tls, bro
 from lateen.agent.unary_call import CallError, ask
 from lateen.envoy.bootstrap import CERTIFICATE_FILE, CERTIFICATES_FOLDER, ROOTS_FILE
 from lateen.model.identities import Identity
+from lateen.model.loopback import is_loopback
 from lateen.private_files import write_private
 
 _LONGEST_SLEEP = 60.0

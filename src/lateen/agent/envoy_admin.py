@@ -107,9 +107,14 @@ class EnvoyAdmin:
         return read_routes_state(read_stats(await self._ask("/stats?filter=" + quote(pattern))))
 
     async def has_inbound(self, app_ports: Mapping[int, int]) -> bool:
-        """Whether each inbound cluster (`inbound|9080||`) leads to the app's port by now."""
+        """Whether each inbound cluster (`inbound|9080||`) leads to the app's port by now; with 0, not to loopback."""
         page = await self._ask("/clusters?filter=" + quote(r"^inbound\|"), limit=32 << 20)
-        return all(f"inbound|{port}||::127.0.0.1:{app_port}::".encode() in page for port, app_port in app_ports.items())
+
+        def leads(port: int, app_port: int) -> bool:
+            place = f"inbound|{port}||::127.0.0.1:" + (f"{app_port}::" if app_port else "")
+            return (place.encode() in page) is bool(app_port)
+
+        return all(leads(port, app_port) for port, app_port in app_ports.items())
 
     async def in_flight(self, *, everything: bool) -> int:
         """Return how many requests and TCP connections are on their way.

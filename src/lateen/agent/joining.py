@@ -14,7 +14,6 @@ import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
-from ipaddress import ip_address
 from typing import Any, TypeAlias
 
 from lateen.agent.addresses import split_host_port
@@ -72,14 +71,6 @@ class JoinPlan:
     def server(self) -> str:
         """The SPIFFE ID that the control plane must show."""
         return control_plane_identity(self.identity.trust_domain).uri
-
-
-def is_loopback(host: str) -> bool:
-    """Whether this host is this machine, as far as its name tells."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def read_located(answer: bytes, host: str) -> Located:

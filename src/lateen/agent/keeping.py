@@ -169,9 +169,9 @@ class Keeper:
 
     def keep_crash(self, text: str, *, now: float) -> str:
         """Write a report of a crash, and remove all but the newest few; return its path, empty when there is none."""
-        path = self._folder / f"{_CRASH}{time.strftime('%Y%m%dT%H%M%S', time.gmtime(now))}-{os.getpid()}.txt"
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path = self._free_report(now)
             write_private(path, text.encode("utf-8", "replace"), durable=False)
             for old in sorted(self._folder.glob(f"{_CRASH}*.txt"))[:-MOST_CRASHES]:
                 old.unlink(missing_ok=True)
@@ -179,6 +179,17 @@ class Keeper:
             self._log.warning("cannot keep the report of a crash", reason=str(error))
             return ""
         return str(path)
+
+    def _free_report(self, now: float) -> Path:
+        """Return a name that no report has yet; names sort by time, also of several crashes in one second."""
+        microseconds = round(now * 1_000_000)
+        while True:
+            second, rest = divmod(microseconds, 1_000_000)
+            stamp = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(second))}.{rest:06}"
+            path = self._folder / f"{_CRASH}{stamp}-{os.getpid()}.txt"
+            if not path.exists():
+                return path
+            microseconds += 1
 
     def _write_new(self, name: str, content: dict[str, Any], **head: float) -> None:
         """Write it if it is not what was written last, whatever its `head` says."""

@@ -41,9 +41,13 @@ class Log:
         """Say what went wrong."""
         self._say(logging.ERROR, event, fields)
 
-    def _say(self, level: int, event: str, fields: Mapping[str, Any]) -> None:
+    def exception(self, event: str, **fields: Any) -> None:
+        """Say what went wrong with the traceback of the exception at hand."""
+        self._say(logging.ERROR, event, fields, traceback=True)
+
+    def _say(self, level: int, event: str, fields: Mapping[str, Any], *, traceback: bool = False) -> None:
         # As an argument for no place in the text: what peers say may hold per cent signs.
-        self._logger.log(level, "%s", event, extra={"fields": {**self._known, **fields}})
+        self._logger.log(level, "%s", event, extra={"fields": {**self._known, **fields}}, exc_info=traceback)
 
 
 def get_log() -> Log:

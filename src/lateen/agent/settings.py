@@ -29,6 +29,7 @@ TRANSPARENT = (NETNS, HOST)
 OUTBOUND, INBOUND, BOTH = "outbound", "inbound", "both"
 HOPS = (OUTBOUND, INBOUND, BOTH)
 INBOUND_MODES = ("redirect", "tproxy")
+ROOT = ("root", "0")
 AGENT_PORTS = frozenset({ADMIN_PORT, OUTBOUND_PORT, METRICS_PORT, READY_PORT, PROMETHEUS_PORT})
 """Ports that an agent and its Envoy take on the workload's address."""
 INTERCEPTING_PORTS = frozenset({53, 15006, DNS_PORT, DNS_TABLE_PORT})
@@ -169,6 +170,11 @@ class AgentSettings:
             raise SettingsError("--no-dns is for --intercept host: in a network of its own an app has no other DNS")
         if self.interception == HOST and self._lacks_user():
             raise SettingsError("--intercept host needs to know whose connections are the app's: add --app-user USER")
+        if self.interception == HOST and self._takes_itself():
+            raise SettingsError(
+                f"--app-user {self.app_user}: rules take root, so the agent is root as well, and its own connections "
+                "would be intercepted: give the app a user of its own"
+            )
         if self.inbound_mode != "redirect" and (self.interception != NETNS or self.hops == OUTBOUND):
             raise SettingsError("--inbound-mode tproxy is for --intercept netns, with --hops both")
         if self.interception in TRANSPARENT:
@@ -191,6 +197,11 @@ class AgentSettings:
 
     def _lacks_user(self) -> bool:
         return self.mode == SIDECAR and self.own_rules and not self.app_user and self.hops != INBOUND
+
+    def _takes_itself(self) -> bool:
+        """Whether the rules would be of the agent's own user: with `lateen run` a cgroup tells its app from it."""
+        sidecar = self.mode == SIDECAR and self.own_rules and self.hops != INBOUND
+        return sidecar and self.app_user in ROOT
 
     def _check_texts(self) -> None:
         """Refuse what a control plane would: an agent that is refused would try again for ever."""

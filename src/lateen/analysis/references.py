@@ -14,6 +14,7 @@ from lateen.analysis.annotations import istio_annotations
 from lateen.analysis.authorization import authorization_policy, authorization_servers
 from lateen.analysis.conflicts import conflicts
 from lateen.analysis.credentials import gateway_credentials, rule_credentials, rule_verification
+from lateen.analysis.dns_names import too_many_names
 from lateen.analysis.envoy_filters import envoy_filters
 from lateen.analysis.gateway_api import failed_conditions
 from lateen.analysis.gateway_servers import gateway_servers
@@ -113,6 +114,7 @@ def analyse(
     subsets_behind_gateways(report, virtual_services)
     authorization_servers(report, objects, state)
     conflicts(report, objects, state)
+    too_many_names(report, state)
     return tuple(sorted(without_annotated(report.findings, objects), key=_place))
 
 

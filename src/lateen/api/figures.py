@@ -181,6 +181,10 @@ class Monitored(ControlPlane, Protocol):
         """What gateways say of plain endpoints."""
 
     @property
+    def dns_names_left_out(self) -> int:
+        """Names of services that a sidecar is not told of; of the one that most are."""
+
+    @property
     def learned(self) -> LearnedHosts:
         """What workloads were seen calling."""
 

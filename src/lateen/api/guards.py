@@ -9,12 +9,12 @@ browser always sends one across origins). No CORS header is ever sent.
 from __future__ import annotations
 
 import asyncio
-from ipaddress import ip_address
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lateen.api.answers import error_response
+from lateen.model.loopback import is_loopback
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
 BODY_SECONDS = 10.0
@@ -51,7 +51,9 @@ def refused(method: str, host: str, origin: str | None, *, loopback: bool) -> st
 
     `host` and `origin` are the headers as received; `loopback` says that the server is bound to loopback only.
     """
-    if loopback and not is_loopback(host_name(host)):
+    # No browser asks a resolver for a name below `localhost` (RFC 6761, section 6.3).
+    name = host_name(host)
+    if loopback and not (is_loopback(name) or name.endswith(".localhost")):
         return f"the Host header {host[:100]!r} does not name this machine's loopback"
     if method not in READING and origin is not None and origin.partition("://")[2] != host:
         return f"a page of {origin[:100]!r} may not change configuration"
@@ -64,16 +66,6 @@ def host_name(authority: str) -> str:
         address, _, rest = authority[1:].partition("]")
         return address if not rest or rest.startswith(":") else authority
     return authority.rpartition(":")[0] if authority.count(":") == 1 else authority
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or IP always means this machine."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 async def bounded_body(request: Request, most: int = MAX_BODY_BYTES) -> bytes:

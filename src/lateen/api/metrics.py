@@ -220,6 +220,12 @@ METRICS = (
     ),
     Metric("lateen_config_objects", "gauge", "Configuration objects in force.", lambda s: len(s.plane.objects())),
     Metric("lateen_findings", "gauge", "Findings of the configuration in force.", lambda s: len(s.plane.findings())),
+    Metric(
+        "lateen_dns_names_left_out",
+        "gauge",
+        "Names of services that a sidecar is not told of because there are more than 50,000; of the one that most are.",
+        lambda s: s.plane.dns_names_left_out,
+    ),
     Metric("lateen_connected_proxies", "gauge", "Proxies connected over xDS.", lambda s: len(s.proxies)),
     Metric(
         "lateen_proxy_types", "gauge", "Proxies by resource type and where they stand.", _standing, ("type", "state")

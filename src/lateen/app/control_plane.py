@@ -21,6 +21,7 @@ from lateen.analysis.references import analyse
 from lateen.api.control_plane import ReadOnlyObjectError
 from lateen.api.figures import Shared
 from lateen.app.citadel import CertificateFigures
+from lateen.app.dns_names import DnsNames
 from lateen.app.inputs import Inputs
 from lateen.app.learned import Learned
 from lateen.app.mesh_configs import MeshConfigs
@@ -104,6 +105,7 @@ class RunningControlPlane:
         self.health = health
         """What gateways say of plain endpoints."""
         self._state: MeshState | None = None
+        self._dns_names = DnsNames()
         self._built = 0
         """Generation of the inputs that the last attempt to build saw, whether it succeeded or not."""
         self._failure: Exception | None = None
@@ -245,6 +247,11 @@ class RunningControlPlane:
         """How many parts of snapshots were generated."""
         return self._rebuilt()
 
+    @property
+    def dns_names_left_out(self) -> int:
+        """Names of services that a sidecar is not told of; of the one that most are."""
+        return self._dns_names.count
+
     def scopes(self) -> Sequence[ScopeStatus]:
         """Return the scopes and what they are served."""
         return self._hub.scopes()
@@ -322,6 +329,7 @@ class RunningControlPlane:
                 self._hub.publish(state)
                 published = True
             self._state, self._failure = state, None
+            self._dns_names.update(state)
         except Exception as error:  # noqa: BLE001  logged, and raised again to whoever waits
             # One document that trips a bug of ours must not stop the mesh: the last good state stays in force.
             _LOG.exception("state failed to build", generation=generation)

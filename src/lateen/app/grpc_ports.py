@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import structlog
 
-from lateen.api.guards import is_loopback
 from lateen.app.addresses import free_port_checked, split_address, with_port
 from lateen.app.settings import Settings, StartError
 from lateen.discovery.ports import Port, Security
+from lateen.model.loopback import is_loopback
 
 _LOG = structlog.get_logger(__name__)
 

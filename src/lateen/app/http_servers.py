@@ -13,13 +13,13 @@ from dataclasses import dataclass
 
 from lateen.api.application import api_application, monitoring_application
 from lateen.api.control_plane import Security
-from lateen.api.guards import is_loopback
 from lateen.api.serving import serve
 from lateen.api.unix_sockets import SocketError, unix_socket
 from lateen.app.addresses import bind
 from lateen.app.citadel import Citadel
 from lateen.app.control_plane import RunningControlPlane
 from lateen.app.settings import Settings, StartError
+from lateen.model.loopback import is_loopback
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from lateen.cli.exits import ExitCode, Failure
+from lateen.cli.exits import usage
 from lateen.model.probe_texts import probe_fields
 from lateen.model.probes import Probe, is_a_path
 
 _EXAMPLE = "as in --probe http://:9080/healthz, tcp://:7070, grpc://:9090 or 'exec:/usr/bin/check --quick'"
-
-
-def _usage(message: str, hint: str = "") -> Failure:
-    return Failure(message, code=ExitCode.USAGE, hint=hint)
 
 
 def read_probe(text: str, **times: float) -> Probe | None:
@@ -22,7 +18,7 @@ def read_probe(text: str, **times: float) -> Probe | None:
     try:
         return Probe(**probe_fields(text), **times)  # type: ignore[arg-type]
     except ValueError as error:
-        raise _usage(f"--probe {text[:80]!r}: {error}", _EXAMPLE) from error
+        raise usage(f"--probe {text[:80]!r}: {error}", _EXAMPLE) from error
 
 
 def read_metrics(text: str) -> dict[str, Any]:
@@ -32,7 +28,5 @@ def read_metrics(text: str) -> dict[str, Any]:
     port, slash, path = text.lstrip(":").partition("/")
     number = int(port) if port.isascii() and port.isdigit() and len(port) < 6 else 0
     if not slash or not is_a_path(f"/{path}") or (port and not 0 < number < 65536):
-        raise _usage(
-            f"--metrics {text[:80]!r} is not [PORT]/PATH", "as in --metrics 9090/metrics or --metrics /metrics"
-        )
+        raise usage(f"--metrics {text[:80]!r} is not [PORT]/PATH", "as in --metrics 9090/metrics or --metrics /metrics")
     return {"metrics_port": number, "metrics_path": f"/{path}"}

@@ -11,12 +11,12 @@ import re
 import socket
 import ssl
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from lateen.cli.exits import ExitCode, Failure
+from lateen.model.loopback import is_loopback
 
 _CONTROL_PLANE = re.compile(r"spiffe://[a-z0-9._-]+/ns/istio-system/sa/istiod")
 _NAME_MISMATCHES = frozenset({62, 64})
@@ -123,4 +123,4 @@ def loopback_peer(connection: http.client.HTTPConnection) -> str:
     if not isinstance(name, tuple):
         return ""
     address = str(name[0])
-    return address if ip_address(address.partition("%")[0]).is_loopback else ""
+    return address if is_loopback(address) else ""

@@ -28,3 +28,8 @@ class Failure(Exception):  # noqa: N818  it is how a command ends, not an error 
         self.message = message
         self.code = code
         self.hint = hint
+
+
+def usage(message: str, hint: str = "") -> Failure:
+    """Return the failure of a command that was called wrongly."""
+    return Failure(message, code=ExitCode.USAGE, hint=hint)

@@ -6,14 +6,15 @@ Registered by `cli/commands.py`. Reads flags and tells what happened; the work i
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lateen.cli.exits import ExitCode, Failure
+from lateen.cli.exits import ExitCode, Failure, usage
+from lateen.cli.workload_options import Hops
 
 if TYPE_CHECKING:
     from lateen.agent.interception.capture import Capture
@@ -21,14 +22,10 @@ if TYPE_CHECKING:
 
 _STATE = "/var/lib/lateen/interception"
 _MOST_TRIAL_SECONDS = 3600.0
-
-
-class Hops(StrEnum):
-    """Which side goes through the sidecar."""
-
-    OUTBOUND = "outbound"
-    INBOUND = "inbound"
-    BOTH = "both"
+_LISTS = (
+    "include_network", "exclude_network", "include_port", "exclude_port", "inbound_port", "exclude_interface",
+)  # fmt: skip
+"""Flags that may be repeated and are taken as they are: fields of Capture in the plural."""
 
 
 class BackendName(StrEnum):
@@ -126,28 +123,10 @@ def plan(
     install_unit: Annotated[bool, typer.Option("--install-unit", help="Show the unit for systemd as well.")] = False,
 ) -> int:
     """Print the exact rules that `apply` with the same flags would put in force, and change nothing."""
+    given = dict(locals())
     from lateen.agent.interception import host
 
-    capture = _capture(
-        user=user,
-        cgroup=cgroup,
-        everybody=everybody,
-        hops=hops,
-        inbound_port=inbound_port,
-        exclude_port=exclude_port,
-        include_port=include_port,
-        exclude_network=exclude_network,
-        include_network=include_network,
-        exclude_inbound_port=exclude_inbound_port,
-        exclude_interface=exclude_interface,
-        exclude_user=exclude_user,
-        exclude_group=exclude_group,
-        outbound_listen=outbound_listen,
-        inbound_listen=inbound_listen,
-        dns_listen=dns_listen,
-        ipv6=ipv6,
-        name=name,
-    )
+    capture = _capture(given)
     typer.echo(
         f"# what `{_reads(_way(backend, capture))}` would read:\n{_way(backend, capture).plan(capture)}", nl=False
     )
@@ -184,6 +163,7 @@ def apply(
     trial_seconds: Annotated[float, typer.Option("--trial", metavar="SECONDS", help="Length of the trial.")] = 60.0,
 ) -> int:
     """Print the rules and put them in force, on trial: they go again after 60 s unless they are confirmed."""
+    given = dict(locals())
     from lateen.agent.interception import host
     from lateen.agent.interception.programs import InterceptionError, cgroup_folder, need_root
     from lateen.agent.interception.records import Record
@@ -192,26 +172,7 @@ def apply(
         raise Failure(
             f"--trial {trial_seconds:g} is not between 1 and {_MOST_TRIAL_SECONDS:g} seconds", code=ExitCode.USAGE
         )
-    capture = _capture(
-        user=user,
-        cgroup=cgroup,
-        everybody=everybody,
-        hops=hops,
-        inbound_port=inbound_port,
-        exclude_port=exclude_port,
-        include_port=include_port,
-        exclude_network=exclude_network,
-        include_network=include_network,
-        exclude_inbound_port=exclude_inbound_port,
-        exclude_interface=exclude_interface,
-        exclude_user=exclude_user,
-        exclude_group=exclude_group,
-        outbound_listen=outbound_listen,
-        inbound_listen=inbound_listen,
-        dns_listen=dns_listen,
-        ipv6=ipv6,
-        name=name,
-    )
+    capture = _capture(given)
     way = _way(backend, capture)
     typer.echo(f"# what `{_reads(way)}` reads:\n{way.plan(capture)}", nl=False)
     try:
@@ -224,6 +185,8 @@ def apply(
         raise Failure(str(error)) from error
     except OSError as error:
         raise Failure(f"the cgroup cannot be made: {error}") from error
+    if circle := _circle(capture):
+        typer.echo(circle, err=True)
     if confirmed:
         typer.echo("applied, and kept until `lateen intercept revert`", err=True)
         return ExitCode.DONE
@@ -295,61 +258,36 @@ def revert(name: NameOption = "", state: StateOption = Path(_STATE)) -> int:
     return ExitCode.DONE
 
 
-def _capture(
-    *,
-    user: list[str] | None,
-    cgroup: list[str] | None,
-    everybody: bool,
-    hops: Hops,
-    inbound_port: list[int] | None,
-    exclude_port: list[int] | None,
-    include_port: list[int] | None,
-    exclude_network: list[str] | None,
-    include_network: list[str] | None,
-    exclude_inbound_port: list[int] | None,
-    exclude_interface: list[str] | None,
-    exclude_user: list[str] | None,
-    exclude_group: list[str] | None,
-    outbound_listen: int,
-    inbound_listen: int,
-    dns_listen: int,
-    ipv6: bool,
-    name: str,
-) -> Capture:
-    """Return what the flags say. Raises Failure for flags that contradict themselves."""
+def _capture(given: Mapping[str, Any]) -> Capture:
+    """Return what the flags say, of the parameters that `plan` and `apply` share. Failure when they contradict."""
     from lateen.agent.interception.capture import AGENT_PORTS, PROXY_ID, SSH_PORT, Capture, CaptureError
     from lateen.agent.interception.programs import InterceptionError, cgroup_root
 
-    outbound, inbound = hops is not Hops.INBOUND, hops is not Hops.OUTBOUND
-    if outbound and not (user or cgroup or everybody):
-        raise _usage(
-            "it is not said whose connections to intercept", "add --user USER or --cgroup PATH, or --everybody"
-        )
-    if everybody and (user or cgroup):
-        raise _usage("--everybody contradicts --user and --cgroup", "leave one of them out")
-    if inbound and not inbound_port:
-        raise _usage("it is not said which ports are the workload's", "add --inbound-port PORT")
+    outbound, inbound = given["hops"] is not Hops.INBOUND, given["hops"] is not Hops.OUTBOUND
+    some, cgroups = given["user"] or given["cgroup"], given["cgroup"] or ()
+    if outbound and not (some or given["everybody"]):
+        raise usage("it is not said whose connections to intercept", "add --user USER or --cgroup PATH, or --everybody")
+    if given["everybody"] and some:
+        raise usage("--everybody contradicts --user and --cgroup", "leave one of them out")
+    if inbound and not given["inbound_port"]:
+        raise usage("it is not said which ports are the workload's", "add --inbound-port PORT")
+    lists: dict[str, Any] = {f"{flag}s": tuple(given[flag] or ()) for flag in _LISTS}
     try:
         return Capture(
-            name=name,
+            name=given["name"],
             outbound=outbound,
             inbound=inbound,
-            outbound_port=outbound_listen,
-            inbound_port=inbound_listen,
-            users=user_ids(user or ()),
-            cgroups=tuple(path.strip("/") for path in cgroup or ()),
-            cgroup_root=cgroup_root() if cgroup else "",
-            exclude_users=user_ids(exclude_user or (str(PROXY_ID),)),
-            exclude_groups=_group_ids(exclude_group or (str(PROXY_ID),)),
-            include_networks=tuple(include_network or ()),
-            exclude_networks=tuple(exclude_network or ()),
-            include_ports=tuple(include_port or ()),
-            exclude_ports=tuple(exclude_port or ()),
-            inbound_ports=tuple(inbound_port or ()),
-            exclude_inbound_ports=(SSH_PORT, *AGENT_PORTS, *(exclude_inbound_port or ())),
-            exclude_interfaces=tuple(exclude_interface or ()),
-            dns_port=dns_listen,
-            ipv6=ipv6,
+            outbound_port=given["outbound_listen"],
+            inbound_port=given["inbound_listen"],
+            users=user_ids(given["user"] or ()),
+            cgroups=tuple(path.strip("/") for path in cgroups),
+            cgroup_root=cgroup_root() if cgroups else "",
+            exclude_users=user_ids(given["exclude_user"] or (str(PROXY_ID),)),
+            exclude_groups=_group_ids(given["exclude_group"] or (str(PROXY_ID),)),
+            exclude_inbound_ports=(SSH_PORT, *AGENT_PORTS, *(given["exclude_inbound_port"] or ())),
+            dns_port=given["dns_listen"],
+            ipv6=given["ipv6"],
+            **lists,
         )
     except (CaptureError, InterceptionError) as error:
         raise Failure(str(error), code=ExitCode.USAGE) from error
@@ -362,7 +300,7 @@ def user_ids(names: Sequence[str]) -> tuple[int, ...]:
     try:
         return tuple(int(name) if name.isdigit() else pwd.getpwnam(name).pw_uid for name in names)
     except KeyError as error:
-        raise _usage(f"there is no such user: {error.args[0]}", "a name, or a number") from error
+        raise usage(f"there is no such user: {error.args[0]}", "a name, or a number") from error
 
 
 def _group_ids(names: Sequence[str]) -> tuple[int, ...]:
@@ -371,7 +309,7 @@ def _group_ids(names: Sequence[str]) -> tuple[int, ...]:
     try:
         return tuple(int(name) if name.isdigit() else grp.getgrnam(name).gr_gid for name in names)
     except KeyError as error:
-        raise _usage(f"there is no such group: {error.args[0]}", "a name, or a number") from error
+        raise usage(f"there is no such group: {error.args[0]}", "a name, or a number") from error
 
 
 def _way(wanted: BackendName | None, capture: Capture) -> Backend:
@@ -387,6 +325,20 @@ def _reads(way: Backend) -> str:
     return "nft -f -" if way.name == "nft" else "iptables-restore --noflush"
 
 
+def _circle(capture: Capture) -> str:
+    """Return a warning if the proxy that listens is of a user whose connections these rules lead to it."""
+    from lateen.agent.port_owners import listening_users
+
+    listening = sorted(listening_users("127.0.0.1", capture.outbound_port) or ())
+    taken = [user for user in listening if capture.takes(user)]
+    if not taken:
+        return ""
+    return (
+        f"warning: who listens on port {capture.outbound_port} is of user {taken[0]}, who is intercepted: "
+        "its own connections come back to it, unless its group is excluded; run the sidecar as a user who is excluded"
+    )
+
+
 def _says_yes(seconds: float) -> bool:
     """Ask on the terminal; no answer in time is no."""
     import select
@@ -394,7 +346,3 @@ def _says_yes(seconds: float) -> bool:
     typer.echo("keep them? type yes: ", nl=False, err=True)
     answering, _, _ = select.select([sys.stdin], [], [], seconds)
     return bool(answering) and sys.stdin.readline().strip().lower() in ("y", "yes")
-
-
-def _usage(message: str, hint: str) -> Failure:
-    return Failure(message, code=ExitCode.USAGE, hint=hint)

@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lateen.cli.exits import ExitCode, Failure
+from lateen.cli.exits import ExitCode, Failure, usage
 from lateen.cli.options import Output, OutputOption
-from lateen.cli.processes import (
+from lateen.cli.workload_options import (
     AppUserOption,
     CaFileOption,
+    DnsOption,
     ExcludeNetworkOption,
     ExcludePortOption,
+    ExecProbeOption,
     GroupOption,
     Hops,
     HopsOption,
@@ -30,9 +32,16 @@ from lateen.cli.processes import (
     InterceptOption,
     LabelsOption,
     LocalityOption,
+    MetricsOption,
     NetworkOption,
     OwnRulesOption,
     PortsOption,
+    ProbeDelayOption,
+    ProbeFailuresOption,
+    ProbeOption,
+    ProbePeriodOption,
+    ProbeSuccessesOption,
+    ProbeTimeoutOption,
     ServiceAccountOption,
     ServiceOption,
     StatsPrefixesOption,
@@ -111,6 +120,7 @@ def join(
     hops: HopsOption = Hops.BOTH,
     inbound_mode: InboundModeOption = InboundMode.REDIRECT,
     own_rules: OwnRulesOption = True,
+    dns: DnsOption = True,
     app_user: AppUserOption = "",
     exclude_port: ExcludePortOption = None,
     exclude_network: ExcludeNetworkOption = None,
@@ -123,6 +133,14 @@ def join(
     stats_inclusion_prefix: StatsPrefixesOption = None,
     stats_inclusion_suffix: StatsSuffixesOption = None,
     stats_inclusion_regexp: StatsRegexpsOption = None,
+    probe: ProbeOption = "",
+    probe_period: ProbePeriodOption = 5.0,
+    probe_timeout: ProbeTimeoutOption = 1.0,
+    probe_failures: ProbeFailuresOption = 1,
+    probe_successes: ProbeSuccessesOption = 1,
+    probe_delay: ProbeDelayOption = 0.0,
+    allow_exec_probe: ExecProbeOption = False,
+    metrics: MetricsOption = "",
     user: Annotated[str, typer.Option("--user", metavar="USER", help="Who the agent runs as; default: root.")] = "",
     root: RootOption = Path("/"),
     only_check: Annotated[bool, typer.Option("--check", help="Check only; get no certificate, write nothing.")] = False,
@@ -139,6 +157,7 @@ def join(
 
     Nothing is written when a check fails. Joining again with the same flags changes nothing.
     """
+    from lateen.cli.app_flags import read_metrics, read_probe
     from lateen.cli.workload_flags import given_file, stats_inclusion
 
     shared: dict[str, Any] = {
@@ -157,9 +176,20 @@ def join(
         "hops": hops.value,
         "inbound_mode": inbound_mode.value,
         "own_rules": own_rules,
+        "dns": dns,
         "app_user": app_user,
         "exclude_ports": tuple(exclude_port or ()),
         "exclude_networks": tuple(exclude_network or ()),
+        "probe": read_probe(
+            probe,
+            period=probe_period,
+            timeout=probe_timeout,
+            failures=probe_failures,
+            successes=probe_successes,
+            delay=probe_delay,
+        ),
+        "group_exec": allow_exec_probe,
+        **read_metrics(metrics),
     }
     if gateway:
         _refuse_of_workload(service, workload_group, port, upstream, of_workload)
@@ -167,12 +197,12 @@ def join(
     else:
         settings = _workload_settings(service, workload_group, label, port, upstream, {**shared, **of_workload})
         if namespace or port_map:
-            raise _usage("--namespace and --port-map are for --gateway", "a workload's is --service NAME.NAMESPACE")
+            raise usage("--namespace and --port-map are for --gateway", "a workload's is --service NAME.NAMESPACE")
     own_name = name or settings.service or settings.workload_group
     if not _NAME.fullmatch(own_name):
-        raise _usage(f"--name {own_name[:80]!r} is not a name", "lower-case letters, digits and dashes")
+        raise usage(f"--name {own_name[:80]!r} is not a name", "lower-case letters, digits and dashes")
     if offline and not address and intercept is not Intercept.HOST:
-        raise _usage("--offline cannot find out which address others reach", "add --address IP")
+        raise usage("--offline cannot find out which address others reach", "add --address IP")
     made = _look(own_name, settings, user=user, root=root, starts=start and not only_check, offline=offline)
     return _act(made, only_check=only_check, dry_run=dry_run, start=start, offline=offline, output=output)
 
@@ -186,7 +216,7 @@ def leave(
     from lateen.cli.joining.hosts import Host
 
     if bool(name) is every:
-        raise _usage("say which name, or --all", "`lateen leave NAME`")
+        raise usage("say which name, or --all", "`lateen leave NAME`")
     host = Host(root)
     names = host.names() if every else [name]
     for each in names:
@@ -204,8 +234,8 @@ def _refuse_of_workload(
     usual = AgentSettings(mode=GATEWAY, name="any")
     different = any(value != getattr(usual, key) for key, value in of_workload.items())
     if service or group or port or upstream or different:
-        raise _usage(
-            "--gateway has no service, group, ports, upstreams, version or interception",
+        raise usage(
+            "--gateway has no service, group, ports, upstreams, version, interception, probe or metrics",
             "its Gateway objects say its ports; --label, which of them select it",
         )
 
@@ -539,7 +569,3 @@ def _systemctl(*words: str, ok: tuple[int, ...] = (0,)) -> None:
         raise Failure(f"`systemctl {' '.join(words)}`: {error}") from error
     if done.returncode not in ok:
         raise Failure(f"`systemctl {' '.join(words)}`: {done.stderr.strip()[:500]}")
-
-
-def _usage(message: str, hint: str) -> Failure:
-    return Failure(message, code=ExitCode.USAGE, hint=hint)

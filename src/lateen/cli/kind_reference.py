@@ -24,7 +24,7 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
-from lateen.cli.proxy_documents import ProxyDocument
+from lateen.cli.proxy_documents import ProxyDocument, UpstreamDocument
 from lateen.config.acting import ACTING, ALL, Acting, Table
 from lateen.config.decoding import fields_of
 from lateen.config.gateway_api import GROUP
@@ -38,7 +38,7 @@ SINCE: Mapping[tuple[str, str], str] = {}
 """Release from which a field acts, by struct and field (`HTTPRoute`, `mirrors`), where it is not the first one."""
 
 _NOTICE = "<!-- Made by `python -m lateen.cli.kind_reference`; do not edit. -->"
-_TABLE: Table = ACTING | ACTING_MESH | {ProxyDocument: ALL}
+_TABLE: Table = ACTING | ACTING_MESH | {ProxyDocument: ALL, UpstreamDocument: ALL}
 _INERT = Acting(fields=frozenset())
 _ISTIO = "https://istio.io/latest/docs/reference/config"
 _ISTIO_PAGES = {

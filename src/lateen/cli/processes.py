@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -16,11 +17,53 @@ import typer
 
 from lateen.cli.exits import ExitCode, Failure
 from lateen.cli.options import MeshConfigOption
+from lateen.cli.workload_options import (
+    DEFAULT_CONTROL_PLANE,
+    AddressOption,
+    AgentStateOption,
+    AppUserOption,
+    CaFileOption,
+    ControlPlaneOption,
+    DnsOption,
+    ExcludeNetworkOption,
+    ExcludePortOption,
+    ExecProbeOption,
+    GroupOption,
+    Hops,
+    HopsOption,
+    InboundMode,
+    InboundModeOption,
+    Intercept,
+    InterceptOption,
+    LabelsOption,
+    LocalityOption,
+    MetricsOption,
+    NetworkOption,
+    OwnRulesOption,
+    PortsOption,
+    PrintAddressesOption,
+    ProbeDelayOption,
+    ProbeFailuresOption,
+    ProbeOption,
+    ProbePeriodOption,
+    ProbeSuccessesOption,
+    ProbeTimeoutOption,
+    ServiceAccountOption,
+    ServiceOption,
+    StatsPrefixesOption,
+    StatsRegexpsOption,
+    StatsSuffixesOption,
+    TokenOption,
+    UpstreamsOption,
+    VersionOption,
+)
 
 if TYPE_CHECKING:
     from lateen.agent.settings import AgentSettings
 
-DEFAULT_CONTROL_PLANE = "127.0.0.1:15010"
+_AS_GIVEN = ("service_account", "locality", "network", "control_plane", "address", "print_addresses")
+PROBE_TIMES = ("period", "timeout", "failures", "successes", "delay")
+"""Fields of Probe that have a flag `--probe-...` of the same name."""
 
 
 class LogLevel(StrEnum):
@@ -30,30 +73,6 @@ class LogLevel(StrEnum):
     INFO = "info"
     WARNING = "warning"
     ERROR = "error"
-
-
-class Intercept(StrEnum):
-    """How the app's traffic reaches its sidecar."""
-
-    NONE = "none"
-    PROXY = "proxy"
-    NETNS = "netns"
-    HOST = "host"
-
-
-class Hops(StrEnum):
-    """Which side of a workload goes through its sidecar."""
-
-    OUTBOUND = "outbound"
-    INBOUND = "inbound"
-    BOTH = "both"
-
-
-class InboundMode(StrEnum):
-    """How inbound connections are intercepted."""
-
-    REDIRECT = "redirect"
-    TPROXY = "tproxy"
 
 
 def serve(
@@ -179,152 +198,6 @@ def serve(
     return ExitCode.DONE
 
 
-ServiceOption = Annotated[
-    str, typer.Option("--service", metavar="NAME[.NAMESPACE]", help="Service that the workload belongs to.")
-]
-GroupOption = Annotated[
-    str,
-    typer.Option(
-        "--workload-group",
-        metavar="NAME[.NAMESPACE]",
-        help="WorkloadGroup whose template says what is not given here: labels, locality, network, ports.",
-    ),
-]
-VersionOption = Annotated[str, typer.Option("--version", metavar="V", help="Version label.")]
-LabelsOption = Annotated[list[str] | None, typer.Option("--label", metavar="K=V", help="Label; repeatable.")]
-PortsOption = Annotated[
-    list[str] | None,
-    typer.Option("--port", metavar="PORT[/PROTOCOL]", help="Port that the workload serves; repeatable."),
-]
-UpstreamsOption = Annotated[
-    list[str] | None,
-    typer.Option("--upstream", metavar="NAME:PORT=LOCALPORT", help="Local port for a service; repeatable."),
-]
-ServiceAccountOption = Annotated[str, typer.Option("--service-account", metavar="SA", help="Identity.")]
-LocalityOption = Annotated[str, typer.Option("--locality", metavar="R/Z/S", help="Region/zone/subzone.")]
-NetworkOption = Annotated[str, typer.Option("--network", metavar="NAME", help="Network of the workload.")]
-ControlPlaneOption = Annotated[
-    str,
-    typer.Option(
-        "--control-plane",
-        envvar="LATEEN_CONTROL_PLANE",
-        metavar="HOST:PORT",
-        help="xDS address; several, of control planes with one CA, with commas between their mutual TLS addresses.",
-    ),
-]
-TokenOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--token", metavar="FILE", help="Token to join the mesh with; not needed beside the control plane as its user."
-    ),
-]
-CaFileOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--ca-file", metavar="FILE", help="Root certificates (PEM) of the control plane; default: those in the token."
-    ),
-]
-InterceptOption = Annotated[
-    Intercept,
-    typer.Option(
-        "--intercept",
-        help="How traffic reaches the sidecar: by HTTP_PROXY, by --upstream alone, or by rules that the app does not "
-        "notice, in a network namespace of its own or on this host (both need root).",
-    ),
-]
-HopsOption = Annotated[Hops, typer.Option("--hops", help="With netns and host: which side goes through the sidecar.")]
-InboundModeOption = Annotated[
-    InboundMode, typer.Option("--inbound-mode", help="With netns: tproxy lets the app see its clients' addresses.")
-]
-OwnRulesOption = Annotated[
-    bool,
-    typer.Option("--rules/--no-rules", help="With host: apply the rules, or leave that to `lateen intercept apply`."),
-]
-DnsOption = Annotated[
-    bool, typer.Option("--dns/--no-dns", help="With host: answer the app's DNS, names of services included, or not.")
-]
-AppUserOption = Annotated[
-    str, typer.Option("--app-user", metavar="USER", help="With netns and host: user or uid that the app runs as.")
-]
-ExcludePortOption = Annotated[
-    list[int] | None,
-    typer.Option("--exclude-port", metavar="PORT", help="Outbound port that is not intercepted; repeatable."),
-]
-ExcludeNetworkOption = Annotated[
-    list[str] | None,
-    typer.Option("--exclude-network", metavar="CIDR", help="Destinations that are not intercepted; repeatable."),
-]
-AddressOption = Annotated[
-    str, typer.Option("--address", metavar="IP", help="Own address; default: a free loopback one.")
-]
-AgentStateOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--state",
-        metavar="DIR",
-        help="Where to keep the last good configuration and certificate; the user's own folder for state by default.",
-    ),
-]
-PrintAddressesOption = Annotated[
-    bool, typer.Option("--print-addresses", help="One JSON line on stdout once the proxy is ready.")
-]
-StatsPrefixesOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--stats-inclusion-prefix", metavar="TEXT", help="Envoy makes statistics that begin so, too; repeatable."
-    ),
-]
-StatsSuffixesOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--stats-inclusion-suffix", metavar="TEXT", help="Envoy makes statistics that end so, too; repeatable."
-    ),
-]
-StatsRegexpsOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--stats-inclusion-regexp",
-        metavar="RE2",
-        help="Envoy makes statistics whose whole name matches, too; repeatable.",
-    ),
-]
-ProbeOption = Annotated[
-    str,
-    typer.Option(
-        "--probe",
-        metavar="PROBE",
-        help="How the app is found ready: http://:PORT/PATH, https://..., tcp://:PORT, grpc://:PORT[/SERVICE] or "
-        "exec:COMMAND; default: its WorkloadGroup's, else by a connection to each port.",
-    ),
-]
-ProbePeriodOption = Annotated[
-    float, typer.Option("--probe-period", metavar="SECONDS", help="With --probe: time between two checks.")
-]
-ProbeTimeoutOption = Annotated[
-    float, typer.Option("--probe-timeout", metavar="SECONDS", help="With --probe: longest time of a check.")
-]
-ProbeFailuresOption = Annotated[
-    int, typer.Option("--probe-failures", metavar="N", help="With --probe: failures in a row until traffic stays away.")
-]
-ProbeSuccessesOption = Annotated[
-    int, typer.Option("--probe-successes", metavar="N", help="With --probe: successes in a row until it comes back.")
-]
-ProbeDelayOption = Annotated[
-    float, typer.Option("--probe-delay", metavar="SECONDS", help="With --probe: time before the first check.")
-]
-ExecProbeOption = Annotated[
-    bool, typer.Option("--allow-exec-probe", help="Run the command that the WorkloadGroup names as its probe.")
-]
-MetricsOption = Annotated[
-    str,
-    typer.Option(
-        "--metrics",
-        metavar="[PORT]/PATH",
-        help="The app's own metrics, shown on the agent's page too; without a port on its first one.",
-    ),
-]
-
-
 def run(
     service: ServiceOption = "",
     command: Annotated[list[str] | None, typer.Argument(metavar="-- COMMAND...", help="The app.")] = None,
@@ -366,46 +239,10 @@ def run(
     metrics: MetricsOption = "",
 ) -> int:
     """Run an app with its sidecar beside it. Everything after `--` is the app's command."""
+    given = dict(locals())
     from lateen.agent.settings import RUN
-    from lateen.cli.app_flags import read_metrics, read_probe
-    from lateen.cli.workload_flags import given_file, stats_inclusion, workload_flags, workload_names
 
-    exec_agent(
-        mode=RUN,
-        **workload_names(service, workload_group),
-        version=version,
-        service_account=service_account,
-        locality=locality,
-        network=network,
-        control_plane=control_plane,
-        token_file=given_file(token, "--token"),
-        ca_file=given_file(ca_file, "--ca-file"),
-        interception=intercept.value,
-        hops=hops.value,
-        inbound_mode=inbound_mode.value,
-        own_rules=own_rules,
-        dns=dns,
-        app_user=app_user,
-        exclude_ports=tuple(exclude_port or ()),
-        exclude_networks=tuple(exclude_network or ()),
-        address=address,
-        state_folder=str(state.absolute()) if state else "",
-        job=job,
-        print_addresses=print_addresses,
-        stats_inclusion=stats_inclusion(stats_inclusion_prefix, stats_inclusion_suffix, stats_inclusion_regexp),
-        probe=read_probe(
-            probe,
-            period=probe_period,
-            timeout=probe_timeout,
-            failures=probe_failures,
-            successes=probe_successes,
-            delay=probe_delay,
-        ),
-        group_exec=allow_exec_probe,
-        **read_metrics(metrics),
-        command=tuple(command or ()),
-        **workload_flags(label, port, upstream),
-    )
+    exec_agent(mode=RUN, job=job, command=tuple(command or ()), **_of_agent(given), **_of_workload(given))
 
 
 def sidecar(
@@ -445,44 +282,10 @@ def sidecar(
     metrics: MetricsOption = "",
 ) -> int:
     """Run a sidecar alone, for an app that something else starts."""
+    given = dict(locals())
     from lateen.agent.settings import SIDECAR
-    from lateen.cli.app_flags import read_metrics, read_probe
-    from lateen.cli.workload_flags import given_file, stats_inclusion, workload_flags, workload_names
 
-    exec_agent(
-        mode=SIDECAR,
-        **workload_names(service, workload_group),
-        version=version,
-        service_account=service_account,
-        locality=locality,
-        network=network,
-        control_plane=control_plane,
-        token_file=given_file(token, "--token"),
-        ca_file=given_file(ca_file, "--ca-file"),
-        interception=intercept.value,
-        hops=hops.value,
-        inbound_mode=inbound_mode.value,
-        own_rules=own_rules,
-        dns=dns,
-        app_user=app_user,
-        exclude_ports=tuple(exclude_port or ()),
-        exclude_networks=tuple(exclude_network or ()),
-        address=address,
-        state_folder=str(state.absolute()) if state else "",
-        print_addresses=print_addresses,
-        stats_inclusion=stats_inclusion(stats_inclusion_prefix, stats_inclusion_suffix, stats_inclusion_regexp),
-        probe=read_probe(
-            probe,
-            period=probe_period,
-            timeout=probe_timeout,
-            failures=probe_failures,
-            successes=probe_successes,
-            delay=probe_delay,
-        ),
-        group_exec=allow_exec_probe,
-        **read_metrics(metrics),
-        **workload_flags(label, port, upstream),
-    )
+    exec_agent(mode=SIDECAR, **_of_agent(given), **_of_workload(given))
 
 
 def gateway(
@@ -507,8 +310,9 @@ def gateway(
     stats_inclusion_regexp: StatsRegexpsOption = None,
 ) -> int:
     """Run an ingress or egress gateway. Gateways are selected by its labels."""
+    given = dict(locals())
     from lateen.agent.settings import GATEWAY
-    from lateen.cli.workload_flags import given_file, read_labels, read_port_map, stats_inclusion
+    from lateen.cli.workload_flags import read_labels, read_port_map
 
     exec_agent(
         mode=GATEWAY,
@@ -516,17 +320,42 @@ def gateway(
         namespace=namespace,
         labels=read_labels(label),
         port_map=read_port_map(port_map),
-        service_account=service_account,
-        locality=locality,
-        network=network,
-        control_plane=control_plane,
-        token_file=given_file(token, "--token"),
-        ca_file=given_file(ca_file, "--ca-file"),
-        address=address,
-        state_folder=str(state.absolute()) if state else "",
-        print_addresses=print_addresses,
-        stats_inclusion=stats_inclusion(stats_inclusion_prefix, stats_inclusion_suffix, stats_inclusion_regexp),
+        **_of_agent(given),
     )
+
+
+def _of_agent(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that every agent has, of the parameters that `run`, `sidecar` and `gateway` share."""
+    from lateen.cli.workload_flags import given_file, stats_inclusion
+
+    state = given["state"]
+    patterns = (given[f"stats_inclusion_{kind}"] for kind in ("prefix", "suffix", "regexp"))
+    return {
+        **{name: given[name] for name in _AS_GIVEN},
+        "token_file": given_file(given["token"], "--token"),
+        "ca_file": given_file(given["ca_file"], "--ca-file"),
+        "state_folder": str(state.absolute()) if state else "",
+        "stats_inclusion": stats_inclusion(*patterns),
+    }
+
+
+def _of_workload(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of an app's agent, of the parameters that `run` and `sidecar` share."""
+    from lateen.cli.app_flags import read_metrics, read_probe
+    from lateen.cli.workload_flags import workload_flags, workload_names
+
+    return {
+        **workload_names(given["service"], given["workload_group"]),
+        **workload_flags(given["label"], given["port"], given["upstream"]),
+        **read_metrics(given["metrics"]),
+        **{name: given[name] for name in ("version", "own_rules", "dns", "app_user")},
+        **{name: given[name].value for name in ("hops", "inbound_mode")},
+        "interception": given["intercept"].value,
+        "exclude_ports": tuple(given["exclude_port"] or ()),
+        "exclude_networks": tuple(given["exclude_network"] or ()),
+        "probe": read_probe(given["probe"], **{name: given[f"probe_{name}"] for name in PROBE_TIMES}),
+        "group_exec": given["allow_exec_probe"],
+    }
 
 
 def exec_agent(**settings: Any) -> NoReturn:

@@ -6,7 +6,6 @@ Called by the offline commands. Must not know: where the text came from.
 from __future__ import annotations
 
 from enum import Enum
-from ipaddress import ip_address
 
 import msgspec
 
@@ -16,8 +15,9 @@ from lateen.config.decoding import check, decode
 from lateen.config.documents import Document, problem_findings, read_documents
 from lateen.config.networking import Port, Spec
 from lateen.config.positions import render_path
+from lateen.model.loopback import is_loopback
 from lateen.model.names import DEFAULT_NAMESPACE
-from lateen.model.proxies import Interception, Proxy, ProxyType
+from lateen.model.proxies import Interception, Proxy, ProxyType, Upstream
 from lateen.model.services import Locality
 
 _EXAMPLE = (
@@ -36,7 +36,19 @@ class InterceptionMode(Enum):
     """`interception` of a PROXY.yaml."""
 
     REDIRECT = "REDIRECT"
+    TPROXY = "TPROXY"
     NONE = "NONE"
+
+
+class UpstreamDocument(Spec, frozen=True, kw_only=True):
+    """One of `upstreams`, as `--upstream HOST:PORT=LOCALPORT`."""
+
+    host: str
+    """Name of the service; a short one is of the proxy's namespace."""
+    port: Port
+    """Port of the service."""
+    local_port: Port
+    """Where the app calls it."""
 
 
 class ProxyDocument(Spec, frozen=True, kw_only=True):
@@ -62,6 +74,12 @@ class ProxyDocument(Spec, frozen=True, kw_only=True):
     """Without it NONE for a sidecar on a loopback address, where nothing can be intercepted, else REDIRECT."""
     port_map: dict[str, Port] = msgspec.field(default_factory=dict)
     """Gateways: declared port -> port to bind."""
+    privileged: bool = True
+    """Whether it may bind ports below 1024; if not, those that `portMap` lacks are bound 8000 higher."""
+    upstreams: list[UpstreamDocument] = msgspec.field(default_factory=list)
+    """Local ports for services."""
+    answers_dns: bool = False
+    """Whether the names of services are answered beside it, as with `--intercept netns` and `host`."""
     metadata: dict[str, str] = msgspec.field(default_factory=dict)
     """Of its node, by which EnvoyFilters may match; ISTIO_VERSION is its version."""
     certificates: bool | None = None
@@ -112,6 +130,11 @@ def _proxy(document: ProxyDocument, *, bare: bool) -> Proxy:
         locality=Locality.parse(document.locality),
         interception=_interception(document),
         port_map={int(port): bound for port, bound in document.port_map.items()},
+        privileged=document.privileged,
+        upstreams=tuple(
+            Upstream(host=one.host, port=one.port, local_port=one.local_port) for one in document.upstreams
+        ),
+        answers_dns=document.answers_dns,
         istio_version=document.metadata.get("ISTIO_VERSION", ""),
         metadata=document.metadata,
         certificates=not bare if document.certificates is None else document.certificates,
@@ -121,12 +144,5 @@ def _proxy(document: ProxyDocument, *, bare: bool) -> Proxy:
 def _interception(document: ProxyDocument) -> Interception:
     if document.interception is not None:
         return Interception(document.interception.value)
-    on_loopback = bool(document.addresses) and _is_loopback(document.addresses[0])
+    on_loopback = bool(document.addresses) and is_loopback(document.addresses[0])
     return Interception.NONE if document.type is ProxyKind.SIDECAR and on_loopback else Interception.REDIRECT
-
-
-def _is_loopback(address: str) -> bool:
-    try:
-        return ip_address(address).is_loopback
-    except ValueError:
-        return False

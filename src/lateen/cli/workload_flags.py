@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lateen.cli.exits import ExitCode, Failure
+from lateen.cli.exits import usage
 from lateen.envoy.statistics import StatsInclusion
 from lateen.model.names import DEFAULT_NAMESPACE
 from lateen.model.protocols import protocol_named
@@ -19,10 +19,6 @@ _LABEL_KEY = re.compile(r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 
 
-def _usage(message: str, hint: str = "") -> Failure:
-    return Failure(message, code=ExitCode.USAGE, hint=hint)
-
-
 def split_name(text: str, flag: str) -> tuple[str, str]:
     """Read `NAME[.NAMESPACE]`."""
     name, dot, namespace = text.partition(".")
@@ -30,7 +26,7 @@ def split_name(text: str, flag: str) -> tuple[str, str]:
         namespace = DEFAULT_NAMESPACE
     for part in (name, namespace):
         if not _NAME.fullmatch(part):
-            raise _usage(
+            raise usage(
                 f"{flag} {text!r} is not NAME[.NAMESPACE]", "lower-case letters, digits and dashes, as reviews.shop"
             )
     return name, namespace
@@ -39,11 +35,11 @@ def split_name(text: str, flag: str) -> tuple[str, str]:
 def workload_names(service: str, group: str) -> dict[str, str]:
     """Return the settings `service`, `workload_group` and `namespace`. Raises Failure when there is neither name."""
     if not service and not group:
-        raise _usage("no service name", "add --service NAME, or --workload-group NAME")
+        raise usage("no service name", "add --service NAME, or --workload-group NAME")
     name, namespace = split_name(service, "--service") if service else ("", "")
     of_group, group_namespace = split_name(group, "--workload-group") if group else ("", "")
     if service and group and namespace != group_namespace:
-        raise _usage(
+        raise usage(
             f"--service {service!r} and --workload-group {group!r} are of different namespaces",
             "a workload is of the namespace of its group",
         )
@@ -67,7 +63,7 @@ def read_labels(labels: Sequence[str] | None) -> dict[str, str]:
     for text in labels or ():
         key, equals, value = text.partition("=")
         if not equals or not _LABEL_KEY.fullmatch(key) or not _LABEL_VALUE.fullmatch(value):
-            raise _usage(f"--label {text!r} is not KEY=VALUE", "as in --label istio=ingressgateway")
+            raise usage(f"--label {text!r} is not KEY=VALUE", "as in --label istio=ingressgateway")
         read[key] = value
     return read
 
@@ -75,7 +71,7 @@ def read_labels(labels: Sequence[str] | None) -> dict[str, str]:
 def _port(text: str) -> tuple[int, str]:
     number, slash, protocol = text.partition("/")
     if slash and protocol_named(protocol) is None:
-        raise _usage(f"--port {text!r}: unknown protocol {protocol!r}", "http, http2, grpc, https, tls, tcp, mongo ...")
+        raise usage(f"--port {text!r}: unknown protocol {protocol!r}", "http, http2, grpc, https, tls, tcp, mongo ...")
     return _number(number, f"--port {text!r}", "as in --port 9080 or --port 9080/http"), protocol
 
 
@@ -84,7 +80,7 @@ def _upstream(text: str) -> Upstream:
     host, colon, port = target.rpartition(":")
     example = "as in --upstream reviews:9080=19080"
     if not equals or not colon or not host:
-        raise _usage(f"--upstream {text!r} is not NAME:PORT=LOCALPORT", example)
+        raise usage(f"--upstream {text!r} is not NAME:PORT=LOCALPORT", example)
     what = f"--upstream {text!r}"
     return Upstream(host=host, port=_number(port, what, example), local_port=_number(local, what, example))
 
@@ -111,7 +107,7 @@ def stats_inclusion(
 
         for text in regexps:
             for violation in regex((), text):
-                raise _usage(f"--stats-inclusion-regexp {text[:80]!r}: {violation.message}", violation.hint)
+                raise usage(f"--stats-inclusion-regexp {text[:80]!r}: {violation.message}", violation.hint)
     return StatsInclusion(prefixes=tuple(prefixes or ()), suffixes=tuple(suffixes or ()), regexps=tuple(regexps or ()))
 
 
@@ -121,10 +117,10 @@ def check_control_plane(text: str) -> None:
     for part in parts:
         host, _, port = part.rpartition(":")
         if not host or "/" in host:
-            raise _usage(f"--control-plane {text!r} is not HOST:PORT[,HOST:PORT...]", "as in 127.0.0.1:15010")
+            raise usage(f"--control-plane {text!r} is not HOST:PORT[,HOST:PORT...]", "as in 127.0.0.1:15010")
         _number(port, f"--control-plane {text!r}", "as in 127.0.0.1:15010")
     if len(set(parts)) < len(parts):
-        raise _usage(f"--control-plane {text!r} names one twice", "each control plane once")
+        raise usage(f"--control-plane {text!r} names one twice", "each control plane once")
 
 
 def given_file(path: Path | None, flag: str) -> str:
@@ -132,12 +128,12 @@ def given_file(path: Path | None, flag: str) -> str:
     if path is None:
         return ""
     if not path.is_file():
-        raise _usage(f"{flag} {path} is not a file")
+        raise usage(f"{flag} {path} is not a file")
     # Not resolved: where the file is a link, it is replaced by another link.
     return str(path.absolute())
 
 
 def _number(text: str, what: str, hint: str) -> int:
     if not text.isascii() or not text.isdigit() or not 0 < int(text[:9]) < 65536:
-        raise _usage(f"{what}: {text!r} is not a port between 1 and 65535", hint)
+        raise usage(f"{what}: {text!r} is not a port between 1 and 65535", hint)
     return int(text)

@@ -572,6 +572,14 @@ CONFLICTING_ENTRY_PROTOCOLS = Code(
     title="ServiceEntries with conflicting protocols",
     explanation="Several ServiceEntries give the same host and port different protocols. The oldest counts.",
 )
+TOO_MANY_NAMES = Code(
+    code="LAT0090",
+    severity=Severity.WARNING,
+    title="More names than DNS answers",
+    explanation="A sidecar whose app's DNS is intercepted is told 50,000 names at most: those of its own namespace, "
+    "then the first of the alphabet. For the others its app is answered what the machine's resolvers know. Narrow what "
+    "the namespace imports by a Sidecar, or what others export to it by `exportTo`.",
+)
 
 CODES: tuple[Code, ...] = (
     SYNTAX,
@@ -632,6 +640,7 @@ CODES: tuple[Code, ...] = (
     ADDRESSES_REQUIRED,
     DUPLICATE_CERTIFICATE,
     CLAIMS_WITHOUT_AUTHENTICATION,
+    TOO_MANY_NAMES,
     EXTERNAL_NAME_PORT,
     RELATIVE_OPERATION,
     REPLACE_WITHOUT_EFFECT,

@@ -15,6 +15,7 @@ from lateen.mesh.mutual_tls import ISTIO_TLS_MODE
 from lateen.mesh.queries import endpoints_behind, selector_behind, services_for
 from lateen.mesh.state import MeshState
 from lateen.mesh.workloads import TLS_MODE_LABEL
+from lateen.model.loopback import is_loopback
 from lateen.model.names import CLUSTER_DOMAIN, Hostname, host_matches
 from lateen.model.proxies import Interception, Proxy, ProxyType
 from lateen.model.services import Endpoint, Service, ServicePort
@@ -56,7 +57,7 @@ class WorkloadGroup:
             service_account=self.service_account,
             network=first.network,
             locality=first.locality,
-            interception=Interception.NONE if ip_address(address).is_loopback else Interception.REDIRECT,
+            interception=Interception.NONE if is_loopback(address) else Interception.REDIRECT,
             certificates=first.tls_mode == ISTIO_TLS_MODE,
         )
 

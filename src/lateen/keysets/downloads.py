@@ -33,6 +33,8 @@ import aiohttp
 import yarl
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from lateen.model.loopback import is_loopback
+
 MAX_BYTES = 1 << 20
 MAX_REDIRECTS = 3
 MAX_CONNECTIONS = 16
@@ -129,7 +131,7 @@ class Downloads:
             raise DownloadError("not an http or https URI")
         if uri.user or uri.password:
             raise DownloadError("a URI of keys must not hold a password")
-        if uri.scheme == "http" and not _is_loopback(host) and host not in self._plain_hosts:
+        if uri.scheme == "http" and not is_loopback(host) and host not in self._plain_hosts:
             raise DownloadError("plain http is taken from loopback only, or from hosts that the control plane is told")
         if _address(host) is not None:  # a name is checked when it is resolved
             _refuse(host)
@@ -168,11 +170,6 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         if found in _NAT64:
             return ipaddress.IPv4Address(found.packed[-4:])
     return found
-
-
-def _is_loopback(host: str) -> bool:
-    address = _address(host)
-    return host == "localhost" if address is None else address.is_loopback
 
 
 def _refuse(host: str) -> None:

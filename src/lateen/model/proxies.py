@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from ipaddress import ip_address
 
+from lateen.model.loopback import is_loopback
 from lateen.model.names import Hostname
 from lateen.model.services import Locality
 
@@ -111,7 +111,7 @@ class Proxy:
     def private_address(self) -> str:
         """Where listeners bind that are for its own application: never an address that other hosts reach."""
         own = self.addresses[0] if self.addresses else ""
-        return own if own and ip_address(own).is_loopback else "127.0.0.1"
+        return own if is_loopback(own) else "127.0.0.1"
 
     def bound_port(self, declared: int) -> int:
         """Return the port to bind for a declared one: 80 -> 8080 without the privilege to bind 80."""

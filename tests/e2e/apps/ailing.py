@@ -1,5 +1,6 @@
 """An application that is as healthy as its control file says, on PORT: HTTP, with /healthz and /metrics.
 
+BIND is the address to listen on: loopback by default, `own` for that which connections to others come from.
 The file CONTROL holds a word: `ok`, `500`, `hang` (the health page only), `refuse` (nobody listens). /metrics serves
 the file METRICS, or hangs with `hang-metrics`.
 """
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import http.server
 import os
+import socket
 import threading
 import time
 from pathlib import Path
@@ -41,8 +43,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 
+def bind(wanted: str) -> str:
+    if wanted != "own":
+        return wanted or "127.0.0.1"
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as made:
+        made.connect(("192.0.2.1", 9))  # nothing is sent
+        return str(made.getsockname()[0])
+
+
 def main() -> None:
-    address = ("127.0.0.1", int(os.environ["PORT"]))
+    address = (bind(os.environ.get("BIND", "")), int(os.environ["PORT"]))
     while True:
         server = http.server.ThreadingHTTPServer(address, Handler)
         server.daemon_threads = True

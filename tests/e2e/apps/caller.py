@@ -10,6 +10,7 @@ import json
 import os
 import socket
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -18,6 +19,15 @@ def http(url: str, host: str = "") -> object:
     asked = urllib.request.Request(url, headers={"host": host} if host else {})
     with urllib.request.urlopen(asked, timeout=15) as answer:
         return json.load(answer)
+
+
+def http_status(url: str) -> int:
+    try:
+        with urllib.request.urlopen(url, timeout=15) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
 
 
 def lines(address: str, port: int, *sent: str) -> object:

@@ -23,7 +23,7 @@ def main() -> None:
     server.add_generic_rpc_handlers(
         (grpc.method_handlers_generic_handler("grpc.health.v1.Health", {"Check": handler}),)
     )
-    server.add_insecure_port(f"127.0.0.1:{os.environ['PORT']}")
+    server.add_insecure_port(f"{os.environ.get('BIND') or '127.0.0.1'}:{os.environ['PORT']}")
     server.start()
     server.wait_for_termination()
 

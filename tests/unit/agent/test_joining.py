@@ -20,7 +20,6 @@ from lateen.agent.joining import (
     Wish,
     check_token,
     clock_problem,
-    is_loopback,
     next_step,
     plan,
     read_located,
@@ -154,14 +153,6 @@ def test_server_that_listens_everywhere_is_reached_where_it_was_reached() -> Non
 def test_location_of_another_shape_is_refused(answer: bytes) -> None:
     with pytest.raises(JoinError, match="does not understand"):
         read_located(answer, "127.0.0.1")
-
-
-@pytest.mark.parametrize(
-    ("host", "loopback"),
-    [("127.0.0.1", True), ("127.9.9.9", True), ("::1", True), ("localhost", True), ("10.0.0.1", False), ("a.b", False)],
-)
-def test_loopback(host: str, loopback: bool) -> None:
-    assert is_loopback(host) == loopback
 
 
 @given(st.floats(0, 1e9).map(lambda back: NOW - back), st.floats(1, 1e9).map(lambda on: NOW + on), st.floats(-1, 1))

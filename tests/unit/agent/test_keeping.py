@@ -100,3 +100,13 @@ def test_a_file_of_another_shape_counts_as_not_there(tmp_path: Path) -> None:
     file = tmp_path / "configuration.json"
     file.write_bytes(file.read_bytes().replace(b'{"80":4000}', b"[80]"))
     assert keeper.configuration() is None
+
+
+def test_reports_of_one_moment_do_not_replace_each_other_and_sort_by_time(tmp_path: Path) -> None:
+    """Of the last five, whatever the fraction of a second between them."""
+    keeper = Keeper(tmp_path / "web", "settings")
+    moments = (1000.0, 1000.0, 1000.25, 1000.9999999, 1001.0, 1001.5)
+    paths = [Path(keeper.keep_crash(str(number), now=now)) for number, now in enumerate(moments)]
+    assert len(set(paths)) == len(moments)
+    kept = sorted(keeper.folder.glob("crash-*.txt"))
+    assert [path.read_text() for path in kept] == ["1", "2", "3", "4", "5"]

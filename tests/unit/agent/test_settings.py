@@ -43,6 +43,7 @@ def test_settings_survive_the_exec() -> None:
         ('{"mode": "gateway"}', "needs a name"),
         ('{"mode": "sidecar", "service": "a", "command": ["x"]}', "runs no command"),
         ('{"mode": "sidecar", "service": "a", "interception": "netns"}', "use `lateen run`, or host"),
+        ('{"mode": "sidecar", "service": "a", "interception": "host", "app_user": "root"}', "a user of its own"),
         ('{"mode": "sidecar", "service": "a", "interception": "magic"}', "not one of"),
         ('{"mode": "sidecar", "service": "a", "ports": [[0, ""]]}', "not between"),
         ('{"mode": "sidecar", "service": "a", "ports": [[80, ""], [80, "http"]]}', "--port 80 is given twice"),

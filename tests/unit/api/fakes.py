@@ -95,6 +95,7 @@ class FakeControlPlane:
         self.build_times = Histogram()
         self.certificates = FakeCertificateFigures()
         self.rebuilt = 7
+        self.dns_names_left_out = 0
         self.learned = FakeLearned()
         self.health = HealthReports()
 

@@ -15,6 +15,8 @@ from pathlib import Path
 from lateen.agent.interception import host
 from lateen.agent.interception.programs import InterceptionError
 
+_ATTEMPTS, _PAUSE_SECONDS = 10, 3.0
+
 
 def _expire(folder: Path, name: str, trial: str, seconds: str = "", ready: str = "") -> None:
     if seconds:
@@ -23,6 +25,14 @@ def _expire(folder: Path, name: str, trial: str, seconds: str = "", ready: str =
         os.write(int(ready), b"w")
         os.close(int(ready))
         time.sleep(float(seconds))
+    for _ in range(_ATTEMPTS - 1):
+        # Somebody may be locked out of this machine: what fails once may be somebody else's lock.
+        try:
+            host.revert(folder, name, trial=trial)
+            return
+        except InterceptionError as error:
+            sys.stderr.write(f"lateen: tried again: {error}\n")
+            time.sleep(_PAUSE_SECONDS)
     host.revert(folder, name, trial=trial)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, fields
 from ipaddress import collapse_addresses, ip_network
 from typing import Any
@@ -95,6 +95,12 @@ class Capture:
                 raise CaptureError(f"interface {interface[:40]!r} is not the name of a network interface, as docker0")
         for network in (*self.include_networks, *self.exclude_networks):
             _check_network(network)
+
+    def takes(self, user: int, groups: Collection[int] = ()) -> bool:
+        """Whether outbound connections of this user go to the proxy; of cgroups it cannot be told by the user."""
+        if not self.outbound or user in self.exclude_users or set(groups) & set(self.exclude_groups):
+            return False
+        return user in self.users or not (self.users or self.cgroups)
 
     def to_json(self) -> str:
         """Return one line of JSON that `from_json` reads back to an equal value."""

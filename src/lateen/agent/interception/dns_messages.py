@@ -48,6 +48,11 @@ class Question:
         return min(max(self.payload, LEAST_PAYLOAD), MOST_PAYLOAD)
 
 
+def is_query(message: bytes) -> bool:
+    """Whether this asks something, if not what we know of; answers and noise are nobody's to pass on."""
+    return len(message) >= _HEADER.size and not message[2] & 0x80
+
+
 def question(message: bytes) -> Question | None:
     """Return the question of a usual query; None for anything else."""
     if len(message) < _HEADER.size:

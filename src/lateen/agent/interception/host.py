@@ -62,6 +62,18 @@ def recorded(folder: Path, name: str) -> Record | None:
         raise InterceptionError(str(error)) from error
 
 
+def all_recorded(folder: Path) -> Iterator[Record]:
+    """Yield what is on record of all names, as far as it can be read: others may not be allowed to."""
+    try:
+        names = [path.stem for path in sorted(folder.glob("*.json"))]
+    except OSError:
+        return
+    for name in names:
+        with contextlib.suppress(RecordError):
+            if found := records.read(folder, "" if name == "default" else name):
+                yield found
+
+
 def apply(
     folder: Path, record: Record, way: Backend, *, trial_seconds: float = 0.0, systemd: bool | None = None
 ) -> str:
@@ -83,15 +95,25 @@ def apply(
         try:
             way.apply(record.capture)
         except BaseException:
-            if old is None:
-                records.remove(folder, name)
-            else:
-                # The kernel took nothing of the new rules: the old ones, if of the same kind, are still there.
-                records.write(folder, old)
+            _bring_back(folder, name, old)
             raise
         if not trial_seconds and record.unit:
             install_unit(folder, name)
         return waits
+
+
+def _bring_back(folder: Path, name: str, old: Record | None) -> None:
+    """Have what was in force before new rules failed, and have it on record; or nothing, where that fails too."""
+    if old is not None:
+        records.write(folder, old)
+        try:
+            # Those of another backend are gone by now, and of iptables one IP version may be.
+            BACKENDS[old.backend]().apply(old.capture)
+            return
+        except InterceptionError:
+            with contextlib.suppress(InterceptionError):
+                BACKENDS[old.backend]().revert(old.capture)
+    records.remove(folder, name)
 
 
 def confirm(folder: Path, name: str) -> Record:
@@ -117,7 +139,7 @@ def revert(folder: Path, name: str, *, trial: str = "") -> bool:
             return False
         BACKENDS[found.backend]().revert(found.capture)
         if found.cgroup:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, InterceptionError):
                 cgroup_folder(found.cgroup).rmdir()
         _remove_unit(name)
         records.remove(folder, name)

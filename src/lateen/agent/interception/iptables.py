@@ -20,8 +20,11 @@ def chain_names(capture: Capture) -> tuple[str, str, str]:
     return f"{stem}OUTPUT", f"{stem}CAPTURED", f"{stem}INBOUND"
 
 
-def restore_text(capture: Capture, version: int) -> str:
-    """Return the rules for one IP version. CaptureError for what iptables is not used for."""
+def restore_text(capture: Capture, version: int, *, replaces: bool = False) -> str:
+    """Return the rules for one IP version. CaptureError for what iptables is not used for.
+
+    `replaces`: ours are there, and give way in the same transaction. Chains that are named are flushed by that.
+    """
     if capture.inbound and capture.inbound_mode == TPROXY:
         raise CaptureError("inbound mode tproxy needs nft: install nftables")
     output, captured, inbound = chain_names(capture)
@@ -30,6 +33,7 @@ def restore_text(capture: Capture, version: int) -> str:
         lines += [f"-A {output} {rule}" for rule in _output(capture, version, captured)]
         lines += [f"-A {captured} {rule}" for rule in _captured(capture, version)] if capture.outbound else []
         lines += [f"-A {inbound} {rule}" for rule in _inbound(capture)] if capture.inbound else []
+    lines += [f"-D {jump}" for jump in _jumps(capture)] if replaces else []
     lines += [f"-A {jump}" for jump in _jumps(capture)]
     return "\n".join((*lines, "COMMIT", ""))
 

@@ -263,7 +263,11 @@ def _routed() -> list[tuple[str, IPv4Network]]:
     found = []
     for route in json.loads(done.stdout or "[]"):
         if route.get("dst", "default") != "default":
-            network = ip_network(route["dst"], strict=False)
+            try:
+                network = ip_network(route["dst"], strict=False)
+            except ValueError:
+                # A word of the kernel's for something else than a network.
+                continue
             if isinstance(network, IPv4Network) and network.prefixlen and network.overlaps(RANGE):
                 found.append((str(route.get("dev", "")), network))
     return found
@@ -276,8 +280,9 @@ def _ip(commands: list[str], inside: Callable[[], None] | None = None) -> None:
 
 
 def _has_ipv6() -> bool:
-    switch = Path("/proc/sys/net/ipv6/conf/all/disable_ipv6")
-    return switch.is_file() and switch.read_text().strip() == "0"
+    # New networks begin with the default, or with what this one has.
+    switches = [Path(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6") for name in ("all", "default")]
+    return all(switch.is_file() and switch.read_text().strip() == "0" for switch in switches)
 
 
 def socket_here(address: str, kind: int) -> socket.socket:

@@ -8,7 +8,7 @@ life, and asks it instead of asking which it is. Must not know: the control plan
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TypeAlias
@@ -34,7 +34,7 @@ class Place:
     connect: Connect = staticmethod(asyncio.open_connection)
     """Reach Envoy, and what listens on loopback beside it."""
     connect_app: Connect = staticmethod(asyncio.open_connection)
-    """Reach the app as Envoy will, or as clients will when Envoy does not stand before it."""
+    """Reach the app as Envoy will, or as clients will when Envoy does not stand before it; never through Envoy."""
 
     @property
     def intercepts(self) -> bool:
@@ -49,6 +49,10 @@ class Place:
     def inside(self) -> AbstractContextManager[None]:
         """Make sockets where Envoy and the app are, in a block that never awaits."""
         return nullcontext()
+
+    async def told_ports(self, found: Mapping[int, int]) -> dict[int, int]:
+        """Return by declared port where Envoy is to call the app on loopback; 0 is where its caller dialled."""
+        return dict(found) if self.app_port_known else {}
 
     def prepare(self, folder: Path) -> None:
         """Write what is needed to the agent's private folder, before anything starts."""

@@ -61,13 +61,15 @@ def run_program(
             (needed_program(words[0]), *words[1:]),
             input=text,
             capture_output=True,
-            text=True,
+            # What others have called their rules need not be text.
+            encoding="utf-8",
+            errors="replace",
             check=False,
             timeout=_SECONDS,
             preexec_fn=inside,
             env={**os.environ, "LC_ALL": "C"},
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except (OSError, subprocess.SubprocessError) as error:
         raise InterceptionError(f"{' '.join(words)}: {error}") from error
 
 
@@ -142,11 +144,13 @@ class Iptables:
 
     def apply(self, capture: Capture, *, inside: Callable[[], None] | None = None) -> None:
         """Give the rules to the kernel, one IP version after the other; when the second fails, the first goes again."""
-        self.revert(capture, inside=inside)
         try:
             for version in _versions(capture):
                 words = (_restore(version), "--noflush", "--wait")
-                _give(_restore(version), words, iptables.restore_text(capture, version), inside)
+                text = iptables.restore_text(capture, version, replaces=bool(_ours(capture, version, inside)))
+                _give(_restore(version), words, text, inside)
+            for version in set(iptables.VERSIONS).difference(_versions(capture)):
+                _remove(capture, version, inside)
         except InterceptionError:
             self.revert(capture, inside=inside)
             raise
@@ -154,9 +158,7 @@ class Iptables:
     def revert(self, capture: Capture, *, inside: Callable[[], None] | None = None) -> None:
         """Delete our jumps and chains."""
         for version in iptables.VERSIONS:
-            if program(_restore(version)) and _ours(capture, version, inside):
-                text = iptables.removal_text(capture)
-                _give(_restore(version), (_restore(version), "--noflush", "--wait"), text, inside)
+            _remove(capture, version, inside)
 
     def live(self, capture: Capture) -> str:
         """Return our lines of both `iptables-save`."""
@@ -236,6 +238,12 @@ def _restore(version: int) -> str:
 
 def _save(version: int) -> str:
     return "iptables-save" if version == 4 else "ip6tables-save"
+
+
+def _remove(capture: Capture, version: int, inside: Callable[[], None] | None) -> None:
+    if program(_restore(version)) and _ours(capture, version, inside):
+        text = iptables.removal_text(capture)
+        _give(_restore(version), (_restore(version), "--noflush", "--wait"), text, inside)
 
 
 def _ours(capture: Capture, version: int, inside: Callable[[], None] | None) -> str:

@@ -23,6 +23,7 @@ from lateen.agent.interception import dns_messages
 from lateen.agent.interception.dns_messages import AAAA, FAILED, HTTPS, NO_SUCH_NAME, SVCB, A, Question
 from lateen.agent.interception.names import NameTable, TableAway
 from lateen.agent.interception.resolvers import Resolvers
+from lateen.agent.log import get_log
 
 INNER_ADDRESS = "127.0.0.1"
 INNER_ADDRESSES = (INNER_ADDRESS, "::1")
@@ -71,6 +72,8 @@ class Relay:
         try:
             if (answer := await self.answer(query, stream=False)) and not transport.is_closing():
                 transport.sendto(answer, source)
+        except Exception:  # noqa: BLE001  logged; one query must not end the answering of all, and with it the agent
+            get_log().exception("a dns query could not be answered")
         finally:
             self._asking -= 1
 
@@ -86,8 +89,9 @@ class Relay:
                         break
                     writer.write(len(answer).to_bytes(2, "big") + answer)
                     await writer.drain()
-        except (OSError, asyncio.IncompleteReadError, TimeoutError):
-            pass
+        except (OSError, asyncio.IncompleteReadError):
+            # Also who takes too long; what it has not read yet is not kept for it.
+            writer.transport.abort()
         finally:
             self._connections -= 1
             writer.close()
@@ -95,6 +99,8 @@ class Relay:
     async def answer(self, query: bytes, *, stream: bool) -> bytes:
         """Return the answer to a query; empty for one that gets none."""
         asked = dns_messages.question(query)
+        if asked is None and not dns_messages.is_query(query):
+            return b""
         if asked is None:
             return await self._resolvers.ask(query, stream=stream)
         limit = 0xFFFF if stream else asked.limit

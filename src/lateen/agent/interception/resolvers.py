@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable
+from ipaddress import ip_address
 from pathlib import Path
 
 from lateen.agent.interception import dns_messages
@@ -100,5 +101,14 @@ class Resolvers:
 def named(text: str) -> tuple[str, ...]:
     """Return the addresses of a `resolv.conf`; without one, that of this machine, as resolv.conf(5) says."""
     lines = (line.split() for line in text.splitlines())
-    found = [words[1].partition("%")[0] for words in lines if len(words) > 1 and words[0] == "nameserver"]
+    found = [words[1] for words in lines if len(words) > 1 and words[0] == "nameserver" and _is_address(words[1])]
     return tuple(dict.fromkeys(found))[:_MOST] or ("127.0.0.1",)
+
+
+def _is_address(text: str) -> bool:
+    """Whether this can be connected to; one of a link only (`fe80::1%eth0`) can. A libc passes over what is none."""
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True

@@ -62,6 +62,14 @@ def _begin_timer(words: Sequence[str], name: str, trial: str, seconds: float) ->
 def _begin_process(words: Sequence[str]) -> None:
     # Forked twice, so that it is nobody's child; it says so when it is ready to wait.
     reading, writing = os.pipe()
+    with open(reading, "rb") as told:  # noqa: PTH123  a descriptor, not a path
+        _start_waiter(words, writing)
+        if told.read(1) != b"w":
+            raise InterceptionError("no process could be started that ends the trial, so nothing was changed")
+
+
+def _start_waiter(words: Sequence[str], writing: int) -> None:
+    """Start it, and close our copy of its end of the pipe."""
     try:
         starter = subprocess.Popen(
             ("/bin/sh", "-c", '"$@" & exit 0', "lateen", *words, str(writing)),
@@ -75,6 +83,3 @@ def _begin_process(words: Sequence[str]) -> None:
         starter.wait()
     finally:
         os.close(writing)
-    with open(reading, "rb") as told:  # noqa: PTH123  a descriptor, not a path
-        if told.read(1) != b"w":
-            raise InterceptionError("no process could be started that ends the trial, so nothing was changed")

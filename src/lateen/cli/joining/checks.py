@@ -10,10 +10,10 @@ import errno
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from ipaddress import ip_address
 
 from lateen.agent.addresses import host_port
-from lateen.agent.joining import is_loopback, shown
+from lateen.agent.joining import shown
+from lateen.model.loopback import is_loopback
 
 LEEWAY_SECONDS = 60.0
 """Clocks may differ by this much."""
@@ -228,7 +228,7 @@ def _address(seen: Observations) -> Check:
     if seen.address_problem and not seen.elsewhere:
         reason = errno.errorcode.get(seen.address_problem, str(seen.address_problem))
         return _problem("address", f"{own} is not this machine's ({reason})", "say another with --address IP")
-    if ip_address(own).is_loopback:
+    if is_loopback(own):
         return _warning("address", f"{own} is loopback: no other machine reaches it", "--address IP, unless so wanted")
     return _ok("address", f"others reach this machine at {own}")
 

@@ -123,7 +123,7 @@ def test_what_is_no_name_is_not_asked(name: str) -> None:
 def test_resolv_conf_keeps_what_is_searched() -> None:
     """Only who is asked changes."""
     given_text = "# theirs\nnameserver 192.0.2.53\nnameserver fe80::1%eth0\nsearch corp.example\noptions ndots:2\n"
-    assert named(given_text) == ("192.0.2.53", "fe80::1")
+    assert named(given_text) == ("192.0.2.53", "fe80::1%eth0")
     assert named("") == ("127.0.0.1",)
     inner = inner_resolv_conf(given_text).splitlines()[1:]
     assert inner == ["nameserver 127.0.0.1", "search corp.example", "options ndots:2"]

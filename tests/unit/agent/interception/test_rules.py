@@ -71,3 +71,11 @@ def test_removal_is_for_our_table_only() -> None:
     assert text.splitlines() == ["add table inet lateen_web", "delete table inet lateen_web"]
     removed = iptables.removal_text(Capture(name="web")).splitlines()[1:-1]
     assert all(" LATEEN_WEB_" in line for line in removed)
+
+
+def test_iptables_rules_are_replaced_in_one_transaction() -> None:
+    """The old jumps go with the same commit that brings the new ones: never two of each, and never none."""
+    text = iptables.restore_text(Capture(users=(7,)), 4, replaces=True)
+    jumps = [line for line in text.splitlines() if line.startswith(("-D", "-A OUTPUT", "-A PREROUTING"))]
+    assert [line[:2] for line in jumps] == ["-D", "-D", "-A", "-A"]
+    assert text.count("COMMIT") == 1
