@@ -64,7 +64,7 @@ async def go(
     return tuple(finished)
 
 
-async def unless(event: asyncio.Event, action: Callable[[], Awaitable[None]]) -> bool:
+async def unless(event: asyncio.Event, action: Callable[[], Awaitable[object]]) -> bool:
     """Run the action unless, or until, the event is set; return whether it ran to its end."""
     if event.is_set():
         return False
