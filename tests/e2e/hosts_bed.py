@@ -9,6 +9,7 @@ import ctypes
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -69,12 +70,12 @@ def file_on(host: VirtualHost, path: str) -> Path:
 
 def processes_on(host: VirtualHost) -> dict[int, str]:
     """Process id -> command line of what runs in the host's network, its holder aside."""
-    network, found = os.readlink(f"/proc/{host.holder.pid}/ns/net"), {}
+    network, found = Path(f"/proc/{host.holder.pid}/ns/net").readlink(), {}
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
         with suppress(OSError):
-            if os.readlink(entry / "ns/net") == network and "\nState:\tZ" not in (entry / "status").read_text():
+            if (entry / "ns/net").readlink() == network and "\nState:\tZ" not in (entry / "status").read_text():
                 found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
     return {pid: line for pid, line in found.items() if pid != host.holder.pid and line != "sleep infinity"}
 
@@ -116,8 +117,6 @@ class Agent:
     process: subprocess.Popen[bytes] | None = None
     memory: set[Path] = field(default_factory=set)
     """Shared memory that its Envoys were ever seen to have."""
-    address: str = ""
-    """Where it answers on its host."""
 
     def start(self) -> None:
         assert self.process is None or self.process.poll() is not None
@@ -143,9 +142,12 @@ class Agent:
         return found
 
     def says(self) -> str:
-        """Its answer to a readiness probe; empty while it gives none."""
+        """Its answer to a readiness probe, at the address that it said; empty while it gives none."""
+        said = re.findall(r'"address": "([^"]+)".*"event": "ready"', self.log())
         try:
-            return ask(self.host, self.address or self.host.ip, 15021, "/healthz/ready")[1].strip()
+            return ask(
+                self.host, said[-1] if said else next(iter(self.host.addresses.values())), 15021, "/healthz/ready"
+            )[1].strip()
         except (OSError, http.client.HTTPException):
             return ""
 
