@@ -32,6 +32,7 @@ from lateen.agent.keeping import Keeper, KeptConfiguration
 from lateen.agent.last_good import DumpError, LastGood, is_at_rest, last_good, wanted_secrets, with_app_ports
 from lateen.agent.processes import Child, give_back_memory
 from lateen.agent.secret_files import kept_secret_file
+from lateen.agent.table_ports import with_table_port
 from lateen.private_files import write_private
 
 _NOISE_BYTES = 100
@@ -191,6 +192,7 @@ class EnvoyLife:
         else:
             assert self.wanted.bootstrap is not None
             content = self.wanted.bootstrap
+        content = with_table_port(content, self.supervisor.next_epoch)
         write_private(path, json.dumps(content).encode(), durable=False)
         return path
 

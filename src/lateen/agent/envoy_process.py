@@ -216,6 +216,11 @@ class EnvoySupervisor:
         return self._epoch
 
     @property
+    def next_epoch(self) -> int:
+        """Which epoch starts next, or is starting."""
+        return self._next_epoch
+
+    @property
     def restarts(self) -> int:
         """How often Envoy had to be started again, because it had ended."""
         return max(0, self.starts - self.reliefs - 1)

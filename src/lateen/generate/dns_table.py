@@ -15,6 +15,7 @@ from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 
 from lateen.envoy import names
+from lateen.envoy.bootstrap import DNS_TABLE_PORT
 from lateen.envoy.dns import dns_listener
 from lateen.envoy.listeners import is_ip
 from lateen.envoy.resources import LISTENER, make_resource
@@ -42,7 +43,8 @@ class DnsTable:
     def make(self, view: View) -> Made:
         """Return the listener, also of an empty table: who asks would wait for it."""
         table = dict(list(_ranked(view).items())[:MOST_NAMES])
-        return Made((make_resource(LISTENER, names.DNS, dns_listener(table)),))
+        port = view.proxy.port_map.get(DNS_TABLE_PORT, DNS_TABLE_PORT)
+        return Made((make_resource(LISTENER, names.DNS, dns_listener(table, port)),))
 
 
 def _ranked(view: View) -> dict[str, tuple[str, ...]]:
