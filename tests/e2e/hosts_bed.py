@@ -43,7 +43,8 @@ def step_into(host: VirtualHost) -> None:
 def on(host: VirtualHost, action: Callable[[], T]) -> T:
     """Do something in the host's network, whose sockets stay there."""
     with ThreadPoolExecutor(1) as thread:
-        return thread.submit(lambda: (step_into(host), action())[1]).result()
+        thread.submit(step_into, host).result()
+        return thread.submit(action).result()
 
 
 def dial(host: VirtualHost, address: str, port: int, timeout: float = 20) -> socket.socket:
@@ -256,10 +257,7 @@ class HostMesh:
         account_flags = ("--service-account", account or name)
         split = words.index("--") if "--" in words else len(words)
         command = (*words[:split], *flags, *account_flags, *words[split:])
-        made = Agent(host, name, command, environment, self.folder / f"state-{name}")
-        if host.addresses.keys() == {6} or (version == 6 and 4 not in host.addresses):
-            made.address = host.addresses[6]
-        return made
+        return Agent(host, name, command, environment, self.folder / f"state-{name}")
 
     @contextmanager
     def unreachable(self, agent: Agent, port: int) -> Iterator[None]:

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -188,7 +189,7 @@ def test_apps_see_what_istio_shows_them_and_no_more(bed: Bed) -> None:
 def test_every_protocol_between_hosts(bed: Bed) -> None:
     """HTTP/2 without an upgrade, gRPC one way and both ways, lines of TCP, WebSocket; to either IP version."""
     for server in SERVERS:
-        eventually(lambda name=server: _answer(bed.caller, f"http('http://{name}/')"), seconds=40, what="an answer")
+        _answered(bed.caller, server)
         found = json.loads(bed.caller.call(f"http2('{server}', 80, '{server}')"))
         assert (found["host"], found["headers"]["x-forwarded-proto"]) == (server, "http")
         assert bed.caller.call(f"grpc_say('{server}:9000', 'hello')") == "said hello"
@@ -201,7 +202,7 @@ def test_every_protocol_between_hosts(bed: Bed) -> None:
 def test_what_is_held_is_not_cut(bed: Bed) -> None:
     """By a control plane that is killed and comes back, new certificates of both sides, hot restarts of both sides."""
     caller = bed.caller
-    held = {}
+    held: dict[str, str] = {}
     for server in SERVERS:
         held |= {
             f"lines-{server}": f"'{server}', 7000",
@@ -225,21 +226,61 @@ def test_what_is_held_is_not_cut(bed: Bed) -> None:
     still_held("control-plane-is-back")
     for agent in sides:
         (before,) = agent.envoys()
-        restart = agent.restart_envoy()
-        restart.join(60)
-        agent.until(lambda agent=agent: len(agent.envoys()) == 2, "a second Envoy")
-        assert before in agent.envoys()
+        agent.restart_envoy().join(60)
+        envoys = agent.envoys()
+        assert (len(envoys), before in envoys) == (2, True), agent.log()[-3000:]
         still_held(f"hot-restart-of-{agent.name}")
         agent.until(agent.ready, "the new Envoy to serve")
     for agent, before in zip(sides, renewals, strict=True):
         # Certificates live for a minute here, and are renewed at half of it.
-        agent.until(lambda agent=agent, before=before: renewed(agent) > before, "a new certificate", seconds=70)
+        eventually(partial(_renewed_since, agent, before), seconds=70, what=f"a new certificate of {agent.name}")
     still_held("with-new-certificates")
+
+
+def _answered(caller: Caller, server: str) -> dict[str, Any]:
+    return eventually(lambda: _answer(caller, f"http('http://{server}/')"), seconds=40, what="an answer")
+
+
+def _renewed_since(agent: Agent, before: int) -> bool:
+    return renewed(agent) > before
 
 
 def renewed(agent: Agent) -> int:
     """How often this agent's certificate was replaced; its page is where it is itself."""
     return agent.log().count("has a new certificate")
+
+
+NAMED = """
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: NAME}
+spec:
+  hosts: [NAME.example.test]
+  resolution: STATIC
+  ports: [{number: 80, name: http, protocol: HTTP}]
+"""
+
+
+def test_names_change_while_a_relieved_envoy_drains(bed: Bed) -> None:
+    """Stock Envoy crashes when a UDP listener that it shares with the one before it is replaced: they share none."""
+    caller, file = bed.caller, bed.mesh.folder / "config" / "named.yaml"
+    bed.caller.agent.restart_envoy().join(60)
+    serving = caller.agent.envoys()
+    assert len(serving) > 1
+    for name in ("one", "two", "three"):
+        file.write_text(NAMED.replace("NAME", name))
+        eventually(partial(_resolves, caller, f"{name}.example.test"), seconds=40, what=f"{name} to be known")
+        for _ in range(5):
+            assert _resolves(caller, "both")
+    file.unlink()
+    assert caller.agent.envoys() == serving
+    assert not list(caller.agent.state.rglob("crash-*"))
+
+
+def _resolves(caller: Caller, name: str) -> bool:
+    found = caller.call(f"resolve('{name}')")
+    assert isinstance(found, list), found
+    return bool(found)
 
 
 def test_a_host_with_both_versions_is_reached_by_the_client_s_own_address_with_tproxy(bed: Bed) -> None:

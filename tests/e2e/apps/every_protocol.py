@@ -1,4 +1,4 @@
-"""An application that knows nothing of a mesh: HTTP and WebSocket on 80, lines of TCP on 7000, gRPC (`Say`, and `Chat` both ways) on 9000.
+"""An application that knows nothing of a mesh: HTTP and WebSocket on 80, lines of TCP on 7000, gRPC on 9000.
 
 Answers say how the connection looks from here. Listens on every address, IPv4 and IPv6.
 """
