@@ -124,8 +124,13 @@ for top in sys.argv[1:]:
         for process in self.processes:
             process.kill()
             process.wait(10)
+        self._let_go()
+
+    def _let_go(self) -> None:
         self.holder.kill()
         self.holder.wait(5)
+        if self.holder.stdout:
+            self.holder.stdout.close()
 
     def close(self) -> None:
         for process in self.processes:
@@ -137,10 +142,7 @@ for top in sys.argv[1:]:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait(5)
-        self.holder.kill()
-        self.holder.wait(5)
-        if self.holder.stdout:
-            self.holder.stdout.close()
+        self._let_go()
 
 
 @dataclass
