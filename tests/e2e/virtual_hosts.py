@@ -119,13 +119,23 @@ for top in sys.argv[1:]:
             confine = (*confine, "--bounding-set", "-all,+net_bind_service", "--inh-caps", "-all")
         return self.start(*confine, *command, log=name, **told)
 
+    def switch_off(self) -> None:
+        """End everything on it at once, and its network with it."""
+        for process in self.processes:
+            process.kill()
+            process.wait(10)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        reap(self.holder)
+
     def close(self) -> None:
         for process in self.processes:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
         for process in self.processes:
             reap(process, 30)
-        reap(self.holder)
+        self._let_go()
 
 
 @dataclass
@@ -143,11 +153,22 @@ class Network:
             self.router = self._hold("router")
             self.router.run("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
         made = self._hold(name)
-        number = len(self.hosts)
         # From now on it is closed with the others, also when what follows fails.
         self.hosts.append(made)
+        self._connect(made, len(self.hosts) - 1)
+        return made
+
+    def again(self, host: VirtualHost) -> VirtualHost:
+        """Make a host anew that was switched off: its address and name are the same, nothing else is left of it."""
+        number = self.hosts.index(host)
+        made = self.hosts[number] = self._hold(host.name, f"{host.name}-again")
+        self._connect(made, number)
+        return made
+
+    def _connect(self, made: VirtualHost, number: int) -> None:
         made.addresses = {4: f"198.18.{number}.2", 6: f"fd00:18:{number}::2"}
         router = self.router
+        assert router is not None
         _ip(router, "link", "add", f"to{number}", "type", "veth", "peer", "name", "up0", "netns", str(made.holder.pid))
         for host, link, last in ((router, f"to{number}", 1), (made, "up0", 2)):
             _ip(host, "address", "add", f"198.18.{number}.{last}/24", "dev", link)
@@ -155,10 +176,9 @@ class Network:
             _ip(host, "link", "set", link, "up")
         _ip(made, "route", "add", "default", "via", f"198.18.{number}.1")
         _ip(made, "-6", "route", "add", "default", "via", f"fd00:18:{number}::1")
-        return made
 
-    def _hold(self, name: str) -> VirtualHost:
-        folder = self.folder / f"host-{name}"
+    def _hold(self, name: str, folder_name: str = "") -> VirtualHost:
+        folder = self.folder / f"host-{folder_name or name}"
         folder.mkdir()
         command = ("unshare", "--net", "--mount", "--kill-child", "sh", "-c", _HOLDER, "sh", str(folder))
         holder = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

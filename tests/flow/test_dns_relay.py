@@ -83,7 +83,7 @@ async def bed(
     transports.append(transport)
     conf = folder / "resolv.conf"
     conf.write_text("".join(f"nameserver 127.0.0.{number + 1}\n" for number in range(len(results))))
-    names = NameTable("shop", place)
+    names = NameTable("shop", (place[1],))
     await names.open(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
     try:
         yield Bed(Relay(names, Resolvers(socket_here, conf, port)), known, machine, conf)
@@ -247,3 +247,24 @@ def test_who_begins_a_query_and_does_not_end_it_is_cut_off(run: Any, monkeypatch
             running.cancel()
 
     run(test)
+
+
+async def test_the_table_is_found_at_whichever_of_its_ports_answers() -> None:
+    """First where it answered last; a port that refuses, or one that says nothing any more, is passed over."""
+    loop, known = asyncio.get_running_loop(), Server(TABLE, exists=False)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent, socket.socket() as nobody:
+        silent.bind(("127.0.0.1", 0))
+        nobody.bind(("127.0.0.1", 0))
+        transport, _ = await loop.create_datagram_endpoint(lambda: known, local_addr=("127.0.0.1", 0))
+        ports = [silent.getsockname()[1], nobody.getsockname()[1], transport.get_extra_info("sockname")[1]]
+        table = NameTable("shop", ports)
+        await table.open(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        try:
+            for _ in range(3):
+                assert await table.find("only4.example.com", A)
+            began = loop.time()
+            assert await table.find("only4.example.com", A)
+            assert loop.time() - began < 0.4, "it asks first where it was answered"
+        finally:
+            table.close()
+            transport.close()

@@ -31,6 +31,7 @@ from lateen.agent.last_good import DumpError, LastGood, is_at_rest, last_good, w
 from lateen.agent.log import get_log
 from lateen.agent.processes import Child, give_back_memory
 from lateen.agent.secret_files import kept_secret_file
+from lateen.agent.table_ports import with_table_port
 from lateen.private_files import write_private
 
 _NOISE_BYTES = 100
@@ -193,6 +194,7 @@ class EnvoyLife:
         else:
             assert self.wanted.bootstrap is not None
             content = self.wanted.bootstrap
+        content = with_table_port(content, self.supervisor.next_epoch)
         write_private(path, json.dumps(content).encode(), durable=False)
         return path
 

@@ -20,6 +20,7 @@ from lateen.agent.errors import StartError
 from lateen.agent.last_words import LastWords
 from lateen.agent.log import get_log
 from lateen.agent.processes import Child, start
+from lateen.agent.shutdown import unless
 from lateen.private_files import write_private
 
 OLDEST_ENVOY = (1, 30)
@@ -204,6 +205,8 @@ class EnvoySupervisor:
         self._begins_again = False
         self._base_id = 0
         self._stopping = asyncio.Event()
+        self._handed_over = asyncio.Event()
+        """Another Envoy serves than did."""
         self._log = get_log()
         self.starts = 0
         self.reliefs = 0
@@ -215,6 +218,11 @@ class EnvoySupervisor:
     def epoch(self) -> int:
         """How often the Envoy that serves was preceded by one that it relieved."""
         return self._epoch
+
+    @property
+    def next_epoch(self) -> int:
+        """Which epoch starts next, or is starting."""
+        return self._next_epoch
 
     @property
     def restarts(self) -> int:
@@ -281,9 +289,12 @@ class EnvoySupervisor:
         self.child = await self._start(self._epoch)
         while True:
             serving = self.child
-            code = await serving.exit_code()
-            if self.child is not serving:
+            self._handed_over.clear()
+            # Not the end alone: who was relieved stays for a while, in which the one that relieved it may end too.
+            ended = await unless(self._handed_over, serving.exit_code)
+            if not ended or self.child is not serving:
                 continue
+            code = await serving.exit_code()
             if self._relief is None or not self._relief.running or self._stopping.is_set():
                 return code
             # It ended during its relief: who was to follow it has the sockets.
@@ -311,6 +322,7 @@ class EnvoySupervisor:
                 self._log.error("the new envoy did not start: the old one goes on", exit_code=code)
                 return False
             self.child, self._epoch = relief, epoch
+            self._handed_over.set()
             self.reliefs += 1
             self._relieved = [*(old for old in self._relieved if old.running), before]
             return True

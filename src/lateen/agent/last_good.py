@@ -112,7 +112,13 @@ def _moved(value: Any, ports: Mapping[int, int]) -> Any:
 
 
 def _sections(dump: Json) -> dict[str, Json]:
-    return {section["@type"].rpartition(".")[2]: section for section in dump["configs"]}
+    """Return the sections by type. Of one type there may be several: settings of HTTP and of network filters (ECDS)."""
+    found: dict[str, Json] = {}
+    for section in dump["configs"]:
+        known = found.setdefault(section["@type"].rpartition(".")[2], {})
+        for key, value in section.items():
+            known[key] = [*known.get(key, ()), *value] if isinstance(value, list) else value
+    return found
 
 
 def _last_good(bootstrap: Json, sections: Mapping[str, Json], secret_files: Mapping[str, str]) -> LastGood:

@@ -14,7 +14,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from lateen.agent.addresses import METRICS_PORT, READY_PORT
-from lateen.envoy.bootstrap import ADMIN_PORT, DNS_PORT, DNS_TABLE_PORT, OUTBOUND_PORT, PROMETHEUS_PORT
+from lateen.envoy.bootstrap import ADMIN_PORT, DNS_PORT, DNS_TABLE_PORTS, OUTBOUND_PORT, PROMETHEUS_PORT
 from lateen.envoy.statistics import StatsInclusion
 from lateen.model.names import DEFAULT_NAMESPACE
 from lateen.model.probes import Probe, is_a_path
@@ -32,7 +32,7 @@ INBOUND_MODES = ("redirect", "tproxy")
 ROOT = ("root", "0")
 AGENT_PORTS = frozenset({ADMIN_PORT, OUTBOUND_PORT, METRICS_PORT, READY_PORT, PROMETHEUS_PORT})
 """Ports that an agent and its Envoy take on the workload's address."""
-INTERCEPTING_PORTS = frozenset({53, 15006, DNS_PORT, DNS_TABLE_PORT})
+INTERCEPTING_PORTS = frozenset({53, 15006, DNS_PORT, *DNS_TABLE_PORTS})
 """Besides: DNS, and where intercepted inbound connections go."""
 MOST_LABELS = 64
 MOST_PORTS = 64

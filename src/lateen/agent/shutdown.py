@@ -65,7 +65,7 @@ async def go(cause: Cause, actions: Mapping[Stage, Action], hurry: asyncio.Event
     return tuple(finished)
 
 
-async def unless(event: asyncio.Event, action: Action) -> bool:
+async def unless(event: asyncio.Event, action: Callable[[], Awaitable[object]]) -> bool:
     """Run the action unless, or until, the event is set; return whether it ran to its end."""
     if event.is_set():
         return False

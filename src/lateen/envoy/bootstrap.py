@@ -24,6 +24,9 @@ ADMIN_PORT = 15000
 OUTBOUND_PORT = 15001
 DNS_PORT, DNS_TABLE_PORT = 15053, 15054
 """Where the agent answers DNS on a machine (Istio's), and where Envoy's table of names answers the agent."""
+DNS_TABLE_PORTS = (DNS_TABLE_PORT, 15055, 15056)
+"""Of Envoys that relieve one another: at most three epochs live at the same time (`agent.table_ports`)."""
+DNS_LISTENER = "dns"
 PROMETHEUS_PORT = 15090
 PROMETHEUS_PATH = "/stats/prometheus"
 CERTIFICATES_FOLDER = "certificates"

@@ -19,11 +19,11 @@ _FILTER = "envoy.filters.udp.dns_filter"
 _CONFIG = "envoy.extensions.filters.udp.dns_filter.v3.DnsFilterConfig"
 
 
-def dns_listener(table: Mapping[str, Sequence[str]]) -> Fields:
+def dns_listener(table: Mapping[str, Sequence[str]], port: int = DNS_TABLE_PORT) -> Fields:
     """Return the Listener that answers for these names (lower case; `*.` begins a wildcard) with their addresses."""
     domains = [{"name": name, "endpoint": {"address_list": {"address": list(found)}}} for name, found in table.items()]
     config = {"stat_prefix": names.DNS, "server_config": {"inline_dns_table": {"virtual_domains": domains}}}
-    address = {"address": names.LOOPBACK_ADDRESS, "port_value": DNS_TABLE_PORT, "protocol": "UDP"}
+    address = {"address": names.LOOPBACK_ADDRESS, "port_value": port, "protocol": "UDP"}
     return {
         "name": names.DNS,
         "address": {"socket_address": address},

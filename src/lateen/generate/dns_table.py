@@ -11,6 +11,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 
 from lateen.envoy import names
+from lateen.envoy.bootstrap import DNS_TABLE_PORT
 from lateen.envoy.dns import dns_listener
 from lateen.envoy.resources import LISTENER, make_resource
 from lateen.generate.parts import Made
@@ -30,4 +31,5 @@ class DnsTable:
     def make(self, view: View) -> Made:
         """Return the listener, also of an empty table: who asks would wait for it."""
         table = told_names(view, view.proxy.namespace)
-        return Made((make_resource(LISTENER, names.DNS, dns_listener(table)),))
+        port = view.proxy.port_map.get(DNS_TABLE_PORT, DNS_TABLE_PORT)
+        return Made((make_resource(LISTENER, names.DNS, dns_listener(table, port)),))

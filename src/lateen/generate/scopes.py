@@ -21,6 +21,7 @@ from lateen.config.mesh_config import MeshConfig
 from lateen.config.networking import DestinationRule, Sidecar, VirtualService
 from lateen.config.objects import ConfigObject
 from lateen.config.security import AuthorizationPolicy, PeerAuthentication, RequestAuthentication
+from lateen.envoy.bootstrap import DNS_TABLE_PORT
 from lateen.generate.envoy_filters.patches import PatchKey
 from lateen.generate.localities import LocalityUse, locality_use, may_ask_for_locality
 from lateen.mesh.networks import networks_of
@@ -58,7 +59,7 @@ class OutboundScope:
     dual_stack: bool
     """Intercepted, with addresses of both IP versions."""
     port_map: tuple[tuple[int, int], ...]
-    """Only where ports are bound."""
+    """Only where ports are bound; without interception all, otherwise that of the table of names."""
     privileged: bool
     asks_on_demand: bool
     """Whether it can, and is meant to (see `mesh.queries.asks_on_demand`)."""
@@ -218,7 +219,7 @@ def outbound_scope(state: MeshState, proxy: Proxy, selectors: Selectors) -> Outb
         bound=bool(proxy.addresses),
         only_ipv6=bool(proxy.addresses) and all(":" in address for address in proxy.addresses),
         dual_stack=not binds and len({":" in address for address in proxy.addresses}) > 1,
-        port_map=tuple(sorted(proxy.port_map.items())) if binds else (),
+        port_map=tuple(sorted(item for item in proxy.port_map.items() if binds or item[0] == DNS_TABLE_PORT)),
         privileged=proxy.privileged if binds else True,
         asks_on_demand=asks_on_demand(state, proxy),
         certificates=proxy.certificates,

@@ -206,7 +206,7 @@ def _virtual_inbound(view: View, instances: list[ServiceInstance]) -> Fields:
         listener["listener_filters"].append(only_on_ports(http_inspector(), sniffed))
     listener["listener_filters_timeout"] = view.detection_timeout
     listener["continue_on_listener_filters_timeout"] = True
-    if view.dual_stack:
+    if view.intercepts_ipv6:
         also_ipv6(listener, port)
     if view.proxy.interception is Interception.TPROXY:
         listener["listener_filters"].append(original_source())

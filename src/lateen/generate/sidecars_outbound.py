@@ -296,7 +296,7 @@ def finished(view: View, listener: ListenerDraft) -> Fields:
         fields["additional_addresses"] = [
             {"address": socket_address(address, listener.port)} for address in listener.extra_addresses
         ]
-    elif view.dual_stack and listener.address == names.WILDCARD_ADDRESS:
+    elif view.intercepts_ipv6 and listener.address == names.WILDCARD_ADDRESS:
         also_ipv6(fields, listener.port)
     if listener.metadata is not None:
         fields["metadata"] = listener.metadata
@@ -333,7 +333,7 @@ def _virtual_outbound(view: View) -> Fields:
         # Whoever waits for the server's first word says nothing to go by: that must not last for ever.
         limit = view.detection_timeout if any(view.detection_timeout.values()) else {"seconds": 5}
         add_inspectors(listener, tls=False, http=True, detection_timeout=limit)
-    if view.dual_stack:
+    if view.intercepts_ipv6:
         also_ipv6(listener, port)
     if view.proxy.interception is Interception.TPROXY:
         listener["transparent"] = {"value": True}

@@ -301,6 +301,11 @@ class View:
         return self.proxy.interception is not Interception.NONE and len(families) > 1
 
     @property
+    def intercepts_ipv6(self) -> bool:
+        """Whether connections of IPv6 are intercepted: the proxy has an address of it, perhaps no other."""
+        return self.proxy.interception is not Interception.NONE and any(":" in it for it in self.proxy.addresses)
+
+    @property
     def only_ipv6(self) -> bool:
         """Whether the proxy has addresses, but none of IPv4."""
         addresses = self.proxy.addresses

@@ -12,7 +12,10 @@ import socket
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Generator
 from pathlib import Path
+from queue import Queue
+from typing import Any
 
 
 def http(url: str, host: str = "") -> object:
@@ -59,6 +62,94 @@ def grpc_say(target: str, text: str) -> object:
 
     with grpc.insecure_channel(target) as channel:
         return channel.unary_unary("/test.Echo/Say")(text.encode(), timeout=15, wait_for_ready=True).decode()
+
+
+def http2(address: str, port: int, authority: str) -> object:
+    """GET / over HTTP/2 without TLS, with no upgrade before (RFC 9113 section 3.3); its body."""
+    from h2.config import H2Configuration
+    from h2.connection import H2Connection
+    from h2.events import DataReceived, StreamEnded
+
+    speech = H2Connection(H2Configuration(client_side=True))
+    speech.initiate_connection()
+    asked = {":method": "GET", ":path": "/", ":scheme": "http", ":authority": authority}
+    speech.send_headers(1, list(asked.items()), end_stream=True)
+    body = b""
+    with socket.create_connection((address, port), 15) as made:
+        while True:
+            made.sendall(speech.data_to_send())
+            events = speech.receive_data(made.recv(1 << 16))
+            body += b"".join(event.data for event in events if isinstance(event, DataReceived))
+            if any(isinstance(event, StreamEnded) for event in events):
+                return body.decode()
+
+
+def headers_of(url: str) -> object:
+    """Names of the headers of the answer."""
+    with urllib.request.urlopen(url, timeout=15) as answer:
+        return sorted(name.lower() for name in answer.headers)
+
+
+# --- connections that are held -----------------------------------------------------------------------------------
+
+HELD: dict[str, Any] = {}
+
+
+def hold_lines(name: str, address: str, port: int) -> object:
+    HELD[name] = _lines_speech(socket.create_connection((address, port), 15))
+    return next(HELD[name])
+
+
+def _lines_speech(made: socket.socket) -> Generator[object, str, None]:
+    stream, answer = made.makefile("rwb"), None
+    while True:
+        stream.write((yield answer).encode() + b"\n")
+        stream.flush()
+        answer = json.loads(stream.readline())["line"]
+
+
+def hold_websocket(name: str, address: str, port: int) -> object:
+    HELD[name] = _websocket_speech(address, port)
+    return next(HELD[name])
+
+
+def _websocket_speech(address: str, port: int) -> Generator[object, str, None]:
+    made = socket.create_connection((address, port), 15)
+    made.sendall(
+        f"GET /chat HTTP/1.1\r\nhost: {address}\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
+        "sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n".encode()
+    )
+    stream = made.makefile("rb")
+    answer = stream.readline().decode().strip()
+    while stream.readline().strip():
+        pass
+    while True:
+        word = (yield answer).encode()
+        made.sendall(word)
+        answer = stream.read(len(word)).decode()
+
+
+def hold_grpc(name: str, target: str) -> object:
+    HELD[name] = _grpc_speech(target)
+    return next(HELD[name])
+
+
+def _grpc_speech(target: str) -> Generator[object, str, None]:
+    import grpc
+
+    words: Queue[bytes] = Queue()
+    # Kept alive by the generator.
+    channel = grpc.insecure_channel(target)
+    answers = channel.stream_stream("/test.Echo/Chat")(iter(words.get, None), wait_for_ready=True)
+    answer = ""
+    while True:
+        words.put((yield answer).encode())
+        answer = next(answers).decode()
+
+
+def say(name: str, word: str) -> object:
+    """Say something over a connection that is held; return the answer."""
+    return HELD[name].send(word)
 
 
 def resolve(name: str) -> object:

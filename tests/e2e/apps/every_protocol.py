@@ -11,6 +11,7 @@ import json
 import os
 import socket
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import StreamRequestHandler, ThreadingTCPServer
@@ -36,6 +37,7 @@ class Web(BaseHTTPRequestHandler):
         body = json.dumps(
             seen(self.connection)
             | {"host": self.headers["host"], "caller": self.headers.get("x-forwarded-client-cert", "")}
+            | {"headers": {name.lower(): value for name, value in self.headers.items()}}
         ).encode()
         self.send_response(200)
         self.send_header("content-length", str(len(body)))
@@ -78,6 +80,11 @@ def say(request: bytes, context: Any) -> bytes:
     return b"said " + request
 
 
+def chat(requests: Iterator[bytes], context: Any) -> Iterator[bytes]:
+    for request in requests:
+        yield b"heard " + request
+
+
 def main() -> None:
     if "PORT_7000" in os.environ:
         lines = LineServer(("::", 7000), Lines)
@@ -86,7 +93,10 @@ def main() -> None:
         import grpc
 
         server = grpc.server(ThreadPoolExecutor(4))
-        methods = {"Say": grpc.unary_unary_rpc_method_handler(say)}
+        methods = {
+            "Say": grpc.unary_unary_rpc_method_handler(say),
+            "Chat": grpc.stream_stream_rpc_method_handler(chat),
+        }
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Echo", methods),))
         server.add_insecure_port("[::]:9000")
         server.start()

@@ -10,7 +10,8 @@ from lateen.agent.envoy_life import EnvoyLife, Source, Wanted
 from lateen.agent.envoy_process import EnvoyOptions
 from lateen.agent.keeping import Keeper, KeptConfiguration
 
-KEPT = KeptConfiguration(bootstrap={"kept": True}, saved_at=1000.0, name="web-1")
+THEN, NOW = ({"node": {"metadata": {}}, "kept": kept} for kept in (True, False))
+KEPT = KeptConfiguration(bootstrap=THEN, saved_at=1000.0, name="web-1")
 
 
 class CountingKeeper(Keeper):
@@ -38,30 +39,30 @@ def started_with(made: EnvoyLife) -> object:
 def test_an_envoy_that_starts_alone_reads_what_was_kept_once(tmp_path: Path) -> None:
     made, keeper = life(tmp_path, Wanted(), connected=False)
     keeper.keep_configuration(KEPT)
-    assert started_with(made) == {"kept": True}
+    assert started_with(made) == THEN
     assert (made.source, made.kept_at, keeper.reads) == (Source.LAST_GOOD, 1000.0, 1)
     assert made.wanted.kept is None
 
 
 def test_what_was_read_to_join_is_not_read_again(tmp_path: Path) -> None:
     made, keeper = life(tmp_path, Wanted(kept=KEPT), connected=False)
-    assert started_with(made) == {"kept": True}
+    assert started_with(made) == THEN
     assert (made.wanted.kept, keeper.reads) == (None, 0)
 
 
 def test_with_a_control_plane_nothing_is_read(tmp_path: Path) -> None:
-    made, keeper = life(tmp_path, Wanted(bootstrap={"kept": False}), connected=True)
+    made, keeper = life(tmp_path, Wanted(bootstrap=NOW), connected=True)
     keeper.keep_configuration(KEPT)
-    assert started_with(made) == {"kept": False}
+    assert started_with(made) == NOW
     assert (made.source, keeper.reads) == (Source.STREAM, 0)
 
 
 def test_the_control_plane_wins_when_it_is_back_before_envoy_starts(tmp_path: Path) -> None:
-    made, _ = life(tmp_path, Wanted(bootstrap={"kept": False}, kept=KEPT), connected=True)
-    assert started_with(made) == {"kept": False}
+    made, _ = life(tmp_path, Wanted(bootstrap=NOW, kept=KEPT), connected=True)
+    assert started_with(made) == NOW
     assert (made.source, made.wanted.kept) == (Source.STREAM, None)
 
 
 def test_without_anything_kept_envoy_waits_for_the_control_plane(tmp_path: Path) -> None:
-    made, _ = life(tmp_path, Wanted(bootstrap={"kept": False}), connected=False)
-    assert started_with(made) == {"kept": False}
+    made, _ = life(tmp_path, Wanted(bootstrap=NOW), connected=False)
+    assert started_with(made) == NOW

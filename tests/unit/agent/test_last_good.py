@@ -85,6 +85,22 @@ def test_nothing_of_it_asks_the_control_plane() -> None:
     assert [item["name"] for item in filters["http_filters"]] == ["rbac"]
 
 
+def test_settings_of_http_and_of_network_filters_are_sections_of_their_own() -> None:
+    """Envoy shows two of one type where a listener has filters of both kinds: both are meant."""
+    discovery = {"config_source": ADS, "type_urls": [_RBAC]}
+    both = listener("in", {"name": "http-rbac", "config_discovery": discovery})
+    both["active_state"]["listener"]["filter_chains"].append(
+        {"filters": [{"name": "network-rbac", "config_discovery": discovery}]}
+    )
+    shown = dump(ListenersConfigDump={"dynamic_listeners": [both]})
+    for name in ("http-rbac", "network-rbac"):
+        settings = {"ecds_filter": {"name": name, "typed_config": {"@type": _RBAC}}}
+        shown["configs"] += dump(EcdsConfigDump={"ecds_filters": [settings]})["configs"]
+    resources, missing = made(shown)
+    assert missing == ()
+    assert "config_discovery" not in json.dumps(resources["in"])
+
+
 def test_endpoints_are_those_of_the_service_without_what_was_observed_of_them() -> None:
     """Zeros that the page shows are no legal weights, and an ejection of then says nothing about now."""
     endpoint = {"endpoint": {"address": {"socket_address": {"address": "127.0.0.2", "port_value": 80}}}}

@@ -49,6 +49,17 @@ def test_transparent_interception_keeps_addresses(generated: Generated, sidecar:
     assert found["virtualInbound"]["transparent"] is True
 
 
+@pytest.mark.parametrize("others", [("10.9.9.9",), ()], ids=["both", "only_ipv6"])
+def test_who_has_ipv6_is_intercepted_by_ipv6(generated: Generated, sidecar: Proxy, others: tuple[str, ...]) -> None:
+    """Also a proxy that has nothing else: its rules lead such connections to the same ports."""
+    proxy = replace(sidecar, addresses=(*others, "fd00::9"))
+    found = generated(service("a", "{name: http, port: 9080}"), proxy)["Listener"]
+
+    for name in ("virtualOutbound", "virtualInbound", "0.0.0.0_9080"):
+        (also,) = found[name]["additional_addresses"]
+        assert also["address"]["socket_address"]["address"] == "::", name
+
+
 def test_http_services_share_a_listener_per_port(generated: Generated) -> None:
     found = generated(service("a", "{name: http, port: 9080}") + service("b", "{name: http, port: 9080}"))
     listener = found["Listener"]["0.0.0.0_9080"]

@@ -13,18 +13,16 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 
 from lateen.agent.interception import dns_messages
-from lateen.envoy.bootstrap import DNS_TABLE_PORT
+from lateen.envoy.bootstrap import DNS_TABLE_PORTS
 from lateen.model.names import CLUSTER_DOMAIN
 
 ADDRESS = "127.0.0.1"
 NONE_OF_IPV4 = "0.0.0.0"
 _SECONDS = 0.5
-_ATTEMPTS = 2
-"""A datagram may be lost while one Envoy hands over to another."""
 _PENDING = 1 << 12
 
 
@@ -48,27 +46,33 @@ def full_names(name: str, namespace: str) -> Iterator[str]:
 class NameTable:
     """Envoy's table. Open it before asking."""
 
-    def __init__(self, namespace: str, place: tuple[str, int] = (ADDRESS, DNS_TABLE_PORT)) -> None:
-        """`namespace`: whose services have bare names. `place`: where Envoy answers."""
+    def __init__(self, namespace: str, ports: Sequence[int] = DNS_TABLE_PORTS) -> None:
+        """`namespace`: whose services have bare names. `ports`: where Envoys answer, each after the one before."""
         self._namespace = namespace
-        self._place = place
-        self._transport: asyncio.DatagramTransport | None = None
-        self._waiting: dict[int, asyncio.Future[bytes]] = {}
+        self._ports = ports
+        self._transports: list[asyncio.DatagramTransport] = []
+        self._answering = 0
+        """Which of the ports answered last: asked first."""
+        self._waiting: dict[int, tuple[int, asyncio.Future[bytes]]] = {}
+        """By number of the question: where it was asked, and its answer."""
         self._numbers = count()
 
     async def open(self, make: Callable[[], socket.socket]) -> None:
-        """Ask by a socket that is where Envoy is. It need not be there yet."""
-        made = make()
-        made.setblocking(False)
-        made.connect(self._place)
-        self._transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
-            lambda: _Answers(self), sock=made
-        )
+        """Ask by sockets that are where Envoy is. It need not be there yet."""
+        for place, port in enumerate(self._ports):
+            made = make()
+            made.setblocking(False)
+            made.connect((ADDRESS, port))
+            transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+                lambda place=place: _Answers(self, place),  # type: ignore[misc]
+                sock=made,
+            )
+            self._transports.append(transport)
 
     def close(self) -> None:
         """Ask no more."""
-        if self._transport is not None:
-            self._transport.close()
+        for transport in self._transports:
+            transport.close()
 
     async def find(self, name: str, kind: int) -> tuple[str, ...] | None:
         """Return the addresses of a type that a name has, none if it has only others; None if there is no such name.
@@ -84,51 +88,53 @@ class NameTable:
         return None
 
     async def _ask(self, name: str, kind: int) -> tuple[str, ...]:
-        if self._transport is None or len(self._waiting) >= _PENDING:
+        if not self._transports or len(self._waiting) >= _PENDING:
             raise TableAway
         number = next(self._numbers) & 0xFFFF
         try:
             query = dns_messages.query(name, kind, number)
         except ValueError:
             return ()
-        for _ in range(_ATTEMPTS):
+        first, places = self._answering, len(self._transports)
+        for place in ((first + step) % places for step in range(places)):
             future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-            self._waiting[number] = future
-            self._transport.sendto(query)
+            self._waiting[number] = place, future
+            self._transports[place].sendto(query)
             try:
                 async with asyncio.timeout(_SECONDS):
-                    return dns_messages.addresses(await future, kind)
-            except TimeoutError:
+                    found = dns_messages.addresses(await future, kind)
+            except (TimeoutError, OSError):
                 continue
-            except OSError as error:
-                raise TableAway from error
             finally:
                 self._waiting.pop(number, None)
+            self._answering = place
+            return found
         raise TableAway
 
-    def answered(self, message: bytes) -> None:
+    def answered(self, message: bytes, place: int) -> None:
         """Take what came."""
-        future = self._waiting.get(int.from_bytes(message[:2], "big"))
-        if future is not None and not future.done():
+        asked, future = self._waiting.get(int.from_bytes(message[:2], "big"), (-1, None))
+        if asked == place and future is not None and not future.done():
             future.set_result(message)
 
-    def refused(self, error: OSError) -> None:
+    def refused(self, error: OSError, place: int) -> None:
         """Note that nobody listens there."""
-        for future in self._waiting.values():
-            if not future.done():
+        for asked, future in self._waiting.values():
+            if asked == place and not future.done():
                 future.set_exception(error)
 
 
 class _Answers(asyncio.DatagramProtocol):
     """The receiving side of the table's socket."""
 
-    def __init__(self, table: NameTable) -> None:
+    def __init__(self, table: NameTable, place: int) -> None:
         self._table = table
+        self._place = place
 
     def datagram_received(self, data: bytes, addr: object) -> None:
         del addr
-        self._table.answered(data)
+        self._table.answered(data, self._place)
 
     def error_received(self, exc: Exception) -> None:
         if isinstance(exc, OSError):
-            self._table.refused(exc)
+            self._table.refused(exc, self._place)

@@ -181,6 +181,7 @@ class HostPlace(TransparentPlace):
         if not found:
             raise InterceptionError("this machine has no address that others reach: say one with --address")
         self.addresses = tuple(found)
+        self._ipv6 = any(":" in address for address in found)
         self.connect_app = self._connect_app
         self._tried = self._addresses_tried(settings)
         self._wanted = self._wish()
@@ -229,7 +230,7 @@ class HostPlace(TransparentPlace):
             inbound_ports=declared if inbound else (),
             exclude_inbound_ports=tuple(port for port in (SSH_PORT, *AGENT_PORTS) if port not in declared),
             dns_port=DNS_PORT if self.answers_dns else 0,
-            ipv6=len(self.addresses) > 1,
+            ipv6=self._ipv6,
         )
 
     async def _connect_from_here(self, host: str, port: int, **options: Any) -> Streams:
@@ -244,7 +245,7 @@ class HostPlace(TransparentPlace):
         del folder
         if self.answers_dns:
             try:
-                self._sockets = bound_sockets(DNS_PORT, ipv6=len(self.addresses) > 1)
+                self._sockets = bound_sockets(DNS_PORT, ipv6=self._ipv6)
             except OSError as error:
                 raise InterceptionError(
                     f"port {DNS_PORT}, where DNS is answered, cannot be had ({error.strerror}): is another sidecar "

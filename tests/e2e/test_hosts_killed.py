@@ -1,0 +1,324 @@
+"""`kill -9` of the agent, Envoy and the control plane in every phase of a workload's life, under load.
+
+Two hosts serve `web`; the one of version v1 is held in a phase, and the victim is killed there. Phases are reached by
+conditions: a port of the control plane that does not answer, a stopped process, an app that waits for its gate, a
+request that does not end. What must hold each time:
+
+- no request of a caller with retries fails, since the other host serves: 0, whoever is killed;
+- a caller with the mesh's own retries, which repeat only what was certainly not served, loses nothing when the control
+  plane is killed while v1 serves. Otherwise it loses what was under way at v1, and after that less than v1's share:
+  a retry may choose the host that is gone again (Envoy looks for another five times, and prefers one with little to
+  do), and a control plane that comes back takes v1 from nobody before all had the time to return;
+- v1 serves again, of its own when Envoy or the control plane was killed, after a new start when the agent was;
+- nothing of a killed agent is left on its host, and nothing at all after the last end.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from e2e.hosts_bed import (
+    JOIN_PORT,
+    SECURE_PORT,
+    Agent,
+    HostMesh,
+    Load,
+    ask,
+    children,
+    connecting,
+    file_on,
+    host_mesh,
+    load,
+    python_of_everybody,
+)
+from e2e.meshes import APPS
+from e2e.virtual_hosts import network, why_not
+
+WHY_NOT = why_not()
+PYTHON = "" if WHY_NOT else python_of_everybody()
+WHY = WHY_NOT or ("" if PYTHON else "no Python that every user may run")
+pytestmark = [pytest.mark.e2e, pytest.mark.skipif(bool(WHY), reason=WHY)]
+
+THREADS = 4
+SHARE = 0.5
+CONFIG = """
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: default, namespace: istio-system}
+spec: {mtls: {mode: STRICT}}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: web}
+spec:
+  host: web
+  subsets: [{name: v1, labels: {version: v1}}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: web}
+spec:
+  hosts: [web]
+  http:
+  - match: [{headers: {x-to: {exact: v1}}}]
+    route: [{destination: {host: web, subset: v1}}]
+    retries: {attempts: 0}
+  - match: [{headers: {x-retries: {exact: safe}}}]
+    route: [{destination: {host: web}}]
+  - route: [{destination: {host: web}}]
+    retries: {attempts: 5, retryOn: "connect-failure,refused-stream,reset,unavailable,503"}
+"""
+APP = 'until [ -e /run/gate ]; do sleep 0.05; done; [ ! -e /run/stubborn ] || trap "" TERM; exec "$@"'
+"""An app that listens once its gate is open, and does not end when it was told to be stubborn."""
+
+
+@dataclass
+class Bed:
+    mesh: HostMesh
+    web: Agent
+    client: Agent
+    retried: Load
+    """Load of a caller whose calls are retried when a connection breaks."""
+    safe: Load
+    """Load of a caller with the mesh's own retries."""
+    states: int = 0
+
+    def forget(self) -> None:
+        """Kill v1, and give its next agent a folder where nothing is kept."""
+        self.web.end(signal.SIGKILL)
+        self.web.gone()
+        self.states += 1
+        self.web.state = self.mesh.folder / f"state-{self.states}"
+
+    def gate(self, name: str = "gate", *, there: bool) -> None:
+        path = file_on(self.web.host, f"/run/{name}")
+        path.touch() if there else path.unlink(missing_ok=True)
+
+    def serving(self) -> None:
+        self.gate(there=True)
+        if self.web.process is None or self.web.process.poll() is not None:
+            self.web.start()
+        self.web.until(self.web.ready, "v1 to be ready")
+        self.retried.wait_for("v1")
+
+
+@pytest.fixture(scope="module")
+def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
+    folder = tmp_path_factory.mktemp("killed")
+    with ExitStack() as stack:
+        net = stack.enter_context(network(folder))
+        mesh = stack.enter_context(host_mesh(net, folder, CONFIG))
+        app = ("sh", "-c", APP, "sh", PYTHON, "-c", (APPS / "echo.py").read_text())
+
+        def server(version: str) -> Agent:
+            host = net.host(version)
+            flags = ("--service", "web", "--version", version, "--port", "8080/http", "--intercept", "host")
+            made = mesh.agent(
+                host, version, "run", *flags, "--app-user", "nobody", "--", *app, account="web", VERSION=version
+            )
+            file_on(host, "/run/gate").touch()
+            made.start()
+            return made
+
+        first, second = server("v1"), server("v2")
+        host = net.host("client")
+        client = mesh.agent(host, "client", "run", "--service", "client", "--address", host.ip, "--", "sleep", "99999")
+        client.start()
+        for agent in (first, second, client):
+            agent.until(agent.ready, "an agent to be ready")
+        retried = stack.enter_context(load(host, "http://web:8080/", threads=THREADS))
+        safe = stack.enter_context(load(host, "http://web:8080/", threads=THREADS, x_retries="safe"))
+        made = Bed(mesh, first, client, retried, safe)
+        made.serving()
+        yield made
+        first.end()
+        first.gone()
+
+
+# --- phases --------------------------------------------------------------------------------------------------
+
+
+def _state(pid: int) -> str:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    return "X"
+
+
+def before_certificate(bed: Bed, stack: ExitStack) -> None:
+    """The agent has asked for its first certificate and got no answer."""
+    bed.forget()
+    stack.enter_context(bed.mesh.unreachable(bed.web, JOIN_PORT))
+    bed.web.start()
+    bed.web.until(lambda: connecting(bed.web.host, JOIN_PORT), "a connection for a certificate")
+
+
+def before_attach(bed: Bed, stack: ExitStack) -> None:
+    """It has its certificate, and nobody to register with."""
+    bed.forget()
+    stack.enter_context(bed.mesh.unreachable(bed.web, SECURE_PORT))
+    bed.web.start()
+    bed.web.until(lambda: connecting(bed.web.host, SECURE_PORT), "a connection to register by")
+
+
+def before_live(bed: Bed, stack: ExitStack) -> None:
+    """Its first Envoy has just started."""
+    bed.forget()
+    bed.web.start()
+    bed.web.until(bed.web.envoys, "an Envoy")
+    held(bed.web.envoys()[-1], stack)
+    assert bed.web.says() != "ready"
+
+
+def held(pid: int, stack: ExitStack) -> None:
+    os.kill(pid, signal.SIGSTOP)
+
+    def go_on() -> None:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+
+    stack.callback(go_on)
+
+
+def app_starting(bed: Bed, stack: ExitStack) -> None:
+    """The app runs and does not listen yet."""
+    bed.web.end(signal.SIGKILL)
+    bed.gate(there=False)
+    stack.callback(bed.gate, there=True)
+    bed.web.start()
+    bed.web.until(lambda: "the app does not accept connections yet" in bed.web.says(), "the app to start")
+
+
+def serving(bed: Bed, stack: ExitStack) -> None:
+    del bed, stack
+
+
+def hot_restarting(bed: Bed, stack: ExitStack) -> None:
+    """A second Envoy has just started, to take over."""
+    stack.callback(bed.web.restart_envoy().join, 60)
+    bed.web.until(lambda: len(bed.web.envoys()) == 2, "a second Envoy")
+    held(bed.web.envoys()[-1], stack)
+
+
+def relieved(bed: Bed, stack: ExitStack) -> None:
+    """A second Envoy has taken over, and the first finishes what it has begun."""
+    del stack
+    bed.web.restart_envoy().join(60)
+    bed.web.until(lambda: len(bed.web.envoys()) == 2 and bed.web.ready(), "a second Envoy to serve")
+
+
+def draining(bed: Bed, stack: ExitStack) -> None:
+    """It was told to stop, and a request is under way that does not end."""
+    client = bed.client.host
+    slow = threading.Thread(target=_endless, args=(client,), daemon=True)
+    slow.start()
+    stack.callback(slow.join, 60)
+    bed.web.until(lambda: _under_way(bed), "the slow request to reach the app")
+    assert bed.web.process is not None
+    bed.web.process.terminate()
+    bed.web.until(lambda: bed.web.says() == "draining", "v1 to drain")
+
+
+def _endless(client: object) -> None:
+    with suppress(OSError):
+        ask(client, "127.0.0.1", 15001, "http://web:8080/delay/60", x_to="v1")  # type: ignore[arg-type]
+
+
+def _under_way(bed: Bed) -> bool:
+    path = "/stats?filter=http.inbound.*downstream_rq_active"
+    page = ask(bed.web.host, "127.0.0.1", 15000, path)[1]
+    return bed.web.ready() and any(int(line.rpartition(": ")[2]) for line in page.splitlines())
+
+
+def stopping(bed: Bed, stack: ExitStack) -> None:
+    """It has drained and waits for its app to end, which does not."""
+    bed.web.end(signal.SIGKILL)
+    bed.gate("stubborn", there=True)
+    stack.callback(bed.gate, "stubborn", there=False)
+    bed.serving()
+    assert bed.web.process is not None
+    bed.web.process.terminate()
+
+    def closed() -> bool:
+        with suppress(ConnectionRefusedError):
+            ask(bed.web.host, "127.0.0.1", 15006)
+            return False
+        return True
+
+    bed.web.until(closed, "v1 to stop listening")
+    assert any("sh" in line or "python" in line for line in children(bed.web.pid).values())
+
+
+Phase = Callable[[Bed, ExitStack], None]
+STARTING = (before_certificate, before_attach)
+RUNNING: tuple[Phase, ...] = (before_live, app_starting, serving, hot_restarting, draining, stopping)
+ENDING: frozenset[Phase] = frozenset((draining, stopping))
+
+
+# --- victims -------------------------------------------------------------------------------------------------
+
+
+def kill_agent(bed: Bed) -> None:
+    """Its Envoy and app go with it, and what it did to its host. What starts it again is systemd, here the test."""
+    bed.web.envoys()
+    bed.web.end(signal.SIGKILL)
+    bed.web.gone()
+
+
+def kill_envoy(bed: Bed) -> None:
+    os.kill(bed.web.envoys()[0], signal.SIGKILL)
+
+
+def kill_next_envoy(bed: Bed) -> None:
+    """The one that is about to take over, or just did. Were its end noticed late, v1 would be away so long."""
+    before = said(bed)
+    os.kill(bed.web.envoys()[-1], signal.SIGKILL)
+    bed.web.until(lambda: said(bed) > before, "its end to be seen", seconds=4)
+
+
+def said(bed: Bed) -> int:
+    """How often the agent spoke of the end of an Envoy."""
+    return sum(bed.web.log().count(words) for words in ("envoy exited unexpectedly", "the new envoy did not start"))
+
+
+def kill_plane(bed: Bed) -> None:
+    bed.mesh.kill()
+
+
+CASES: list[tuple[Callable[[Bed], None], Phase]] = [
+    *((kill_agent, phase) for phase in (*STARTING, *RUNNING)),
+    *((kill_envoy, phase) for phase in RUNNING),
+    (kill_next_envoy, hot_restarting),
+    (kill_next_envoy, relieved),
+    *((kill_plane, phase) for phase in (*STARTING, *RUNNING)),
+]
+
+
+@pytest.mark.parametrize(("kill", "phase"), CASES, ids=lambda part: part.__name__)
+def test_killed(bed: Bed, kill: Callable[[Bed], None], phase: Phase) -> None:
+    if phase not in (*STARTING, before_live, app_starting, stopping):
+        bed.serving()
+    with ExitStack() as stack:
+        reached = stack.enter_context(ExitStack())
+        phase(bed, reached)
+        at, lost = bed.safe.total, len(bed.safe.failures)
+        kill(bed)
+        reached.close()
+        if kill is kill_plane:
+            bed.mesh.serve()
+        if phase in ENDING:
+            bed.web.end(signal.SIGTERM)
+            bed.web.gone()
+        bed.serving()
+    assert not bed.retried.failures, bed.retried
+    failures, calls = bed.safe.failures[lost:], bed.safe.total - at
+    steady = kill is kill_plane and phase is serving
+    bound = 0 if steady else THREADS + calls * SHARE
+    assert len(failures) <= bound, f"{len(failures)} of {calls}:\n" + "\n".join(failures)
