@@ -273,13 +273,18 @@ def kill_agent(bed: Bed) -> None:
 
 
 def kill_envoy(bed: Bed) -> None:
-    os.kill(bed.web.envoys()[0], signal.SIGKILL)
+    """The one that serves. Who was about to take over has no sockets then, and waits for them in vain."""
+    _kill_and_see(bed, bed.web.envoys()[0])
 
 
 def kill_next_envoy(bed: Bed) -> None:
     """The one that is about to take over, or just did. Were its end noticed late, v1 would be away so long."""
+    _kill_and_see(bed, bed.web.envoys()[-1])
+
+
+def _kill_and_see(bed: Bed, pid: int) -> None:
     before = said(bed)
-    os.kill(bed.web.envoys()[-1], signal.SIGKILL)
+    os.kill(pid, signal.SIGKILL)
     bed.web.until(lambda: said(bed) > before, "its end to be seen", seconds=4)
 
 

@@ -123,7 +123,7 @@ class EnvoyLife:
         self.wanted = wanted
         self.kept_at = 0.0
         """When the last good configuration was kept, in seconds since 1970; 0 when there is none."""
-        self.supervisor = EnvoySupervisor(options, self._configuration, watch, self._report)
+        self.supervisor = EnvoySupervisor(options, self._configuration, admin.serves, watch, self._report)
 
     @property
     def source(self) -> Source:
@@ -151,7 +151,7 @@ class EnvoyLife:
         took_over = False
         try:
             async with asyncio.timeout(self._times.relief):
-                took_over = await self.supervisor.relieve(self._admin.serves)
+                took_over = await self.supervisor.relieve()
         except TimeoutError:
             self._log.warning("the new envoy gets no configuration: the old one goes on", seconds=self._times.relief)
         finally:

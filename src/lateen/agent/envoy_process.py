@@ -184,11 +184,16 @@ class EnvoySupervisor:
         self,
         options: EnvoyOptions,
         configuration: Callable[[], Path],
+        serves: Callable[[int], Awaitable[bool]],
         watch: Callable[[Child], None],
         report: Callable[[Crash], str] = lambda _crash: "",
     ) -> None:
-        """`configuration` is asked at each start; `report` is told of a crash and returns where more of it is."""
+        """`configuration` is asked at each start, `serves` whether the Envoy of an epoch does.
+
+        `report` is told of a crash and returns where more of it is.
+        """
         self._configuration = configuration
+        self._serves = serves
         self._report = report
         self._words: dict[Child, LastWords] = {}
         self.refused = ""
@@ -238,16 +243,15 @@ class EnvoySupervisor:
     async def run(self) -> None:
         """Keep Envoy running until `stop`. StartError when it never comes up."""
         waits = pauses(0.1, 10)
-        loop = asyncio.get_running_loop()
         while not self._stopping.is_set():
-            began = loop.time()
             code = await self._run_once()
+            age = self.child.age if self.child else 0.0
             if self._stopping.is_set():
                 return
             if self._begins_again:
                 self._begins_again = False
                 continue
-            if loop.time() - began >= _HEALTHY_SECONDS:
+            if age >= _HEALTHY_SECONDS:
                 waits = pauses(0.1, 10)
             if not self.was_live and self.starts >= _HOPELESS_STARTS:
                 raise StartError(f"Envoy exits with {code} at each start; its own messages above say why")
@@ -256,7 +260,7 @@ class EnvoySupervisor:
                 "envoy exited unexpectedly, starting it again",
                 exit_code=code,
                 pause_seconds=pause,
-                **self._crash(code, loop.time() - began),
+                **self._crash(code, age),
             )
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
@@ -297,13 +301,17 @@ class EnvoySupervisor:
             code = await serving.exit_code()
             if self._relief is None or not self._relief.running or self._stopping.is_set():
                 return code
+            if not await self._serves(self._next_epoch):
+                # It ended before it could hand over: who was to follow it asks it for the sockets in vain, for 10 s.
+                await self._relief.stop(signal.SIGKILL, 1.0)
+                return code
             # It ended during its relief: who was to follow it has the sockets.
             self.child, self._relief = self._relief, None
 
-    async def relieve(self, is_live: Callable[[int], Awaitable[bool]]) -> bool:
+    async def relieve(self) -> bool:
         """Have a new Envoy, of the newest configuration and binary, take over without a lost request.
 
-        `is_live` tells whether the Envoy of an epoch serves. Returns whether one took over; if not, all is as it was.
+        Returns whether one took over; if not, all is as it was, unless the running one ended meanwhile.
         """
         before = self.child
         if self._stopping.is_set() or before is None or not before.running or self.relieving:
@@ -315,11 +323,12 @@ class EnvoySupervisor:
         relief: Child | None = None
         try:
             relief = self._relief = await self._start(epoch)
-            while relief.running and not await is_live(epoch):  # noqa: ASYNC110  Envoy has to be asked
+            while relief.running and not await self._serves(epoch):  # noqa: ASYNC110  Envoy has to be asked
                 await asyncio.sleep(_POLL_SECONDS)
             if not relief.running or self._stopping.is_set():
                 code = await relief.exit_code()
-                self._log.error("the new envoy did not start: the old one goes on", exit_code=code)
+                if before.running:
+                    self._log.error("the new envoy did not start: the old one goes on", exit_code=code)
                 return False
             self.child, self._epoch = relief, epoch
             self._handed_over.set()

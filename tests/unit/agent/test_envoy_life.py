@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from lateen.agent.envoy_admin import EnvoyAdmin
 from lateen.agent.envoy_life import EnvoyLife, Source, Wanted
 from lateen.agent.envoy_process import EnvoyOptions
 from lateen.agent.keeping import Keeper, KeptConfiguration
 
-THEN, NOW = ({"node": {"metadata": {}}, "kept": kept} for kept in (True, False))
+THEN: dict[str, Any] = {"node": {"metadata": {}}, "kept": True}
+NOW: dict[str, Any] = {**THEN, "kept": False}
 KEPT = KeptConfiguration(bootstrap=THEN, saved_at=1000.0, name="web-1")
 
 
