@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Hashable, Iterator
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from lateen.config.mesh_config import MeshConfig
-from lateen.discovery.hub import Hub, Stream
+from lateen.discovery.hub import PATIENCE_SECONDS, Hub, Stream
 from lateen.discovery.limits import DEFAULT_LIMITS, Limits
 from lateen.discovery.ports import Port
 from lateen.discovery.protocol import Session
@@ -18,10 +18,11 @@ from lateen.discovery.values import Response
 from lateen.envoy.resources import CLUSTER, ENDPOINT, Resource, Snapshot, make_resource, make_snapshot
 from lateen.mesh.state import MeshState
 from lateen.model.proxies import Proxy
+from lateen.model.workloads import WorkloadRegistration
 
 
-def empty_state(version: str) -> MeshState:
-    """A state that is nothing but its version."""
+def empty_state(version: str, workloads: Sequence[WorkloadRegistration] = ()) -> MeshState:
+    """A state that is nothing but its version, and who is registered."""
     return MeshState(
         version=version,
         mesh_config=MeshConfig(),
@@ -32,7 +33,7 @@ def empty_state(version: str) -> MeshState:
         gateways=(),
         sidecars=(),
         secrets={},
-        workloads=(),
+        workloads=workloads,
     )
 
 
@@ -69,13 +70,15 @@ class Handmade:
     broken: set[str] = field(default_factory=set)
     """Namespaces for which generation raises."""
 
+    patience: float = PATIENCE_SECONDS
+
     def __post_init__(self) -> None:
-        self.hub = RecordingHub(self._generate, self._scope_of)
+        self.hub = RecordingHub(self._generate, self._scope_of, patience=self.patience)
         self.hub.sent = []
 
-    def publish(self, version: str, *resources: Resource) -> None:
+    def publish(self, version: str, *resources: Resource, workloads: Sequence[WorkloadRegistration] = ()) -> None:
         self.snapshots[version] = make_snapshot(list(resources))
-        self.hub.publish(empty_state(version))
+        self.hub.publish(empty_state(version, workloads))
 
     def _generate(self, state: MeshState, proxy: Proxy) -> Snapshot:
         self.generated.append((state.version, proxy.namespace))
@@ -90,9 +93,13 @@ class Handmade:
 
 @asynccontextmanager
 async def serving(
-    address: str = "127.0.0.1:0", limits: Limits = DEFAULT_LIMITS, *, settled: bool = True
+    address: str = "127.0.0.1:0",
+    limits: Limits = DEFAULT_LIMITS,
+    *,
+    settled: bool = True,
+    patience: float = PATIENCE_SECONDS,
 ) -> AsyncIterator[Handmade]:
-    made = Handmade()
+    made = Handmade(patience=patience)
     if settled:
         made.hub.settle()
     async with serve(made.hub, [Port(address=address)], limits=limits) as ports, asyncio.TaskGroup() as tasks:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from lateen.discovery.protocol import StateOfTheWorld
 from lateen.discovery.server import serve
 from lateen.discovery.wire import MAX_NAMES
 from lateen.envoy.resources import CLUSTER, ENDPOINT, LISTENER, TYPE_PREFIX, make_resource
+from lateen.model.workloads import WorkloadRegistration
 
 # gRPC's poller does not like a new event loop for each test.
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -121,6 +123,68 @@ async def test_resuming_client_is_not_told_of_losses_before_the_hub_settles() ->
         await synced(made, "3")
         assert [set(response.resources) for response in resuming.received] == [{"c"}]
         assert not resuming.received[0].removed
+
+
+WITH_AGENT = {"LATEEN": {"registers": True}}
+OWN = WorkloadRegistration(service="reviews", namespace="default", name="reviews-v1-1", address="127.0.0.5", ports=())
+NOT_YET = 3600.0
+"""Patience that outlasts a test."""
+
+
+async def test_proxy_with_an_agent_is_told_nothing_before_its_workload_is_registered() -> None:
+    """Else it would be told that it has no inbound side. Neither others' registrations nor changes are its own."""
+    async with (
+        serving(patience=NOT_YET) as made,
+        XdsClient(made.address, metadata=WITH_AGENT) as fresh,
+        XdsClient(made.address) as without_agent,
+    ):
+        made.publish("1", cluster("a"), workloads=(replace(OWN, name="reviews-v1-0"), replace(OWN, name="z")))
+        await fresh.subscribe(CLUSTER, "*")
+        await eventually(lambda: len(made.hub.proxies()) == 1)
+        await without_agent.subscribe(CLUSTER, "*")
+        await without_agent.until_holds(CLUSTER, "a")
+        made.publish("2", cluster("a"), cluster("b"))
+        await without_agent.until_holds(CLUSTER, "a", "b")
+        assert not fresh.received
+        made.publish("3", cluster("a"), cluster("inbound"), workloads=(replace(OWN, ready=False),))
+        await fresh.until_holds(CLUSTER, "a", "inbound")
+        assert len(fresh.received) == 1
+
+
+async def test_proxy_whose_workload_is_registered_is_served_at_once_and_on_when_that_ends() -> None:
+    async with serving(patience=NOT_YET) as made, XdsClient(made.address, metadata=WITH_AGENT) as client:
+        made.publish("1", cluster("a"), workloads=(OWN,))
+        await client.subscribe(CLUSTER, "*")
+        await client.until_holds(CLUSTER, "a")
+        made.publish("2", cluster("b"))
+        await client.until_holds(CLUSTER, "b")
+
+
+@pytest.mark.parametrize("resumes", [False, True])
+async def test_proxy_whose_agent_does_not_come_back_is_served_in_the_end(resumes: bool) -> None:
+    """Also one that resumes long after the hub has settled: its lease ended while its network was away."""
+    kept = {"held": {CLUSTER: {"a": b""}}, "versions": {CLUSTER: {"a": "old"}}} if resumes else {}
+    async with serving(patience=0.05) as made, XdsClient(made.address, metadata=WITH_AGENT, **kept) as client:  # type: ignore[arg-type]
+        made.publish("1", cluster("b"))
+        await client.subscribe(CLUSTER, "*")
+        await client.until_holds(CLUSTER, "b")
+
+
+async def test_patience_does_not_end_before_the_hub_settles() -> None:
+    """However long the first state takes, agents come back after it."""
+    async with (
+        serving(settled=False, patience=0.0) as made,
+        XdsClient(made.address, metadata=WITH_AGENT) as fresh,
+        XdsClient(made.address) as without_agent,
+    ):
+        await fresh.subscribe(CLUSTER, "*")
+        await eventually(lambda: len(made.hub.proxies()) == 1)
+        made.publish("1", cluster("a"))
+        await without_agent.subscribe(CLUSTER, "*")
+        await without_agent.until_holds(CLUSTER, "a")
+        assert not fresh.received
+        made.hub.settle()
+        await fresh.until_holds(CLUSTER, "a")
 
 
 async def test_slow_client_skips_to_the_newest_snapshot_and_delays_nobody() -> None:

@@ -140,7 +140,7 @@ async def attached(channel: grpc.aio.Channel) -> AsyncIterator[Any]:
         call.cancel()
 
 
-def registration(**fields: str) -> bytes:
+def registration(**fields: Any) -> bytes:
     workload = {"service": "reviews", "namespace": "default", "address": "127.0.0.5", "service_account": "reviews"}
     return json.dumps({"register": workload | fields}).encode()
 
@@ -158,6 +158,23 @@ async def test_workloads_register_as_who_they_are(mesh: Mesh) -> None:
             trust = json.loads(await call.read())["trust"]
             assert trust["roots"] == (await mesh.locate())["roots"]
             await mesh.plane.until("/v1/workloads", lambda body: body["items"])
+
+
+async def test_a_proxy_that_is_back_before_its_agent_gets_its_inbound_side_with_the_first_answer(mesh: Mesh) -> None:
+    """A control plane that restarts while an Envoy is relieved: callers go on, and the new one takes over from it."""
+    held = await mesh.member()
+    node = NODE | {"LATEEN": {"registers": True}}
+    async with (
+        XdsClient(mesh.listening.secure_grpc, credentials=held.credentials, metadata=node) as envoy,
+        grpc.aio.secure_channel(mesh.listening.secure_grpc, held.credentials) as channel,
+        attached(channel) as agent,
+    ):
+        await envoy.subscribe(CLUSTER, "*")
+        await mesh.plane.until("/v1/proxies", lambda body: body["items"])
+        await agent.write(registration(name="reviews-v1-1", ports=[{"port": 9080, "protocol": "http"}]))
+        await agent.read()
+        await envoy.until_received()
+    assert "inbound|9080||" in envoy.received[0].resources
 
 
 async def test_no_administrator_becomes_the_control_plane(mesh: Mesh) -> None:

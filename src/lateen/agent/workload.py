@@ -206,6 +206,7 @@ def proxy_of(
         upstreams=settings.upstreams,
         certificates=certificates,
         answers_dns=place.answers_dns,
+        registers=True,
     )
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -39,7 +38,7 @@ from lateen.envoy.resources import Snapshot
 from lateen.generate.envoy_filters.bootstrap import bootstrap_patch
 from lateen.keysets.protocol import KeySets
 from lateen.mesh.build import build_state
-from lateen.mesh.elections import workload_name
+from lateen.mesh.elections import workload_named
 from lateen.mesh.proxy_settings import PROXY_CONFIG, proxy_settings
 from lateen.mesh.state import MeshState
 from lateen.mesh.workload_groups import WORKLOAD_GROUP
@@ -370,6 +369,5 @@ class RunningControlPlane:
         if self._state is None:
             return False
         name, _, namespace = workload.partition(".")  # a name has no dot
-        known = self._state.workloads
-        place = bisect_left(known, (namespace, name), key=workload_name)
-        return place == len(known) or workload_name(known[place]) != (namespace, name) or not known[place].ready
+        found = workload_named(self._state.workloads, namespace, name)
+        return found is None or not found.ready

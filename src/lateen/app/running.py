@@ -146,7 +146,7 @@ def _assemble(settings: Settings) -> _Parts:
     downloads = Downloads(plain_hosts=settings.plain_key_hosts)
     kept_keys = kept_keys_file(settings.state)
     key_sets = KeySetFetcher(downloads.get, refresh=settings.key_refresh, known=read_kept_keys(kept_keys))
-    hub = Hub(generator.generate, generator.scope_of, generator.keep, learned, agents.gone)
+    hub = Hub(generator.generate, generator.scope_of, generator.keep, learned, agents.gone, patience=SETTLE_SECONDS)
     health = HealthDiscovery(hub)
     plane = RunningControlPlane(
         inputs=inputs,

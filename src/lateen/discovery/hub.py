@@ -8,6 +8,11 @@ with what they were sent before, must not be told that half of the mesh is gone:
 that resumes gets no answer and serves on from what it holds. A proxy that starts is answered at once, because
 something is better than nothing.
 
+**Without its registration, nothing.** Not if an agent registers its workload and is still to do so: what a proxy is
+told then lacks its own inbound side. A control plane that restarts, a lease that ran out while a network was away: the
+proxy is back before its agent is, and a hot restart is a proxy that starts while its callers go on. It waits for the
+state that has the workload, at most `patience` seconds; whoever has no agent does not.
+
 There is no queue anywhere: a publication overwrites what a scope serves, and the session of each stream says at once
 whether that means a response; only then is its writer woken. A session has one response of a kind in flight, so a
 client that answers late is brought to the newest snapshot and sees no trace of those between.
@@ -35,6 +40,7 @@ from lateen.discovery.sharing import MemoryPart, Sharing
 from lateen.discovery.values import Request, Response
 from lateen.envoy.resources import ROUTE, VIRTUAL_HOST, Resource, Snapshot
 from lateen.envoy.routes import with_virtual_hosts
+from lateen.mesh.elections import workload_named
 from lateen.mesh.state import MeshState
 from lateen.model.proxies import Proxy
 
@@ -44,6 +50,8 @@ _REMEMBERED_STATES = 1000
 """Versions of which `wait_synced` knows when they were published."""
 _STREAMS_AT_ONCE = 50
 """Streams brought to a state before writers, readers and everybody else have a turn: about a millisecond."""
+PATIENCE_SECONDS = 3.0
+"""Longest wait of a proxy for its agent, which tries again at least every second (`agent.attach.AttachTimes`)."""
 
 
 class Stream:
@@ -59,7 +67,9 @@ class Stream:
         self.session = session
         self.connected_at = time.time()
         self.scope: Scope | None = None
-        """None before the first state, and while a stream that resumes waits for the hub to settle."""
+        """None before the first state, and while it waits for the hub to settle or for its workload."""
+        self.patient = proxy.registers
+        """Whether it would rather wait for its workload to be registered than be told what there is."""
         self.wake = asyncio.Event()
         self.queued_at = 0.0
         """When the oldest response in the outbox was put there, by the loop's clock."""
@@ -166,8 +176,13 @@ class Hub:
         keep: Keep | None = None,
         learning: Learning = Forgetful(),  # noqa: B008  it holds nothing
         on_gone: Callable[[str], None] = lambda _proxy: None,
+        *,
+        patience: float = PATIENCE_SECONDS,
     ) -> None:
-        """`on_gone` is called with the id of a proxy whose last stream has ended."""
+        """`on_gone` is called with the id of a proxy whose last stream has ended.
+
+        `patience`: seconds for which a proxy is told nothing while its agent is still to register its workload.
+        """
         self.learning = learning
         self.sharing = Sharing()
         """For the sessions and writers of the streams."""
@@ -175,6 +190,7 @@ class Hub:
         self._scopes = Scopes(generate, scope_of, self.figures, self.sharing.compare)
         self._keep = keep
         self._on_gone = on_gone
+        self._patience = patience
         self._streams: dict[Stream, None] = {}
         """In the order of connection."""
         self._connected: Counter[str] = Counter()
@@ -184,8 +200,6 @@ class Hub:
         self._numbers: dict[str, int] = {}
         self._times: dict[int, float] = {}
         """When each number was published, by the loop's clock."""
-        self._resuming: set[Stream] = set()
-        """Streams that wait for `settle`."""
         self._settled = False
         self._published = asyncio.Event()
         self._distributed = asyncio.Event()
@@ -246,7 +260,6 @@ class Hub:
     def settle(self) -> None:
         """Serve the streams that resume too: whoever was registered before had the time to come back."""
         self._settled = True
-        self._resuming.clear()
         self._published.set()
 
     async def run(self) -> None:
@@ -265,13 +278,12 @@ class Hub:
         if proxy.asks_on_demand:
             proxy = replace(proxy, learned=self.learning.hosts(proxy))
         stream = Stream(proxy, user_agent, session, self, resumes=resumes)
-        if resumes and not self._settled:
-            self._resuming.add(stream)
-        elif self._state is not None:
+        if self._state is not None and not self._waits(stream, self._state):
             # At once, not by `run`: most often its scope is known already, and a proxy that starts wants its answer.
             scope = self._scopes.scope(self._state, self._number, proxy)
             if scope is not None:
                 stream.move_to(scope)
+        out_of_patience = asyncio.get_running_loop().call_later(self._patience, self._end_patience, stream)
         self.figures.opened += 1
         self._streams[stream] = None
         self._connected[proxy.id] += 1
@@ -279,17 +291,32 @@ class Hub:
         try:
             yield stream
         finally:
+            out_of_patience.cancel()
             del self._streams[stream]
             self._connected[proxy.id] -= 1
             if not self._connected[proxy.id]:
                 del self._connected[proxy.id]
-            self._resuming.discard(stream)
             self.count_users(stream.scope, None)
             stream.scope = None
             stream.note_progress()
             if not self.is_connected(proxy.id):
                 self._on_gone(proxy.id)
             log.info("proxy disconnected", proxy=proxy.id, seconds=round(time.time() - stream.connected_at, 1))
+
+    def _waits(self, stream: Stream, state: MeshState) -> bool:
+        """Whether a stream is told nothing yet; see the module's docstring. Whoever was told something is told on."""
+        if stream.scope is not None:
+            return False
+        if not self._settled and stream.resumed:
+            return True
+        proxy = stream.proxy
+        patient = stream.patient or (proxy.registers and not self._settled)
+        return patient and workload_named(state.workloads, proxy.namespace, proxy.name) is None
+
+    def _end_patience(self, stream: Stream) -> None:
+        stream.patient = False
+        if stream.scope is None:
+            self._published.set()
 
     def is_connected(self, proxy_id: str) -> bool:
         """Whether a proxy, `name.namespace`, has a stream."""
@@ -390,7 +417,7 @@ class Hub:
         self.sharing.forget()
         generated = self.figures.generate.total
         for count, stream in enumerate(tuple(self._streams), 1):
-            if self._state is None or stream in self._resuming or stream not in self._streams:
+            if self._state is None or stream not in self._streams or self._waits(stream, self._state):
                 continue
             scope = self._scopes.scope(self._state, self._number, stream.proxy, stream.scope)
             if scope is not None:

@@ -64,6 +64,7 @@ def proxy_from_node(node: Node, *, delta: bool = False) -> Proxy:
         istio_version=_text(node.metadata, "ISTIO_VERSION"),
         metadata={key: value for key, value in node.metadata.items() if isinstance(value, str)},
         answers_dns=ours.get("dns") is True,
+        registers=ours.get("registers") is True,
     )
 
 

@@ -185,6 +185,7 @@ def _node(settings: BootstrapSettings) -> dict[str, Any]:
                 "locality": str(proxy.locality),
                 **({"certificates": True} if proxy.certificates else {}),
                 **({"dns": True} if proxy.answers_dns else {}),
+                **({"registers": True} if proxy.registers else {}),
             },
         },
     }

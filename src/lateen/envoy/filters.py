@@ -27,6 +27,19 @@ ON_DEMAND_FILTER = "envoy.filters.http.on_demand"
 RDS_SOURCE: Fields = ADS | {"initial_fetch_timeout": {"seconds": 0}}
 """Wait for routes for ever: a listener that goes live without them would answer 404."""
 
+_NOT_SERVED: Fields = {
+    "filter": {"response_flag_filter": {"flags": ["UF"]}},
+    "headers_to_add": [
+        {"header": {"key": "grpc-status", "value": "14"}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+    ],
+}
+"""Says that a request never reached the application, because it takes no connections: it starts, or was killed.
+
+A caller's proxy sees a 503 there, which it must not repeat, as others are given by applications that have begun to
+work. By gRPC's own word for it, which gRPC's callers get anyhow, it is `unavailable`, and that is among Istio's
+default conditions of a retry: Envoy looks at the header only, not at whether the request was gRPC's.
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FilterDefaults:
@@ -92,7 +105,7 @@ def http_connection_manager(settings: HttpSettings, defaults: FilterDefaults) ->
     if settings.edge:
         fields |= defaults.headers.edge
     elif settings.inbound:
-        fields |= defaults.headers.inbound
+        fields |= defaults.headers.inbound | {"local_reply_config": {"mappers": [_NOT_SERVED]}}
     if defaults.access_logs:
         fields["access_log"] = list(defaults.access_logs)
     return typed_extension(

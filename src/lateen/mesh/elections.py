@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from bisect import bisect_left
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -93,3 +94,10 @@ def seniority(item: ConfigObject[Any]) -> Order:
 def workload_name(registration: WorkloadRegistration) -> tuple[str, str]:
     """Return the key of a registration."""
     return registration.namespace, registration.name
+
+
+def workload_named(workloads: Sequence[WorkloadRegistration], namespace: str, name: str) -> WorkloadRegistration | None:
+    """Return one of the workloads of a state, which are in the order of their keys; None when it is not there."""
+    place = bisect_left(workloads, (namespace, name), key=workload_name)
+    found = place < len(workloads) and workload_name(workloads[place]) == (namespace, name)
+    return workloads[place] if found else None

@@ -7,13 +7,12 @@ workload names win over the template's; its service account must be the template
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from dataclasses import replace
 
 from lateen.config.networking import WorkloadEntry
 from lateen.config.probes import probe_of, scraped
 from lateen.config.workload_groups import WorkloadGroup
-from lateen.mesh.elections import workload_name
+from lateen.mesh.elections import workload_named
 from lateen.mesh.state import MeshState
 from lateen.mesh.workloads import from_registration
 from lateen.model.proxies import Proxy
@@ -86,11 +85,9 @@ def as_grouped(state: MeshState, proxy: Proxy) -> Proxy:
 
     The same object for a proxy whose workload is of no group, or whose node is right.
     """
-    known = state.workloads
-    place = bisect_left(known, (proxy.namespace, proxy.name), key=workload_name)
-    if place == len(known) or workload_name(known[place]) != (proxy.namespace, proxy.name) or not known[place].group:
+    workload = workload_named(state.workloads, proxy.namespace, proxy.name)
+    if workload is None or not workload.group:
         return proxy
-    workload = known[place]
     labels, locality = from_registration(workload).labels, Locality.parse(workload.locality)
     if (labels, locality, workload.network) == (proxy.labels, proxy.locality, proxy.network):
         return proxy

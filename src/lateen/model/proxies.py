@@ -90,6 +90,8 @@ class Proxy:
     """Whether private keys may be sent to it: not in plain text to somebody who has proven nothing."""
     answers_dns: bool = False
     """Whether the names of services are answered beside it, from a table that it holds (`generate.dns_table`)."""
+    registers: bool = False
+    """Whether an agent beside it registers its workload: without that, there is nothing inbound to tell it."""
     learned: tuple[Hostname, ...] = ()
     """Hosts that its workload was seen calling, sorted: it is told of them before it asks."""
     istio_version: str = ""

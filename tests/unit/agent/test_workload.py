@@ -14,6 +14,9 @@ from lateen.agent import workload
 from lateen.agent.addresses import OwnAddress, OwnPorts
 from lateen.agent.attach_protocol import Registered
 from lateen.agent.settings import AgentSettings, SettingsError
+from lateen.discovery.nodes import proxy_from_node
+from lateen.discovery.values import Node
+from lateen.envoy.bootstrap import bootstrap
 from lateen.envoy.statistics import StatsInclusion
 from lateen.model.proxies import ProxyType, Upstream
 from lateen.model.proxy_settings import GroupTraits, ProxySettings
@@ -113,6 +116,13 @@ def test_gateway_has_only_its_own_labels(address: OwnAddress) -> None:
     made = workload.bootstrap_settings(GATEWAY, "ingress", address, CONTROL_PLANE, privileged=True)
     assert made.proxy.labels == {"istio": "ingressgateway"}
     assert made.proxy.type is ProxyType.GATEWAY
+
+
+@pytest.mark.parametrize("settings", [RUN, GATEWAY])
+def test_the_control_plane_may_wait_for_the_registration(settings: AgentSettings, address: OwnAddress) -> None:
+    """What Envoy says of itself is what the control plane goes by, so it is written as the agent means it."""
+    node = bootstrap(workload.bootstrap_settings(settings, "a-1", address, CONTROL_PLANE, privileged=True))["node"]
+    assert proxy_from_node(Node(id=node["id"], metadata=node["metadata"])).registers
 
 
 @pytest.mark.parametrize(

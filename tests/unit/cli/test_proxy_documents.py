@@ -60,7 +60,7 @@ OF_THE_AGENT = {
 OF_THE_WORKLOAD = {"port", "hops"}
 """Flags about the endpoint that is registered: WorkloadEntries and Services say it in files."""
 FOUND_OUT = {
-    "cluster_id", "capability", "dns_domain", "asks_on_demand", "private_keys", "learned", "istio_version",
+    "cluster_id", "capability", "dns_domain", "asks_on_demand", "private_keys", "learned", "registers", "istio_version",
 }  # fmt: skip
 """Fields of Proxy that its connection, node or metadata tell, and no flag."""
 OF_FILES_ONLY = {"type", "privileged", "metadata"}

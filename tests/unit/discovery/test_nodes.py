@@ -30,6 +30,7 @@ def test_every_field_of_the_metadata_is_read() -> None:
         "LATEEN": {
             "portMap": {"80": 8080.0},
             "upstreams": [{"host": "reviews", "port": 9080.0, "localPort": 19080.0}],
+            "registers": True,
         },
         "ISTIO_VERSION": "1.30",
     }
@@ -53,6 +54,7 @@ def test_every_field_of_the_metadata_is_read() -> None:
         dns_domain="example.org",
         port_map={80: 8080},
         upstreams=(Upstream(host="reviews", port=9080, local_port=19080),),
+        registers=True,
         istio_version="1.30",
         metadata={key: value for key, value in metadata.items() if isinstance(value, str)},
     )

@@ -209,7 +209,7 @@ def test_the_default_retry_policy_is_istios(routes: Routes) -> None:
 
     assert policy["num_retries"] == 2
     assert policy["retry_on"] == "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes"
-    assert policy["host_selection_retry_max_attempts"] == "5"
+    assert policy["host_selection_retry_max_attempts"] == "50"
     assert [item["name"] for item in policy["retry_host_predicate"]] == ["envoy.retry_host_predicates.previous_hosts"]
 
 
