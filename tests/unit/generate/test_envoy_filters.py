@@ -187,6 +187,17 @@ def test_a_filter_is_merged_inside_its_settings() -> None:
         assert manager["http_filters"][-1]["typed_config"]["suppress_envoy_headers"] is True
 
 
+def test_a_filter_that_routes_turn_on_is_on_where_a_patch_changes_it() -> None:
+    """Otherwise it would do nothing: what it does by itself, as here, no route asks for."""
+    settings = {"@type": TYPE + "filters.http.fault.v3.HTTPFault", "abort": {"header_abort": {}}}
+    value = {"name": "envoy.filters.http.fault", "typed_config": settings}
+    at = {"filterChain": {"filter": {**ROUTER["filter"], "subFilter": {"name": "envoy.filters.http.fault"}}}}
+    merged = patch("HTTP_FILTER", "MERGE", value, context="SIDECAR_OUTBOUND", listener=at)
+    for filters, off in (((), [True]), ((envoy_filter(merged),), [False])):
+        (manager,) = managers(made(SIDECAR, *filters)["Listener"]["0.0.0.0_9080"])
+        assert [one.get("disabled", False) for one in manager["http_filters"] if one["name"].endswith("fault")] == off
+
+
 def test_network_filters_listeners_chains_and_listener_filters() -> None:
     hcm = {
         "name": "envoy.filters.network.http_connection_manager",

@@ -20,6 +20,7 @@ from lateen.config.envoy_filter import (
 )
 from lateen.config.validation.envoy_filters import HTTP_CONNECTION_MANAGER, canonical_names
 from lateen.envoy import names
+from lateen.envoy.filters import FILTERS_BY_ROUTE
 from lateen.envoy.messages import Message
 from lateen.envoy.patches import pack, unpacked
 from lateen.generate.envoy_filters.clusters import merged_chain_socket
@@ -282,6 +283,9 @@ def _patch_http(listener: Message, chain: Message, item: Message, run: Run) -> N
                 and (matches is None or matches(one))
             ):
                 _merge_filter(one, patch, run)
+                if one.name in FILTERS_BY_ROUTE:
+                    # Who changes what it does wants it everywhere, also where no route turns it on.
+                    one.disabled = patch.value.disabled
     if manager.HasField("route_config"):
         patch_route_configuration(manager.route_config, run)
     if manager.SerializeToString(deterministic=True) != before:
