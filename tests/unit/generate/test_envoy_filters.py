@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lateen.envoy.resources import CLUSTER, ROUTE, VIRTUAL_HOST
+from lateen.envoy.resources import CLUSTER, LISTENER, ROUTE, VIRTUAL_HOST
 from lateen.generate.envoy_filters.bootstrap import bootstrap_patches, patched_bootstrap
 from lateen.generate.envoy_filters.selection import Selection
 from lateen.generate.envoy_filters.snapshots import PatchCache, PatchedSnapshots
@@ -486,6 +486,36 @@ def test_proxies_that_different_filters_select_have_different_scopes() -> None:
     other = replace(SIDECAR, labels={"app": "reviews2"})
     assert generator.scope_of(state, SIDECAR) != generator.scope_of(state, other)
     assert generator.scope_of(state, SIDECAR) == generator.scope_of(state, replace(SIDECAR, name="reviews-2"))
+
+
+TLS_RULE = """
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: tls}
+spec: {hosts: [tls.example], ports: [{number: 443, name: p, protocol: TLS}], resolution: NONE}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: tls}
+spec:
+  hosts: [tls.example]
+  tls: [{match: [{sniHosts: [tls.example]}], route: [{destination: {host: nobody, port: {number: 80}}}]}]
+---
+"""
+
+
+def test_a_patched_listener_leads_on_only_who_asks_on_demand() -> None:
+    """Their bytes are equal, and they are remembered by one cache: who is asked about first changes nothing."""
+    state = state_of(
+        MESH + TLS_RULE + envoy_filter(patch("LISTENER", "MERGE", {"per_connection_buffer_limit_bytes": 7}))
+    )
+    both = (SIDECAR, replace(SIDECAR, asks_on_demand=True))
+    for order in (both, both[::-1]):
+        generator = Generator()
+        snapshots = {proxy.asks_on_demand: generator.generate(state, proxy) for proxy in order}
+        lazy, full = (snapshots[asks].resources[LISTENER]["0.0.0.0_443"] for asks in (True, False))
+        assert lazy.body == full.body
+        assert (lazy.leads_to, full.leads_to) == (("outbound|80||nobody.default.svc.cluster.local",), ())
 
 
 def test_a_bootstrap_is_patched_when_it_is_static() -> None:

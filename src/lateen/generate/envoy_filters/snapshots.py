@@ -219,12 +219,17 @@ def _port(configuration: str) -> str:
 # --- whole snapshots -----------------------------------------------------------------------------------------
 
 
+_Key = tuple[PatchSet, str, str, str, tuple[str, ...]]
+"""Patches, kind, name, version, and where it leads: of equal bytes one leads a proxy that asks on demand on to
+clusters, and tells another, which has them all, nothing."""
+
+
 class PatchCache:
     """What resources came to, by their version and the patches; what was not used for two states is forgotten."""
 
     def __init__(self) -> None:
-        self._young: dict[tuple[PatchSet, str, str, str], PatchedResource] = {}
-        self._old: dict[tuple[PatchSet, str, str, str], PatchedResource] = {}
+        self._young: dict[_Key, PatchedResource] = {}
+        self._old: dict[_Key, PatchedResource] = {}
         self._skipped: dict[FilterPatch, str] = {}
 
     def note(self, outcome: Outcome) -> None:
@@ -243,7 +248,7 @@ class PatchCache:
 
     def patched(self, resource: Resource, patch_set: PatchSet) -> PatchedResource:
         """Return what a resource comes to."""
-        key = (patch_set, resource.kind, resource.name, resource.version)
+        key = (patch_set, resource.kind, resource.name, resource.version, resource.leads_to)
         found = self._young.get(key)
         if found is None:
             found = self._old.get(key) or patched_resource(resource, patch_set)
