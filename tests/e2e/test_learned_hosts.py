@@ -51,7 +51,8 @@ def test_a_new_replica_is_told_what_its_workload_called_before_a_restart(tmp_pat
         replica = mesh.run("web", version="v1", wait=False)
         other = mesh.run("other", version="v1", wait=False)
         mesh.wait_addresses(replica, other)
-        assert f"{RATINGS}::" in clusters(replica)
+        # Its agent may take a second to find the new control plane.
+        eventually(lambda: f"{RATINGS}::" in clusters(replica), what="the cluster that was learned")
         assert f"{RATINGS}::" not in clusters(other)
 
         [told] = learned(mesh, "web-v1.default")
