@@ -11,6 +11,7 @@ import os
 import pwd
 import shlex
 import socket
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from hashlib import blake2b
@@ -54,15 +55,15 @@ _UNASSIGNED = (("192.0.2.1", socket.AF_INET), ("2001:db8::1", socket.AF_INET6))
 """For examples; asked for the way there only, nothing is sent."""
 
 
-class TransparentPlace(Place):
+class TransparentPlace(Place, ABC):
     """What both have in common: an app that may listen on loopback, on its own address, or on all."""
 
     _tried: tuple[str, ...] = (LOOPBACK,)
     """Addresses of the app, in this order, that stand for loopback where Envoy calls it."""
 
+    @abstractmethod
     async def _connect_from_here(self, host: str, port: int, **options: Any) -> Streams:
         """Connect to an address of the app without being intercepted."""
-        raise NotImplementedError
 
     async def _connect_app(self, host: str, port: int, **options: Any) -> Streams:
         """Connect to the app: where loopback is meant, to the first of its addresses that it listens on."""
