@@ -17,10 +17,11 @@ import pytest
 
 from flow.fake_authority import SERVER, FakeAuthority
 from flow.fake_control_plane import FakeControlPlane, FakeSecurity, running_securely
-from lateen.agent.envoy_process import EnvoyOptions, find_envoy, free_base_id
+from lateen.agent.envoy_process import EnvoyOptions, find_envoy
 from lateen.agent.http1 import Http1Error, fetch
 from lateen.agent.secret_files import certificate_file, roots_file
 from lateen.agent.settings import AgentSettings
+from lateen.agent.shared_memory import free_base_id
 from lateen.envoy.bootstrap import BootstrapSettings, bootstrap
 from lateen.model.proxies import Interception, Proxy, ProxyType
 from lateen.private_files import write_private

@@ -74,7 +74,9 @@ class FakeEnvoy:
 @asynccontextmanager
 async def served(envoy: FakeEnvoy, unready: str = "") -> AsyncIterator[int]:
     opened = listen("127.0.0.1", 0)
-    status = Status(envoy=envoy, unready=lambda: unready, metrics=lambda: {"lateen_agent_x_total": 2.0})
+    status = Status(
+        envoy=envoy, live=envoy.is_live, unready=lambda: unready, metrics=lambda: {"lateen_agent_x_total": 2.0}
+    )
     async with StatusServer(status).serve(opened):
         yield opened.getsockname()[1]
 

@@ -64,6 +64,7 @@ async def scrape(pages: FakePages, envoy: FakeEnvoy, **headers: str) -> bytes:
     at = listen("127.0.0.1", 0)
     status: Any = Status(
         envoy=envoy,
+        live=envoy.is_live,
         unready=str,
         metrics=lambda: {"lateen_agent_x_total": 2.0},
         pages=pages,  # type: ignore[arg-type]

@@ -72,9 +72,12 @@ class EnvoyAdmin:
         return bool(await self._ask("/ready"))
 
     async def serves(self, epoch: int) -> bool:
-        """Whether the Envoy of this epoch is live: the page goes over to a new one before that one serves."""
-        stats = read_stats(await self._ask("/stats?filter=" + quote(r"^server\.(live|hot_restart_epoch)$")))
-        return stats.get("server.live") == 1 and stats.get("server.hot_restart_epoch") == epoch
+        """Whether the Envoy of this epoch is live: the page goes over to a new one before that one serves.
+
+        Not by the statistics `server.live`, which is 1 in an Envoy that has nothing yet, and `server.state`, which is
+        some seconds old.
+        """
+        return read_server_info(await self._ask("/server_info")) == ("LIVE", epoch)
 
     async def received(self) -> int:
         """Return how many bytes have come from the control plane; -1 when Envoy does not say."""
@@ -176,6 +179,15 @@ def read_listeners(answer: bytes) -> tuple[BoundListener, ...]:
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         return ()
+
+
+def read_server_info(answer: bytes) -> tuple[str, int]:
+    """Read state and restart epoch from `/server_info`; `("", 0)` when it is none."""
+    try:
+        info = json.loads(answer)
+        return str(info["state"]), int(info["command_line_options"].get("restart_epoch", 0))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return "", 0
 
 
 def read_stats(answer: bytes) -> dict[str, int]:

@@ -24,6 +24,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from lateen.agent.backoff import pauses
 from lateen.agent.envoy_admin import EnvoyAdmin
 from lateen.agent.envoy_process import Crash, EnvoyOptions, EnvoySupervisor
 from lateen.agent.keeping import Keeper, KeptConfiguration
@@ -64,6 +65,7 @@ class LifeTimes:
     relief: float = 60.0
     """So long a new Envoy may take to follow the control plane; later it is tried again."""
     again: float = 5.0
+    """Before a relief that failed is tried again; then twice as long each time, up to `relief`."""
 
 
 @dataclass(slots=True)
@@ -119,7 +121,10 @@ class EnvoyLife:
         """How often in a row not all secrets were to be had."""
         self._live_start = 0
         """Which start of Envoy was seen live last."""
-        self._source = Source.STREAM
+        self._source = self._coming = Source.STREAM
+        """What the Envoy that serves was started with, and the one that was started last."""
+        self._unseen = False
+        """Whether the Envoy that serves has no admin page any more: it closed that for one that did not come up."""
         self.wanted = wanted
         self.kept_at = 0.0
         """When the last good configuration was kept, in seconds since 1970; 0 when there is none."""
@@ -135,10 +140,22 @@ class EnvoyLife:
         """Whether the Envoy that serves follows no control plane."""
         return self._source is Source.LAST_GOOD
 
+    async def serves(self) -> bool:
+        """Whether an Envoy serves. One that is being relieved has no admin page: it counts while it runs."""
+        child = self.supervisor.child
+        if child is not None and (self.supervisor.relieving or self._unseen):
+            return child.running
+        return await self._admin.is_live()
+
+    async def answers(self) -> bool:
+        """Whether Envoy answers, as far as there is one to ask: one that starts is the supervisor's business."""
+        child = self.supervisor.child
+        return child is None or not child.running or self._unseen or await self._admin.answers()
+
     async def run(self) -> None:
         """Run Envoy until `stop`. StartError when it never comes up."""
         async with asyncio.TaskGroup() as group:
-            besides = [group.create_task(self._govern())]
+            besides = [group.create_task(job) for job in (self._have_patience(), self._change_over())]
             if self._keeper:
                 besides.append(group.create_task(self._keep(self._keeper)))
             await self.supervisor.run()
@@ -147,7 +164,6 @@ class EnvoyLife:
 
     async def relieve(self) -> bool:
         """Have a new Envoy take over, of today's binary, bootstrap and configuration, without a lost request."""
-        before, self._source = self._source, self._wish()
         took_over = False
         try:
             async with asyncio.timeout(self._times.relief):
@@ -156,12 +172,14 @@ class EnvoyLife:
             self._log.warning("the new envoy gets no configuration: the old one goes on", seconds=self._times.relief)
         finally:
             self.wanted.kept = None
-        if not took_over:
-            self._source = before
-            return False
-        self._log.info("a new envoy has taken over", configuration=self._source.value)
-        self._seen = 0
-        return True
+        if took_over:
+            self._source, self._unseen = self._coming, False
+            self._log.info("a new envoy has taken over", configuration=self._source.value)
+        elif not self.supervisor.relieving:
+            # Nobody is to take it for gone while it is asked.
+            self._unseen = True
+            self._unseen = not await self._admin.answers()
+        return took_over
 
     def _wish(self) -> Source:
         """Return what an Envoy that starts now should start with; the last good configuration is then at hand."""
@@ -176,12 +194,13 @@ class EnvoyLife:
         return self.wanted.kept is not None
 
     def _configuration(self) -> Path:
-        """Write what the next Envoy starts with. During a relief that is decided already."""
+        """Write what the next Envoy starts with."""
+        self._coming, self._seen = self._wish(), 0
         if not self.supervisor.relieving:
-            self._source = self._wish()
+            self._source, self._unseen = self._coming, False
         path = self._folder / "envoy.json"
         kept, self.wanted.kept = self.wanted.kept, None
-        if kept is not None and self._source is Source.LAST_GOOD:
+        if kept is not None and self._coming is Source.LAST_GOOD:
             self.kept_at = kept.saved_at
             moved = {old: self.wanted.app_ports.get(port, old) for port, old in kept.app_ports.items()}
             content = with_app_ports(kept.bootstrap, moved)
@@ -214,26 +233,36 @@ class EnvoyLife:
 
     # --- choosing ----------------------------------------------------------------------------------------------
 
-    async def _govern(self) -> None:
-        """Change over when what Envoy waits for does not come, or when the control plane is back."""
+    async def _have_patience(self) -> None:
+        """Begin with the last good configuration when an Envoy, also one that is to relieve, waits for another."""
         clock = asyncio.get_running_loop().time
-        waiting = away = clock()
+        waiting = clock()
         while True:
             await asyncio.sleep(self._times.govern)
-            if not self._connected() or self.wanted.bootstrap is None:
-                away = clock()
-            if self._source is Source.LAST_GOOD:
-                if clock() - away > self._times.settle and not await self.relieve():
-                    await asyncio.sleep(self._times.again)
-                continue
-            if self._connected() or self._live_start == self.supervisor.starts:
+            start = self.supervisor.starts
+            if self._connected() or self._coming is Source.LAST_GOOD or self._live_start == start:
                 waiting = clock()
-            elif await self._admin.is_live():
-                self._live_start = self.supervisor.starts
+            elif await self._admin.serves(self.supervisor.next_epoch):
+                self._live_start = start
             elif clock() - waiting > self._times.patience:
                 waiting = clock()
                 if self._has_kept():
                     await self.supervisor.begin_again()
+
+    async def _change_over(self) -> None:
+        """Relieve an Envoy that stands alone once the control plane is back, and one that nobody can ask any more."""
+        clock = asyncio.get_running_loop().time
+        waits = pauses(self._times.again, self._times.relief)
+        away = clock()
+        while True:
+            await asyncio.sleep(self._times.govern)
+            if not self._connected() or self.wanted.bootstrap is None:
+                away = clock()
+            back = self._source is Source.LAST_GOOD and clock() - away > self._times.settle
+            if not back and not self._unseen:
+                waits = pauses(self._times.again, self._times.relief)
+            elif not await self.relieve():
+                await asyncio.sleep(next(waits))
 
     # --- keeping -----------------------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from lateen.agent.errors import StartError
 from lateen.agent.last_words import LastWords
 from lateen.agent.log import get_log
 from lateen.agent.processes import Child, start
+from lateen.agent.shared_memory import BASE_ID_FILE, forget_start, free_base_id, remove
 from lateen.agent.shutdown import unless
 from lateen.private_files import write_private
 
@@ -33,13 +34,6 @@ _POLL_SECONDS = 0.05
 _SIGNAL = 128
 """Exit codes above it are signals."""
 _LOGGED_LINES = 5
-_BASE_IDS = 200_000_000
-SHARED_MEMORY = "/dev/shm/envoy_shared_memory_{}0"  # noqa: S108  Envoy's name for it
-"""Where epochs of one base id share their memory (Envoy appends a digit for an instance that it does not use)."""
-
-
-BASE_ID_FILE = "base-id"
-"""In Envoy's working directory: the number that its epochs know each other by. The guard reads it too."""
 _HANDOVER_SPARE_SECONDS = 3.0
 """The old Envoy stays this much longer than its drain, so that the last answers still go out."""
 
@@ -136,18 +130,6 @@ def read_hot_restart_version(output: str) -> str:
     return found[-1] if found else ""
 
 
-def free_base_id() -> int:
-    """Return a number that no other Envoy of this machine uses to share its memory.
-
-    Not Envoy's own `--use-dynamic-base-id`: it goes beyond what ten times fits into 32 bits, and the name of the
-    memory is then another than anybody would look for.
-    """
-    while True:
-        number = int.from_bytes(os.urandom(4), "big") % _BASE_IDS + 1
-        if not Path(SHARED_MEMORY.format(number)).exists():
-            return number
-
-
 async def hot_restart_version(binary: str) -> str:
     """Return by what rules this binary hands over to another (`--hot-restart-version`); empty when it does not say."""
     try:
@@ -208,6 +190,8 @@ class EnvoySupervisor:
         self._relieved: list[Child] = []
         """Those that finish what they have begun."""
         self._epoch = self._next_epoch = 0
+        self._up: Child | None = None
+        """Who was seen to serve last."""
         self._begins_again = False
         self._base_id = 0
         self._stopping = asyncio.Event()
@@ -326,29 +310,44 @@ class EnvoySupervisor:
         if self._stopping.is_set() or before is None or not before.running or self.relieving:
             return False
         epoch = self._next_epoch = self._epoch + 1
-        if not await self._may_follow(before):
+        if not await self._is_up(before) or not await self._may_follow(before):
             self._next_epoch = self._epoch
             return False
         relief: Child | None = None
         try:
-            relief = self._relief = await self._start(epoch)
-            while relief.running and not await self._serves(epoch):  # noqa: ASYNC110  Envoy has to be asked
-                await asyncio.sleep(_POLL_SECONDS)
+            while True:
+                relief = self._relief = await self._start(epoch)
+                while relief.running and not await self._serves(epoch):  # noqa: ASYNC110  Envoy has to be asked
+                    await asyncio.sleep(_POLL_SECONDS)
+                if not self._begins_again or not before.running or self._stopping.is_set():
+                    break
+                self._begins_again = False
+                forget_start(self._base_id)
             if not relief.running or self._stopping.is_set():
                 code = await relief.exit_code()
                 if before.running:
                     self._log.error("the new envoy did not start: the old one goes on", exit_code=code)
                 return False
-            self.child, self._epoch = relief, epoch
+            self.child, self._epoch, self._up = relief, epoch, relief
             self._handed_over.set()
             self.reliefs += 1
             self._relieved = [*(old for old in self._relieved if old.running), before]
             return True
         finally:
-            self._relief, self._next_epoch = None, self._epoch
-            if relief is not None and relief is not self.child and relief.running:
-                # Given up: it has not come up in the time that the caller gave it.
-                await relief.stop(signal.SIGKILL, 1.0)
+            try:
+                if relief is not None and relief is not self.child and relief.running:
+                    # Given up: it has not come up in the time that the caller gave it.
+                    await relief.stop(signal.SIGKILL, 1.0)
+            finally:
+                self._relief, self._next_epoch = None, self._epoch
+                if self.child is before and before.running:
+                    forget_start(self._base_id)
+
+    async def _is_up(self, child: Child) -> bool:
+        """Whether it serves, or did. One that only comes up can be relieved by nobody."""
+        if self._up is not child and await self._serves(self._epoch):
+            self._up = child
+        return self._up is child
 
     async def _may_follow(self, before: Child) -> bool:
         """Whether the binary of today can take over from the one that runs, which may be gone from the disk."""
@@ -371,10 +370,11 @@ class EnvoySupervisor:
         return self._next_epoch != self._epoch
 
     async def begin_again(self) -> None:
-        """End an Envoy that serves nothing yet; another is started in its place, with what is to be had now."""
-        self._begins_again = True
-        if self.child is not None:
-            await self.child.stop(signal.SIGKILL, 1.0)
+        """End the Envoy that serves nothing yet; another is started in its place, with what is to be had now."""
+        coming = self._relief or self.child
+        if coming is not None:
+            self._begins_again = True
+            await coming.stop(signal.SIGKILL, 1.0)
 
     async def _start(self, epoch: int) -> Child:
         words = LastWords()
@@ -415,7 +415,6 @@ class EnvoySupervisor:
         self.forget()
 
     def forget(self) -> None:
-        """Remove the memory that epochs share; Envoy itself leaves it behind."""
+        """Remove the memory that epochs share."""
         if self._base_id:
-            with contextlib.suppress(OSError):
-                Path(SHARED_MEMORY.format(self._base_id)).unlink()
+            remove(self._base_id)

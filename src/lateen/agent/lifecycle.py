@@ -115,8 +115,9 @@ class Agent:
         log = get_log()
         pages = Pages(self._where.connect_app, lambda: (self._member.settings, self._app.ports))
         metrics = lambda: reporting.metrics(self._member, self._readiness, self._envoy, self._app, pages)  # noqa: E731
+        unready = lambda: self._readiness.reason  # noqa: E731
         server = StatusServer(
-            Status(envoy=self._admin, unready=lambda: self._readiness.reason, metrics=metrics, pages=pages)
+            Status(envoy=self._admin, live=self._is_live, unready=unready, metrics=metrics, pages=pages)
         )
         status = lambda: reporting.status(self._member, self._address, self._readiness, self._envoy)  # noqa: E731
         control = ControlServer(status=status, restart=self._restart)
@@ -230,7 +231,8 @@ class Agent:
         refused = self._envoy.supervisor.refused if self._envoy else ""
         return refused or "no new envoy took over: the old one goes on; the agent's log says why"
 
+    async def _is_live(self) -> bool:
+        return self._envoy is not None and await self._envoy.serves()
+
     async def _is_well(self) -> bool:
-        """Whether Envoy answers, as far as there is one: one that starts is the supervisor's business."""
-        child = self._envoy.supervisor.child if self._envoy else None
-        return child is None or not child.running or await self._admin.answers()
+        return self._envoy is None or await self._envoy.answers()

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
 from lateen.agent.app_pages import HEALTH, Pages
 from lateen.agent.http1 import MAX_HEAD_BYTES, Head, Http1Error, read_head
+
+if TYPE_CHECKING:
+    from lateen.agent.metrics_page import Envoy
 
 READY_PATH = "/healthz/ready"
 METRICS_PATH = "/stats/prometheus"
@@ -33,25 +36,15 @@ _MOST_CONNECTIONS = 32
 _END_OF_HEAD = b"\r\n\r\n"
 
 
-class Envoy(Protocol):
-    """What is asked of Envoy (`envoy_admin.EnvoyAdmin`)."""
-
-    async def is_live(self) -> bool:
-        """Whether it serves."""
-
-    def prometheus(
-        self, accept: str, query: str = ""
-    ) -> AbstractAsyncContextManager[tuple[int, Mapping[str, str], Any]]:
-        """Open its metrics page: status, headers and blocks."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
     """Where answers come from."""
 
     envoy: Envoy
+    live: Callable[[], Awaitable[bool]]
+    """Whether Envoy serves."""
     unready: Callable[[], str]
-    """Why the workload should get no traffic now; empty when it should. Envoy is asked besides."""
+    """Why the workload should get no traffic now; empty when it should, if Envoy is live besides."""
     metrics: Callable[[], Mapping[str, float]]
     """The agent's own metrics; a name that ends in `_total` is a counter, others are gauges."""
     pages: Pages | None = None
@@ -118,7 +111,7 @@ class StatusServer:
 
     async def _readiness(self) -> bytes:
         reason = self._status.unready()
-        if not reason and not await self._status.envoy.is_live():
+        if not reason and not await self._status.live():
             reason = "envoy is not live"
         return plain(503, reason) if reason else plain(200, "ready")
 

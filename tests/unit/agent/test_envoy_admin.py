@@ -15,6 +15,7 @@ from lateen.agent.envoy_admin import (
     gateway_ports,
     read_listeners,
     read_routes_state,
+    read_server_info,
     read_stats,
     sum_matching,
 )
@@ -120,3 +121,18 @@ def test_routes_are_usable_once_one_configuration_was_accepted(
 
 def test_an_envoy_that_does_not_answer_has_no_routes() -> None:
     assert read_routes_state({}) is RoutesState.WAITING
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        (b'{"state": "LIVE", "command_line_options": {"restart_epoch": 2}}', ("LIVE", 2)),
+        (b'{"state": "PRE_INITIALIZING", "command_line_options": {}}', ("PRE_INITIALIZING", 0)),
+        (b"", ("", 0)),
+        (b"[]", ("", 0)),
+        (b'{"state": "LIVE"}', ("", 0)),
+        (b'{"state": "LIVE", "command_line_options": {"restart_epoch": null}}', ("", 0)),
+    ],
+)
+def test_state_and_epoch(answer: bytes, found: tuple[str, int]) -> None:
+    assert read_server_info(answer) == found

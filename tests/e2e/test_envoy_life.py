@@ -1,0 +1,192 @@
+"""Real Envoys that relieve one another, where the one that comes up gets no configuration: the old one serves on."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lateen.agent.envoy_admin import EnvoyAdmin
+from lateen.agent.envoy_life import EnvoyLife, LifeTimes, Source, Wanted
+from lateen.agent.envoy_process import EnvoyOptions, find_envoy
+from lateen.agent.keeping import Keeper, KeptConfiguration
+
+pytestmark = pytest.mark.e2e
+Json = dict[str, Any]
+QUICK = LifeTimes(govern=0.05, patience=0.5, settle=0.5, relief=2.0, again=0.1)
+
+
+def free_ports(number: int) -> list[int]:
+    opened = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
+    found = [one.getsockname()[1] for one in opened]
+    for one in opened:
+        one.close()
+    return found
+
+
+def at(port: int) -> Json:
+    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+
+
+def typed(name: str, package: str, **fields: Any) -> Json:
+    return {"name": name, "typed_config": {"@type": f"type.googleapis.com/{package}"} | fields}
+
+
+def serving(admin: int, port: int, text: str) -> Json:
+    """A bootstrap that stands alone: it answers everything with a text."""
+    http = "envoy.extensions.filters.http.router.v3.Router"
+    manager = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+    answer = {"match": {"prefix": "/"}, "direct_response": {"status": 200, "body": {"inline_string": text}}}
+    hosts = [{"name": "all", "domains": ["*"], "routes": [answer]}]
+    filters = [typed("envoy.filters.http.router", http)]
+    chain = {
+        "filters": [
+            typed("http", manager, stat_prefix="a", route_config={"virtual_hosts": hosts}, http_filters=filters)
+        ]
+    }
+    return {
+        "node": {"id": "a", "cluster": "a", "metadata": {}},
+        "admin": {"address": at(admin)},
+        "static_resources": {
+            "listeners": [{"name": "all", "address": at(port), "filter_chains": [chain]}],
+            "clusters": [],
+        },
+    }
+
+
+def waiting(admin: int, nowhere: int) -> Json:
+    """A bootstrap that follows a control plane which is not there."""
+    http = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+    source = {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
+    options = {"@type": f"type.googleapis.com/{http}", "explicit_http_config": {"http2_protocol_options": {}}}
+    endpoints = [{"lb_endpoints": [{"endpoint": {"address": at(nowhere)}}]}]
+    return {
+        "node": {"id": "a", "cluster": "a", "metadata": {}},
+        "admin": {"address": at(admin)},
+        "dynamic_resources": {
+            "ads_config": {
+                "api_type": "DELTA_GRPC",
+                "transport_api_version": "V3",
+                "grpc_services": [{"envoy_grpc": {"cluster_name": "plane"}}],
+            },
+            "lds_config": source,
+            "cds_config": source,
+        },
+        "static_resources": {
+            "listeners": [],
+            "clusters": [
+                {
+                    "name": "plane",
+                    "type": "STATIC",
+                    "typed_extension_protocol_options": {http: options},
+                    "load_assignment": {"cluster_name": "plane", "endpoints": endpoints},
+                }
+            ],
+        },
+    }
+
+
+@dataclass
+class Bed:
+    """One workload's Envoys; the control plane is there as long as `connected`."""
+
+    life: EnvoyLife
+    admin: EnvoyAdmin
+    keeper: Keeper
+    port: int
+    nowhere: int
+    connected: bool = True
+
+    def serving(self, text: str) -> Json:
+        return serving(self.admin.port, self.port, text)
+
+    def waiting(self) -> Json:
+        return waiting(self.admin.port, self.nowhere)
+
+    def keep(self, text: str) -> None:
+        self.keeper.keep_configuration(KeptConfiguration(bootstrap=self.serving(text), saved_at=1000.0, name="a"))
+
+    async def answer(self) -> str:
+        def ask() -> str:
+            with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)) as connection:
+                connection.request("GET", "/")
+                return connection.getresponse().read().decode()
+
+        return await asyncio.to_thread(ask)
+
+
+async def until(probe: Callable[[], Awaitable[bool]], what: str, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not await probe():
+        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
+        await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def running(folder: Path) -> AsyncIterator[tuple[Bed, asyncio.TaskGroup]]:
+    """One Envoy that serves `first`."""
+    admin_port, port, nowhere = free_ports(3)
+    keeper = Keeper(folder / "kept", "")
+    admin = EnvoyAdmin(host="127.0.0.1", port=admin_port)
+    wanted = Wanted(bootstrap=serving(admin_port, port, "first"), name="a")
+    options = EnvoyOptions(binary=find_envoy(), folder=folder, drain_seconds=1)
+    life = EnvoyLife(
+        options, admin, keeper, wanted, connected=lambda: bed.connected, watch=lambda _child: None, times=QUICK
+    )
+    bed = Bed(life, admin, keeper, port, nowhere)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(life.run())
+        try:
+            await until(lambda: admin.serves(0), "the first Envoy")
+            yield bed, group
+        finally:
+            await life.supervisor.stop(5)
+
+
+async def test_an_envoy_that_gets_nothing_does_not_take_over(tmp_path: Path) -> None:
+    """The one that it was to relieve serves on, has no admin page any more, and is relieved as soon as may be."""
+    async with running(tmp_path) as (bed, group):
+        bed.life.wanted.bootstrap = bed.waiting()
+        relief = group.create_task(bed.life.relieve())
+        await until(lambda: asyncio.sleep(0, bed.life.supervisor.relieving), "a second Envoy")
+        while not relief.done():
+            assert await bed.life.serves()
+            assert await bed.answer() == "first"
+        assert not await relief
+        assert not await bed.admin.answers()
+        assert await bed.life.serves()
+        assert await bed.life.answers()
+        assert await bed.answer() == "first"
+
+        bed.life.wanted.bootstrap = bed.serving("second")
+        await until(lambda: bed.admin.serves(1), "an Envoy that can be asked")
+        assert await bed.answer() == "second"
+
+
+async def test_a_control_plane_that_goes_during_a_relief(tmp_path: Path) -> None:
+    """The new Envoy gets nothing from it: another takes over with what was kept, and is relieved when it is back."""
+    async with running(tmp_path) as (bed, group):
+        bed.keep("kept")
+        bed.life.wanted.bootstrap = bed.waiting()
+        relief = group.create_task(bed.life.relieve())
+        await until(lambda: asyncio.sleep(0, bed.life.supervisor.starts == 2), "a second Envoy")
+        bed.connected = False
+        while not relief.done():
+            assert await bed.answer() in ("first", "kept")
+        assert await relief
+        assert (bed.life.source, bed.life.supervisor.epoch, bed.life.supervisor.starts) == (Source.LAST_GOOD, 1, 3)
+        assert await bed.answer() == "kept"
+
+        bed.life.wanted.bootstrap, bed.connected = bed.serving("third"), True
+        await until(lambda: bed.admin.serves(2), "an Envoy that follows it")
+        await until(lambda: asyncio.sleep(0, not bed.life.supervisor.relieving), "the agent to know")
+        assert (bed.life.source, bed.life.supervisor.epoch) == (Source.STREAM, 2)
+        assert await bed.answer() == "third"
