@@ -9,11 +9,13 @@ request that does not end. What must hold each time:
   Envoy that is killed, and nothing else: 0 when the control plane is, although that takes v1 from nobody, in whatever
   phase it is, before all had the time to return;
 - v1 serves again, of its own when Envoy or the control plane was killed, after a new start when the agent was;
+- what v1 keeps to serve by without a control plane leads to its app;
 - nothing of a killed agent is left on its host, and nothing at all after the last end.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
@@ -100,6 +102,12 @@ class Bed:
     def gate(self, name: str = "gate", *, there: bool) -> None:
         path = file_on(self.web.host, f"/run/{name}")
         path.touch() if there else path.unlink(missing_ok=True)
+
+    def kept(self) -> list[set[str]]:
+        """The clusters of the last good configuration of v1, if it keeps one by now."""
+        files = (self.web.state / "agents").glob("*/configuration.json")
+        statics = [json.loads(file.read_text())["bootstrap"]["static_resources"] for file in files]
+        return [{cluster["name"] for cluster in static["clusters"]} for static in statics]
 
     def serving(self) -> None:
         self.gate(there=True)
@@ -321,8 +329,34 @@ def test_killed(bed: Bed, kill: Callable[[Bed], None], phase: Phase) -> None:
             bed.web.end(signal.SIGTERM)
             bed.web.gone()
         bed.serving()
+    assert all("inbound|8080||" in clusters for clusters in bed.kept())
     assert not bed.retried.failures, bed.retried
     failures, calls = bed.safe.failures[lost:], bed.safe.total - at
     envoys = 0 if kill is kill_plane else 2 if phase in (hot_restarting, relieved) else 1
     bound = THREADS * envoys
     assert len(failures) <= bound, f"{len(failures)} of {calls}:\n" + "\n".join(failures)
+
+
+def test_a_control_plane_that_stays_away_during_a_hot_restart(bed: Bed) -> None:
+    """The new Envoy gets nothing from it: another takes over by what was kept, and one that follows it when it is back.
+
+    Nobody loses a call.
+    """
+
+    def has_said(words: str) -> bool:
+        return words in bed.web.log()[before:]
+
+    bed.serving()
+    bed.web.until(bed.kept, "something to be kept")
+    before, lost = len(bed.web.log()), len(bed.safe.failures)
+    with ExitStack() as stack:
+        hot_restarting(bed, stack)
+        bed.mesh.kill()
+    assert has_said("envoy starts with the last good configuration")
+    assert has_said('"configuration": "the last good configuration", "event": "a new envoy has taken over"')
+    bed.mesh.serve()
+    follows = '"configuration": "the control plane", "event": "a new envoy has taken over"'
+    bed.web.until(lambda: has_said(follows), "an Envoy that follows the control plane")
+    bed.serving()
+    assert not bed.retried.failures, bed.retried
+    assert not bed.safe.failures[lost:], bed.safe

@@ -105,8 +105,9 @@ class EnvoyLife:
         fetch: FetchSecrets = _no_secrets,
         times: LifeTimes = LifeTimes(),
     ) -> None:
-        """`connected`: whether the control plane is there; `fetch` gets secrets from it. Without a keeper nothing is
-        kept.
+        """`connected`: whether the control plane is there and holds the registration; `fetch` gets secrets from it.
+
+        Without a keeper nothing is kept.
         """
         self._fetch = fetch
         self._folder = options.folder
@@ -125,6 +126,7 @@ class EnvoyLife:
         """What the Envoy that serves was started with, and the one that was started last."""
         self._unseen = False
         """Whether the Envoy that serves has no admin page any more: it closed that for one that did not come up."""
+        self._leaving = False
         self.wanted = wanted
         self.kept_at = 0.0
         """When the last good configuration was kept, in seconds since 1970; 0 when there is none."""
@@ -161,6 +163,10 @@ class EnvoyLife:
             await self.supervisor.run()
             for task in besides:
                 task.cancel()
+
+    def keep_no_more(self) -> None:
+        """The workload leaves: what comes now is not what its next start should serve by."""
+        self._leaving = True
 
     async def relieve(self) -> bool:
         """Have a new Envoy take over, of today's binary, bootstrap and configuration, without a lost request."""
@@ -267,11 +273,15 @@ class EnvoyLife:
     # --- keeping -----------------------------------------------------------------------------------------------
 
     async def _keep(self, keeper: Keeper) -> None:
-        """Keep what is in force whenever something came and nothing comes any more."""
+        """Keep what is in force whenever something came and nothing comes any more.
+
+        Only while the workload is registered: without that, as when its app takes long to end after it has left, what
+        is in force has no way to the app.
+        """
         before = -1
-        while True:
+        while not self._leaving:
             await asyncio.sleep(self._times.look)
-            if self._source is not Source.STREAM:
+            if self._source is not Source.STREAM or not self._connected():
                 continue
             received = await self._admin.received()
             quiet, before = abs(received - before) < _NOISE_BYTES, received
@@ -283,7 +293,8 @@ class EnvoyLife:
     async def _keep_now(self, keeper: Keeper) -> bool:
         """Keep what Envoy shows; return whether there is nothing more to wait for."""
         dump, bootstrap = await self._admin.config_dump(), self.wanted.bootstrap
-        if dump is None or bootstrap is None or not await self._admin.is_live():
+        live = await self._admin.is_live()
+        if dump is None or bootstrap is None or not live or self._leaving or not self._connected():
             return False
         try:
             secrets, complete = await self._secrets(keeper, bootstrap["node"], wanted_secrets(dump))

@@ -69,6 +69,8 @@ class Leaving:
         }
 
     async def _leave(self) -> None:
+        if self._envoy is not None:
+            self._envoy.keep_no_more()
         # Nobody sends to a job: there is nothing to wait for, nor to say.
         job, attachment = self._member.settings.job, self._member.attachment
         left = await attachment.leave(_JOB_LEAVE_SECONDS if job else LEAVE_SECONDS)

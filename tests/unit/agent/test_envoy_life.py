@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from lateen.agent.envoy_admin import EnvoyAdmin
 from lateen.agent.envoy_life import EnvoyLife, Source, Wanted
@@ -13,6 +17,7 @@ from lateen.agent.keeping import Keeper, KeptConfiguration
 
 THEN: dict[str, Any] = {"node": {"metadata": {}}, "kept": True}
 NOW: dict[str, Any] = {**THEN, "kept": False}
+NOBODY = EnvoyAdmin(host="127.0.0.1", port=1)
 KEPT = KeptConfiguration(bootstrap=THEN, saved_at=1000.0, name="web-1")
 
 
@@ -26,10 +31,11 @@ class CountingKeeper(Keeper):
         return super().configuration()
 
 
-def life(tmp_path: Path, wanted: Wanted, *, connected: bool) -> tuple[EnvoyLife, CountingKeeper]:
+def life(
+    tmp_path: Path, wanted: Wanted, *, connected: bool, admin: EnvoyAdmin = NOBODY
+) -> tuple[EnvoyLife, CountingKeeper]:
     keeper = CountingKeeper(tmp_path / "kept", "")
     options = EnvoyOptions(binary="/nowhere/envoy", folder=tmp_path)
-    admin = EnvoyAdmin(host="127.0.0.1", port=1)
     made = EnvoyLife(options, admin, keeper, wanted, connected=lambda: connected, watch=lambda _child: None)
     return made, keeper
 
@@ -68,3 +74,38 @@ def test_the_control_plane_wins_when_it_is_back_before_envoy_starts(tmp_path: Pa
 def test_without_anything_kept_envoy_waits_for_the_control_plane(tmp_path: Path) -> None:
     made, _ = life(tmp_path, Wanted(bootstrap=NOW), connected=False)
     assert started_with(made) == NOW
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuietAdmin(EnvoyAdmin):
+    """Of an Envoy that has its configuration and gets nothing new."""
+
+    on_dump: Callable[[], None] = lambda: None
+
+    async def is_live(self) -> bool:
+        return True
+
+    async def received(self) -> int:
+        return 5000
+
+    async def config_dump(self) -> Any:
+        self.on_dump()
+        return {"configs": []}
+
+
+@pytest.mark.parametrize(("registered", "leaves"), [(True, False), (False, False), (True, True)])
+async def test_what_is_in_force_is_kept_while_the_workload_is_registered_only(
+    tmp_path: Path, registered: bool, leaves: bool
+) -> None:
+    """Its Envoy has no way to the app when it has left, or has not registered in time."""
+    wanted = Wanted(bootstrap={**NOW, "static_resources": {"clusters": [], "listeners": []}})
+    made, keeper = life(
+        tmp_path,
+        wanted,
+        connected=registered,
+        admin=QuietAdmin(host="127.0.0.1", port=1, on_dump=lambda: made.keep_no_more() if leaves else None),
+    )
+    assert await made._keep_now(keeper) is (registered and not leaves)
+    assert (keeper.configuration() is not None) is (registered and not leaves)
+    if leaves:
+        await made._keep(keeper)
