@@ -103,7 +103,7 @@ def test_traffic_shifting(bed: Bed) -> None:
 def test_faults(bed: Bed) -> None:
     """The header chooses the fault, and everything else is well."""
     bed.mesh.apply(blocks("faults")[0])
-    assert bed.get(x_fault="slow").seconds >= 1
+    assert bed.get(x_fault="slow").seconds > 0.9  # Envoy counts a delay from when its event loop last woke up
     assert bed.get(x_fault="broken").status == 555
     assert bed.get().status == 200
 
