@@ -185,7 +185,13 @@ async def compare(admin: EnvoyAdmin, port: int, services: int, app_port: int) ->
         for protobuf in (False, True):
             for encoding in ("identity", "gzip"):
                 taken = AppPages(app_port, kind)
-                status = Status(envoy=admin, unready=str, metrics=dict, pages=taken)  # type: ignore[arg-type]
+                status = Status(
+                    envoy=admin,
+                    live=admin.is_live,
+                    unready=str,
+                    metrics=dict,
+                    pages=taken,  # type: ignore[arg-type]
+                )
                 opened = listen("127.0.0.1", 0)
                 async with StatusServer(status).serve(opened):
                     headers = {"accept": PROTOBUF if protobuf else "text/plain", "accept-encoding": encoding}
