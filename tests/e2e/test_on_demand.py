@@ -107,6 +107,32 @@ def test_first_request_may_have_a_body(bed: Bed, fresh: Process) -> None:
     assert answer.json["method"] == "POST"
 
 
+@pytest.mark.parametrize("body", [None, b"x" * 300_000], ids=["no body", "body"])
+def test_what_filters_do_by_the_route_they_do_for_the_first_request_too(
+    bed: Bed, fresh: Process, body: bytes | None
+) -> None:
+    """Envoy chooses a request's filters before it has the route; they are off for later requests of other routes."""
+    route = "route: [{destination: {host: first}}]"
+    fault = "fault: {abort: {httpStatus: 418, percentage: {value: 100}}}"
+    cors = 'corsPolicy: {allowOrigins: [{exact: "https://a.example"}]}'
+    broken = f"  - match: [{{headers: {{x-broken: {{exact: 'yes'}}}}}}]\n    {fault}\n    {route}\n"
+    bed.mesh.apply(virtual_service("first", f"{broken}  - {cors}\n    {route}"))
+    method = "POST" if body else "GET"
+
+    def asked(**headers: str) -> Answer:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        answer: Answer = fresh.get("http://first/", method=method, body=body, headers=named)
+        return answer
+
+    for _ in range(2):
+        assert asked(x_broken="yes").status == 418
+        answer = asked(origin="https://a.example")
+        assert (answer.status, answer.headers["access-control-allow-origin"]) == (200, "https://a.example")
+    bed.mesh.apply(virtual_service("first", f"  - {route}"))
+    assert asked(x_broken="yes").status == 200
+    assert "access-control-allow-origin" not in asked(origin="https://a.example").headers
+
+
 def test_many_first_requests_at_once(bed: Bed, fresh: Process) -> None:
     """Of one host and of several, all succeed."""
     urls = [f"http://{host}/" for host in ("first", "second", "third") for _ in range(8)]

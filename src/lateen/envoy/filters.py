@@ -15,7 +15,7 @@ from lateen.envoy import names
 from lateen.envoy.access_logs import access_logs
 from lateen.envoy.manager_headers import ManagerHeaders, manager_headers
 from lateen.envoy.messages import Fields, packed, typed_extension
-from lateen.envoy.mutual_tls import tunnel_alpn_filter
+from lateen.envoy.mutual_tls import TUNNEL_ALPN_FILTER, tunnel_alpn_filter
 from lateen.envoy.route_policies import CORS_FILTER, FAULT_FILTER
 
 ADS: Fields = {"ads": {}, "resource_api_version": "V3"}
@@ -25,7 +25,12 @@ ON_DEMAND_PATIENCE: Fields = {"seconds": 15}
 plane to restart and settle. For a virtual host Envoy itself would wait for ever: there it is the connection manager's
 time-out of idle streams, which routes lift again, so it does not count once there is one (`routes.timeout_fields`)."""
 FILTERS_BY_ROUTE = frozenset((FAULT_FILTER, CORS_FILTER))
-"""Of HTTP; off where no route turns them on."""
+"""Of HTTP; off where no route turns them on: each costs a request 2 % of its time in Envoy."""
+_LOOKUP_FILTER = "envoy.filters.http.dynamic_forward_proxy"
+OFF_ON_DEMAND = (*sorted(FILTERS_BY_ROUTE), _LOOKUP_FILTER, TUNNEL_ALPN_FILTER)
+"""What a route configuration turns off whose virtual hosts are asked for. Not where the filters stand: Envoy chooses
+those of a request before it asks for the virtual host of a host that it does not know yet. Without a route they are on,
+for whatever the one that comes may say."""
 ON_DEMAND_FILTER = "envoy.filters.http.on_demand"
 RDS_SOURCE: Fields = ADS | {"initial_fetch_timeout": {"seconds": 0}}
 """Wait for routes for ever: a listener that goes live without them would answer 404."""
@@ -202,8 +207,7 @@ def _http_filters(settings: HttpSettings, defaults: FilterDefaults) -> list[Fiel
     if settings.mutual_tls:
         ask.append(tunnel_alpn_filter())
     # Both act by what a route says; the one route to a workload's own application says nothing. Elsewhere they are off
-    # but for the routes that say something: each costs a request 2 % of its time here. Not where routes come on demand,
-    # because Envoy chooses a request's filters before it asks for the route.
+    # but for the routes that say something. Where routes come on demand, those say so (`OFF_ON_DEMAND`).
     off = not settings.on_demand
     by_route = [] if settings.inbound else [_fault(off=off), _cors(off=off)]
     return [*settings.security, *ask, _grpc_stats(), *by_route, *forward, _router(quiet=defaults.headers.quiet)]
@@ -252,10 +256,21 @@ def _router(*, quiet: bool = False) -> Fields:
     return typed_extension("envoy.filters.http.router", "envoy.extensions.filters.http.router.v3.Router", fields)
 
 
+def with_lookup(route: Fields) -> Fields:
+    """Return a route with the host of its requests looked up, where that is off by default."""
+    filters = route.get("typed_per_filter_config", {})
+    return {**route, "typed_per_filter_config": {**filters, _LOOKUP_FILTER: _on()}}
+
+
+@cache
+def _on() -> Fields:
+    return packed("envoy.config.route.v3.FilterConfig", {"config": {}})
+
+
 @cache
 def _dynamic_forward_proxy() -> Fields:
     return typed_extension(
-        "envoy.filters.http.dynamic_forward_proxy",
+        _LOOKUP_FILTER,
         "envoy.extensions.filters.http.dynamic_forward_proxy.v3.FilterConfig",
         {"dns_cache_config": dns_cache()},
     )

@@ -128,7 +128,8 @@ TUNNEL_ALPN_FILTER = "lateen.tunnel_alpn"
 def tunnel_alpn_filter() -> Fields:
     """Return the HTTP filter that does the same for CONNECT, on routes that have `offers_tcp_alpn`. Shared.
 
-    Not `disabled` elsewhere, though it does nothing there: Envoy decides that before a route is fetched on demand.
+    Not `disabled` elsewhere, though it does nothing there: Envoy decides that before a route is fetched on demand
+    (see `filters.OFF_ON_DEMAND`).
     """
     return typed_extension(TUNNEL_ALPN_FILTER, _HTTP_FILTER_STATE, {})
 

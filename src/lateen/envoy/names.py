@@ -53,10 +53,17 @@ def sni_cluster(host: Hostname | str, port: int, subset: str = "") -> str:
     return f"outbound_.{port}_.{subset}_.{host}"
 
 
+def outbound_parts(cluster: str) -> tuple[str, int, str]:
+    """Return host, port and subset of `outbound|PORT|SUBSET|HOST`; nothing for a cluster of another kind."""
+    kind, *rest = cluster.split("|", 3)
+    if kind != "outbound" or len(rest) != 3 or not rest[0].isdigit():
+        return "", 0, ""
+    return rest[2], int(rest[0]), rest[1]
+
+
 def host_of_outbound(cluster: str) -> str:
     """Return `reviews.default.svc.cluster.local` of `outbound|9080|v1|...`; empty for a cluster of another kind."""
-    kind, *rest = cluster.split("|", 3)
-    return rest[2] if kind == "outbound" and len(rest) == 3 else ""
+    return outbound_parts(cluster)[0]
 
 
 def default_cluster(endpoint: str) -> str:

@@ -23,7 +23,7 @@ from lateen.config.networking import (
 from lateen.config.request_claims import claim_path
 from lateen.envoy import names
 from lateen.envoy.jwt_authn import claim_matcher, claim_value
-from lateen.envoy.messages import Fields, Message, entry, prepared, serialise
+from lateen.envoy.messages import Fields, Message, entry, packed, prepared, serialise
 from lateen.envoy.resources import (
     ROUTE,
     VIRTUAL_HOST,
@@ -342,16 +342,26 @@ def _settings(*, ignore_port: bool) -> Fields:
     }
 
 
-def on_demand_route_configuration(name: str, *, ignore_port: bool = True) -> Resource:
+def on_demand_route_configuration(name: str, *, off: Iterable[str] = (), ignore_port: bool = True) -> Resource:
     """Return a RouteConfiguration whose virtual hosts are asked for one by one, by the host that is called (VHDS).
 
     Envoy takes an empty first answer for none at all, and keeps the listener waiting until the time-out; a virtual host
     without content ends the wait (`placeholder_virtual_host`). The time-out is for a placeholder that came too early.
+
+    `off`: HTTP filters that are off but for routes that say something for them (`filters.OFF_ON_DEMAND`).
     """
     source = {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": {"nanos": 200_000_000}}
-    return make_resource(
-        ROUTE, name, {"name": name, "vhds": {"config_source": source}, **_settings(ignore_port=ignore_port)}
-    )
+    fields: Fields = {
+        "name": name,
+        "vhds": {"config_source": source},
+        "typed_per_filter_config": dict.fromkeys(off, _off()),
+    }
+    return make_resource(ROUTE, name, fields | _settings(ignore_port=ignore_port))
+
+
+@cache
+def _off() -> Fields:
+    return packed("envoy.config.route.v3.FilterConfig", {"disabled": True})
 
 
 def placeholder_virtual_host(route_configuration: str) -> Resource:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from lateen.envoy import names
 from lateen.envoy.clusters import HTTP_OPTIONS, UNLIMITED
 from lateen.envoy.messages import Fields
 from lateen.explain.connections import socket_metadata, socket_of, told_endpoints, transport_of
@@ -27,7 +28,7 @@ def cluster_view(served: Served, name: str) -> ClusterView | None:
         return None
     assignment = served.assignment(cluster)
     source = source_of(cluster)
-    host, port, subset = named(name)
+    host, port, subset = names.outbound_parts(name)
     return ClusterView(
         name=name,
         host=host,
@@ -44,14 +45,6 @@ def cluster_view(served: Served, name: str) -> ClusterView | None:
         circuit_breakers=_limits(cluster),
         outlier_detection=dict(cluster.get("outlier_detection", {})),
     )
-
-
-def named(cluster: str) -> tuple[str, int, str]:
-    """Return host, port and subset of `outbound|PORT|SUBSET|HOST`; nothing for a cluster of another kind."""
-    kind, *rest = cluster.split("|", 3)
-    if kind != "outbound" or len(rest) != 3 or not rest[0].isdigit():
-        return "", 0, ""
-    return rest[2], int(rest[0]), rest[1]
 
 
 def chooses_by_request(cluster: ClusterView) -> bool:

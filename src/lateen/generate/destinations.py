@@ -29,6 +29,12 @@ class Target(NamedTuple):
         return names.outbound_cluster(self.host, self.port, self.subset)
 
 
+def target_of_cluster(cluster: str) -> Target | None:
+    """Return what the name of a cluster stands for; None when it is none of a service."""
+    host, port, subset = names.outbound_parts(cluster)
+    return Target(Hostname(host), port, subset) if host else None
+
+
 def exists(view: View, target: Target) -> bool:
     """Whether the proxy may call this target and it is there: service, port and subset."""
     service = view.service(target.host)

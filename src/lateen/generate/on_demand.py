@@ -12,10 +12,11 @@ which Envoy would let the request wait.
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import NamedTuple, Protocol
 
+from lateen.envoy.filters import OFF_ON_DEMAND
 from lateen.envoy.messages import Fields
 from lateen.envoy.resources import Resource
 from lateen.envoy.routes import (
@@ -24,6 +25,7 @@ from lateen.envoy.routes import (
     placeholder_virtual_host,
 )
 from lateen.generate.parts import HostRoutes, Made, Part
+from lateen.generate.unknown_hosts import with_lookups
 from lateen.generate.view import View
 
 
@@ -61,7 +63,7 @@ class OnDemandRoutes:
         """Return the empty configuration, and the placeholder that says so."""
         return Made(
             (
-                on_demand_route_configuration(self.name, ignore_port=self.ignore_port),
+                on_demand_route_configuration(self.name, off=OFF_ON_DEMAND, ignore_port=self.ignore_port),
                 placeholder_virtual_host(self.name),
             )
         )
@@ -149,7 +151,10 @@ class VirtualHosts:
 
     def _routes(self, part: HostPart) -> HostRoutes:
         self._used.add(part.key)
-        return self._view.piece(part.key, lambda: part.routes(self._view))
+        return self._view.piece(part.key, lambda: self._looked_up(part.routes(self._view)))
+
+    def _looked_up(self, found: HostRoutes) -> HostRoutes:
+        return replace(found, routes=with_lookups(self._view, found.routes))
 
     def _in(self, configuration: OnDemandRoutes) -> _Domains:
         known = self._domains.get(configuration.name)

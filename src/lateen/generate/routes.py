@@ -289,6 +289,6 @@ def _operation(bound: BoundVirtualService, shared: Fields, port: int) -> str:
     """Return host and port of a rule's only destination, or the rule's name when several are possible."""
     cluster = shared.get("route", {}).get("cluster")
     if cluster:
-        _, target_port, _, host = cluster.split("|")
-        return names.host_and_port(host, int(target_port))
+        host, target_port, _ = names.outbound_parts(cluster)
+        return names.host_and_port(host, target_port)
     return f"{bound.object.key.name}:{port}"

@@ -7,8 +7,14 @@ of unknown hosts under ALLOW_ANY_DYNAMIC_DNS, and in explicit mode, where nothin
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 from lateen.envoy import names
-from lateen.generate.destinations import Target, target_of
+from lateen.envoy.filters import with_lookup
+from lateen.envoy.messages import Fields
+from lateen.generate.destinations import Target, target_of, target_of_cluster
+from lateen.generate.mutual_tls import connects_as_dialled
+from lateen.generate.traffic_policies import effective_policy
 from lateen.generate.view import View
 from lateen.model.services import Resolution
 
@@ -49,3 +55,31 @@ def looks_up_names(view: View) -> bool:
         ("names are looked up",),
         lambda: any(service.resolution is Resolution.DYNAMIC_DNS for service in view.services()),
     )
+
+
+def with_lookups(view: View, routes: Sequence[Fields]) -> list[Fields]:
+    """Return routes with the hosts of their requests looked up where they lead to clusters that need it."""
+    return [
+        with_lookup(route) if any(_looks_up(view, cluster) for cluster in _clusters(route)) else route
+        for route in routes
+    ]
+
+
+def _clusters(route: Fields) -> Iterator[str]:
+    action = route.get("route", {})
+    if "cluster" in action:
+        yield action["cluster"]
+    for weighted in action.get("weighted_clusters", {}).get("clusters", ()):
+        yield weighted["name"]
+
+
+def _looks_up(view: View, cluster: str) -> bool:
+    """Whether a cluster may find its endpoint by the name in the request: see `clusters`."""
+    target = target_of_cluster(cluster)
+    if target is None:
+        return True
+    service = view.service(target.host)
+    if service is None or not (view.explicit or service.resolution is Resolution.DYNAMIC_DNS):
+        return False
+    policy = effective_policy(view.rule(target.host), target.port, target.subset, view.mesh_config)
+    return connects_as_dialled(service, policy)

@@ -62,6 +62,8 @@ GATEWAY = Proxy(
     labels={"istio": "ingressgateway"},
     privileged=False,
 )
+OFF = {"fault", "cors", "dynamic_forward_proxy", "lateen.tunnel_alpn"}
+"""Where virtual hosts are asked for."""
 TYPE = "type.googleapis.com/envoy.extensions."
 LUA = {
     "name": "test.lua",
@@ -196,6 +198,36 @@ def test_a_filter_that_routes_turn_on_is_on_where_a_patch_changes_it() -> None:
     for filters, off in (((), [True]), ((envoy_filter(merged),), [False])):
         (manager,) = managers(made(SIDECAR, *filters)["Listener"]["0.0.0.0_9080"])
         assert [one.get("disabled", False) for one in manager["http_filters"] if one["name"].endswith("fault")] == off
+
+
+@pytest.mark.parametrize(
+    ("operation", "name", "sub_filter", "on"),
+    [
+        ("MERGE", "envoy.filters.http.fault", "envoy.filters.http.fault", {"fault"}),
+        ("MERGE", "", "", OFF),
+        ("INSERT_BEFORE", "envoy.filters.http.cors", "envoy.filters.http.router", {"cors"}),
+        ("REMOVE", "", "envoy.filters.http.fault", set()),
+        ("INSERT_BEFORE", "mine", "envoy.filters.http.router", set()),
+    ],
+)
+def test_where_hosts_are_asked_for_so_is_one_that_a_patch_changes_or_adds(
+    operation: str, name: str, sub_filter: str, on: set[str]
+) -> None:
+    """There the route configuration says what is off."""
+    filters: dict[str, Any] = {**ROUTER["filter"]}
+    filters.pop("subFilter", None)
+    if sub_filter:
+        filters["subFilter"] = {"name": sub_filter}
+    value: dict[str, Any] = {"typed_config": {"@type": TYPE + "filters.http.cors.v3.Cors"}} | (
+        {"name": name} if name else {}
+    )
+    at = {"filterChain": {"filter": filters}}
+    one = patch("HTTP_FILTER", operation, value, context="SIDECAR_OUTBOUND", listener=at)
+    for proxy in (replace(SIDECAR, asks_on_demand=True), replace(EXPLICIT, asks_on_demand=True)):
+        for found in made(proxy, envoy_filter(one))["RouteConfiguration"].values():
+            said = found.get("typed_per_filter_config", {})
+            assert all(setting["disabled"] for setting in said.values())
+            assert {key.removeprefix("envoy.filters.http.") for key in said} == OFF - on
 
 
 def test_network_filters_listeners_chains_and_listener_filters() -> None:

@@ -133,6 +133,73 @@ def test_host_of_an_intercepted_port(name: str) -> None:
     assert host(asked(snapshot, name))[:2] == (INTERCEPTED[name], [INTERCEPTED[name]])
 
 
+LOOKED_UP = (
+    SERVICES
+    + """\
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: named}
+spec:
+  hosts: ['*.named.example.com']
+  resolution: DYNAMIC_DNS
+  ports: [{number: 80, name: http, protocol: HTTP}]
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: passed}
+spec:
+  hosts: [passed.example.com]
+  resolution: STATIC
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  endpoints: [{address: 10.0.0.2}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: passed}
+spec: {host: passed.example.com, trafficPolicy: {loadBalancer: {simple: PASSTHROUGH}}}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: several}
+spec:
+  hosts: [several.example.com]
+  http:
+  - match: [{uri: {prefix: /some}}]
+    route:
+    - {destination: {host: reviews}, weight: 50}
+    - {destination: {host: '*.named.example.com'}, weight: 50}
+  - route: [{destination: {host: reviews}}]
+"""
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "explicit", "intercepted"),
+    [
+        ("reviews", [False], [False]),
+        ("a.wild.example.com", [True], [False]),
+        ("a.named.example.com", [True], [True]),
+        ("passed.example.com", [True], [False]),
+        ("several.example.com", [True, False], [True, False]),
+        ("nobody.example.com", [True], [True]),
+    ],
+)
+def test_names_are_looked_up_where_a_route_leads_to_a_cluster_without_endpoints(
+    name: str, explicit: list[bool], intercepted: list[bool]
+) -> None:
+    """There the filter that does it is on: for who dialled nothing, or as the service says."""
+    state = build_state(parse(LOOKED_UP.encode(), "f").objects, (), MeshConfig())
+    for mode, routes, wanted in (
+        (Interception.NONE, "http_proxy", explicit),
+        (Interception.REDIRECT, "80", intercepted),
+    ):
+        found = asked(generate(state, proxy(mode)), f"{routes}.vhds/{name}")
+        message = message_class(VIRTUAL_HOST).FromString(found.body)
+        looked_up = "envoy.filters.http.dynamic_forward_proxy"
+        assert [looked_up in route.typed_per_filter_config for route in message.routes] == wanted
+
+
 def test_route_configuration_that_is_not_served() -> None:
     assert generate(state_of(), proxy()).on_demand[VIRTUAL_HOST].get("8080.vhds/reviews") is None
 

@@ -19,12 +19,14 @@ from lateen.config.envoy_filter import (
 )
 from lateen.config.objects import ConfigObject
 from lateen.config.validation.regexes import MAX_LENGTH
+from lateen.envoy.filters import OFF_ON_DEMAND
 from lateen.envoy.messages import Message
 from lateen.envoy.patches import PatchProblem, read_value
 from lateen.model.proxies import Proxy
 
 INSERTS = frozenset((PatchOperation.INSERT_BEFORE, PatchOperation.INSERT_AFTER, PatchOperation.INSERT_FIRST))
 MERGES = frozenset((PatchOperation.MERGE, PatchOperation.MERGE_AND_REPLACE_LIST))
+_OFF = frozenset(OFF_ON_DEMAND)
 _PLACES = frozenset((ApplyTo.HTTP_FILTER, ApplyTo.NETWORK_FILTER, ApplyTo.HTTP_ROUTE, ApplyTo.LISTENER_FILTER))
 """What has an order. Elsewhere inserting is adding."""
 
@@ -72,6 +74,17 @@ class FilterPatch:
     def is_in(self, context: PatchContext) -> bool:
         """Whether it is about this side of a proxy."""
         return self.match.context in (context, PatchContext.ANY)
+
+    @property
+    def wants_on(self) -> frozenset[str]:
+        """Which of the HTTP filters that are off by default it adds or changes: those are to be on for all routes."""
+        if self.apply_to is not ApplyTo.HTTP_FILTER or self.operation is PatchOperation.REMOVE:
+            return frozenset()
+        if self.operation is not PatchOperation.MERGE:
+            return _OFF & {self.value.name}
+        chain = self.match.listener.filter_chain if self.match.listener is not None else None
+        found = chain.filter.sub_filter if chain is not None and chain.filter is not None else None
+        return _OFF & {found.name} if found is not None else _OFF
 
     def suits(self, proxy: Proxy) -> bool:
         """Whether it is about this proxy, by what the proxy says of itself."""

@@ -51,6 +51,11 @@ def patch_route_configuration(configuration: Message, run: Run) -> None:
             configuration.name = name
             run.done(patch)
     note_origins(configuration, run.noted[noted:])
+    for patch in run.of(ApplyTo.HTTP_FILTER):
+        # Who changes what a filter does wants it everywhere, also where no route turns it on.
+        for filter_name in patch.wants_on & set(configuration.typed_per_filter_config):
+            del configuration.typed_per_filter_config[filter_name]
+            run.done(patch)
     hosts = configuration.virtual_hosts
     kept = [at for at, host in enumerate(hosts) if patch_virtual_host(host, name, run)]
     added = [patch for patch in _hosts_to_add(name, run) if patch.value.name not in {host.name for host in hosts}]

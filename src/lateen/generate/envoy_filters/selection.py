@@ -58,9 +58,14 @@ class PatchSet:
 
     @cached_property
     def of_routes(self) -> tuple[FilterPatch, ...]:
-        """Those about routes; HTTP filters for one port are enabled there."""
-        more = (ApplyTo.HTTP_FILTER,) if self.explicit else ()
-        return self.of(*ROUTE_CLASS, *more)
+        """Those about routes, and those about HTTP filters that are turned on there."""
+        return tuple(
+            patch
+            for patch in self.patches
+            if patch.apply_to in ROUTE_CLASS
+            or (self.explicit and patch.apply_to is ApplyTo.HTTP_FILTER)
+            or patch.wants_on
+        )
 
     @cached_property
     def of_clusters(self) -> tuple[FilterPatch, ...]:
