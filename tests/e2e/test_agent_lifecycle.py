@@ -109,7 +109,8 @@ class RunningAgent:
         """Process ids of the agent's children by the last part of their program's name."""
         found = {}
         for pid in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split():
-            found[Path(f"/proc/{pid}/exe").readlink().name] = int(pid)
+            with contextlib.suppress(OSError):  # it may end meanwhile
+                found[Path(f"/proc/{pid}/exe").readlink().name] = int(pid)
         return found
 
     def peak_kilobytes(self) -> int:

@@ -190,3 +190,35 @@ async def test_a_control_plane_that_goes_during_a_relief(tmp_path: Path) -> None
         await until(lambda: asyncio.sleep(0, not bed.life.supervisor.relieving), "the agent to know")
         assert (bed.life.source, bed.life.supervisor.epoch) == (Source.STREAM, 2)
         assert await bed.answer() == "third"
+
+
+async def test_a_control_plane_that_goes_after_a_relief_that_failed(tmp_path: Path) -> None:
+    """The old Envoy cannot be asked, and is not ended for that: it serves until another has taken over."""
+    async with running(tmp_path) as (bed, _group):
+        bed.life.wanted.bootstrap = bed.waiting()
+        assert not await bed.life.relieve()
+        bed.keep("kept")
+        bed.connected = False
+        answers = []
+
+        async def kept() -> bool:
+            answers.append(await bed.answer())
+            return answers[-1] == "kept"
+
+        await until(kept, "an Envoy that serves by what was kept")
+        assert set(answers) <= {"first", "kept"}
+        await until(lambda: bed.admin.serves(1), "it to be asked")
+
+
+async def test_a_workload_that_leaves_keeps_its_envoy(tmp_path: Path) -> None:
+    """It drains, and the control plane has let it go: no reason to end it, or to have another follow."""
+    async with running(tmp_path) as (bed, _group):
+        bed.keep("kept")
+        bed.life.leave()
+        await bed.admin.drain(everything=False)
+        bed.connected = False
+        end = time.monotonic() + 3 * QUICK.patience
+        while time.monotonic() < end:
+            assert await bed.answer() == "first"
+        assert not await bed.life.relieve()
+        assert bed.life.supervisor.starts == 1

@@ -120,15 +120,16 @@ class EnvoyAdmin:
         return all(leads(port, app_port) for port, app_port in app_ports.items())
 
     async def in_flight(self, *, everything: bool) -> int:
-        """Return how many requests and TCP connections are on their way.
+        """Return how many requests and TCP connections are on their way; -1 when Envoy does not say.
 
         A sidecar counts only its inbound side: the app's own calls to others are part of the requests it serves.
         Counted both where they enter (`http.inbound…`) and where they leave to the app (`cluster.inbound|…`).
         """
         # JavaScript-like lookahead does not exist in Envoy's RE2, so the pattern is applied here as well.
         pattern = _IN_FLIGHT_ALL if everything else _IN_FLIGHT_INBOUND
-        wanted = quote("(downstream_rq_active|upstream_rq_active|upstream_rq_pending_active)$")
-        return sum_matching(read_stats(await self._ask(f"/stats?filter={wanted}", limit=32 << 20)), pattern)
+        wanted = quote(r"(downstream_rq_active|upstream_rq_active|upstream_rq_pending_active|^server\.live)$")
+        stats = read_stats(await self._ask(f"/stats?filter={wanted}", limit=32 << 20))
+        return sum_matching(stats, pattern) if stats else -1
 
     async def outbound_use(self) -> dict[str, int]:
         """Return what Envoy counted of the clusters of others that were used: requests, connections, open ones."""

@@ -120,8 +120,8 @@ class EnvoyLife:
         """Bytes from the control plane when its configuration was kept last."""
         self._tries = 0
         """How often in a row not all secrets were to be had."""
-        self._live_start = 0
-        """Which start of Envoy was seen live last."""
+        self._away = 0.0
+        """When the control plane was seen to be away last, by the loop's clock."""
         self._source = self._coming = Source.STREAM
         """What the Envoy that serves was started with, and the one that was started last."""
         self._unseen = False
@@ -164,13 +164,15 @@ class EnvoyLife:
             for task in besides:
                 task.cancel()
 
-    def keep_no_more(self) -> None:
-        """The workload leaves: what comes now is not what its next start should serve by."""
+    def leave(self) -> None:
+        """The workload leaves: what comes now is not what its next start should serve by, and no Envoy follows."""
         self._leaving = True
 
     async def relieve(self) -> bool:
         """Have a new Envoy take over, of today's binary, bootstrap and configuration, without a lost request."""
-        took_over = False
+        if self._leaving:
+            return False
+        took_over, starts = False, self.supervisor.starts
         try:
             async with asyncio.timeout(self._times.relief):
                 took_over = await self.supervisor.relieve()
@@ -181,7 +183,7 @@ class EnvoyLife:
         if took_over:
             self._source, self._unseen = self._coming, False
             self._log.info("a new envoy has taken over", configuration=self._source.value)
-        elif not self.supervisor.relieving:
+        elif not self.supervisor.relieving and self.supervisor.starts > starts:
             # Nobody is to take it for gone while it is asked.
             self._unseen = True
             self._unseen = not await self._admin.answers()
@@ -242,15 +244,14 @@ class EnvoyLife:
     async def _have_patience(self) -> None:
         """Begin with the last good configuration when an Envoy, also one that is to relieve, waits for another."""
         clock = asyncio.get_running_loop().time
-        waiting = clock()
-        while True:
+        waiting = self._away = clock()
+        while not self._leaving:
             await asyncio.sleep(self._times.govern)
-            start = self.supervisor.starts
-            if self._connected() or self._coming is Source.LAST_GOOD or self._live_start == start:
+            if not self._connected() or self.wanted.bootstrap is None:
+                self._away = clock()
+            if await self.supervisor.is_up() or self._connected() or self._coming is Source.LAST_GOOD:
                 waiting = clock()
-            elif await self._admin.serves(self.supervisor.next_epoch):
-                self._live_start = start
-            elif clock() - waiting > self._times.patience:
+            elif clock() - waiting > self._times.patience and not self._leaving:
                 waiting = clock()
                 if self._has_kept():
                     await self.supervisor.begin_again()
@@ -259,13 +260,11 @@ class EnvoyLife:
         """Relieve an Envoy that stands alone once the control plane is back, and one that nobody can ask any more."""
         clock = asyncio.get_running_loop().time
         waits = pauses(self._times.again, self._times.relief)
-        away = clock()
-        while True:
+        while not self._leaving:
             await asyncio.sleep(self._times.govern)
-            if not self._connected() or self.wanted.bootstrap is None:
-                away = clock()
-            back = self._source is Source.LAST_GOOD and clock() - away > self._times.settle
-            if not back and not self._unseen:
+            back = self._source is Source.LAST_GOOD and clock() - self._away > self._times.settle
+            blind = self._unseen and (self._connected() or self._has_kept())
+            if not back and not blind:
                 waits = pauses(self._times.again, self._times.relief)
             elif not await self.relieve():
                 await asyncio.sleep(next(waits))

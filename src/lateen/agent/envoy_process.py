@@ -191,7 +191,7 @@ class EnvoySupervisor:
         """Those that finish what they have begun."""
         self._epoch = self._next_epoch = 0
         self._up: Child | None = None
-        """Who was seen to serve last."""
+        """Who was seen to serve last: nobody ends it for another."""
         self._begins_again = False
         self._base_id = 0
         self._stopping = asyncio.Event()
@@ -199,6 +199,8 @@ class EnvoySupervisor:
         """Another Envoy serves than did."""
         self._log = get_log()
         self.starts = 0
+        self.restarts = 0
+        """How often Envoy had to be started again, because it had ended."""
         self.reliefs = 0
         """How often a new Envoy took over from a running one."""
         self.was_live = False
@@ -213,11 +215,6 @@ class EnvoySupervisor:
     def next_epoch(self) -> int:
         """Which epoch starts next, or is starting."""
         return self._next_epoch
-
-    @property
-    def restarts(self) -> int:
-        """How often Envoy had to be started again, because it had ended."""
-        return max(0, self.starts - self.reliefs - 1)
 
     @property
     def children(self) -> tuple[Child, ...]:
@@ -241,6 +238,7 @@ class EnvoySupervisor:
             if not self.was_live and self.starts >= _HOPELESS_STARTS:
                 raise StartError(f"Envoy exits with {code} at each start; its own messages above say why")
             pause = next(waits)
+            self.restarts += 1
             self._log.error(
                 "envoy exited unexpectedly, starting it again",
                 exit_code=code,
@@ -283,15 +281,18 @@ class EnvoySupervisor:
             ended = await unless(self._handed_over, serving.exit_code)
             if not ended or self.child is not serving:
                 continue
-            code = await serving.exit_code()
-            if self._relief is None or not self._relief.running or self._stopping.is_set():
+            code, relief = await serving.exit_code(), self._relief
+            if relief is None or not relief.running or self._stopping.is_set():
                 return code
-            if not await self._has_taken_over():
+            took_over = await self._has_taken_over()
+            if self.child is not serving:
+                continue
+            if not took_over or self._relief is not relief:
                 # It ended before it could hand over: who was to follow it asks it for the sockets in vain, for 10 s.
-                await self._relief.stop(signal.SIGKILL, 1.0)
+                await relief.stop(signal.SIGKILL, 1.0)
                 return code
             # It ended during its relief: who was to follow it has the sockets.
-            self.child, self._relief = self._relief, None
+            self.child, self._epoch, self._up, self._relief = relief, self._next_epoch, relief, None
 
     async def _has_taken_over(self) -> bool:
         """Whether the Envoy that is about to take over serves. One that does not answer waits, as for a dead parent."""
@@ -310,7 +311,8 @@ class EnvoySupervisor:
         if self._stopping.is_set() or before is None or not before.running or self.relieving:
             return False
         epoch = self._next_epoch = self._epoch + 1
-        if not await self._is_up(before) or not await self._may_follow(before):
+        may = await self.is_up() and await self._may_follow(before)
+        if not may or self.child is not before or not before.running or self._stopping.is_set():
             self._next_epoch = self._epoch
             return False
         relief: Child | None = None
@@ -343,11 +345,12 @@ class EnvoySupervisor:
                 if self.child is before and before.running:
                     forget_start(self._base_id)
 
-    async def _is_up(self, child: Child) -> bool:
-        """Whether it serves, or did. One that only comes up can be relieved by nobody."""
-        if self._up is not child and await self._serves(self._epoch):
-            self._up = child
-        return self._up is child
+    async def is_up(self) -> bool:
+        """Whether the Envoy that was started last serves, or did. One that only comes up can be relieved by nobody."""
+        coming, epoch = (self._relief, self._next_epoch) if self._relief else (self.child, self._epoch)
+        if coming is not None and self._up is not coming and await self._serves(epoch):
+            self._up = coming
+        return coming is not None and self._up is coming
 
     async def _may_follow(self, before: Child) -> bool:
         """Whether the binary of today can take over from the one that runs, which may be gone from the disk."""
@@ -372,7 +375,7 @@ class EnvoySupervisor:
     async def begin_again(self) -> None:
         """End the Envoy that serves nothing yet; another is started in its place, with what is to be had now."""
         coming = self._relief or self.child
-        if coming is not None:
+        if coming is not None and coming is not self._up:
             self._begins_again = True
             await coming.stop(signal.SIGKILL, 1.0)
 

@@ -70,7 +70,7 @@ class Leaving:
 
     async def _leave(self) -> None:
         if self._envoy is not None:
-            self._envoy.keep_no_more()
+            self._envoy.leave()
         # Nobody sends to a job: there is nothing to wait for, nor to say.
         job, attachment = self._member.settings.job, self._member.attachment
         left = await attachment.leave(_JOB_LEAVE_SECONDS if job else LEAVE_SECONDS)
@@ -83,10 +83,13 @@ class Leaving:
         quiet = 0
         while quiet < 2 and clock() < self._deadline:
             active = await self._admin.in_flight(everything=self._everything)
-            quiet = quiet + 1 if active == 0 else 0
+            quiet = quiet + 1 if active == 0 or (active < 0 and not self._runs()) else 0
             await asyncio.sleep(_POLL_SECONDS)
         if quiet < 2:
             get_log().warning("requests are still under way after the drain time", seconds=seconds)
+
+    def _runs(self) -> bool:
+        return self._envoy is not None and bool(self._envoy.supervisor.children)
 
     async def _stop_envoy(self) -> None:
         self._where.release()

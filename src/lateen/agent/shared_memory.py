@@ -6,7 +6,7 @@ it, and "previous envoy process is still initializing" is the end of all that fo
 it away. Layout (`SharedMemory` in Envoy's `hot_restart_impl.h`): u64 size of it all, u64 version, two mutexes, u64
 flags; `envoy --hot-restart-version` shows version and size.
 
-Used by `envoy_process`, and by the guard in `processes`. Must not know: processes.
+Used by `envoy_process`; the guard in `processes` knows the names too. Must not know: processes.
 """
 
 from __future__ import annotations

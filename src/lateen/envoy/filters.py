@@ -26,8 +26,8 @@ plane to restart and settle. For a virtual host Envoy itself would wait for ever
 time-out of idle streams, which routes lift again, so it does not count once there is one (`routes.timeout_fields`)."""
 FILTERS_BY_ROUTE = frozenset((FAULT_FILTER, CORS_FILTER))
 """Of HTTP; off where no route turns them on: each costs a request 2 % of its time in Envoy."""
-_LOOKUP_FILTER = "envoy.filters.http.dynamic_forward_proxy"
-OFF_ON_DEMAND = (*sorted(FILTERS_BY_ROUTE), _LOOKUP_FILTER, TUNNEL_ALPN_FILTER)
+LOOKUP_FILTER = "envoy.filters.http.dynamic_forward_proxy"
+OFF_ON_DEMAND = (*sorted(FILTERS_BY_ROUTE), LOOKUP_FILTER, TUNNEL_ALPN_FILTER)
 """What a route configuration turns off whose virtual hosts are asked for. Not where the filters stand: Envoy chooses
 those of a request before it asks for the virtual host of a host that it does not know yet. Without a route they are on,
 for whatever the one that comes may say."""
@@ -259,18 +259,19 @@ def _router(*, quiet: bool = False) -> Fields:
 def with_lookup(route: Fields) -> Fields:
     """Return a route with the host of its requests looked up, where that is off by default."""
     filters = route.get("typed_per_filter_config", {})
-    return {**route, "typed_per_filter_config": {**filters, _LOOKUP_FILTER: _on()}}
+    return {**route, "typed_per_filter_config": {**filters, LOOKUP_FILTER: turned_on()}}
 
 
 @cache
-def _on() -> Fields:
+def turned_on() -> Fields:
+    """Return the setting of a route or virtual host for which a filter is on that is off by default. Shared."""
     return packed("envoy.config.route.v3.FilterConfig", {"config": {}})
 
 
 @cache
 def _dynamic_forward_proxy() -> Fields:
     return typed_extension(
-        _LOOKUP_FILTER,
+        LOOKUP_FILTER,
         "envoy.extensions.filters.http.dynamic_forward_proxy.v3.FilterConfig",
         {"dns_cache_config": dns_cache()},
     )

@@ -1,8 +1,9 @@
 """Where calls to hosts that nobody knows go, and which names are looked up with each call.
 
-Called by the passes of sidecars. Source: Istio's OutboundTrafficPolicy. An egress proxy of the Sidecar takes all that
-would pass otherwise. Names are looked up by Envoy's dynamic forward proxy: those of services with `DYNAMIC_DNS`, those
-of unknown hosts under ALLOW_ANY_DYNAMIC_DNS, and in explicit mode, where nothing was dialled, all unknown ones.
+Called by the passes of sidecars and by `on_demand`. Source: Istio's OutboundTrafficPolicy. An egress proxy of the
+Sidecar takes all that would pass otherwise. Names are looked up by Envoy's dynamic forward proxy: those of services
+with `DYNAMIC_DNS`, those of unknown hosts under ALLOW_ANY_DYNAMIC_DNS, and in explicit mode, where nothing was dialled,
+all unknown ones.
 """
 
 from __future__ import annotations

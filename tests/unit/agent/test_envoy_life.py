@@ -103,7 +103,7 @@ async def test_what_is_in_force_is_kept_while_the_workload_is_registered_only(
         tmp_path,
         wanted,
         connected=registered,
-        admin=QuietAdmin(host="127.0.0.1", port=1, on_dump=lambda: made.keep_no_more() if leaves else None),
+        admin=QuietAdmin(host="127.0.0.1", port=1, on_dump=lambda: made.leave() if leaves else None),
     )
     assert await made._keep_now(keeper) is (registered and not leaves)
     assert (keeper.configuration() is not None) is (registered and not leaves)

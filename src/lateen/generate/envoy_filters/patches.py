@@ -18,6 +18,7 @@ from lateen.config.envoy_filter import (
     PatchOperation,
 )
 from lateen.config.objects import ConfigObject
+from lateen.config.validation.envoy_filters import canonical_names
 from lateen.config.validation.regexes import MAX_LENGTH
 from lateen.envoy.filters import OFF_ON_DEMAND
 from lateen.envoy.messages import Message
@@ -81,10 +82,10 @@ class FilterPatch:
         if self.apply_to is not ApplyTo.HTTP_FILTER or self.operation is PatchOperation.REMOVE:
             return frozenset()
         if self.operation is not PatchOperation.MERGE:
-            return _OFF & {self.value.name}
+            return _OFF.intersection(canonical_names(self.value.name))
         chain = self.match.listener.filter_chain if self.match.listener is not None else None
         found = chain.filter.sub_filter if chain is not None and chain.filter is not None else None
-        return _OFF & {found.name} if found is not None else _OFF
+        return _OFF.intersection(canonical_names(found.name)) if found is not None else _OFF
 
     def suits(self, proxy: Proxy) -> bool:
         """Whether it is about this proxy, by what the proxy says of itself."""

@@ -18,7 +18,8 @@ from lateen.config.envoy_filter import (
     RouteConfigurationMatch,
 )
 from lateen.envoy import names
-from lateen.envoy.messages import Message, packed
+from lateen.envoy.filters import turned_on
+from lateen.envoy.messages import Message
 from lateen.generate.envoy_filters.merging import merge_patch
 from lateen.generate.envoy_filters.origins import note_origins
 from lateen.generate.envoy_filters.patches import INSERTS, MERGES, FilterPatch, Run
@@ -45,17 +46,17 @@ def patch_route_configuration(configuration: Message, run: Run) -> None:
     """Apply the patches to a route configuration and everything in it."""
     name = configuration.name
     noted = len(run.noted)
+    for patch in run.of(ApplyTo.HTTP_FILTER):
+        # Who changes what a filter does wants it everywhere, also where no route turns it on.
+        for filter_name in patch.wants_on & set(configuration.typed_per_filter_config):
+            del configuration.typed_per_filter_config[filter_name]
+            run.done(patch)
     for patch in run.of(ApplyTo.ROUTE_CONFIGURATION):
         if patch.operation in MERGES and _is_meant(patch, name, run):
             merge_patch(configuration, patch)
             configuration.name = name
             run.done(patch)
     note_origins(configuration, run.noted[noted:])
-    for patch in run.of(ApplyTo.HTTP_FILTER):
-        # Who changes what a filter does wants it everywhere, also where no route turns it on.
-        for filter_name in patch.wants_on & set(configuration.typed_per_filter_config):
-            del configuration.typed_per_filter_config[filter_name]
-            run.done(patch)
     hosts = configuration.virtual_hosts
     kept = [at for at, host in enumerate(hosts) if patch_virtual_host(host, name, run)]
     added = [patch for patch in _hosts_to_add(name, run) if patch.value.name not in {host.name for host in hosts}]
@@ -278,7 +279,7 @@ def _enable_filters(host: Message, configuration: str, called: HostNames, run: R
         if _port_of_listener(match.name, match.port_number) in ports and patch.value.name:
             if patch.value.name not in host.typed_per_filter_config:
                 config = host.typed_per_filter_config[patch.value.name]
-                enabled = packed("envoy.config.route.v3.FilterConfig", {"config": {}})
+                enabled = turned_on()
                 config.type_url, config.value = enabled["type_url"], enabled["value"]
             run.done(patch)
 

@@ -13,6 +13,7 @@ from typing import NamedTuple, TypeAlias
 
 from lateen.config.envoy_filter import ApplyTo, EnvoyFilter, PatchContext, PatchOperation
 from lateen.config.objects import ConfigObject
+from lateen.envoy.filters import LOOKUP_FILTER, turned_on
 from lateen.envoy.messages import message_class
 from lateen.envoy.resources import (
     CLUSTER,
@@ -207,6 +208,10 @@ def patched_host(resource: Resource, domains: tuple[str, ...], patch_set: PatchS
     host.domains.extend(asked_domains)
     if not run.applied:
         return PatchedResource(resource, run.outcome())
+    if LOOKUP_FILTER not in host.typed_per_filter_config:
+        # Where a patch leads is not known here.
+        looked_up, setting = host.typed_per_filter_config[LOOKUP_FILTER], turned_on()
+        looked_up.type_url, looked_up.value = setting["type_url"], setting["value"]
     body = host.SerializeToString(deterministic=True)
     version = content_hash(b"\0".join((body, *(cluster.encode() for cluster in resource.leads_to))))
     return PatchedResource(replace(resource, body=body, version=version), run.outcome())
