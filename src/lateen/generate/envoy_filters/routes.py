@@ -277,11 +277,15 @@ def _enable_filters(host: Message, configuration: str, called: HostNames, run: R
         if match is None or (patch.operation not in INSERTS and patch.operation is not PatchOperation.ADD):
             continue
         if _port_of_listener(match.name, match.port_number) in ports and patch.value.name:
-            if patch.value.name not in host.typed_per_filter_config:
-                config = host.typed_per_filter_config[patch.value.name]
-                enabled = turned_on()
-                config.type_url, config.value = enabled["type_url"], enabled["value"]
+            turn_on(host, patch.value.name)
             run.done(patch)
+
+
+def turn_on(host: Message, name: str) -> None:
+    """Have an HTTP filter on for a virtual host, unless the host says something for it already."""
+    if name not in host.typed_per_filter_config:
+        config, setting = host.typed_per_filter_config[name], turned_on()
+        config.type_url, config.value = setting["type_url"], setting["value"]
 
 
 def _port_of_listener(name: str, number: int) -> int:

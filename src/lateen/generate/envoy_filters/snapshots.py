@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeAlias
 
 from lateen.config.envoy_filter import ApplyTo, EnvoyFilter, PatchContext, PatchOperation
 from lateen.config.objects import ConfigObject
-from lateen.envoy.filters import LOOKUP_FILTER, turned_on
+from lateen.envoy.filters import LOOKUP_FILTER
 from lateen.envoy.messages import message_class
 from lateen.envoy.resources import (
     CLUSTER,
@@ -31,7 +31,13 @@ from lateen.generate.envoy_filters.clusters import cluster_context, may_touch, p
 from lateen.generate.envoy_filters.listeners import listener_context, patch_listener
 from lateen.generate.envoy_filters.origins import note_origins
 from lateen.generate.envoy_filters.patches import FilterPatch, Outcome, Run
-from lateen.generate.envoy_filters.routes import HostNames, added_host, patch_route_configuration, patch_virtual_host
+from lateen.generate.envoy_filters.routes import (
+    HostNames,
+    added_host,
+    patch_route_configuration,
+    patch_virtual_host,
+    turn_on,
+)
 from lateen.generate.envoy_filters.selection import PatchSet
 from lateen.generate.on_demand import VirtualHosts
 from lateen.mesh.sharing import changed_keys, patched
@@ -208,10 +214,8 @@ def patched_host(resource: Resource, domains: tuple[str, ...], patch_set: PatchS
     host.domains.extend(asked_domains)
     if not run.applied:
         return PatchedResource(resource, run.outcome())
-    if LOOKUP_FILTER not in host.typed_per_filter_config:
-        # Where a patch leads is not known here.
-        looked_up, setting = host.typed_per_filter_config[LOOKUP_FILTER], turned_on()
-        looked_up.type_url, looked_up.value = setting["type_url"], setting["value"]
+    # Where a patch leads is not known here.
+    turn_on(host, LOOKUP_FILTER)
     body = host.SerializeToString(deterministic=True)
     version = content_hash(b"\0".join((body, *(cluster.encode() for cluster in resource.leads_to))))
     return PatchedResource(replace(resource, body=body, version=version), run.outcome())
