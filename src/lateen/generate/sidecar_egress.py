@@ -21,6 +21,7 @@ from lateen.envoy.resources import LISTENER, make_resource
 from lateen.envoy.routes import catch_all_virtual_host, virtual_host_fragment
 from lateen.generate.parts import Made, MadeHost, Part, RouteConfigurationPart, VirtualHostPart
 from lateen.generate.routes import RouteContext, service_routes
+from lateen.generate.sidecar_ingress import ingress_instances
 from lateen.generate.sidecars_outbound import (
     Arrival,
     ListenerDraft,
@@ -126,7 +127,8 @@ def _loopback(view: View) -> str:
 def _own_ports(view: View) -> set[tuple[str, int]]:
     """Return where the workload itself listens in explicit mode, or its proxy does: those addresses are taken."""
     proxy = view.proxy
-    taken = {(item.endpoint.address, item.endpoint.port) for item in view.instances()}
+    own = (*view.instances(), *ingress_instances(view))
+    taken = {(item.endpoint.address, item.endpoint.port) for item in own}
     taken.update((proxy.private_address, upstream.local_port) for upstream in proxy.upstreams)
     return {*taken, (proxy.private_address, proxy.bound_port(view.mesh_config.proxy_listen_port))}
 

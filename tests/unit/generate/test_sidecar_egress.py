@@ -110,6 +110,15 @@ def test_a_port_of_the_workload_itself_stays_its_own(generated: Generated, expli
     assert found["Listener"]["127.0.0.9_9080"]["traffic_direction"] == "INBOUND"
 
 
+def test_a_port_that_its_ingress_declares_stays_its_own(generated: Generated, explicit_sidecar: Proxy) -> None:
+    """Although no service of its own has it."""
+    egress = "  - port: {number: 9080, protocol: HTTP, name: h}\n    hosts: ['./*']\n"
+    ingress = "  ingress:\n  - {port: {number: 9080, protocol: HTTP, name: i}, defaultEndpoint: '127.0.0.1:1'}\n"
+    for more, direction in (("", "OUTBOUND"), (ingress, "INBOUND")):
+        found = generated(f"{SERVICES}{egress}{more}", replace(explicit_sidecar, addresses=("127.0.0.9",)))
+        assert found["Listener"]["127.0.0.9_9080"]["traffic_direction"] == direction
+
+
 def test_it_is_told_everything_that_it_lists(generated: Generated, explicit_sidecar: Proxy) -> None:
     """Nothing is left to ask for, also by a proxy that would."""
     asking = replace(explicit_sidecar, asks_on_demand=True)
