@@ -23,8 +23,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from agent_rss import children, memory
-from e2e.meshes import Mesh, Process, eventually, free_port, running_mesh
+from e2e.meshes import Mesh, Process, eventually, running_mesh
 from lateen.agent.settings import AgentSettings
+from ports import free_port
 from report import Figure, figure, write
 
 MODES = ("proxy", "none", "netns", "host")
@@ -39,6 +40,7 @@ _SAID = {"has a certificate": "certificate", "registered with the control plane"
 STEPS = ("address taken", "certificate", "registered", "envoy started", "envoy ready", "app started", "ready")
 APP = """
 import asyncio, os
+from ports import free_port
 async def main():
     server = await asyncio.start_server(lambda _reader, writer: writer.close(), "0.0.0.0" if os.environ.get("WIDE") else
         "127.0.0.1", int(os.environ["PORT"]))

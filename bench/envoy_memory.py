@@ -25,12 +25,13 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from e2e.meshes import eventually, free_port, running_mesh
+from e2e.meshes import eventually, running_mesh
 from fleet import cpu_seconds, memory_mb
 from generation_cases import outside_service
 from lateen.agent.envoy_process import find_envoy
 from lateen.envoy.bootstrap import PROMETHEUS_PATH, BootstrapSettings, bootstrap
 from lateen.model.proxies import Proxy, ProxyType
+from ports import free_port
 from report import Figure, figure, write
 
 MESH_CONFIG: Mapping[str, Any] = {"discoveryScope": "full"}

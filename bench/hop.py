@@ -26,9 +26,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from alive import envoy_pid
-from e2e.meshes import eventually, free_port, running_mesh
+from e2e.meshes import eventually, running_mesh
 from mutual_tls import cpu_milliseconds, envoy, reached, wrk
 from mutual_tls_pairs import hand, hand_cluster, hand_listener
+from ports import free_port
 from report import Figure, figure, write
 
 BENCHMARK = "one hop"

@@ -31,7 +31,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from e2e.mesh_certificates import Root, write_leaf, write_roots
-from e2e.meshes import eventually, free_port
+from e2e.meshes import eventually
 from lateen.agent.envoy_process import find_envoy
 from mutual_tls_pairs import (
     CLIENT,
@@ -47,6 +47,7 @@ from mutual_tls_pairs import (
     lateen,
     without,
 )
+from ports import free_port
 from report import Figure, figure, write
 
 BENCHMARK = "mutual TLS"

@@ -28,7 +28,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from e2e.meshes import eventually, free_port
+from e2e.meshes import eventually
 from lateen.config.mesh_config import parse_mesh_config
 from lateen.config.parsing import parse
 from lateen.envoy.messages import serialise
@@ -435,10 +435,3 @@ class Connection:
 def in_block(address: str, block: str) -> bool:
     """Whether an address is in a block or is it."""
     return ipaddress.ip_address(address) in ipaddress.ip_network(block, strict=False)
-
-
-def free_ports(count: int) -> list[int]:
-    found: set[int] = set()
-    while len(found) < count:
-        found.add(free_port())
-    return sorted(found)

@@ -20,17 +20,11 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from local_tokens import proof
+from ports import free_port
 
 T = TypeVar("T")
 APPS = Path(__file__).parent / "apps"
 LATEEN = [sys.executable, "-m", "lateen.cli.main"]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def eventually(probe: Callable[[], T | None], *, seconds: float = 20, what: str = "the condition") -> T:

@@ -9,27 +9,14 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from e2e.meshes import Mesh, Process, eventually, free_port, request
+from e2e.meshes import Mesh, Process, eventually, request
 from e2e.test_alive import ROUTES, calls, status
 from e2e.traffic import traffic
 from lateen.ca.issue import make_root
 from lateen.ca.keys import PrivateKey
+from ports import free_port, free_ports
 
 pytestmark = pytest.mark.e2e
-
-
-def secure_ports() -> tuple[int, int]:
-    """A port whose next one is free too: there a control plane gives first certificates."""
-    import socket
-
-    while True:
-        port = free_port()
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port + 1))
-            except OSError:
-                continue
-            return port, port + 1
 
 
 class Pair:
@@ -39,7 +26,7 @@ class Pair:
         config = folder / "config"
         config.mkdir()
         (config / "routes.yaml").write_text(ROUTES)
-        secure, other = secure_ports()[0], secure_ports()[0]
+        secure, other = free_ports(2)
         self.ca = folder / "ca"
         make_ca(self.ca)
         flags = ("--ca-files", str(self.ca))

@@ -16,11 +16,11 @@ from e2e.authorized_workloads import (
     Workload,
     applications,
     bootstrap,
-    free_ports,
     policy,
     running_envoy,
     serving,
 )
+from ports import free_ports
 
 pytestmark = pytest.mark.e2e
 

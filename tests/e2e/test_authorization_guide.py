@@ -18,11 +18,11 @@ from e2e.authorized_workloads import (
     Workload,
     applications,
     bootstrap,
-    free_ports,
     payload_header,
     running_envoy,
 )
 from e2e.test_authorization_servers import authorizer_documents, http_authorizer
+from ports import free_ports
 
 pytestmark = pytest.mark.e2e
 

@@ -23,11 +23,11 @@ from e2e.authorized_workloads import (
     Workload,
     applications,
     bootstrap,
-    free_ports,
     payload_header,
     policy,
     running_envoy,
 )
+from ports import free_ports
 
 pytestmark = pytest.mark.e2e
 

@@ -18,10 +18,10 @@ from e2e.authorized_workloads import (
     admin,
     applications,
     bootstrap,
-    free_ports,
     policy,
     running_envoy,
 )
+from ports import free_ports
 
 pytestmark = pytest.mark.e2e
 

@@ -21,12 +21,12 @@ from e2e.authorized_workloads import (
     admin,
     applications,
     bootstrap,
-    free_ports,
     policy,
     running_envoy,
     serving,
 )
 from lateen.envoy.messages import entry
+from ports import free_ports
 
 pytestmark = pytest.mark.e2e
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import importlib.metadata
 import json
-import socket
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,19 +19,13 @@ from aiohttp import web
 from flow.discovery_server import Handmade, cluster, endpoints, serving
 from lateen.envoy.messages import typed_extension
 from lateen.envoy.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource, make_resource
+from ports import free_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
 
 both = pytest.mark.parametrize("api_type", ["DELTA_GRPC", "GRPC"])
 NODE = {"id": "router~127.0.0.1~edge-1.default~default.svc.cluster.local", "cluster": "edge"}
 ADS = {"resource_api_version": "V3", "ads": {}}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def address(port: int) -> dict[str, Any]:

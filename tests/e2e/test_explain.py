@@ -21,7 +21,7 @@ import pytest
 import yaml
 
 from e2e.mesh_certificates import Root, write_leaf, write_roots
-from e2e.meshes import eventually, free_port, good, running_mesh
+from e2e.meshes import eventually, good, running_mesh
 from explain_questions import random_policies, random_rbac, random_request
 from lateen.agent.envoy_process import find_envoy
 from lateen.config.mesh_config import MeshConfig
@@ -44,6 +44,7 @@ from lateen.mesh.state import MeshState
 from lateen.model.findings import has_errors
 from lateen.model.identities import Identity
 from lateen.model.proxies import Interception, Proxy, ProxyType
+from ports import free_port
 
 pytestmark = pytest.mark.e2e
 

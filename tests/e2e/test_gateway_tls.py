@@ -17,7 +17,7 @@ import pytest
 from cryptography import x509
 
 from e2e.gateway_certificates import write_mesh_certificates
-from e2e.meshes import Answer, Mesh, eventually, free_port, good, outside_app, request, running_mesh
+from e2e.meshes import Answer, Mesh, eventually, good, outside_app, request, running_mesh
 from e2e.test_goldens_validate import envoy
 from e2e.tls_servers import Pair, TlsClient, ask, tls_server
 from key_pairs import Authority, encoded
@@ -27,6 +27,7 @@ from lateen.generate.snapshot import generate
 from lateen.generate.static import static_bootstrap
 from lateen.mesh.build import build_state
 from lateen.model.proxies import Proxy, ProxyType
+from ports import free_port
 
 pytestmark = pytest.mark.e2e
 

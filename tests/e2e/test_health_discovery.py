@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from e2e.meshes import APPS, Mesh, Process, eventually, free_port, request, running_mesh
+from e2e.meshes import APPS, Mesh, Process, eventually, request, running_mesh
 from e2e.tls_servers import tls_server
 from key_pairs import Authority
+from ports import free_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("health-discovery")]
 

@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 
-from e2e.meshes import APPS, Mesh, Process, eventually, free_port, request, running_mesh
+from e2e.meshes import APPS, Mesh, Process, eventually, request, running_mesh
+from ports import free_port
 
 SYSTEM_PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
 PROGRAMS = {"ip": "iproute2", "nft": "nftables", "unshare": "util-linux"}

@@ -19,7 +19,8 @@ from typing import Any
 import pytest
 
 from client_model import MetricFamily, read_delimited
-from e2e.meshes import APPS, Answer, Mesh, Process, eventually, free_port, good, request, running_mesh
+from e2e.meshes import APPS, Answer, Mesh, Process, eventually, good, request, running_mesh
+from ports import free_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("merged_metrics")]
 

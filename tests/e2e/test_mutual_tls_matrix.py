@@ -27,7 +27,7 @@ from typing import Any, Self
 import pytest
 
 from e2e.mesh_certificates import Leaf, Root, write_leaf, write_roots
-from e2e.meshes import APPS, eventually, free_port
+from e2e.meshes import APPS, eventually
 from key_pairs import key_pair
 from lateen.agent.envoy_process import find_envoy
 from lateen.config.mesh_config import MeshConfig, MeshTLSProtocol, TLSConfig
@@ -45,6 +45,7 @@ from lateen.mesh.state import MeshState
 from lateen.model.catalogues import Catalogue
 from lateen.model.proxies import Interception, Proxy, ProxyType, Upstream
 from lateen.model.workloads import WorkloadPort, WorkloadRegistration
+from ports import free_port
 
 pytestmark = pytest.mark.e2e
 

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from e2e.meshes import Answer, Mesh, Process, eventually, free_port, good, outside_app, request, running_mesh
+from e2e.meshes import Answer, Mesh, Process, eventually, good, outside_app, request, running_mesh
 from e2e.tls_servers import TlsClient, tls_server
 from key_pairs import Authority, encoded, key_pair
+from ports import free_port
 
 pytestmark = pytest.mark.e2e
 

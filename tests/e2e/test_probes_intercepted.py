@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from e2e.meshes import APPS, Mesh, eventually, free_port, request, running_mesh
+from e2e.meshes import APPS, Mesh, eventually, request, running_mesh
 from e2e.test_interception import WHY_NOT, Caller, machine
 from e2e.test_probes import AILING, App, control_file, is_ready
+from ports import free_port
 
 pytestmark = [
     pytest.mark.e2e,

@@ -13,7 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import pytest
 
-from e2e.meshes import APPS, Mesh, eventually, free_port, good, request, running_mesh, tunnel
+from e2e.meshes import APPS, Mesh, eventually, good, request, running_mesh, tunnel
+from ports import free_port
 
 pytestmark = pytest.mark.e2e
 

@@ -23,13 +23,14 @@ from typing import Any
 import pytest
 from joserfc import jwt
 
-from e2e.meshes import Answer, Mesh, Process, eventually, free_port, request, running_mesh
+from e2e.meshes import Answer, Mesh, Process, eventually, request, running_mesh
 from lateen.config.mesh_config import MeshConfig
 from lateen.config.parsing import parse
 from lateen.generate.snapshot import generate
 from lateen.generate.static import static_bootstrap
 from lateen.mesh.build import build_state
 from lateen.model.proxies import Proxy, ProxyType
+from ports import free_port
 from tokens import ISSUER, Documents, document_server, key_set, signed_with_text, signing_key, token, unsigned
 
 pytestmark = pytest.mark.e2e

@@ -17,6 +17,7 @@ from lateen.agent.interception.names import NameTable, full_names
 from lateen.agent.interception.network import socket_here
 from lateen.agent.interception.relay import Relay, bound_sockets
 from lateen.agent.interception.resolvers import Resolvers, named
+from ports import free_port
 
 TXT = 16
 TABLE = {
@@ -66,9 +67,7 @@ async def bed(
     folder: Path, *, results: tuple[int | None, ...] = (None,), table_there: bool = True
 ) -> AsyncIterator[Bed]:
     loop = asyncio.get_running_loop()
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     machine, transports = [], []
     for number, result in enumerate(results):
         server = Server(MACHINE, exists=True, result=result)

@@ -38,15 +38,6 @@ def bind(address: str, flag: str) -> socket.socket:
     return bound
 
 
-def free_port_checked(address: str, flag: str) -> str:
-    """Return the address if it can be bound now.
-
-    gRPC binds with SO_REUSEPORT, so it would share a taken port in silence.
-    """
-    bind(address, flag).close()
-    return address
-
-
 def shown(bound: socket.socket) -> str:
     """Return `HOST:PORT` of a bound socket."""
     host, port, *_ = bound.getsockname()

@@ -71,8 +71,9 @@ async def run_control_plane(
     parts = _assemble(settings)
     plane, hub = parts.plane, parts.hub
     with rare_collections(), ExitStack() as opened:
-        ports = grpc_ports(settings)
         servers = open_http_servers(settings, opened)
+        # After them: a port that nobody asked for gives way to theirs.
+        ports = grpc_ports(settings)
         citadel = open_citadel(settings, parts.mesh_configs.in_force({}).trust_domain, opened)
         plane.certified = citadel.figures
         door = Doorkeeper(lambda: _trust_domains(plane, citadel), lambda: plane.listening.secure_grpc)
