@@ -223,7 +223,7 @@ async def test_a_workload_that_leaves_keeps_its_envoy(tmp_path: Path) -> None:
     """It drains, and the control plane has let it go: no reason to end it, or to have another follow."""
     async with running(tmp_path) as (bed, _group):
         bed.keep("kept")
-        bed.life.leave()
+        await bed.life.leave()
         await bed.admin.drain(everything=False)
         bed.connected = False
         end = time.monotonic() + 3 * QUICK.patience
@@ -231,3 +231,22 @@ async def test_a_workload_that_leaves_keeps_its_envoy(tmp_path: Path) -> None:
             assert await bed.answer() == "first"
         assert not await bed.life.relieve()
         assert bed.life.supervisor.starts == 1
+
+
+async def test_a_workload_that_leaves_during_a_relief(tmp_path: Path) -> None:
+    """The old Envoy is not taken for idle because the new one, which has the admin page by now, has no request."""
+    async with running(tmp_path) as (bed, group):
+        bed.life.wanted.bootstrap = bed.waiting()
+        relief = group.create_task(bed.life.relieve())
+
+        async def page_taken() -> bool:
+            return await bed.epoch() == 1
+
+        await until(page_taken, "a second Envoy with the admin page")
+        await bed.life.leave()
+        assert not await relief
+        assert await bed.admin.in_flight(everything=True) == -1
+        assert await bed.life.serves()
+        assert await bed.answer() == "first"
+        assert not await bed.life.relieve()
+        assert bed.life.supervisor.starts == 2

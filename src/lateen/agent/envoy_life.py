@@ -164,9 +164,13 @@ class EnvoyLife:
             for task in besides:
                 task.cancel()
 
-    def leave(self) -> None:
-        """The workload leaves: what comes now is not what its next start should serve by, and no Envoy follows."""
+    async def leave(self) -> None:
+        """The workload leaves: what comes now is not what its next start should serve by, and no Envoy follows.
+
+        One that is about to follow has the admin page and no request: who asked it would take the old one for idle.
+        """
         self._leaving = True
+        await self.supervisor.hold()
 
     async def relieve(self) -> bool:
         """Have a new Envoy take over, of today's binary, bootstrap and configuration, without a lost request."""

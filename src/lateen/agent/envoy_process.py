@@ -193,6 +193,8 @@ class EnvoySupervisor:
         self._up: Child | None = None
         """Who was seen to serve last: nobody ends it for another."""
         self._begins_again = False
+        self._held = asyncio.Event()
+        """Whether no other Envoy is to take over any more."""
         self._base_id = 0
         self._stopping = asyncio.Event()
         self._handed_over = asyncio.Event()
@@ -308,10 +310,10 @@ class EnvoySupervisor:
         Returns whether one took over; if not, all is as it was, unless the running one ended meanwhile.
         """
         before = self.child
-        if self._stopping.is_set() or before is None or not before.running or self.relieving:
+        if self._stopping.is_set() or self._held.is_set() or before is None or not before.running or self.relieving:
             return False
         epoch = self._next_epoch = self._epoch + 1
-        may = await self.is_up() and await self._may_follow(before)
+        may = await self.is_up() and await self._may_follow(before) and not self._held.is_set()
         if not may or self.child is not before or not before.running or self._stopping.is_set():
             self._next_epoch = self._epoch
             return False
@@ -319,12 +321,13 @@ class EnvoySupervisor:
         try:
             while True:
                 relief = self._relief = await self._start(epoch)
-                while relief.running and not await self._serves(epoch):  # noqa: ASYNC110  Envoy has to be asked
-                    await asyncio.sleep(_POLL_SECONDS)
-                if not self._begins_again or not before.running or self._stopping.is_set():
+                serves = await self._comes_up(relief, epoch)
+                if not self._begins_again or not before.running or self._stopping.is_set() or self._held.is_set():
                     break
                 self._begins_again = False
                 forget_start(self._base_id)
+            if self._held.is_set() and not serves:
+                return False
             if not relief.running or self._stopping.is_set():
                 code = await relief.exit_code()
                 if before.running:
@@ -338,12 +341,22 @@ class EnvoySupervisor:
         finally:
             try:
                 if relief is not None and relief is not self.child and relief.running:
-                    # Given up: it has not come up in the time that the caller gave it.
+                    # Given up: it has not come up in the time that it was given.
                     await relief.stop(signal.SIGKILL, 1.0)
             finally:
                 self._relief, self._next_epoch = None, self._epoch
                 if self.child is before and before.running:
                     forget_start(self._base_id)
+
+    async def _comes_up(self, relief: Child, epoch: int) -> bool:
+        """Wait until it serves, or never will: it has ended, or is not to take over any more."""
+        while relief.running:
+            if await self._serves(epoch):
+                return True
+            if self._held.is_set():
+                break
+            await asyncio.sleep(_POLL_SECONDS)
+        return False
 
     async def is_up(self) -> bool:
         """Whether the Envoy that was started last serves, or did. One that only comes up can be relieved by nobody."""
@@ -371,6 +384,12 @@ class EnvoySupervisor:
     def relieving(self) -> bool:
         """Whether a new Envoy is about to take over."""
         return self._next_epoch != self._epoch
+
+    async def hold(self) -> None:
+        """Have no other Envoy take over from now on; one that is about to, and serves nothing yet, is ended."""
+        self._held.set()
+        while self.relieving:  # noqa: ASYNC110  its own task ends it
+            await asyncio.sleep(_POLL_SECONDS)
 
     async def begin_again(self) -> None:
         """End the Envoy that serves nothing yet; another is started in its place, with what is to be had now."""

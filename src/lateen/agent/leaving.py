@@ -21,6 +21,8 @@ LEAVE_SECONDS = 6.0
 ENVOY_STOP_SECONDS = 5.0
 _HURRIED_SECONDS = 0.5
 _JOB_LEAVE_SECONDS = 0.5
+_LATE_SECONDS = 1.0
+"""For what came in just before the sockets closed, also when a request that does not end took all the drain time."""
 _SPARE_SECONDS = 10.0
 """For all that an end does besides waiting, on a busy machine."""
 _POLL_SECONDS = 0.05
@@ -70,7 +72,7 @@ class Leaving:
 
     async def _leave(self) -> None:
         if self._envoy is not None:
-            self._envoy.leave()
+            await self._envoy.leave()
         # Nobody sends to a job: there is nothing to wait for, nor to say.
         job, attachment = self._member.settings.job, self._member.attachment
         left = await attachment.leave(_JOB_LEAVE_SECONDS if job else LEAVE_SECONDS)
@@ -79,7 +81,8 @@ class Leaving:
 
     async def _in_flight(self) -> None:
         clock, seconds = asyncio.get_running_loop().time, self._member.settings.drain_seconds
-        self._deadline = self._deadline or clock() + seconds
+        begun, late = self._deadline > 0, min(seconds, _LATE_SECONDS)
+        self._deadline = max(self._deadline, clock() + late) if begun else clock() + seconds
         quiet = 0
         while quiet < 2 and clock() < self._deadline:
             active = await self._admin.in_flight(everything=self._everything)

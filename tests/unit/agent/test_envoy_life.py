@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,7 +80,7 @@ def test_without_anything_kept_envoy_waits_for_the_control_plane(tmp_path: Path)
 class QuietAdmin(EnvoyAdmin):
     """Of an Envoy that has its configuration and gets nothing new."""
 
-    on_dump: Callable[[], None] = lambda: None
+    on_dump: Callable[[], Awaitable[None]]
 
     async def is_live(self) -> bool:
         return True
@@ -89,7 +89,7 @@ class QuietAdmin(EnvoyAdmin):
         return 5000
 
     async def config_dump(self) -> Any:
-        self.on_dump()
+        await self.on_dump()
         return {"configs": []}
 
 
@@ -99,12 +99,13 @@ async def test_what_is_in_force_is_kept_while_the_workload_is_registered_only(
 ) -> None:
     """Its Envoy has no way to the app when it has left, or has not registered in time."""
     wanted = Wanted(bootstrap={**NOW, "static_resources": {"clusters": [], "listeners": []}})
-    made, keeper = life(
-        tmp_path,
-        wanted,
-        connected=registered,
-        admin=QuietAdmin(host="127.0.0.1", port=1, on_dump=lambda: made.leave() if leaves else None),
-    )
+
+    async def on_dump() -> None:
+        if leaves:
+            await made.leave()
+
+    admin = QuietAdmin(host="127.0.0.1", port=1, on_dump=on_dump)
+    made, keeper = life(tmp_path, wanted, connected=registered, admin=admin)
     assert await made._keep_now(keeper) is (registered and not leaves)
     assert (keeper.configuration() is not None) is (registered and not leaves)
     if leaves:
