@@ -40,7 +40,6 @@ _SAID = {"has a certificate": "certificate", "registered with the control plane"
 STEPS = ("address taken", "certificate", "registered", "envoy started", "envoy ready", "app started", "ready")
 APP = """
 import asyncio, os
-from ports import free_port
 async def main():
     server = await asyncio.start_server(lambda _reader, writer: writer.close(), "0.0.0.0" if os.environ.get("WIDE") else
         "127.0.0.1", int(os.environ["PORT"]))
