@@ -131,8 +131,15 @@ class Bed:
         self.replicas[0] = self.replica(0)
 
     def crash(self) -> None:
-        os.kill(envoy_pid(self.mesh, self.replicas[0]), signal.SIGKILL)
-        time.sleep(3)
+        killed = envoy_pid(self.mesh, self.replicas[0])
+        os.kill(killed, signal.SIGKILL)
+
+        def another() -> bool:
+            # One that ends again and again is started again after up to 10 s.
+            return envoy_pid(self.mesh, self.replicas[0]) not in (0, killed)
+
+        eventually(another, seconds=30, what="another Envoy")
+        time.sleep(1)
 
 
 NAMES = {
