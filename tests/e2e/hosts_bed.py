@@ -72,13 +72,15 @@ def file_on(host: VirtualHost, path: str) -> Path:
 def processes_on(host: VirtualHost) -> dict[int, str]:
     """Process id -> command line of what runs in the host's network, its holder aside."""
     network, found = Path(f"/proc/{host.holder.pid}/ns/net").readlink(), {}
+    # Of the holder's own child too, by its number: it says that it is there before it becomes the sleeper.
+    holders = {host.holder.pid, *children(host.holder.pid)}
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
         with suppress(OSError):
             if (entry / "ns/net").readlink() == network and "\nState:\tZ" not in (entry / "status").read_text():
                 found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
-    return {pid: line for pid, line in found.items() if pid != host.holder.pid and line != "sleep infinity"}
+    return {pid: line for pid, line in found.items() if pid not in holders}
 
 
 def children(pid: int) -> dict[int, str]:
@@ -89,6 +91,13 @@ def children(pid: int) -> dict[int, str]:
             with suppress(OSError):
                 found[int(child)] = Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
     return found
+
+
+def began(pid: int) -> int:
+    """When a process was started, in ticks since boot: its number does not tell, as numbers begin again. 0: gone."""
+    with suppress(OSError):
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    return 0
 
 
 def left_behind(host: VirtualHost) -> list[str]:
@@ -136,7 +145,7 @@ class Agent:
 
     def envoys(self) -> list[int]:
         """Its Envoys, oldest first."""
-        found = sorted(pid for pid, line in children(self.pid).items() if "--restart-epoch" in line)
+        found = sorted((pid for pid, line in children(self.pid).items() if "--restart-epoch" in line), key=began)
         for file in file_on(self.host, "/run").glob("lateen-*/base-id"):
             with suppress(OSError):
                 self.memory.add(Path(f"/dev/shm/envoy_shared_memory_{file.read_text()}0"))
@@ -163,20 +172,31 @@ class Agent:
             raise EndedError(f"{self.name} ended:\n{self.log()[-3000:]}")
         return bool(self.envoys()) and self.says() == "ready"
 
+    def at_rest(self) -> bool:
+        """Whether one Envoy alone serves, by the control plane: none is being relieved, and none is to be."""
+        status = json.loads(self._asked("GET /status").partition(b"\r\n\r\n")[2])
+        return status["connected"] and status["configuration"] == "stream" and len(self.envoys()) == 1
+
+    def _asked(self, what: str) -> bytes:
+        """Ask it at the socket that it has for its owner."""
+        (path,) = (self.state / "agents").glob("*/agent.sock")
+        with socket.socket(socket.AF_UNIX) as made:
+            folder = os.open(path.parent, os.O_RDONLY)
+            made.settimeout(60)
+            try:
+                made.connect(f"/proc/self/fd/{folder}/agent.sock")
+            finally:
+                os.close(folder)
+            made.sendall(f"{what} HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n".encode())
+            with made.makefile("rb") as stream:
+                return stream.read()
+
     def restart_envoy(self) -> threading.Thread:
         """Ask for a hot restart, as `lateen proxy restart` does, without waiting for its end."""
 
         def post() -> None:
-            (path,) = (self.state / "agents").glob("*/agent.sock")
-            with suppress(OSError), socket.socket(socket.AF_UNIX) as made:
-                folder = os.open(path.parent, os.O_RDONLY)
-                made.settimeout(60)
-                try:
-                    made.connect(f"/proc/self/fd/{folder}/agent.sock")
-                finally:
-                    os.close(folder)
-                made.sendall(b"POST /restart HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n")
-                made.recv(1 << 16)
+            with suppress(OSError):
+                self._asked("POST /restart")
 
         thread = threading.Thread(target=post, daemon=True)
         thread.start()
@@ -202,7 +222,7 @@ class Agent:
             assert not found, found
             return True
 
-        self.until(nothing, "nothing of it to be left", seconds=20)
+        self.until(nothing, "nothing of it to be left")
 
 
 # --- the mesh ------------------------------------------------------------------------------------------------
@@ -236,7 +256,7 @@ class HostMesh:
     def kill(self) -> None:
         assert self.process is not None
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait()
 
     def token(self, account: str) -> Path:
         file = self.folder / f"{account}.token"

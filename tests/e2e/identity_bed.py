@@ -6,10 +6,11 @@ import json
 import ssl
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from e2e.meshes import Mesh, Process, request
+from e2e.meshes import Mesh, Process, eventually, request
 
 IDLE = (sys.executable, "-c", "import signal; signal.pause()")
 MANY_HANDSHAKES = """
@@ -49,7 +50,7 @@ class Bed:
         """Send a request past the caller's sidecar, in plain text; 0 when there is no answer."""
         host, port = self.inbound
         try:
-            return request(port, path, address=host, timeout=5).status
+            return request(port, path, address=host).status
         except OSError:
             return 0
 
@@ -79,6 +80,11 @@ def leaves(process: Process) -> set[int]:
     return {int(each["serial_number"], 16) for found in _certificates(process) for each in found["cert_chain"]}
 
 
+def wait_renewed(process: Process, old: set[int]) -> None:
+    """Wait until it shows none of these certificates."""
+    eventually(lambda: not leaves(process) & old, seconds=60, what="a renewed leaf")
+
+
 def _certificates(process: Process) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = json.loads(admin(process, "/certs"))["certificates"]
     return found
@@ -87,8 +93,9 @@ def _certificates(process: Process) -> list[dict[str, Any]]:
 def envoy_folder(process: Process) -> Path:
     """The folder in which an agent's Envoy runs: certificates and keys are there."""
     for pid in Path(f"/proc/{process.popen.pid}/task/{process.popen.pid}/children").read_text().split():
-        if Path(f"/proc/{pid}/exe").readlink().name.startswith("envoy"):
-            return Path(f"/proc/{pid}/cwd").readlink()
+        with suppress(FileNotFoundError):  # a child that has just ended
+            if Path(f"/proc/{pid}/exe").readlink().name.startswith("envoy"):
+                return Path(f"/proc/{pid}/cwd").readlink()
     raise ValueError("no Envoy")
 
 
@@ -109,7 +116,7 @@ def shows(address: tuple[str, int], trusted: str, identity: Path) -> bool:
     context.load_cert_chain(identity / "cert-chain.pem", identity / "key.pem")
     context.set_alpn_protocols(["istio-http/1.1"])
     try:
-        with socket.create_connection(address, 5) as plain, context.wrap_socket(plain) as secure:
+        with socket.create_connection(address, 15) as plain, context.wrap_socket(plain) as secure:
             secure.sendall(b"GET / HTTP/1.1\r\nhost: server\r\nconnection: close\r\n\r\n")
             return secure.recv(20).startswith(b"HTTP/1.1 200")
     except ssl.SSLError:

@@ -100,7 +100,7 @@ class SystemdHost:
             "sh", "-c", _BOOT, "sh", str(self.cgroup), str(folder), sys.prefix, str(SOURCE),
             str(Path(__file__).parent / "apps"), log="boot",
         )  # fmt: skip
-        eventually(self._booted, seconds=30, what=f"process 1 ({self.host.log('boot')[-500:]})")
+        eventually(self._booted, seconds=60, what=f"process 1 ({self.host.log('boot')[-500:]})")
 
     def _booted(self) -> bool:
         assert self.process is not None
@@ -183,7 +183,7 @@ class SystemdHost:
     def close(self) -> None:
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
-            self.process.wait(10)
+            self.process.wait()
         remove_cgroups(self.cgroup)
 
 
@@ -194,7 +194,7 @@ def remove_cgroups(top: Path) -> None:
                 Path(folder).rmdir()
         return not top.exists()
 
-    eventually(gone, what="the end of the machine's processes")
+    eventually(gone, seconds=45, what="the end of the machine's processes")
 
 
 def cgroup2() -> Path | None:

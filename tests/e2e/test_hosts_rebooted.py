@@ -20,7 +20,7 @@ from e2e.virtual_hosts import VirtualHost, network, why_not
 WHY_NOT = why_not()
 PYTHON = "" if WHY_NOT else python_of_everybody()
 WHY = WHY_NOT or ("" if PYTHON else "no Python that every user may run")
-pytestmark = [pytest.mark.e2e, pytest.mark.skipif(bool(WHY), reason=WHY)]
+pytestmark = [pytest.mark.e2e, pytest.mark.skipif(bool(WHY), reason=WHY), pytest.mark.timeout(240)]
 
 CONFIG = """
 apiVersion: security.istio.io/v1

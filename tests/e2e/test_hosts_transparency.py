@@ -175,7 +175,7 @@ def _answer(caller: Caller, expression: str) -> dict[str, Any]:
 
 def test_apps_see_what_istio_shows_them_and_no_more(bed: Bed) -> None:
     """Of the mesh: who calls, by what scheme, and a number of the request. Nothing that sidecars tell each other."""
-    headers = _answer(bed.caller, "http('http://both/')")["headers"]
+    headers = _answered(bed.caller, "both")["headers"]
     assert headers["x-forwarded-proto"] == "http"
     assert headers["x-request-id"]
     assert f"URI={IDENTITY.format('caller')}" in headers["x-forwarded-client-cert"]
@@ -198,6 +198,7 @@ def test_every_protocol_between_hosts(bed: Bed) -> None:
         assert (status.split()[1], echoed) == ("101", "x" * 70000)
 
 
+@pytest.mark.timeout(240)
 def test_what_is_held_is_not_cut(bed: Bed) -> None:
     """By a control plane that is killed and comes back, new certificates of both sides, hot restarts of both sides."""
     caller = bed.caller
@@ -218,20 +219,20 @@ def test_what_is_held_is_not_cut(bed: Bed) -> None:
         assert said == {name: f"heard {word}" if name.startswith("grpc") else word for name in held}
 
     sides = (caller.agent, *bed.servers.values())
-    renewals = [renewed(agent) for agent in sides]
+    renewals, registrations = [renewed(agent) for agent in sides], [registered(agent) for agent in sides]
     still_held("before")
     bed.mesh.kill()
     still_held("without-control-plane")
     bed.mesh.serve()
     still_held("control-plane-is-back")
-    for agent in sides:
+    for agent, before in zip(sides, registrations, strict=True):
         # An Envoy that is started before that stands alone, and is relieved again: the first would go with the third.
-        eventually(partial(_registered_again, agent), seconds=40, what=f"{agent.name} to be back")
+        eventually(partial(_registered_since, agent, before), seconds=40, what=f"{agent.name} to be back")
     for agent in sides:
-        before = agent.envoys()[-1]
+        serving = agent.envoys()[-1]
         agent.restart_envoy().join(60)
         envoys = agent.envoys()
-        assert before in envoys[:-1], agent.log()[-3000:]
+        assert serving in envoys[:-1], agent.log()[-3000:]
         still_held(f"hot-restart-of-{agent.name}")
         agent.until(agent.ready, "the new Envoy to serve")
     for agent, before in zip(sides, renewals, strict=True):
@@ -244,8 +245,13 @@ def _answered(caller: Caller, server: str) -> dict[str, Any]:
     return eventually(lambda: _answer(caller, f"http('http://{server}/')"), seconds=40, what="an answer")
 
 
-def _registered_again(agent: Agent) -> bool:
-    return agent.log().count("registered with the control plane") > 1
+def _registered_since(agent: Agent, before: int) -> bool:
+    return registered(agent) > before
+
+
+def registered(agent: Agent) -> int:
+    """How often this agent has registered."""
+    return agent.log().count("registered with the control plane")
 
 
 def _renewed_since(agent: Agent, before: int) -> bool:

@@ -79,7 +79,7 @@ def namespace() -> Iterator[int]:
     finally:
         assert holder.stdin is not None
         holder.stdin.close()
-        holder.wait(5)
+        holder.wait(30)
 
 
 FLAGS = ("--user", "nobody", "--hops", "both", "--inbound-port", "9080", "--exclude-network", "10.0.0.0/8")
@@ -114,11 +114,11 @@ def test_plan_is_what_is_applied_and_changes_nothing(machine: Machine, backend: 
 def test_unconfirmed_rules_go_by_themselves(machine: Machine) -> None:
     """Nobody has to be able to reach the machine for it."""
     before = machine.rules()
-    applied = machine.intercept("apply", "--trial", "2", *FLAGS)
+    applied = machine.intercept("apply", "--trial", "8", *FLAGS)
     assert "lateen intercept confirm" in applied.stderr
     assert machine.rules() != before
     assert [oct(path.stat().st_mode & 0o777) for path in machine.state.glob("*.json")] == ["0o600"]
-    eventually(lambda: machine.rules() == before, what="the rules to go")
+    eventually(lambda: machine.rules() == before, seconds=45, what="the rules to go")
     confirmed = machine.intercept("confirm")
     assert confirmed.returncode == 1
     assert "nothing to confirm" in confirmed.stderr
@@ -127,12 +127,12 @@ def test_unconfirmed_rules_go_by_themselves(machine: Machine) -> None:
 def test_confirmed_rules_stay(machine: Machine) -> None:
     """The one who waits for the end of the trial finds it ended well."""
     before = machine.rules()
-    machine.intercept("apply", "--trial", "5", "--name", "other", "--user", "daemon")
-    machine.intercept("apply", "--trial", "5", *FLAGS)
+    machine.intercept("apply", "--trial", "12", "--name", "other", "--user", "daemon")
+    machine.intercept("apply", "--trial", "12", *FLAGS)
     assert machine.intercept("confirm").returncode == 0
     # The other trial began first, so when it is over, this one's time is almost over too; then it is verified.
-    eventually(lambda: "lateen_other" not in machine.rules(), what="the end of the other trial")
-    eventually(lambda: not _waiting(machine.state), what="nobody to wait any more")
+    eventually(lambda: "lateen_other" not in machine.rules(), seconds=45, what="the end of the other trial")
+    eventually(lambda: not _waiting(machine.state), seconds=45, what="nobody to wait any more")
     assert machine.intercept("verify", "--rules-only").returncode == 0
     machine.intercept("revert")
     assert machine.rules() == before

@@ -11,7 +11,11 @@ import pytest
 
 from e2e.meshes import Mesh, Process, eventually, good, request, running_mesh
 
-pytestmark = [pytest.mark.e2e, pytest.mark.skipif(sys.platform != "linux", reason="own loopback addresses")]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(sys.platform != "linux", reason="own loopback addresses"),
+    pytest.mark.timeout(240),
+]
 
 RATINGS = "outbound|80||ratings.default.svc.cluster.local"
 HOST = "ratings.default.svc.cluster.local"
@@ -56,8 +60,11 @@ def test_a_new_replica_is_told_what_its_workload_called_before_a_restart(tmp_pat
         assert f"{RATINGS}::" not in clusters(other)
 
         [told] = learned(mesh, "web-v1.default")
-        assert replica.get("http://ratings/").status == 200
+        eventually(lambda: good(replica.get("http://ratings/")), what="a call of what was told")
+        # It reports seconds after its start, and every minute from then on: who comes too late for the first waits.
         eventually(
-            lambda: learned(mesh, "web-v1.default")[0]["last_seen"] > told["last_seen"], what="the agent's report"
+            lambda: learned(mesh, "web-v1.default")[0]["last_seen"] > told["last_seen"],
+            seconds=100,
+            what="the agent's report",
         )
         assert learned(mesh, "other-v1.default") == []

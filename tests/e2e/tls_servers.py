@@ -96,7 +96,7 @@ class TlsClient:
         self, host: str, pair: Pair | None = None, context: ssl.SSLContext | None = None
     ) -> Iterator[ssl.SSLSocket]:
         with (
-            socket.create_connection(self.address, 5) as plain,
+            socket.create_connection(self.address, 15) as plain,
             (context or self.context(pair)).wrap_socket(plain, server_hostname=host) as secure,
         ):
             yield secure

@@ -115,7 +115,7 @@ class Citadel:
         return int(self.listening.join.rpartition(":")[2] or 0)
 
     def facts(self) -> Facts:
-        """Return what a rotation has to know of the agents."""
+        """Return what a rotation has to know of the agents. On the event loop only, where they come and go."""
         found = self._holders.facts(
             now(),
             trusts=bundle_digest(self.authority.bundle()),
@@ -163,8 +163,12 @@ class Citadel:
 
     async def look(self) -> None:
         """Take up what changed, renew what has grown old, carry a rotation on, and tell agents."""
+        before = self.authority.rotation.phase
         try:
-            await asyncio.to_thread(self._maintain)
+            await asyncio.to_thread(self._renew)
+            if before is not Phase.STEADY:
+                await self._carry_on(before)
+            await asyncio.to_thread(self.refresh_proofs)
         except CaFileError as error:
             _LOG.error("the certificate authority's folder is not as it should be", problem=str(error))
         self.publish()
@@ -191,19 +195,19 @@ class Citadel:
         """Write the files by which this machine's user proves who they are. Blocking. CaFileError."""
         self.proofs.refresh(now(), roots=self.authority.bundle(), join_port=self.join_port)
 
-    def _maintain(self) -> None:
-        time, before = now(), self.authority.rotation.phase
+    def _renew(self) -> None:
+        time = now()
         self.tokens.refresh()
         self.authority.refresh(time)
         if self.authority.describe().source != "plugged-in" and self.authority.renew_intermediate(time):
             _LOG.info("intermediate certificate renewed")
-        if before is not Phase.STEADY:
-            after = self.authority.step_rotation(self.facts(), time).phase
-            if after is not before:
-                _LOG.info("rotation of the root", phase=after.value)
-            if after is Phase.STEADY:
-                self.waived = False
-        self.refresh_proofs()
+
+    async def _carry_on(self, before: Phase) -> None:
+        after = (await asyncio.to_thread(self.authority.step_rotation, self.facts(), now())).phase
+        if after is not before:
+            _LOG.info("rotation of the root", phase=after.value)
+        if after is Phase.STEADY:
+            self.waived = False
 
     def _trust(self) -> Trust:
         signers = [each.fingerprint for each in self.authority.describe().intermediates if each.signs]

@@ -102,7 +102,8 @@ class SecurityOperations:
             citadel.waived = force
         elif force:
             citadel.waived = True
-            await _in_thread(lambda: citadel.authority.step_rotation(citadel.facts(), now(), force=True))
+            facts = citadel.facts()
+            await _in_thread(lambda: citadel.authority.step_rotation(facts, now(), force=True))
         else:
             phase = citadel.authority.rotation.phase.value
             raise OperationError("conflict", f"a rotation is under way: it is {phase}", "`lateen ca show` says why")
