@@ -63,6 +63,8 @@ spec:
   trafficPolicy: {connectionPool: {http: {maxRequestsPerConnection: 3}}}
 """
 PROTOCOLS = {8001: "http", 8002: "http2", 8003: "tcp", 8004: ""}
+SECONDS = 20
+"""For an answer: nothing below waits for it in vain, as what is refused is closed."""
 LOCAL = 10_000
 """A service port plus this is where the client's sidecar listens for it."""
 ME, THEM = "spiffe://cluster.local/ns/default/sa/client", "spiffe://cluster.local/ns/default/sa/server"
@@ -103,7 +105,7 @@ class Sidecar:
         return self.admin("/ready").startswith("LIVE")
 
     def admin(self, path: str) -> str:
-        with closing(http.client.HTTPConnection(self.address, 15000, timeout=5)) as connection:
+        with closing(http.client.HTTPConnection(self.address, 15000, timeout=SECONDS)) as connection:
             connection.request("GET", path)
             return connection.getresponse().read().decode()
 
@@ -114,7 +116,7 @@ class Sidecar:
 
     def close(self) -> None:
         self.process.terminate()
-        self.process.wait(10)
+        self.process.wait(60)
         self._log.close()
 
 
@@ -125,11 +127,12 @@ class Bed:
     """A mesh with a server of every protocol, a client, and an impostor with another's certificate."""
 
     NUMBERS = itertools.count()
-    """Beds of one run have addresses of their own: Envoys of one user would share a port in silence."""
+    """Beds of one run have addresses of their own: Envoys of one user would share a port in silence. Those of other
+    tests that run at the same time begin otherwise."""
 
     def __init__(self, folder: Path, mode: str, stack: ExitStack, settings: MeshConfig = _DEFAULTS) -> None:
         number = next(self.NUMBERS)
-        self.server_ip, self.impostor_ip, self.client_ip = (f"127.77.{number}.{last}" for last in (1, 2, 3))
+        self.server_ip, self.impostor_ip, self.client_ip = (f"127.76.{number}.{last}" for last in (1, 2, 3))
         self.mode = mode
         self.folder = folder
         self.root = Root()
@@ -143,7 +146,7 @@ class Bed:
         self.server = self._sidecar(stack, state, "server", self.server_ip, THEM)
         self.client = self._sidecar(stack, state, "client", self.client_ip, ME)
         for sidecar in (self.server, self.client):
-            eventually(sidecar.ready, what="Envoy")
+            eventually(sidecar.ready, seconds=60, what="Envoy")
         eventually(lambda: self.plain(self.app_port, b"up\n", "127.0.0.1"), what="the application")
         stack.enter_context(self._impostor())
 
@@ -221,7 +224,7 @@ class Bed:
     def plain(self, port: int, sent: bytes, address: str) -> str:
         """What comes back for these bytes in plain text; empty when the connection is refused or closed."""
         try:
-            with socket.create_connection((address, port), 5) as connection:
+            with socket.create_connection((address, port), SECONDS) as connection:
                 return exchange(connection, sent)
         except OSError:
             return ""
@@ -232,7 +235,10 @@ class Bed:
         if newest:
             context.maximum_version = ssl.TLSVersion.TLSv1_2
         try:
-            with socket.create_connection((self.server_ip, port), 5) as bare, context.wrap_socket(bare) as connection:
+            with (
+                socket.create_connection((self.server_ip, port), SECONDS) as bare,
+                context.wrap_socket(bare) as connection,
+            ):
                 return exchange(connection, sent)
         except OSError:
             return ""
@@ -251,7 +257,7 @@ def client_context(folder: Path, leaf: Leaf | None, alpn: tuple[str, ...]) -> ss
 
 def exchange(connection: socket.socket, sent: bytes) -> str:
     """Send, and return the body that comes back, or the bytes."""
-    connection.settimeout(5)
+    connection.settimeout(SECONDS)
     connection.sendall(sent)
     received = b""
     while True:
@@ -388,7 +394,7 @@ def test_a_server_of_another_account_is_not_called(strict: Bed) -> None:
 )
 def test_tunnels_offer_what_they_carry(strict: Bed, port: int, sent: bytes, seen: str) -> None:
     """Bytes in a tunnel to a sniffed port are bytes for the server too, though the port's requests offer HTTP."""
-    with socket.create_connection((strict.client_ip, 15001), 5) as connection:
+    with socket.create_connection((strict.client_ip, 15001), SECONDS) as connection:
         connection.sendall(b"CONNECT server:%d HTTP/1.1\r\nhost: server:%d\r\n\r\n" % (port, port))
         assert connection.recv(4096).startswith(b"HTTP/1.1 200")
 
@@ -517,7 +523,7 @@ class Intercepted:
         )
         self.sidecar = Sidecar(folder, state, proxy, adapt=self._adapted)
         stack.callback(self.sidecar.close)
-        eventually(self.sidecar.ready, what="Envoy")
+        eventually(self.sidecar.ready, seconds=60, what="Envoy")
 
     def _adapted(self, content: Any) -> None:
         content["admin"]["address"]["socket_address"]["address"] = self.address
@@ -541,7 +547,7 @@ class Intercepted:
     def call(self, port: int, sent: bytes, leaf: Leaf | None, alpn: tuple[str, ...], *, tls: bool) -> str:
         head = f"PROXY TCP4 {self.bed.client_ip} {self.address} 1000 {port}\r\n".encode()
         try:
-            with socket.create_connection((self.address, 15006), 5) as bare:
+            with socket.create_connection((self.address, 15006), SECONDS) as bare:
                 if not tls:
                     return exchange(bare, head + sent)
                 bare.sendall(head)
@@ -627,7 +633,7 @@ def _calls_on_demand(bed: Bed, stack: ExitStack, control_plane: int) -> None:
     settings = BootstrapSettings(proxy=proxy, service="asking", control_plane=("127.0.0.1", control_plane))
     sidecar = Sidecar.of_control_plane(folder, proxy.addresses[0], bootstrap(settings))
     stack.callback(sidecar.close)
-    eventually(sidecar.ready, what="Envoy")
+    eventually(sidecar.ready, seconds=60, what="Envoy")
     assert "outbound|" not in sidecar.admin("/clusters"), "it was told before it asked"
 
     assert _through(bed, 8004, LINE) == "bytes hello\n"
@@ -640,9 +646,8 @@ def _calls_on_demand(bed: Bed, stack: ExitStack, control_plane: int) -> None:
 
 def _through(bed: Bed, port: int, sent: bytes) -> str:
     """What comes back through a tunnel of the sidecar that asks."""
-    with socket.create_connection((f"{bed.client_ip}0", 15001), 5) as connection:
+    with socket.create_connection((f"{bed.client_ip}0", 15001), SECONDS) as connection:
         connection.sendall(b"CONNECT server:%d HTTP/1.1\r\nhost: server:%d\r\n\r\n" % (port, port))
-        connection.settimeout(5)
         try:
             return exchange(connection, sent) if connection.recv(4096).startswith(b"HTTP/1.1 200") else ""
         except OSError:

@@ -19,6 +19,9 @@ pytestmark = pytest.mark.e2e
 IDLE = (sys.executable, "-c", "import signal; signal.pause()")
 TCP = (sys.executable, str(APPS / "tcp.py"))
 BLOCKED = 502
+GIVEN_UP = 504
+AT_ONCE = 4.5
+"""Seconds: less than the 5 that a proxy waits for a cluster, or the 15 for a host; a busy machine may stand still."""
 NUMBERS = count()
 
 
@@ -157,9 +160,9 @@ def test_rules_bring_every_cluster_that_they_lead_to(bed: Bed, fresh: Process) -
     )
     bed.mesh.apply(virtual_service("first", route))
     before = bed.get("http://third/count").json["count"]
-    assert {fresh.get("http://first/").json["version"] for _ in range(20)} == {"v1", "v2"}
+    assert {fresh.get("http://first/").json["version"] for _ in range(40)} == {"v1", "v2"}
     assert clusters(fresh) == {cluster("first", 80, "v1"), cluster("first", 80, "v2"), cluster("third")}
-    eventually(lambda: bed.get("http://third/count").json["count"] >= before + 20, what="20 mirrored requests")
+    eventually(lambda: bed.get("http://third/count").json["count"] >= before + 40, what="40 mirrored requests")
 
 
 def test_change_of_rules_is_live_for_hosts_in_use(bed: Bed) -> None:
@@ -187,7 +190,7 @@ def test_path_that_no_rule_matches(bed: Bed, fresh: Process) -> None:
     for path, status in (("/b", 404), ("/b", 404), ("/a", 200), ("/b", 404)):
         answer = fresh.get(f"http://first{path}")
         assert answer.status == status
-        assert answer.seconds < 2
+        assert answer.seconds < AT_ONCE
 
 
 def test_destination_that_does_not_exist(bed: Bed, fresh: Process) -> None:
@@ -196,14 +199,14 @@ def test_destination_that_does_not_exist(bed: Bed, fresh: Process) -> None:
     for _ in range(3):
         answer = fresh.get("http://first/")
         assert answer.status == 503
-        assert answer.seconds < 2
+        assert answer.seconds < AT_ONCE
 
 
 def test_unknown_host_is_refused_as_the_policy_says(bed: Bed, fresh: Process) -> None:
     for _ in range(2):
         answer = fresh.get("http://nobody.example.com/")
         assert answer.status == BLOCKED
-        assert answer.seconds < 2
+        assert answer.seconds < AT_ONCE
 
 
 def test_service_that_appears_later_goes_and_comes_back(bed: Bed, fresh: Process) -> None:
@@ -281,6 +284,15 @@ def test_declared_upstream_is_there_before_the_first_request(bed: Bed) -> None:
     client.stop()
 
 
+def until_known(process: Process, url: str) -> Answer:
+    """The first answer that does not say that the host was waited for in vain."""
+    for _ in range(5):
+        if (answer := process.get(url, timeout=60)).status != GIVEN_UP:
+            return answer
+        assert answer.seconds > 14, "it was given up early"
+    raise AssertionError("given up five times")
+
+
 def test_control_plane_restart(bed: Bed, fresh: Process) -> None:
     """Hosts in use go on, a first request waits until it is back, and nothing that is held is sent again."""
     known = {"http://first/", "http://second/"}
@@ -298,9 +310,10 @@ def test_control_plane_restart(bed: Bed, fresh: Process) -> None:
         running = pool.submit(load)
         try:
             bed.mesh.control_plane.popen.kill()
-            bed.mesh.control_plane.popen.wait(5)
+            bed.mesh.control_plane.popen.wait(60)
             killed = time.monotonic()
-            waiting = pool.submit(fresh.get, "http://third/", timeout=30)
+            # A restart takes less than a request waits for its host, but not on a machine that is busy.
+            waiting = pool.submit(until_known, fresh, "http://third/")
             eventually(lambda: time.monotonic() - killed > 1, what="the outage to be noticed")
             bed.mesh.control_plane = bed.mesh.serve()
             assert waiting.result().status == 200

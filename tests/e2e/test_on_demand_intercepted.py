@@ -47,8 +47,10 @@ PROXY = "client-1.default"
 TCP_PORT = 7000
 SNIFFED_PORT = 7100
 SHARED_PORT = 7200
-AT_ONCE = 1.5
-"""Seconds: much less than the 5 that a proxy waits for a cluster."""
+PATIENCE = 5.0
+"""Seconds that a proxy waits for a cluster."""
+AT_ONCE = 4.5
+"""Less than that, as little as a busy machine allows."""
 
 
 # --- servers outside -----------------------------------------------------------------------------------------
@@ -236,7 +238,7 @@ class Bed:
             wanted = {"virtualOutbound", f"{virtual_ip(1)}_{TCP_PORT}", "0.0.0.0_80"}
             return wanted <= self.listeners() and self.admin("/ready").strip() == "LIVE"
 
-        eventually(listening, what="the sidecar's listeners")
+        eventually(listening, seconds=60, what="the sidecar's listeners")
         self.clusters_at_start = self.clusters()
 
     def http(
@@ -559,8 +561,10 @@ def test_rule_with_one_destination_that_does_not_exist(bed: Bed, kind: str, snif
     with bed.applied(*documents):
         begun = time.monotonic()
         seen = Counter(call() for _ in range(24))
-        assert time.monotonic() - begun < AT_ONCE
-        assert seen.keys() == ({"one", ""} if kind == "tcp" else {200, 503}), seen
+        seconds = time.monotonic() - begun
+        good, failed = ("one", "") if kind == "tcp" else (200, 503)
+        assert seen.keys() == {good, failed}, seen
+        assert seconds < seen[failed] * PATIENCE, f"{seen} in {seconds:.1f} s"
 
 
 def test_rules_that_move_calls_to_services_never_used(bed: Bed) -> None:
@@ -662,7 +666,7 @@ def closes(bed: Bed, address: str, port: int = TCP_PORT) -> bool:
 
 def kill_control_plane(bed: Bed) -> None:
     bed.mesh.control_plane.popen.kill()
-    bed.mesh.control_plane.popen.wait(5)
+    bed.mesh.control_plane.popen.wait(60)
     eventually(lambda: bed.statistic("control_plane.connected_state") == 0, what="the sidecar to notice")
 
 
@@ -673,7 +677,7 @@ def until_answered(call: Callable[[], T], given_up: T, patience: float) -> T:
         if (answer := call()) != given_up:
             return answer
         seconds = time.monotonic() - begun
-        assert patience - 0.5 < seconds < patience + 3, seconds
+        assert seconds > patience * 0.95, f"given up after {seconds:.1f} s"
     raise AssertionError("given up five times")
 
 
@@ -687,7 +691,8 @@ def test_control_plane_that_is_killed_and_comes_back(bed: Bed) -> None:
                "listener_manager.listener_modified", "listener_manager.listener_removed")  # fmt: skip
     before = {name: bed.statistic(name) for name in changes}
     calls = {"tcp": lambda: bed.tcp(virtual_ip(2)), "http": lambda: bed.http("web-before.mesh").status}
-    new_web, new_tcp = lambda: bed.http("web-meanwhile.mesh", body=b"kept").status, lambda: bed.tcp(virtual_ip(3))
+    new_web = lambda: bed.http("web-meanwhile.mesh", body=b"kept", timeout=60).status  # noqa: E731
+    new_tcp = lambda: bed.tcp(virtual_ip(3), timeout=60)  # noqa: E731
     with calling(calls) as seen, ThreadPoolExecutor(2) as pool:
         kill_control_plane(bed)
         # A restart most often takes less than either waits, but not on a machine that is busy.
@@ -696,7 +701,7 @@ def test_control_plane_that_is_killed_and_comes_back(bed: Bed) -> None:
         bed.mesh.control_plane = bed.mesh.serve()
         assert first_request.result() == 200
         assert first_connection.result() == "two"
-        eventually(bed.synced, what="the sidecar to be at rest")
+        eventually(bed.synced, seconds=60, what="the sidecar to be at rest")
     assert {name: set(answers) for name, answers in seen.items()} == {"tcp": {"one"}, "http": {200}}, seen
     assert {name: bed.statistic(name) for name in changes} == before
     new = {cluster("meanwhile.mesh", TCP_PORT), cluster("web-meanwhile.mesh", 80)}
@@ -733,7 +738,7 @@ def test_changes_while_the_control_plane_is_away(bed: Bed) -> None:
         kill_control_plane(bed)
         file.write_text(text(after))
         bed.mesh.control_plane = bed.mesh.serve()
-        eventually(bed.synced, what="the sidecar to be at rest")
+        eventually(bed.synced, seconds=60, what="the sidecar to be at rest")
         assert bed.tcp(moving) == "two"
         assert bed.tcp(newborn) == "one"
         assert bed.http("web-newborn.mesh").status == 200

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -22,9 +23,13 @@ pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("probes")]
 SLEEPER = (sys.executable, "-c", "import signal; signal.pause()")
 AILING = (sys.executable, str(APPS / "ailing.py"))
 PERIOD = 1.0
+PATIENCE = ("--probe-timeout", "10")
+"""Of a probe: on a busy machine an answer may take longer than the second that is the default."""
 LEASE_SECONDS = 45.0
 """Until a silent agent's workload is removed: the connection is asked after 30 s, 10 s for an answer, 5 s of grace."""
 GRACE_SECONDS = 5.0
+STANDSTILL = 6.0
+"""What a busy machine adds; a kubelet that asks as its defaults say would take half a minute."""
 GROUP = """
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
@@ -103,32 +108,38 @@ def endpoints(client: Process, service: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize(("word", "why"), [("500", "HTTP 500"), ("hang", "no answer within"), ("refuse", "refused")])
+@pytest.mark.parametrize(
+    ("word", "why"), [("500", "HTTP 500"), ("hang", "no answer within"), ("refuse", "refused|Errno 104")]
+)
 def test_a_sick_app_leaves_within_a_period_and_comes_back_while_callers_notice_nothing(
     mesh: Mesh, client: Process, word: str, why: str
 ) -> None:
-    """A refusing app fails the requests of the time until its probe finds it, unless they are tried again: they are."""
+    """A refusing app fails the requests of the time until its probe finds it, unless they are tried again: they are.
+
+    A check that waits to be accepted when the app stops to listen is reset.
+    """
     service = f"web-{word}"
-    sick = ailing(mesh, service, "--probe", "http://:80/healthz", name=f"{service}-a")
-    ailing(mesh, service, "--probe", "http://:80/healthz", name=f"{service}-b")
+    patience = () if word == "hang" else PATIENCE
+    sick = ailing(mesh, service, "--probe", "http://:80/healthz", *patience, name=f"{service}-a")
+    ailing(mesh, service, "--probe", "http://:80/healthz", *PATIENCE, name=f"{service}-b")
     eventually(lambda: good(client.get(f"http://{service}/")), what="the service")
     eventually(lambda: len(endpoints(client, service)) == 2, what="both endpoints")
     with traffic(client.proxy, f"http://{service}/"):
         sick.become(word)
         began = time.monotonic()
         eventually(lambda: len(endpoints(client, service)) == 1, what="one endpoint")
-        # The check of a hanging app takes its whole timeout, and the machine is busy.
-        assert time.monotonic() - began < PERIOD + 1 + 1
+        # The check of a hanging app takes its whole timeout, and the machine may stand still meanwhile.
+        assert time.monotonic() - began < PERIOD + 1 + STANDSTILL
         status, text = sick.readiness
-        assert (status, why in text, "/healthz" in text) == (503, True, True), text
+        assert (status, bool(re.search(why, text)), "/healthz" in text) == (503, True, True), text
         sick.become("ok")
         eventually(lambda: len(endpoints(client, service)) == 2, what="both endpoints again")
-        assert sick.readiness[0] == 200
+        eventually(lambda: sick.readiness[0] == 200, what="readiness")
 
 
 def test_grpc_health_of_a_named_service_counts(mesh: Mesh) -> None:
     command = (sys.executable, str(APPS / "sick_grpc.py"))
-    app = ailing(mesh, "spoken", "--probe", "grpc://:80/stock", command=command)
+    app = ailing(mesh, "spoken", "--probe", "grpc://:80/stock", *PATIENCE, command=command)
     eventually(lambda: app.readiness[0] == 200, what="readiness")
     app.become("sick")
     eventually(lambda: not is_ready(mesh, app), what="leaving")
@@ -139,7 +150,7 @@ def test_grpc_health_of_a_named_service_counts(mesh: Mesh) -> None:
 
 def test_a_command_counts_by_its_exit_code(mesh: Mesh) -> None:
     check = f"exec:grep -q ok {mesh.folder}/commanded.control"
-    app = ailing(mesh, "commanded", "--probe", check)
+    app = ailing(mesh, "commanded", "--probe", check, *PATIENCE)
     app.become("sick")
     eventually(lambda: not is_ready(mesh, app), what="leaving")
     assert "exit code 1" in app.readiness[1]
@@ -171,7 +182,7 @@ def test_a_command_of_the_control_plane_runs_only_where_a_flag_allows_it(mesh: M
     allowed = joined(mesh, "allowed", probe.format(marks[1]), "--allow-exec-probe")
     eventually(marks[1].exists, what="the allowed command")
     assert is_ready(mesh, refused)
-    assert is_ready(mesh, allowed)
+    eventually(lambda: is_ready(mesh, allowed), what="the allowed one to be ready")
     assert not marks[0].exists()
     assert "not run here" in refused.process.log.read_text()
 
@@ -179,12 +190,13 @@ def test_a_command_of_the_control_plane_runs_only_where_a_flag_allows_it(mesh: M
 def test_probes_of_a_kubelet_reach_the_app_through_the_agent(mesh: Mesh) -> None:
     """The kubelet has no certificate: where mutual TLS is required, it could not ask the app itself."""
     probers = {
-        "/app-health/web/readyz": {"httpGet": {"path": "/healthz", "port": 80, "scheme": "HTTP"}, "timeoutSeconds": 1},
-        "/app-health/web/livez": {"tcpSocket": {"port": 80}},
-        "/app-health/web/startupz": {"grpc": {"port": 80}},
+        "/app-health/web/readyz": {"httpGet": {"path": "/healthz", "port": 80, "scheme": "HTTP"}, "timeoutSeconds": 10},
+        "/app-health/web/livez": {"tcpSocket": {"port": 80}, "timeoutSeconds": 10},
+        "/app-health/web/startupz": {"grpc": {"port": 80}, "timeoutSeconds": 10},
     }
+    hurried = {"/app-health/hurried/readyz": {"httpGet": {"path": "/healthz", "port": 80}, "timeoutSeconds": 1}}
     control = control_file(mesh, "kubelet")
-    process = mesh.run("kubelet", *AILING, CONTROL=str(control), ISTIO_KUBE_APP_PROBERS=json.dumps(probers))
+    process = mesh.run("kubelet", *AILING, CONTROL=str(control), ISTIO_KUBE_APP_PROBERS=json.dumps(probers | hurried))
     app = App(process, control)
     address, port = process.addresses["metrics"].removeprefix("http://").partition("/")[0].rsplit(":", 1)
 
@@ -196,7 +208,7 @@ def test_probes_of_a_kubelet_reach_the_app_through_the_agent(mesh: Mesh) -> None
     app.become("500")
     assert ask("/app-health/web/readyz") == 500
     app.become("hang")
-    assert ask("/app-health/web/readyz") == 500
+    assert ask("/app-health/hurried/readyz") == 500
 
 
 def test_a_workload_whose_agent_is_silent_leaves_after_its_lease(mesh: Mesh) -> None:
@@ -211,8 +223,8 @@ def test_a_workload_whose_agent_is_silent_leaves_after_its_lease(mesh: Mesh) -> 
             items = mesh.api("/v1/workloads").json["items"]
             return workload not in {f"{item['name']}.{item['namespace']}" for item in items}
 
-        eventually(gone, seconds=LEASE_SECONDS + 10, what="the end of the lease")
+        eventually(gone, seconds=LEASE_SECONDS + 20, what="the end of the lease")
         assert time.monotonic() - began > GRACE_SECONDS
     finally:
         os.kill(app.process.popen.pid, signal.SIGCONT)
-    eventually(lambda: is_ready(mesh, app), what="its return")
+    eventually(lambda: is_ready(mesh, app), seconds=40, what="its return")

@@ -59,7 +59,7 @@ def start(mesh: Mesh) -> Iterator[Start]:
     def start(name: str, kind: str, port: int, *flags: str, bind: str = "") -> App:
         probe, command = KINDS[kind]
         control = control_file(mesh, name)
-        times = ("--probe-period", "0.5", "--probe-timeout", "2")
+        times = ("--probe-period", "0.5", "--probe-timeout", "5")
         process = mesh.run(
             name,
             *command,
@@ -112,7 +112,7 @@ def test_an_app_on_its_networks_address_only_is_found_and_called_there(
     app = start("aloof", "http", 80, "--intercept", "netns", bind="own")
     assert caller.call("http_status('http://aloof/')") == 200
     follows(mesh, app, "500")
-    assert caller.call("http_status('http://aloof/')") == 200
+    eventually(lambda: caller.call("http_status('http://aloof/')") == 200, what="callers to know of its return")
 
 
 def test_an_app_on_the_machines_address_only_is_found_and_called_there(
@@ -122,7 +122,9 @@ def test_an_app_on_the_machines_address_only_is_found_and_called_there(
     app = start("hosted", "http", port, "--intercept", "host", bind="own")
     assert caller.call(f"http_status('http://hosted:{port}/')") == 200
     follows(mesh, app, "500")
-    assert caller.call(f"http_status('http://hosted:{port}/')") == 200
+    eventually(
+        lambda: caller.call(f"http_status('http://hosted:{port}/')") == 200, what="callers to know of its return"
+    )
 
 
 def test_callers_in_plain_text_are_refused_all_the_while(start: Start) -> None:
@@ -130,4 +132,4 @@ def test_callers_in_plain_text_are_refused_all_the_while(start: Start) -> None:
     app = start("strict", "http", 80, "--intercept", "netns")
     with pytest.raises(OSError):  # noqa: PT011  reset or closed, as the kernel has it
         request(80, "/healthz", address=app.process.addresses["address"])
-    assert app.readiness[0] == 200
+    eventually(lambda: app.readiness[0] == 200, what="readiness")

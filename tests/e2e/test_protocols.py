@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import pytest
 
-from e2e.meshes import APPS, Mesh, eventually, good, request, running_mesh, tunnel
+from e2e.meshes import APPS, Mesh, eventually, good, running_mesh, tunnel
 from ports import free_port
 
 pytestmark = pytest.mark.e2e
@@ -45,8 +45,7 @@ class Bed:
         """One connection each; who answered."""
         seen: Counter[str] = Counter()
         for _ in range(times):
-            with socket.create_connection((self.address, self.tcp_port), 5) as connection:
-                connection.settimeout(5)
+            with socket.create_connection((self.address, self.tcp_port), 20) as connection:
                 connection.sendall(b"hello\n")
                 version, _, line = connection.makefile("rb").readline().partition(b" ")
                 assert line == b"hello\n"
@@ -57,7 +56,7 @@ class Bed:
         with grpc.insecure_channel(f"{self.address}:{self.grpc_port}") as channel:
             call = channel.unary_unary(method)
             try:
-                answer: bytes = call(text, timeout=5, metadata=tuple(metadata.items()))
+                answer: bytes = call(text, timeout=20, metadata=tuple(metadata.items()))
             except grpc.RpcError as error:
                 raise OSError(str(error)) from error
             return answer
@@ -106,9 +105,9 @@ def test_tcp_weights(bed: Bed) -> None:
         "    - {destination: {host: lines, subset: v2}, weight: 20}\n"
     )
     bed.mesh.apply(route("lines", "tcp", body))
-    eventually(lambda: bed.lines(20)["v1"] > 12, what="80/20")
-    seen = bed.lines(100)
-    assert 3 <= seen["v2"] <= 39
+    eventually(lambda: bed.lines(50)["v1"] >= 35, what="80/20")
+    seen = bed.lines(200)
+    assert 10 <= seen["v2"] <= 78, "all but once in a thousand million times"
 
 
 def test_tcp_by_connect(bed: Bed) -> None:
@@ -161,7 +160,7 @@ def test_killed_agent_leaves_nothing_and_expires(bed: Bed) -> None:
     visitor = bed.mesh.run("victim", version="v1")
     eventually(lambda: bed.client.get("http://victim/").status == 200, what="the victim")
     visitor.popen.kill()
-    visitor.popen.wait(5)
+    visitor.popen.wait(60)
     host, _, port = visitor.addresses["admin"].rpartition(":")
 
     def gone() -> bool:
@@ -172,7 +171,9 @@ def test_killed_agent_leaves_nothing_and_expires(bed: Bed) -> None:
         return False
 
     eventually(gone, what="Envoy to die with its agent")
-    eventually(lambda: "victim" not in bed.mesh.api("/v1/workloads").body.decode(), what="the lease to end")
+    eventually(
+        lambda: "victim" not in bed.mesh.api("/v1/workloads").body.decode(), seconds=60, what="the end of the lease"
+    )
 
 
 def test_sigterm_loses_no_request_in_flight(bed: Bed) -> None:
@@ -182,22 +183,30 @@ def test_sigterm_loses_no_request_in_flight(bed: Bed) -> None:
     eventually(
         lambda: {bed.client.get("http://steady/").json["version"] for _ in range(10)} == {"v1", "v2"}, what="both"
     )
-    until = time.monotonic() + 6
+    over = threading.Event()
+    seen: list[Counter[int]] = [Counter() for _ in range(8)]
 
-    def load(number: int) -> Counter[int]:
-        seen: Counter[int] = Counter()
-        while time.monotonic() < until:
+    def load(number: int) -> None:
+        while not over.is_set():
             path = "/delay/0.5" if number % 2 else "/"
-            seen[bed.client.get(f"http://steady{path}").status] += 1
-        return seen
+            seen[number][bed.client.get(f"http://steady{path}").status] += 1
+
+    def more() -> None:
+        before = [each.total() for each in seen]
+        eventually(lambda: all(each.total() > some for each, some in zip(seen, before, strict=True)), what="answers")
 
     with ThreadPoolExecutor(8) as pool:
         running = [pool.submit(load, number) for number in range(8)]
-        eventually(lambda: request(bed.mesh.http, "/readyz").status == 200)
-        assert leaver.stop() in (0, 143)
-        total = sum((future.result() for future in running), Counter())
+        try:
+            more()
+            assert leaver.stop() in (0, 143)
+            more()
+        finally:
+            over.set()
+        for each in running:
+            each.result()
     assert stayer.popen.poll() is None
-    assert set(total) == {200}, total
+    assert {status for each in seen for status in each} == {200}, seen
     stayer.stop()
 
 
@@ -215,8 +224,7 @@ def test_gateway_waits_for_tcp_connections(bed: Bed) -> None:
     )
     gateway = bed.mesh.gateway("ingress")
     address, _, port = gateway.addresses["listeners"][str(outside)].rpartition(":")
-    with socket.create_connection((address, int(port)), 5) as connection:
-        connection.settimeout(5)
+    with socket.create_connection((address, int(port)), 20) as connection:
         stream = connection.makefile("rwb", buffering=0)
         stream.write(b"before\n")
         assert stream.readline().endswith(b" before\n")
@@ -225,13 +233,13 @@ def test_gateway_waits_for_tcp_connections(bed: Bed) -> None:
         for number in range(3):
             stream.write(b"after\n")
             assert stream.readline().endswith(b" after\n"), number
-    assert gateway.popen.wait(10) in (0, 143)
+    assert gateway.popen.wait(60) in (0, 143)
     bed.mesh.delete_all("gateways")
 
 
 def test_app_exit_code_is_the_command_s(bed: Bed) -> None:
     quick = bed.mesh.run("quick", sys.executable, "-c", "raise SystemExit(7)", port="", wait=False)
-    assert quick.popen.wait(40) == 7
+    assert quick.popen.wait(90) == 7
 
 
 def test_control_plane_restart_loses_no_request(bed: Bed) -> None:
@@ -249,7 +257,7 @@ def test_control_plane_restart_loses_no_request(bed: Bed) -> None:
         running = [pool.submit(load, number) for number in range(2)]
         try:
             bed.mesh.control_plane.popen.kill()
-            bed.mesh.control_plane.popen.wait(5)
+            bed.mesh.control_plane.popen.wait(60)
             killed = time.monotonic()
             # Long enough that agents and Envoys are deep in their back-off: the hard case.
             eventually(lambda: time.monotonic() - killed > 8, what="the outage to pass")
@@ -258,9 +266,9 @@ def test_control_plane_restart_loses_no_request(bed: Bed) -> None:
             eventually(
                 lambda: good(bed.client.get("http://newcomer/")), seconds=40, what="new config after the restart"
             )
+            eventually(lambda: '"web"' in bed.mesh.api("/v1/workloads").body.decode(), what="who was there before")
         finally:
             outage_over.set()
         total = sum((future.result() for future in running), Counter())
     assert set(total) == {200}, total
-    assert "web" in bed.mesh.api("/v1/workloads").body.decode()
     newcomer.stop()

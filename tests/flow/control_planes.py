@@ -17,7 +17,7 @@ from lateen.app.running import run_control_plane
 from lateen.app.settings import Listening, Settings
 from local_tokens import proof
 
-DEADLINE = 10.0
+DEADLINE = 30.0
 
 
 @dataclass(frozen=True)

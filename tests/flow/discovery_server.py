@@ -109,7 +109,7 @@ async def serving(
         run.cancel()
 
 
-async def eventually(condition: Callable[[], object], deadline: float = 10) -> None:
+async def eventually(condition: Callable[[], object], deadline: float = 30) -> None:
     """Wait for a condition that nothing announces."""
     async with asyncio.timeout(deadline):
         while not condition():  # noqa: ASYNC110  there is no event for it

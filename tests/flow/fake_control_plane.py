@@ -24,6 +24,7 @@ from lateen.agent.certificate_messages import CREATE_CERTIFICATE
 from lateen.envoy.messages import Fields, Message, message_class, packed, typed_extension
 from lateen.envoy.resources import CLUSTER, LISTENER, ROUTE, TYPE_PREFIX, Resource, make_resource
 from lateen.model.workloads import ATTACH_METHOD
+from ports import free_port
 
 _ADS = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 _HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
@@ -63,7 +64,7 @@ class FakeControlPlane:
     _epoch: int = 0
     _cuts: list[asyncio.Timeout] = field(default_factory=list)
 
-    async def until(self, condition: Callable[[], Any], seconds: float = 20) -> Any:
+    async def until(self, condition: Callable[[], Any], seconds: float = 60) -> Any:
         """Wait until the condition holds; return its value."""
         async with asyncio.timeout(seconds), self.changed:
             return await self.changed.wait_for(condition)
@@ -329,9 +330,9 @@ def _string_field(number: int, text: str) -> bytes:
 
 @asynccontextmanager
 async def running(plane: FakeControlPlane, port: int = 0) -> AsyncIterator[int]:
-    """Serve in plaintext inside the block; yield the port."""
+    """Serve in plaintext inside the block; yield the port, which nobody else takes before it is served again."""
     server = _server(_attach_and_ads(plane))
-    bound = server.add_insecure_port(f"127.0.0.1:{port}")
+    bound = server.add_insecure_port(f"127.0.0.1:{port or free_port()}")
     async with _serving(server):
         yield bound
 
@@ -348,12 +349,13 @@ async def running_securely(plane: FakeControlPlane, security: FakeSecurity, port
     root = security.authority.root_pem.encode()
     async with contextlib.AsyncExitStack() as stack:
         plaintext = _server([*_attach_and_ads(plane), locating])
-        bound = plaintext.add_insecure_port(f"127.0.0.1:{port}")
+        bound = plaintext.add_insecure_port(f"127.0.0.1:{port or free_port()}")
         secure = _server([*_attach_and_ads(plane), creating])
         mutual = grpc.ssl_server_credentials([(key, chain)], root, require_client_auth=True)
-        security.secure = secure.add_secure_port(f"127.0.0.1:{security.secure}", mutual)
+        security.secure = secure.add_secure_port(f"127.0.0.1:{security.secure or free_port()}", mutual)
         join = _server([creating])
-        security.join = join.add_secure_port(f"127.0.0.1:{security.join}", grpc.ssl_server_credentials([(key, chain)]))
+        one_sided = grpc.ssl_server_credentials([(key, chain)])
+        security.join = join.add_secure_port(f"127.0.0.1:{security.join or free_port()}", one_sided)
         for server in (join, secure, plaintext):
             await stack.enter_async_context(_serving(server))
         yield bound

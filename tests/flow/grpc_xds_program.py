@@ -14,7 +14,7 @@ def main(target: str) -> None:
             answers: Counter[str] = Counter()
             for _ in range(int(line)):
                 try:
-                    answers[say(b"", timeout=8).decode()] += 1
+                    answers[say(b"", timeout=30).decode()] += 1
                 except grpc.RpcError as error:
                     answers[error.code().name] += 1
             print(json.dumps(answers), flush=True)

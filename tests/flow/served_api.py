@@ -19,7 +19,7 @@ from lateen.api.serving import serve
 from lateen.api.unix_sockets import unix_socket
 from unit.api.fakes import FakeControlPlane, FakeSecurity
 
-DEADLINE = 10.0
+DEADLINE = 30.0
 
 
 @dataclass

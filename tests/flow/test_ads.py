@@ -32,7 +32,7 @@ def status(made: Handmade, kind: str) -> TypeStatus:
 
 async def synced(made: Handmade, version: str) -> None:
     """Wait until every proxy has answered the state."""
-    await made.hub.wait_synced(version, 10)
+    await made.hub.wait_synced(version, 30)
     assert made.hub.is_synced(version)
 
 
@@ -223,7 +223,7 @@ async def test_scope_is_generated_once_and_dropped_with_its_last_stream() -> Non
         await one._call.done_writing()
         await one.until_ended()
         assert one.ended == "OK"
-        assert made.hub.proxies() == ()
+        await eventually(lambda: not made.hub.proxies())  # the other one was cut off, on a connection of its own
         assert made.hub.snapshot_for("reviews-v1-1.default") is None
         assert not len(made.hub._scopes)
 

@@ -47,7 +47,7 @@ async def test_thousand_clients_that_connect_at_once_are_all_served() -> None:
         clients = [tasks.create_task(_light(made.address, number)) for number in range(1000)]
         await eventually(lambda: made.hub.streams == 1000 and made.hub.is_synced("1"), 60)
         # A push is counted after its write, and the answer to it may come before.
-        await eventually(lambda: made.hub.figures.pushes[CLUSTER] == 1000, 10)
+        await eventually(lambda: made.hub.figures.pushes[CLUSTER] == 1000)
         assert made.generated == [("1", "default")]
         assert made.hub.sharing.bodies.misses == 1
         for client in clients:
@@ -62,10 +62,11 @@ async def test_change_of_one_endpoint_writes_that_one_resource_and_wakes_nobody_
         for client in (one, two):
             await client.until_received()
         made.publish("2", endpoints("a", 80), endpoints("b", 81), endpoints("c", 80), *_routes(made))
-        await made.hub.wait_synced("2", 10)
+        await made.hub.wait_synced("2", 30)
         assert [set(response.resources) for response in one.received] == [{"a", "b", "c"}, {"b"}]
         assert len(two.received) == 1
-        assert made.hub.figures.pushes == {ENDPOINT: 2, ROUTE: 1}
+        # A push is counted after its write, and the answer to it may come before.
+        await eventually(lambda: made.hub.figures.pushes == {ENDPOINT: 2, ROUTE: 1})
 
 
 def _routes(made: Handmade) -> list[Resource]:
@@ -101,6 +102,8 @@ async def test_flood_is_read_slowly_and_logged_once_while_others_are_served() ->
             await stack.enter_async_context(flooding)
             made.publish("1", cluster("a"))
             await good.subscribe(CLUSTER, "*")
+            clock = asyncio.get_running_loop().time
+            began = clock()
             async with asyncio.TaskGroup() as tasks:
                 flood = tasks.create_task(_flood(flooding))
                 await eventually(lambda: made.hub.figures.throttled > 3)
@@ -108,7 +111,8 @@ async def test_flood_is_read_slowly_and_logged_once_while_others_are_served() ->
                     made.publish(str(number), cluster(f"a{number}"))
                     await good.until_holds(CLUSTER, f"a{number}")
                 flood.cancel()
-            assert made.hub.figures.requests < 400
+            # What a stream may send, those of the good one besides, and as much again: without a limit it is thousands.
+            assert made.hub.figures.requests < 2 * (100 + 50 * (clock() - began) + 30)
     said = [line for line in logs if line["event"].startswith("too many requests")]
     assert [line["proxy"] for line in said] == ["reviews-v1-2.default"]
 
@@ -131,7 +135,7 @@ async def test_client_that_rejects_everything_is_logged_once_and_harms_nobody() 
             await eventually(lambda: made.hub.streams == 2)
             for number in range(1, 21):
                 made.publish(str(number), cluster(f"a{number}"))
-                await made.hub.wait_synced(str(number), 10)
+                await made.hub.wait_synced(str(number), 30)
             assert good.names(CLUSTER) == {"a20"}
             # Each state but the first has a removal too, in a response of its own.
             assert made.hub.figures.rejects[CLUSTER] == 39

@@ -17,13 +17,17 @@ from lateen.agent.attach import MAX_HOSTS, Attachment, AttachTimes
 from lateen.model.workloads import WorkloadRegistration
 
 WORKLOAD = WorkloadRegistration(service="reviews", version="v2", namespace="default", address="127.64.0.1")
-QUICK = AttachTimes(connect=2, ping=0.2, first_pause=0.02, longest_pause=0.1, remind=60)
+QUICK = AttachTimes(connect=20, ping=60, first_pause=0.02, longest_pause=0.1, remind=60)
+PINGING = replace(QUICK, ping=0.5)
+"""For tests of pings: an answer that comes later than the next ping is due breaks the connection."""
 
 
 @asynccontextmanager
-async def attached(port: int, workload: WorkloadRegistration = WORKLOAD, **extra: Any) -> AsyncIterator[Attachment]:
-    attachment = Attachment(f"127.0.0.1:{port}", workload, times=QUICK, **extra)
-    async with asyncio.TaskGroup() as group, asyncio.timeout(20):
+async def attached(
+    port: int, workload: WorkloadRegistration = WORKLOAD, times: AttachTimes = QUICK, **extra: Any
+) -> AsyncIterator[Attachment]:
+    attachment = Attachment(f"127.0.0.1:{port}", workload, times=times, **extra)
+    async with asyncio.TaskGroup() as group, asyncio.timeout(60):
         running_task = group.create_task(attachment.run())
         yield attachment
         running_task.cancel()
@@ -31,7 +35,7 @@ async def attached(port: int, workload: WorkloadRegistration = WORKLOAD, **extra
 
 async def _until(condition: Callable[[], bool]) -> None:
     """Wait for a condition of the attachment, which announces nothing."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             if condition():
                 return
@@ -81,7 +85,7 @@ async def test_calls_wait_for_a_control_plane_that_takes_them() -> None:
     before, after = FakeControlPlane(), FakeControlPlane(registered_more={"takes": ["calls"]})
     async with contextlib.AsyncExitStack() as stack:
         async with running(before) as port:
-            attachment = await stack.enter_async_context(attached(port))
+            attachment = await stack.enter_async_context(attached(port, times=PINGING))
             await attachment.named()
             attachment.report_calls(f"host-{number}" for number in range(MAX_HOSTS + 1))
             await _until(lambda: attachment.pings_answered > 0)
@@ -234,7 +238,7 @@ async def test_missing_token_file_is_named(tmp_path: Path) -> None:
 
 async def test_idle_stream_is_kept_alive_by_pings() -> None:
     plane = FakeControlPlane()
-    async with running(plane) as port, attached(port) as attachment:
+    async with running(plane) as port, attached(port, times=PINGING) as attachment:
         await attachment.named()
         await _until(lambda: attachment.pings_answered >= 3)
         assert attachment.connected
@@ -252,7 +256,7 @@ async def test_silent_peer_is_given_up() -> None:
         writer.close()
 
     server = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
-    async with attached(server.sockets[0].getsockname()[1]) as attachment:
+    async with attached(server.sockets[0].getsockname()[1], times=PINGING) as attachment:
         await _until(lambda: attachment.reconnects >= 2)
     server.close()
     assert connections >= 2

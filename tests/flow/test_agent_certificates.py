@@ -35,11 +35,13 @@ from lateen.agent.secure_connection import client_context
 from lateen.model.workloads import WorkloadRegistration
 
 QUICK = CertificateTimes(
-    connect=5, answer=5, first_pause=0.02, longest_first_pause=0.05, pause=0.02, longest_pause=0.1, spread=0.01
+    connect=20, answer=20, first_pause=0.02, longest_first_pause=0.05, pause=0.02, longest_pause=0.1, spread=0.01
 )
-ATTACH = AttachTimes(connect=5, ping=0.5, first_pause=0.02, longest_pause=0.1)
+ATTACH = AttachTimes(connect=20, ping=60, first_pause=0.02, longest_pause=0.1)
 WORKLOAD = WorkloadRegistration(service="reviews", version="v2", namespace="shop", address="127.64.0.1")
 NAME = "spiffe://cluster.local/ns/shop/sa/reviews"
+LIFE = 8.0
+"""Seconds of a certificate that is renewed: at half of them, and a new key takes a busy machine its time."""
 
 
 @pytest.fixture(autouse=True)
@@ -71,7 +73,7 @@ def roots(folder: Path) -> str:
 
 
 async def until(condition: Callable[[], Any]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             if condition():
                 return
@@ -89,7 +91,7 @@ async def joined(tmp_path: Path, security: FakeSecurity, port: int, **given: str
     folder = tmp_path / "agent"
     folder.mkdir(exist_ok=True)
     certificates = Certificates(f"127.0.0.1:{port}", wish(**given), folder, times=QUICK)
-    async with asyncio.TaskGroup() as group, asyncio.timeout(30):
+    async with asyncio.TaskGroup() as group, asyncio.timeout(90):
         assert await certificates.first() is None
         keeping = group.create_task(certificates.run())
         yield certificates
@@ -200,7 +202,7 @@ async def test_what_is_waited_for_is_told(tmp_path: Path, token_file: Path) -> N
     async with running_securely(FakeControlPlane(), security) as port:
         pass
     certificates = Certificates(f"127.0.0.1:{port}", wish(), tmp_path, times=QUICK)
-    async with asyncio.TaskGroup() as group, asyncio.timeout(20):
+    async with asyncio.TaskGroup() as group, asyncio.timeout(60):
         first = group.create_task(certificates.first(told.append))
         await until(lambda: "the control plane" in told)
         async with running_securely(FakeControlPlane(), security, port):
@@ -222,7 +224,7 @@ async def test_control_plane_that_comes_late_is_waited_for(tmp_path: Path, token
         pass
     certificates = Certificates(f"127.0.0.1:{port}", wish(), tmp_path, times=QUICK)
     with capture_logs() as logs:
-        async with asyncio.TaskGroup() as group, asyncio.timeout(20):
+        async with asyncio.TaskGroup() as group, asyncio.timeout(60):
             first = group.create_task(certificates.first())
             await until(lambda: logs)
             async with running_securely(FakeControlPlane(), security, port):
@@ -238,7 +240,7 @@ async def failing(tmp_path: Path, port: int, **given: str) -> dict[str, Any]:
     """Try to join; return the one log line that says why it does not come about."""
     certificates = Certificates(f"127.0.0.1:{port}", wish(**given), tmp_path, times=QUICK)
     with capture_logs() as logs:
-        async with asyncio.TaskGroup() as group, asyncio.timeout(30):
+        async with asyncio.TaskGroup() as group, asyncio.timeout(60):
             first = group.create_task(certificates.first())
             await until(lambda: logs)
             await asyncio.sleep(0.1)
@@ -402,25 +404,26 @@ async def test_location_that_is_none_is_not_followed(tmp_path: Path, token_file:
 
 async def test_certificate_is_renewed_by_itself_with_a_new_key(tmp_path: Path, token_file: Path) -> None:
     """At half of its life, over mTLS and without the token."""
-    security = announcing(token_file, seconds=4)
+    security = announcing(token_file, seconds=LIFE)
     async with running_securely(FakeControlPlane(), security) as port, joined(tmp_path, security, port) as kept:
-        before = certificate(tmp_path / "agent")
+        before, expired = certificate(tmp_path / "agent"), kept.expires
         token_file.unlink()
         await until(lambda: kept.renewals)
         after = certificate(tmp_path / "agent")
         assert security.asked[1] == ("", NAME, NAME)
         assert before.public_key() != after.public_key()
-        assert kept.expires > time.time() + 2
+        assert kept.expires > expired
 
 
 async def test_expired_certificate_is_replaced_by_the_token(tmp_path: Path, token_file: Path) -> None:
     """What kept it from being renewed is said, with the end of the certificate."""
-    # Renewed at half of its life, and a new key takes a busy machine a second.
-    security = announcing(token_file, seconds=6)
+    security = announcing(token_file, seconds=LIFE)
     async with running_securely(FakeControlPlane(), security) as port, joined(tmp_path, security, port) as kept:
         with capture_logs() as logs:
             security.refuse = (grpc.StatusCode.UNAVAILABLE, "later")
             await until(lambda: time.time() > kept.expires)
+            # One that was under way then may still show the certificate.
+            await until(lambda: security.asked[-1][0] and len(security.asked) > 1)
             assert kept.renewals == 0
             security.refuse = None
             await until(lambda: kept.renewals == 1)
@@ -597,7 +600,7 @@ async def agent(tmp_path: Path, port: int, **settings: Any) -> AsyncIterator[asy
 
 
 async def test_agent_process_joins_renews_and_leaves_no_key_behind(tmp_path: Path, token_file: Path) -> None:
-    security, plane = announcing(token_file, seconds=6), FakeControlPlane()
+    security, plane = announcing(token_file, seconds=LIFE), FakeControlPlane()
     async with running_securely(plane, security) as port, agent(tmp_path, port) as process:
         await plane.until(lambda: plane.peers)
         await until(lambda: (tmp_path / "notes").exists() and (tmp_path / "notes").read_text())
@@ -613,7 +616,7 @@ async def test_agent_process_joins_renews_and_leaves_no_key_behind(tmp_path: Pat
             assert not [name for name in ("unicodedata", "_pickle", "_decimal", "_uuid") if f"/{name}." in loaded]
             assert len(list(Path(f"/proc/{process.pid}/task").iterdir())) == 1
         process.terminate()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             assert await process.wait() == 0
         assert not folder.exists()
     log = (tmp_path / "agent.log").read_text()
@@ -623,7 +626,7 @@ async def test_agent_process_joins_renews_and_leaves_no_key_behind(tmp_path: Pat
 
 
 async def test_agent_process_for_another_machine_without_a_token_ends_at_once(tmp_path: Path) -> None:
-    async with agent(tmp_path, 1, control_plane="192.0.2.1:15012") as process, asyncio.timeout(20):
+    async with agent(tmp_path, 1, control_plane="192.0.2.1:15012") as process, asyncio.timeout(60):
         assert await process.wait() == 2
     assert "--token FILE" in (tmp_path / "agent.log").read_text()
 

@@ -15,7 +15,7 @@ from lateen.agent.processes import Child, Guard, start
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             if condition():
                 return
@@ -37,7 +37,7 @@ async def test_child_leads_its_own_session() -> None:
     """A Ctrl-C in the agent's terminal does not reach it."""
     started = await child("sleep", "1000")
     assert os.getsid(started.pid) == started.pid != os.getsid(0)
-    await started.stop(signal.SIGTERM, 5)
+    await started.stop(signal.SIGTERM, 30)
 
 
 async def test_stop_reaches_the_whole_group_and_kills_the_stubborn(tmp_path: Path) -> None:
@@ -92,8 +92,10 @@ def _alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     # Killed, but nobody has reaped it.
-    stat = Path(f"/proc/{pid}/stat")
-    return not (stat.exists() and stat.read_text().rpartition(")")[2].split()[0] == "Z")
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:  # reaped meanwhile, or a system without /proc: to be asked again
+        return True
 
 
 async def test_closed_guard_touches_nothing(tmp_path: Path) -> None:

@@ -135,8 +135,9 @@ async def test_a_page_without_an_end_is_cut_off_at_a_size(monkeypatch: pytest.Mo
     assert pages.scrapes == [("the page is too large", set())]
 
 
-async def test_an_app_that_never_stops_ends_with_the_scrapers_patience() -> None:
+async def test_an_app_that_never_stops_ends_with_the_scrapers_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also one that always has more to say at once."""
+    monkeypatch.setattr("lateen.agent.app_metrics.LIMIT", 1 << 40)  # a quick machine says megabytes meanwhile
     async with app(b"content-type: text/plain", b"# a remark\n" * 100, times=10**9) as pages:
         page = await scrape(pages, FakeEnvoy(), **{"x-prometheus-scrape-timeout-seconds": "0.3"})
     assert page == OWN + REPAIRED + BAD

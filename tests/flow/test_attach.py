@@ -60,7 +60,7 @@ async def serving(
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:
-        async with asyncio.timeout(20), grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        async with asyncio.timeout(60), grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             yield lambda: Agent(channel)
     finally:
         await server.stop(None)
@@ -139,7 +139,8 @@ async def test_garbage_ends_its_stream_and_no_other() -> None:
 
 async def test_a_second_workload_at_one_address_is_refused() -> None:
     async with serving(AgentRegistry()) as attach:
-        await attach().register()
+        first = attach()  # held: a stream that nobody holds any more is ended
+        await first.register()
         second = attach()
         reply = await second.register(service="ratings")
         assert "belongs to workload reviews-v2-1.default" in reply["refused"]["message"]

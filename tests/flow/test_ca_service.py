@@ -79,7 +79,7 @@ class Plane:
         sent = [*metadata.items(), *([("authorization", f"Bearer {token}")] if token else [])]
         async with self.channel(port, chain) as channel:
             call = channel.unary_unary(method)
-            answer: bytes = await call(message, metadata=sent, timeout=10)
+            answer: bytes = await call(message, metadata=sent, timeout=30)
             return answer
 
     @asynccontextmanager
@@ -367,7 +367,7 @@ async def test_handshakes_succeed_in_every_phase_of_a_rotation_and_fail_for_the_
         async def handshake(chain: list[str], roots: Sequence[str]) -> str:
             async with plane.channel("mtls", "".join(chain).encode(), roots) as channel:
                 try:
-                    await channel.unary_unary(METHOD)(request(), timeout=10)
+                    await channel.unary_unary(METHOD)(request(), timeout=30)
                 except grpc.aio.AioRpcError as error:
                     return str(error.code().name)
             return "OK"

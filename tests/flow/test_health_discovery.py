@@ -48,7 +48,7 @@ class Gateway:
 
     async def asked(self) -> dict[str, list[str]]:
         """Addresses by cluster, of the next message."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             content = await self._call.read()
         assert content is not grpc.aio.EOF, await self._call.details()
         message = message_class(f"{API}HealthCheckSpecifier").FromString(content)
@@ -74,7 +74,7 @@ class Gateway:
         await self.send(endpoint_health_response={"cluster_endpoints_health": [health]})
 
     async def refusal(self) -> grpc.StatusCode:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             code: grpc.StatusCode = await self._call.code()
         return code
 

@@ -89,7 +89,7 @@ async def test_no_connection_outlives_the_certificate_that_opened_it_for_long(mo
     age = dict(server.OPTIONS)["grpc.max_connection_age_ms"] / 3_600_000
     certificate, renewed, varied = Lifetimes().longest_leaf / timedelta(hours=1), 1.1 / 2, 1.1
     assert age * varied < certificate * (1 - renewed), "whoever renews has a newer certificate by then"
-    short = {"grpc.max_connection_age_ms": 300, "grpc.max_connection_age_grace_ms": 100}
+    short = {"grpc.max_connection_age_ms": 2000, "grpc.max_connection_age_grace_ms": 500}
     monkeypatch.setattr(server, "OPTIONS", tuple((dict(server.OPTIONS) | short).items()))
     async with control_plane() as plane:
         mesh = Mesh(plane)
@@ -142,25 +142,27 @@ async def test_private_keys_go_to_who_has_proven_to_be_of_their_namespace(mesh: 
     assert answer.status == 200, answer.body
     own, thief = await mesh.member(), await mesh.member(THIEF)
     labels = {"LABELS": {"istio": "ingressgateway"}}
-    ours = {"metadata": {**labels, "NAMESPACE": "default", "SERVICE_ACCOUNT": "reviews"}, "node_id": gateway("default")}
-    theirs = {"metadata": {**labels, "NAMESPACE": "aaa", "SERVICE_ACCOUNT": "thief"}, "node_id": gateway("aaa")}
+    said = {**labels, "NAMESPACE": "default", "SERVICE_ACCOUNT": "reviews"}
+    ours: dict[str, Any] = {"metadata": said, "node_id": gateway("default")}
+    said = {**labels, "NAMESPACE": "aaa", "SERVICE_ACCOUNT": "thief"}
+    theirs: dict[str, Any] = {"metadata": said, "node_id": gateway("aaa")}
 
-    async def keys(address: str, **options: Any) -> bool:
+    async def keys(address: str, seconds: float = 0.3, **options: Any) -> bool:
         async with XdsClient(address, **options) as client:
             await client.subscribe(LISTENER, "*")
             await client.subscribe(SECRET, *NAMES)
             await client.subscribe(CLUSTER, "*")  # whose answer comes after those to what was asked before
             await client.until(lambda: CLUSTER in client.held)
             with suppress(TimeoutError):
-                async with asyncio.timeout(0.3):
+                async with asyncio.timeout(seconds):
                     await client.until(lambda: client.held.get(SECRET))
             return any(b"PRIVATE KEY" in content for content in client.held.get(SECRET, {}).values())
 
     secure, plain = mesh.listening.secure_grpc, mesh.listening.grpc
-    assert await keys(secure, credentials=own.credentials, **ours)
+    assert await keys(secure, 30, credentials=own.credentials, **ours)
     assert not await keys(secure, credentials=thief.credentials, **theirs)
     assert not await keys(plain, **ours), "nobody has proven anything there"
-    assert await keys(secure, credentials=own.credentials, **ours), "which takes nothing from who has"
+    assert await keys(secure, 30, credentials=own.credentials, **ours), "which takes nothing from who has"
 
 
 async def test_secrets_are_fetched_by_who_has_them_only(mesh: Mesh) -> None:

@@ -19,7 +19,7 @@ API = "envoy.service.discovery.v3."
 SERVICE = "/envoy.service.discovery.v3.AggregatedDiscoveryService/"
 METHODS: Mapping[Variant, str] = {"delta": "DeltaAggregatedResources", "sotw": "StreamAggregatedResources"}
 NODE_ID = "sidecar~127.0.0.5~reviews-v1-1.default~default.svc.cluster.local"
-DEADLINE = 10.0
+DEADLINE = 30.0
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import pytest
 from lateen.agent import application
 from lateen.agent.application import accepts, app_environment, wait_for_ports, wait_until_serving
 from lateen.agent.backoff import pauses
+from ports import free_port
 
 
 def test_environment_of_an_app_behind_the_proxy() -> None:
@@ -59,12 +60,6 @@ def listening() -> socket.socket:
     return opened
 
 
-def closed_port() -> int:
-    with listening() as opened:
-        port: int = opened.getsockname()[1]
-    return port
-
-
 async def test_app_that_takes_the_offer_serves_there_whatever_proc_says() -> None:
     """On a system without /proc the offered port still works."""
     with listening() as app:
@@ -75,19 +70,19 @@ async def test_app_that_takes_the_offer_serves_there_whatever_proc_says() -> Non
 async def test_app_on_its_own_declared_port_is_found() -> None:
     with listening() as app:
         port = app.getsockname()[1]
-        assert await wait_until_serving({port: closed_port()}, Scanner(lambda: {port})) == {port: port}
+        assert await wait_until_serving({port: free_port()}, Scanner(lambda: {port})) == {port: port}
 
 
 async def test_app_on_another_port_is_found_once_it_stays_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(application, "_SETTLE_SECONDS", 0.1)
     with listening() as app:
         port = app.getsockname()[1]
-        assert await wait_until_serving({9080: closed_port()}, Scanner(lambda: {port})) == {9080: port}
+        assert await wait_until_serving({9080: free_port()}, Scanner(lambda: {port})) == {9080: port}
 
 
 async def test_a_port_that_listens_but_is_not_there_yet_is_waited_for() -> None:
     """Ready means that a connection was accepted, not that a table said so."""
-    free = closed_port()
+    free = free_port()
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.2):
             await wait_until_serving({9080: free}, Scanner(lambda: {free}))

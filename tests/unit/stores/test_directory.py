@@ -21,7 +21,7 @@ def seen(content: StoreContent) -> dict[str, str]:
 
 
 async def until(watcher: AsyncIterator[StoreContent], expected: dict[str, str]) -> StoreContent:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         async for content in watcher:
             if seen(content) == expected:
                 return content
@@ -91,14 +91,14 @@ async def test_a_folder_that_goes_and_comes_back(tmp_path: Path, rule: Rule) -> 
 
 
 async def test_a_cancelled_watch_ends_at_once(tmp_path: Path) -> None:
-    watcher = DirectoryStore(tmp_path).watch()
+    watcher = DirectoryStore(tmp_path, quiet_seconds=60).watch()
     await anext(watcher)
     loop = asyncio.get_running_loop()
     began = loop.time()
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.05):
             await anext(watcher)
-    assert loop.time() - began < 0.9, "it did not wait for the quiet period to end"
+    assert loop.time() - began < 30, "it did not wait for the quiet period to end"
 
 
 def test_a_missing_folder_is_an_error_at_start(tmp_path: Path) -> None:
