@@ -110,11 +110,11 @@ def fetch(url: str, **headers: str) -> str:
         return str(response.read().decode())
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_the_tour_proves_itself_and_leaves_nothing_behind(tmp_path: Path) -> None:
     with running(tmp_path / "tmp") as demo:
         up = demo.wait_for("The mesh is up")
-        code = demo.process.wait(120)
+        code = demo.process.wait(200)
     assert code == 0, demo.output
     for number, step in enumerate(STEPS, start=1):
         assert f"{number} of {len(STEPS)}  {step.title}" in demo.output
@@ -125,7 +125,7 @@ def test_the_tour_proves_itself_and_leaves_nothing_behind(tmp_path: Path) -> Non
     assert up < UP_SECONDS
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("moment", "number"),
     [("", signal.SIGTERM), ("4 of 6", signal.SIGINT)],
@@ -150,7 +150,7 @@ TAKE_TERMINAL = (
 """Makes stdin the controlling terminal, so that a typed Ctrl-C becomes a signal."""
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_without_traffic_it_waits_for_the_reader_and_a_typed_ctrl_c_ends_it(tmp_path: Path) -> None:
     """At a terminal the demo repaints in place; the URL it prints serves the shop; Ctrl-C is the ordinary end."""
     ours, theirs = pty.openpty()
