@@ -339,17 +339,17 @@ def running_envoy(folder: Path, config: Mapping[str, Any]) -> Iterator[Path]:
         process = subprocess.Popen(command, stdout=output, stderr=output)
         try:
             port = config["admin"]["address"]["socket_address"]["port_value"]
-            eventually(lambda: process.poll() is not None or "LIVE" in admin(port, "/ready"), seconds=30)
+            eventually(lambda: process.poll() is not None or "LIVE" in admin(port, "/ready"), what="Envoy")
             assert process.poll() is None, log.read_text()
             yield log
         finally:
             process.terminate()
-            process.wait(10)
+            process.wait(60)
 
 
 def admin(port: int, path: str) -> str:
     """Ask Envoy's admin interface."""
-    with closing(socket.create_connection(("127.0.0.1", port), 5)) as connection:
+    with closing(socket.create_connection(("127.0.0.1", port), 30)) as connection:
         connection.sendall(f"GET {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n".encode())
         answer = b"".join(iter(lambda: connection.recv(65536), b""))
     return answer.partition(b"\r\n\r\n")[2].decode()
@@ -379,7 +379,7 @@ class Connection:
     def __init__(
         self, address: tuple[str, int], tls: ssl.SSLContext | None = None, *, source: str = "", sni: str | None = None
     ) -> None:
-        plain = socket.create_connection(address, 5, source_address=(source, 0) if source else None)
+        plain = socket.create_connection(address, 30, source_address=(source, 0) if source else None)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket = tls.wrap_socket(plain, server_hostname=sni) if tls is not None else plain
         self._reader = self.socket.makefile("rb")
@@ -405,6 +405,8 @@ class Connection:
         try:
             self.socket.sendall(text + b"\n")
             return self._reader.readline()
+        except TimeoutError:
+            raise  # whoever is silent has closed nothing
         except OSError:
             return b""
 

@@ -27,11 +27,14 @@ APPS = Path(__file__).parent / "apps"
 LATEEN = [sys.executable, "-m", "lateen.cli.main"]
 
 
-def eventually(probe: Callable[[], T | None], *, seconds: float = 20, what: str = "the condition") -> T:
+def eventually(probe: Callable[[], T | None], *, seconds: float = 60, what: str = "the condition") -> T:
     """Return the first truthy result of `probe`; its last answer or error is in the failure."""
     deadline = time.monotonic() + seconds
     last: object = None
-    while time.monotonic() < deadline:
+    over = False
+    while not over:
+        # Looked at once more when it is over: this process may have stood still all the time.
+        over = time.monotonic() >= deadline
         try:
             if result := probe():
                 return result
@@ -67,7 +70,7 @@ def request(
     method: str = "GET",
     headers: Mapping[str, str] | None = None,
     body: bytes | None = None,
-    timeout: float = 15,
+    timeout: float = 30,
 ) -> Answer:
     """One HTTP/1.1 request; `path` may be an absolute URL when the peer is an HTTP proxy."""
     connection = http.client.HTTPConnection(address, port, timeout=timeout)
@@ -106,6 +109,14 @@ def reap(popen: subprocess.Popen[Any], seconds: float = 0.0) -> bool:
                 stream.close()
 
 
+def runs(pid: int) -> bool:
+    """Whether a process has not ended; one that nobody has reaped has. (Linux)"""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except OSError:
+        return False
+
+
 @dataclass
 class Process:
     """One lateen process and where its proxy is."""
@@ -124,7 +135,7 @@ class Process:
         address, port = self.proxy
         return request(port, url, address=address, **options)
 
-    def stop(self, *, seconds: float = 20) -> int:
+    def stop(self, *, seconds: float = 60) -> int:
         if self.popen.poll() is None:
             self.popen.send_signal(signal.SIGTERM)
         try:
@@ -140,8 +151,7 @@ class Process:
 @contextmanager
 def tunnel(proxy: tuple[str, int], authority: str) -> Iterator[tuple[socket.socket, BinaryIO]]:
     """A CONNECT through an HTTP proxy: the connection to `host:port` behind it, and its reading side."""
-    with socket.create_connection(proxy, 5) as connection:
-        connection.settimeout(10)
+    with socket.create_connection(proxy, 30) as connection:
         connection.sendall(f"CONNECT {authority} HTTP/1.1\r\nhost: {authority}\r\n\r\n".encode())
         stream = connection.makefile("rb")
         assert b"200" in stream.readline()
@@ -216,7 +226,7 @@ class Mesh:
         self.processes.append(process)
         return process
 
-    def wait_addresses(self, *processes: Process, seconds: float = 40) -> None:
+    def wait_addresses(self, *processes: Process, seconds: float = 90) -> None:
         """Read the line of --print-addresses of each process."""
         import selectors
 
@@ -281,7 +291,7 @@ class Mesh:
             self.wait_addresses(process)
         return process
 
-    def api(self, path: str, *, method: str = "GET", body: bytes | None = None, timeout: float = 30) -> Answer:
+    def api(self, path: str, *, method: str = "GET", body: bytes | None = None, timeout: float = 60) -> Answer:
         """Ask the API, as the control plane's own user."""
         answer = request(self.http, path, method=method, body=body, timeout=timeout, headers=self._proof)
         if answer.status == 401:  # the first time, and when the control plane was started again
@@ -291,7 +301,7 @@ class Mesh:
 
     def apply(self, yaml: str) -> Any:
         """Apply documents and wait until every proxy has acknowledged them."""
-        answer = self.api("/v1/config?wait=15", method="POST", body=yaml.encode())
+        answer = self.api("/v1/config?wait=50", method="POST", body=yaml.encode())
         assert answer.status == 200, answer.body.decode()
         assert answer.json["synced"], answer.body.decode()
         return answer.json
@@ -300,7 +310,7 @@ class Mesh:
         """Delete every object of these kinds."""
         for kind in kinds:
             for found in self.api(f"/v1/config/{kind}").json["items"]:
-                path = f"/v1/config/{kind}/{found['namespace']}/{found['name']}?wait=15"
+                path = f"/v1/config/{kind}/{found['namespace']}/{found['name']}?wait=50"
                 answer = self.api(path, method="DELETE")
                 assert answer.status == 200
                 assert answer.json["synced"], path
@@ -313,7 +323,7 @@ class Mesh:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=90,
             env={**self.environment, "LATEEN_SERVER": f"http://127.0.0.1:{self.http}"},
             cwd=self.folder,
         )
@@ -323,7 +333,7 @@ class Mesh:
         for process in self.processes:
             if process.popen.poll() is None:
                 process.popen.send_signal(signal.SIGTERM)
-        stuck = [process for process in reversed(self.processes) if not reap(process.popen, 25)]
+        stuck = [process for process in reversed(self.processes) if not reap(process.popen, 60)]
         assert not stuck, f"did not stop: {[process.popen.args for process in stuck]}"
 
 

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -73,7 +74,9 @@ class Ask:
     """Headers the app received; None means absent."""
     answers: Mapping[str, str | None] = field(default_factory=dict)
     """Response headers; None means absent."""
-    seconds: tuple[float, float] = (0, 5)
+    seconds: tuple[float, float] = (0, inf)
+    """How long the answer took. What Envoy times may come 5 % early by our clock; upper bounds are for what would take
+    a minute otherwise."""
     check: Callable[[Answer], None] | None = None
 
 
@@ -183,15 +186,18 @@ CASES: dict[str, tuple[str, tuple[Ask, ...]]] = {
         ask(Ask(status=418, check=lambda answer: _same(answer.body, b"teapot"))),
     ),
     "timeout": (
-        rule(f"timeout: 0.3s\nroute: [{TO_V1}]"),
-        ask(Ask(url="http://echo/delay/3", status=504, seconds=(0.2, 2)), Ask(url="http://echo/")),
+        virtual_service(
+            f"  - match: [{{uri: {{prefix: /delay}}}}]\n    timeout: 0.3s\n    route: [{TO_V1}]\n"
+            f"  - timeout: 20s\n    route: [{TO_V1}]\n"
+        ),
+        ask(Ask(url="http://echo/delay/60", status=504, seconds=(0.28, 12)), Ask(url="http://echo/")),
     ),
     "no timeout by default": (
         rule(f"route: [{TO_V1}]"),
-        ask(Ask(url="http://echo/delay/1.2", seconds=(1.2, 4))),
+        ask(Ask(url="http://echo/delay/1.2", seconds=(1.14, inf))),
     ),
     "retries": (
-        rule(f"retries: {{attempts: 3, perTryTimeout: 2s, retryOn: 5xx}}\nroute: [{TO_V2}]"),
+        rule(f"retries: {{attempts: 3, perTryTimeout: 20s, retryOn: 5xx}}\nroute: [{TO_V2}]"),
         ask(Ask(url="http://echo/status/503", status=503, app_headers={"x-envoy-attempt-count": "4"})),
     ),
     "retries off": (
@@ -200,15 +206,16 @@ CASES: dict[str, tuple[str, tuple[Ask, ...]]] = {
     ),
     "retry per try timeout": (
         rule(f"retries: {{attempts: 1, perTryTimeout: 0.3s, retryOn: gateway-error}}\nroute: [{TO_V2}]"),
-        ask(Ask(url="http://echo/delay/5", status=504, seconds=(0.55, 3))),
+        ask(Ask(url="http://echo/delay/60", status=504, seconds=(0.55, 12))),
     ),
     "fault delay": (
         rule(f"fault: {{delay: {{fixedDelay: 0.7s, percentage: {{value: 100}}}}}}\nroute: [{TO_V1}]"),
-        ask(Ask(seconds=(0.7, 3))),
+        ask(Ask(seconds=(0.66, inf))),
     ),
     "fault delay for none": (
-        rule(f"fault: {{delay: {{fixedDelay: 3s, percentage: {{value: 0}}}}}}\nroute: [{TO_V1}]"),
-        ask(Ask(seconds=(0, 2))),
+        # Whoever asks does not wait for a minute.
+        rule(f"fault: {{delay: {{fixedDelay: 60s, percentage: {{value: 0}}}}}}\nroute: [{TO_V1}]"),
+        ask(Ask()),
     ),
     "fault abort": (
         rule(f"fault: {{abort: {{httpStatus: 555, percentage: {{value: 100}}}}}}\nroute: [{TO_V1}]"),
@@ -394,11 +401,11 @@ def versions(bed: Bed, times: int, url: str = "http://echo/", **headers: str) ->
 
 
 def test_weights(bed: Bed) -> None:
-    """90/10 is 90/10 within five standard deviations (sd of 300 requests is 5.2)."""
+    """90/10 is 90/10: chance leaves these bounds once in ten million times (300 draws)."""
     bed.mesh.apply(rule(f"route:\n- {TO_V1[:-1]}, weight: 90}}\n- {TO_V2[:-1]}, weight: 10}}"))
     seen = versions(bed, 300)
     assert seen["v1"] + seen["v2"] == 300
-    assert 4 <= seen["v2"] <= 56
+    assert 6 <= seen["v2"] <= 60
 
 
 def test_a_zero_weight_gets_nothing(bed: Bed) -> None:
@@ -437,10 +444,10 @@ def hosts(bed: Bed, times: int, url: str = "http://echo/", **headers: str) -> Co
 
 @pytest.mark.parametrize("simple", ["ROUND_ROBIN", "LEAST_REQUEST", "RANDOM"])
 def test_load_balancer_spreads(bed: Bed, simple: str) -> None:
-    """Two of three hosts are v1, so about two thirds of the requests are."""
+    """Two of three hosts are v1, so about two thirds of the requests are; chance errs once in ten million times."""
     bed.mesh.apply(policy(f"{{loadBalancer: {{simple: {simple}}}}}"))
     seen = hosts(bed, 120)
-    assert 55 <= seen["v1"] <= 105
+    assert 52 <= seen["v1"] <= 107
 
 
 def test_round_robin_is_even(bed: Bed) -> None:
@@ -450,9 +457,13 @@ def test_round_robin_is_even(bed: Bed) -> None:
 
 
 def test_consistent_hash_by_header(bed: Bed) -> None:
-    """One value always goes to one host; many values reach both versions."""
+    """One value always goes to one host; many values reach both versions.
+
+    The addresses, and so who is whose host, depend on which others are taken:
+    50 values miss v2 once in a billion times.
+    """
     bed.mesh.apply(policy("{loadBalancer: {consistentHash: {httpHeaderName: x-user}}}"))
-    by_user = [hosts(bed, 4, **{"x-user": f"user-{number}"}) for number in range(16)]
+    by_user = [hosts(bed, 3, **{"x-user": f"user-{number}"}) for number in range(50)]
     assert all(len(seen) == 1 for seen in by_user)
     assert {version for seen in by_user for version in seen} == {"v1", "v2"}
 
@@ -487,7 +498,8 @@ def test_connection_pool_limits_pending_requests(bed: Bed) -> None:
         "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: other}\nspec:\n"
         "  hosts: [other]\n  http: [{retries: {attempts: 0}, route: [{destination: {host: other}}]}]\n"
     )
-    assert burst()[503] >= 4
+    # All eight at once, unless somebody stands still meanwhile; without the limit none fails, however they come.
+    eventually(lambda: burst()[503] >= 4, what="a burst of which half overflows")
 
 
 def test_outlier_detection_ejects_the_failing_host(bed: Bed) -> None:
@@ -581,7 +593,7 @@ def _https(bed: Bed, ca: bytes, tmp_path: Path) -> Answer:
     context = ssl.create_default_context(cafile=str(tmp_path / "trusted.pem"))
     host, _, port = bed._listeners()["443"].rpartition(":")
     with (
-        socket.create_connection((host, int(port)), 5) as plain,
+        socket.create_connection((host, int(port)), 30) as plain,
         context.wrap_socket(plain, server_hostname="shop.example.com") as secure,
     ):
         secure.sendall(b"GET /tls HTTP/1.1\r\nhost: shop.example.com\r\nconnection: close\r\n\r\n")
@@ -673,9 +685,9 @@ def test_sidecar_ingress_says_where_the_application_is(bed: Bed) -> None:
             "  ingress:\n  - port: {number: 9080, protocol: HTTP, name: http}\n"
             f"    defaultEndpoint: 127.0.0.1:{port}\n"
         )
-        assert bed.client.get("http://other:9080/").json["app"] == "outside"
+        eventually(lambda: bed.client.get("http://other:9080/").json["app"] == "outside", what="the other endpoint")
     bed.mesh.delete_all("sidecars")
-    assert bed.client.get("http://other:9080/").json["app"] == "other"
+    eventually(lambda: bed.client.get("http://other:9080/").json["app"] == "other", what="the application again")
 
 
 def test_tunnel_goes_through_an_egress_proxy(bed: Bed) -> None:
@@ -696,4 +708,5 @@ def test_tunnel_goes_through_an_egress_proxy(bed: Bed) -> None:
         "    tunnel: {protocol: CONNECT, targetHost: other.default.svc.cluster.local, targetPort: 9080}\n"
     )
     where, bound = bed.gateway_listener(7070)
-    assert request(bound, "/", address=where).json["app"] == "other"
+    answer = eventually(lambda: good(request(bound, "/", address=where)), what="the tunnel")
+    assert answer.json["app"] == "other"

@@ -21,6 +21,7 @@ from flow.fake_control_plane import FakeControlPlane, running
 from lateen.agent.addresses import listen
 from lateen.agent.http1 import Answer, Http1Error, fetch
 from lateen.agent.settings import AgentSettings
+from ports import free_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.skipif(sys.platform != "linux", reason="own loopback addresses, /proc")]
 
@@ -31,10 +32,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
-        if self.path.startswith("/slow"):
-            time.sleep(float(self.path.partition("=")[2]))
+        if self.path.startswith(("/held", "/call")):
+            while not pathlib.Path(self.path.partition("=")[2]).exists():
+                time.sleep(0.02)
         if self.path.startswith("/call"):
-            time.sleep(float(self.path.partition("=")[2]))
             with urllib.request.urlopen("http://other.mesh/") as answer:
                 body = str(answer.status).encode()
         else:
@@ -80,7 +81,7 @@ class RunningAgent:
         return str(self.line["address"])
 
     async def get(self, path: str, port: int = 9080) -> Answer:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             return await fetch(self.ip, port, path, limit=8 << 20)
 
     async def status(self, path: str, port: int = 9080) -> int:
@@ -120,14 +121,14 @@ class RunningAgent:
 
     async def end(self, number: int = signal.SIGTERM) -> int:
         self.process.send_signal(number)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             return await self.process.wait()
 
 
 async def until(condition: Callable[[], Awaitable[Any]], what: str) -> None:
     """Wait for a condition of another process."""
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 if await condition():
                     return
@@ -186,13 +187,13 @@ async def serving(
     """A control plane and an agent whose workload is ready."""
     plane = plane or FakeControlPlane()
     async with running(plane) as port, proxied(tmp_path, run_settings(port, **extra), **(env or {})) as agent:
-        await plane.until(lambda: any(workload["ready"] for workload in plane.workloads.values()))
+        await plane.until(lambda: any(workload["ready"] for workload in plane.workloads.values()), 60)
         yield plane, agent
 
 
 async def finished(tmp_path: Path, settings: AgentSettings, **env: str) -> tuple[int, str]:
     """Run an agent to its end; return its exit code and the log."""
-    async with started(tmp_path, settings, **env) as agent, asyncio.timeout(30):
+    async with started(tmp_path, settings, **env) as agent, asyncio.timeout(90):
         return await agent.process.wait(), agent.log.read_text()
 
 
@@ -213,8 +214,14 @@ async def test_app_gets_traffic_only_when_it_accepts_and_knows_its_surroundings(
             "ready": f"http://{ip}:15021/healthz/ready",
             "metrics": f"http://{ip}:15020/stats/prometheus",
         }
-        waiting = await agent.get("/healthz/ready", 15021)
-        assert (waiting.status, waiting.body) == (503, b"the app does not accept connections yet\n")
+
+        async def waits_for_the_app() -> bool:
+            waiting = await agent.get("/healthz/ready", 15021)
+            assert waiting.status == 503
+            return waiting.body == b"the app does not accept connections yet\n"
+
+        # The line of addresses comes before the app is started.
+        await until(waits_for_the_app, "the agent to wait for the app")
         assert not plane.workloads["reviews-v2-1"]["ready"]
         gate.touch()
         await plane.until(lambda: plane.workloads["reviews-v2-1"]["ready"])
@@ -245,22 +252,24 @@ async def test_no_request_in_flight_is_lost_on_sigterm(tmp_path: Path) -> None:
         await others_know.wait()
         return True
 
-    plane = FakeControlPlane(on_leave=on_leave)
-    async with serving(tmp_path, plane, drain_seconds=15.0) as (_, agent):
+    plane, gate = FakeControlPlane(on_leave=on_leave), tmp_path / "gate"
+    async with serving(tmp_path, plane, drain_seconds=60.0) as (_, agent):
         async with asyncio.TaskGroup() as group:
-            early = [group.create_task(agent.get("/slow?s=1.0")) for _ in range(15)]
-            calls = [group.create_task(agent.get("/call?s=1.0")) for _ in range(5)]
+            early = [group.create_task(agent.get(f"/held?until={gate}")) for _ in range(15)]
+            calls = [group.create_task(agent.get(f"/call?until={gate}")) for _ in range(5)]
             await until(lambda: _in_flight(agent, 20), "the requests to reach the app")
             agent.process.send_signal(signal.SIGTERM)
             await plane.until(lambda: not plane.workloads)
             assert await agent.status("/healthz/ready", 15021) == 503
-            late = [group.create_task(agent.get("/slow?s=0.8")) for _ in range(5)]
+            late = [group.create_task(agent.get(f"/held?until={gate}")) for _ in range(5)]
             await until(lambda: _in_flight(agent, 25), "the late requests to reach the app")
-            assert not agent.notes.exists()
             others_know.set()
+            await until(lambda: _is(agent.status("/ready", 15000), 503), "the drain")
+            assert not agent.notes.exists()
+            gate.touch()
         assert [task.result().status for task in (*early, *calls, *late)] == [200] * 25
         assert {task.result().body for task in calls} == {b"204"}
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             assert await agent.process.wait() == 0
         assert agent.notes.read_text() == "SIGTERM"
         assert agent.folders() == []
@@ -274,7 +283,7 @@ async def _in_flight(agent: RunningAgent, count: int) -> bool:
 async def test_drain_time_is_a_bound(tmp_path: Path) -> None:
     """A request that never ends does not keep the agent."""
     async with serving(tmp_path, drain_seconds=0.3) as (_, agent), asyncio.TaskGroup() as group:
-        endless = group.create_task(agent.status("/slow?s=30"))
+        endless = group.create_task(agent.status("/held?until=/nowhere"))
         await until(lambda: _in_flight(agent, 1), "the request to reach the app")
         assert await agent.end() == 0
         assert await endless != 200
@@ -285,7 +294,7 @@ async def test_same_signal_is_passed_on_and_the_exit_code_is_the_apps(tmp_path: 
     async with serving(tmp_path, env={"CODE": "7"}) as (plane, agent):
         assert await agent.end(signal.SIGINT) == 7
         assert agent.notes.read_text() == "SIGINT"
-        assert plane.said[-1] == ("reviews-v2-1", {"leave": True})
+        await plane.until(lambda: plane.said[-1] == ("reviews-v2-1", {"leave": True}))
 
 
 async def test_second_signal_hurries(tmp_path: Path) -> None:
@@ -375,8 +384,7 @@ async def test_broken_control_plane_stream_changes_nothing_but_the_stream(tmp_pa
 
 async def test_control_plane_may_come_late(tmp_path: Path) -> None:
     """Until it is there nothing starts: not Envoy, which needs its name, and not the app, which needs its proxy."""
-    with listen("127.0.0.1", 0) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     async with started(tmp_path, run_settings(port)) as agent:
         await until(lambda: _says(agent, "cannot reach the control plane"), "the line about the control plane")
         # Envoy was asked for its version, and nothing else is started.
@@ -408,8 +416,7 @@ async def test_app_waits_for_routes_that_envoy_accepts(tmp_path: Path) -> None:
 
 
 async def test_sigterm_while_waiting_for_the_control_plane_ends_at_once(tmp_path: Path) -> None:
-    with listen("127.0.0.1", 0) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     async with started(tmp_path, run_settings(port)) as agent:
         await until(lambda: _says(agent, "cannot reach the control plane"), "the line about the control plane")
         assert await agent.end() == 128 + signal.SIGTERM
@@ -457,9 +464,7 @@ async def test_client_without_ports_is_ready_at_once(tmp_path: Path) -> None:
 
 async def test_sidecar_alone_follows_the_app_up_and_down(tmp_path: Path) -> None:
     """The app is someone else's; it is reached on 127.0.0.1 at the declared port."""
-    with listen("127.0.0.1", 0) as probe:
-        app_port = probe.getsockname()[1]
-    plane = FakeControlPlane()
+    app_port, plane = free_port(), FakeControlPlane()
     async with running(plane) as port:
         settings = run_settings(port, mode="sidecar", command=(), ports=((app_port, "tcp"),), interception="none")
         async with proxied(tmp_path, settings) as agent:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.meshes import Answer, Mesh, Process, eventually, request, running_mesh
+from e2e.meshes import Answer, Mesh, Process, eventually, request, running_mesh, runs
 from e2e.traffic import traffic
 
 pytestmark = pytest.mark.e2e
@@ -95,6 +95,15 @@ def kill_control_plane(mesh: Mesh) -> None:
     mesh.control_plane.popen.wait()
 
 
+def kill_agent(mesh: Mesh, process: Process) -> None:
+    """Have agent and Envoy gone at once, as when the host loses its power: no port of theirs is in use any more."""
+    pid = envoy(mesh, process)
+    process.popen.kill()
+    process.popen.wait()
+    # The kernel ends it with its agent, but does not wait for that.
+    eventually(lambda: not runs(pid), what="the end of its Envoy")
+
+
 def test_a_new_envoy_takes_over_without_a_lost_request(mesh: Mesh, caller: Process) -> None:
     """On both sides of the call, several times, with connections that are kept and with new ones."""
     before = envoy(mesh, caller)
@@ -105,7 +114,7 @@ def test_a_new_envoy_takes_over_without_a_lost_request(mesh: Mesh, caller: Proce
             assert restarted.returncode == 0, restarted.stderr
             load.wait_for_more()
     assert envoy(mesh, caller) != before
-    assert request_ready(caller)
+    eventually(lambda: request_ready(caller), what="the workload to be ready")
     calls(caller)
 
 
@@ -124,9 +133,7 @@ def test_an_envoy_that_ends_while_the_control_plane_is_away(mesh: Mesh, caller: 
     calls(caller)
     with traffic(caller.proxy, "http://web/") as load:
         mesh.control_plane = mesh.serve()
-        eventually(
-            lambda: status(mesh, caller)["configuration"] == "stream", what="an envoy that follows it", seconds=60
-        )
+        eventually(lambda: status(mesh, caller)["configuration"] == "stream", what="an envoy that follows it")
         load.wait_for_more()
 
 
@@ -136,8 +143,7 @@ def test_a_host_that_starts_again_while_the_control_plane_is_away(mesh: Mesh) ->
     calls(first)
     wait_until_kept(mesh, first)
     kill_control_plane(mesh)
-    first.popen.kill()
-    first.popen.wait()
+    kill_agent(mesh, first)
     second = mesh.run("rebooted", wait=False)
     line = second.popen.stdout.readline() if second.popen.stdout else b""
     assert line, second.tail()
@@ -146,7 +152,7 @@ def test_a_host_that_starts_again_while_the_control_plane_is_away(mesh: Mesh) ->
     calls(second)
     assert status(mesh, second)["configuration"] == "last_good"
     mesh.control_plane = mesh.serve()
-    eventually(lambda: status(mesh, second)["configuration"] == "stream", what="an envoy that follows it", seconds=60)
+    eventually(lambda: status(mesh, second)["configuration"] == "stream", what="an envoy that follows it")
     calls(second)
     second.stop()
 
@@ -229,8 +235,13 @@ def test_an_envoy_of_other_rules_does_not_take_over(tmp_path: Path) -> None:
         binary.unlink()
         binary.write_text("#!/bin/sh\necho 1.1\n")
         binary.chmod(0o755)
-        refused = mesh.command("proxy", "restart", "web")
-        assert refused.returncode == 1
-        assert "hot restart versions differ (1.1" in refused.stderr
+
+        def refused() -> bool:
+            restarted = mesh.command("proxy", "restart", "web")
+            assert restarted.returncode == 1
+            return "hot restart versions differ (1.1" in restarted.stderr
+
+        # Nor does one that is too slow to be asked hand over, whatever the binary.
+        eventually(refused, what="the refusal")
         assert envoy(mesh, process) == before
-        assert request_ready(process)
+        eventually(lambda: request_ready(process), what="the workload to be ready")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -97,6 +98,8 @@ def test_either_may_go(pair: Pair) -> None:
     """Under load, one after the other: no request is lost, changes arrive, and new workloads join by the other one."""
     mesh = pair.mesh
     web, caller = pair.run("web"), pair.run("caller")
+    # Each joined by the first; its Envoy may follow the second.
+    eventually(lambda: caller.get("http://web/").status == 200, what="the first answer")
     calls(caller)
     with traffic(caller.proxy, "http://web/") as load:
         end(mesh.control_plane)
@@ -105,9 +108,11 @@ def test_either_may_go(pair: Pair) -> None:
         late = pair.mesh.run("late", flags=("--control-plane", pair.addresses, "--token", str(pair.token)), wait=False)
         line = late.popen.stdout.readline() if late.popen.stdout else b""
         assert line, late.tail()
+        late.addresses = json.loads(line)
         eventually(lambda: caller.get("http://late/").status == 200, what="a service that joined by the second")
         mesh.control_plane = mesh.serve()
-        eventually(lambda: status(mesh, caller)["connected"], what="the first again")
+        # Until it knows them all again, nobody is to come to it.
+        mesh.wait_listening(web, caller, late)
         load.wait_for_more()
         end(pair.second)
         eventually(lambda: connected(mesh, web) == 1 and connected(mesh, caller) == 1, what="the first in use again")

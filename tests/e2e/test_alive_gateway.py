@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from e2e.meshes import Mesh, Process, eventually, running_mesh
+from e2e.test_alive import kill_agent
 from e2e.test_gateway_tls import CA, SERVER, TO_ECHO, gateway, rule, secret, server
 from e2e.tls_servers import TlsClient
 
@@ -55,14 +56,13 @@ def test_a_gateway_keeps_its_certificates(tmp_path: Path) -> None:
         first = mesh.gateway()
         before = eventually(lambda: shown(tmp_path, first), what="HTTPS at the gateway")
         assert before
-        eventually(lambda: is_kept(mesh, first), what="the gateway's secrets on disk", seconds=30)
+        eventually(lambda: is_kept(mesh, first), what="the gateway's secrets on disk")
         assert kept(mesh, first, "secrets.json").stat().st_mode & 0o777 == 0o600
         assert "PRIVATE KEY" not in kept(mesh, first, "configuration.json").read_text()
         proxies = json.loads(mesh.command("proxy-status", "-o", "json").stdout)
         assert sum("ingress" in json.dumps(proxy) for proxy in proxies) == 1
         mesh.control_plane.popen.kill()
         mesh.control_plane.popen.wait()
-        first.popen.kill()
-        first.popen.wait()
+        kill_agent(mesh, first)
         second = mesh.gateway()
         assert eventually(lambda: shown(tmp_path, second), what="HTTPS without a control plane") == before

@@ -31,7 +31,10 @@ BLOCKS = [
     yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
 ]
 POLICIES = {block["metadata"]["name"]: block for block in BLOCKS if "kind" in block}
-MESH_CONFIG = yaml.safe_dump(next(block for block in BLOCKS if "extensionProviders" in block))
+# A server of a test may stand still for longer than one ought to wait for it.
+MESH_CONFIG = yaml.safe_dump(next(block for block in BLOCKS if "extensionProviders" in block)).replace(
+    "timeout: 2s", "timeout: 30s"
+)
 APP = Workload(address="127.74.0.1", namespace="default", labels={"app": "reviews"})
 
 

@@ -180,7 +180,7 @@ def http_provider(**more: Any) -> dict[str, Any]:
 
 
 def grpc_provider(**more: Any) -> dict[str, Any]:
-    return {"name": "mine", "envoyExtAuthzGrpc": {"service": SERVICE, "port": 9000, "timeout": "2s", **more}}
+    return {"name": "mine", "envoyExtAuthzGrpc": {"service": SERVICE, "port": 9000, "timeout": "30s", **more}}
 
 
 def custom(*paths: str, name: str = "mine") -> Document:

@@ -29,8 +29,8 @@ pytestmark = [
     pytest.mark.e2e,
     pytest.mark.skipif(sys.platform != "linux", reason="looks for leftovers in /proc"),
 ]
-UP_SECONDS = 30.0
-"""Twice what a reader at an idle machine may wait: other tests want the same two cores."""
+UP_SECONDS = 60.0
+"""Several times what a reader at an idle machine waits: this one may be slow. The demo itself gives up after that."""
 
 
 @dataclass
@@ -54,7 +54,7 @@ class Demo:
 
     def interrupt(self, number: int = signal.SIGINT) -> int:
         self.process.send_signal(number)
-        return self.process.wait(30)
+        return self.process.wait(60)
 
     def leftovers(self) -> list[str]:
         """Programs that the demo started and that still run, and files below its temporary directory."""
@@ -67,6 +67,11 @@ class Demo:
             except OSError:
                 continue
         return found
+
+    def leaves_nothing(self) -> bool:
+        """Whether nothing is left; what was killed takes a moment to end."""
+        eventually(lambda: not self.leftovers(), seconds=20)
+        return not self.leftovers()
 
 
 def eventually(condition: Callable[[], bool], *, seconds: float) -> None:
@@ -95,32 +100,32 @@ def running(folder: Path, *flags: str) -> Iterator[Demo]:
         finally:
             if process.poll() is None:
                 process.kill()
-            process.wait(10)
-            reader.join(10)
+            process.wait(60)
+            reader.join(60)
 
 
 def fetch(url: str, **headers: str) -> str:
     request = urllib.request.Request(url, headers=headers)
-    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10) as response:
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as response:
         return str(response.read().decode())
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_the_tour_proves_itself_and_leaves_nothing_behind(tmp_path: Path) -> None:
     with running(tmp_path / "tmp") as demo:
         up = demo.wait_for("The mesh is up")
-        code = demo.process.wait(120)
+        code = demo.process.wait(200)
     assert code == 0, demo.output
     for number, step in enumerate(STEPS, start=1):
         assert f"{number} of {len(STEPS)}  {step.title}" in demo.output
         assert f"✓ {step.promise}" in demo.output
     assert f"{len(STEPS)} of {len(STEPS)} steps kept their promise" in demo.output
     assert [line for line in demo.output.splitlines() if len(line.rstrip()) > 80 and "$ " not in line] == []
-    assert demo.leftovers() == []
+    assert demo.leaves_nothing(), demo.leftovers()
     assert up < UP_SECONDS
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("moment", "number"),
     [("", signal.SIGTERM), ("4 of 6", signal.SIGINT)],
@@ -132,11 +137,11 @@ def test_an_interrupted_demo_leaves_nothing_behind(tmp_path: Path, moment: str, 
             demo.wait_for(moment)
         else:
             # As soon as it has started something, which is when there is something to forget.
-            eventually(lambda: len(demo.leftovers()) > 2, seconds=20)
+            eventually(lambda: len(demo.leftovers()) > 2, seconds=60)
         code = demo.interrupt(number)
     assert code == 128 + number, demo.output
     assert "Nothing is left behind" in demo.output
-    assert demo.leftovers() == []
+    assert demo.leaves_nothing(), demo.leftovers()
 
 
 TAKE_TERMINAL = (
@@ -145,7 +150,7 @@ TAKE_TERMINAL = (
 """Makes stdin the controlling terminal, so that a typed Ctrl-C becomes a signal."""
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_without_traffic_it_waits_for_the_reader_and_a_typed_ctrl_c_ends_it(tmp_path: Path) -> None:
     """At a terminal the demo repaints in place; the URL it prints serves the shop; Ctrl-C is the ordinary end."""
     ours, theirs = pty.openpty()
@@ -166,10 +171,11 @@ def test_without_traffic_it_waits_for_the_reader_and_a_typed_ctrl_c_ends_it(tmp_
         os.write(ours, b"\x03")
         output += read_terminal(ours, until=None)
         os.close(ours)
-        assert process.wait(10) == 0, output.decode(errors="replace")
+        assert process.wait(60) == 0, output.decode(errors="replace")
     assert "Sailing Alone Around the World" in page
     assert '"version": "v1"' in reviews
     assert output.rfind(b"\x1b[?25h") > output.rfind(b"\x1b[?25l") >= 0, "the cursor stays hidden"
+    eventually(lambda: not list(tmp_path.iterdir()), seconds=20)
     assert list(tmp_path.iterdir()) == []
 
 

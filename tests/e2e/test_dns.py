@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from e2e.meshes import APPS, LATEEN, Mesh, Process, eventually, running_mesh
-from e2e.test_interception import SYSTEM_PATH, WHY_NOT, Caller
+from e2e.test_interception import SYSTEM_PATH, WHY_NOT, Caller, children
 
 MISSING = [
     package
@@ -138,7 +138,7 @@ def run(caller: Caller, *words: str) -> str:
 
 def dig(caller: Caller, name: str, kind: str = "A", *flags: str) -> tuple[str, list[str]]:
     """Return the status and the answers' data."""
-    said = run(caller, "dig", "+tries=1", "+time=8", *flags, name, kind)
+    said = run(caller, "dig", "+tries=1", "+time=20", *flags, name, kind)
     status = said.partition("status: ")[2].partition(",")[0]
     lines = [line.split() for line in said.splitlines() if line and not line.startswith(";")]
     return status, sorted(words[4] for words in lines if words[3] == kind)
@@ -219,7 +219,7 @@ def test_service_that_comes_and_goes(mesh: Mesh, caller: Caller) -> None:
     assert dig(caller, "passing.example.test")[0] == "NXDOMAIN"
     mesh.apply(entry)
     assert dig(caller, "passing.example.test") == ("NOERROR", ["203.0.113.77"])
-    answer = mesh.api("/v1/config/serviceentry/default/passing?wait=15", method="DELETE")
+    answer = mesh.api("/v1/config/serviceentry/default/passing?wait=50", method="DELETE")
     assert answer.status == 200, answer.body
     assert dig(caller, "passing.example.test")[0] == "NXDOMAIN"
 
@@ -244,7 +244,7 @@ def test_host_mode_captures_the_dns_of_its_user(mesh: Mesh, web: Process) -> Non
     as_nobody = ("setpriv", "--reuid", "nobody", "--clear-groups")
 
     def asked(name: str, *before: str) -> list[str]:
-        words = (*before, "dig", "+short", "+tries=1", f"@{RESOLVER}", name)
+        words = (*before, "dig", "+short", "+tries=1", "+time=20", f"@{RESOLVER}", name)
         return subprocess.run(words, capture_output=True, text=True, check=False).stdout.split()
 
     (found,) = eventually(lambda: asked("web.default", *as_nobody), what="an answer")
@@ -257,8 +257,7 @@ def test_host_mode_captures_the_dns_of_its_user(mesh: Mesh, web: Process) -> Non
 
 def test_names_of_services_fail_while_envoy_is_away(caller: Caller) -> None:
     """Not knowing is not the same as there being none; what the machine knows is answered on."""
-    tasks = Path(f"/proc/{caller.process.popen.pid}/task/{caller.process.popen.pid}/children").read_text().split()
-    envoy = next(int(pid) for pid in tasks if Path(f"/proc/{pid}/exe").readlink().name == "envoy")
+    envoy = children(caller.process)["envoy"]
     os.kill(envoy, signal.SIGSTOP)
     try:
         assert dig(caller, "known.test") == ("NOERROR", ["192.0.2.7"])

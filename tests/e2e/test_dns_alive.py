@@ -94,10 +94,10 @@ def test_names_are_known_without_the_control_plane(mesh: Mesh, caller: Caller) -
     pid = children(caller.process)["envoy"]
     os.kill(pid, signal.SIGKILL)
     eventually(lambda: children(caller.process).get("envoy", pid) != pid, what="another envoy")
-    eventually(lambda: caller.call("resolve('web')") == before, what="the name to be known", seconds=40)
+    eventually(lambda: caller.call("resolve('web')") == before, what="the name to be known")
 
     def answered() -> bool:
         (answer,) = caller.call("lines('web', 7000, 'hello')")
         return bool(answer["line"] == "hello")
 
-    eventually(answered, what="a connection by name", seconds=40)
+    eventually(answered, what="a connection by name")

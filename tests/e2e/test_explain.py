@@ -88,7 +88,7 @@ def running(folder: Path, bootstrap: Mapping[str, Any], ready: Callable[[], bool
             yield
         finally:
             process.terminate()
-            process.wait(10)
+            process.wait(60)
 
 
 @dataclass
@@ -105,8 +105,8 @@ class Client:
     def status(self, method: str, path: str, headers: Mapping[str, str]) -> int:
         """Send a request on the connection that is open, or a new one."""
         if self._open is None:
-            self._open = http.client.HTTPConnection(self.address, self.port, timeout=10)
-            made = socket.create_connection((self.address, self.port), 10, source_address=(self.source, 0))
+            self._open = http.client.HTTPConnection(self.address, self.port, timeout=30)
+            made = socket.create_connection((self.address, self.port), 30, source_address=(self.source, 0))
             self._open.sock = self.context.wrap_socket(made, server_hostname=self.server_name) if self.context else made
         self._open.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
         for name, value in headers.items():
@@ -225,7 +225,7 @@ def test_the_evaluator_agrees_with_envoy(tmp_path: Path) -> None:
 
 
 def _listens(port: int) -> bool:
-    with closing(socket.create_connection(("127.0.0.1", port), 1)):
+    with closing(socket.create_connection(("127.0.0.1", port), 30)):
         return True
 
 
@@ -316,7 +316,10 @@ def verdict_of(state: MeshState, asking: Question) -> WorkloadVerdict:
 
 
 class Workload:
-    """A real sidecar whose policies are replaced, with clients. Its application is not there: 503 means allowed."""
+    """A real sidecar whose policies are replaced, with clients. Its application is not there: 503 means allowed.
+
+    Another test's may be, at its well-known port: that says 200, or 501 when it does not know the method.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._root = folder, Root()
@@ -343,11 +346,12 @@ class Workload:
                 context = self._contexts.get(name)
                 clients[name] = Client(ADDRESS, 9080, caller.addresses[0], context, SERVER_NAME)
                 stack.callback(clients[name].close)
-            return [clients[name].status(method, path, headers) for name, method, path, headers in questions]
+            statuses = [clients[name].status(method, path, headers) for name, method, path, headers in questions]
+            return [503 if status in (200, 501) else status for status in statuses]
 
 
 def _admin_is_live() -> bool:
-    with closing(http.client.HTTPConnection(ADDRESS, 15000, timeout=5)) as connection:
+    with closing(http.client.HTTPConnection(ADDRESS, 15000, timeout=30)) as connection:
         connection.request("GET", "/ready")
         return connection.getresponse().read().startswith(b"LIVE")
 

@@ -128,12 +128,12 @@ def applications() -> Iterator[None]:
 
     thread = threading.Thread(target=loop.run_until_complete, args=(run(),))
     thread.start()
-    assert ready.wait(10)
+    assert ready.wait(60)
     try:
         yield
     finally:
         loop.call_soon_threadsafe(stop.set)
-        thread.join(10)
+        thread.join(60)
         loop.close()
 
 
@@ -179,11 +179,13 @@ class Clients:
             connection = self._connection(
                 GATEWAY.addresses[0], GATEWAY.bound_port(declared), name if declared == 443 else ""
             )
-        try:
-            return self._exchange(connection, asked.method, target, headers)
-        except (ConnectionError, ssl.SSLError, http.client.RemoteDisconnected):
-            connection.close()
-            return None
+        # One that was kept may have been closed meanwhile: that says nothing of this request.
+        for _ in range(2 if connection.sock is not None else 1):
+            try:
+                return self._exchange(connection, asked.method, target, headers)
+            except (ConnectionError, ssl.SSLError, http.client.RemoteDisconnected):
+                connection.close()
+        return None
 
     def _connection(self, address: str, port: int, name: str) -> http.client.HTTPConnection:
         key = (address, port, name)
@@ -191,7 +193,7 @@ class Clients:
             self.open[key] = (
                 _Named(address, port, name, self.context)
                 if name
-                else http.client.HTTPConnection(address, port, timeout=10)
+                else http.client.HTTPConnection(address, port, timeout=30)
             )
         return self.open[key]
 
@@ -218,7 +220,7 @@ class _Named(http.client.HTTPSConnection):
     """A TLS connection to an address, with another name as its server name."""
 
     def __init__(self, address: str, port: int, name: str, context: ssl.SSLContext) -> None:
-        super().__init__(address, port, timeout=10, context=context)
+        super().__init__(address, port, timeout=30, context=context)
         self._name, self._tls = name, context
 
     def connect(self) -> None:
@@ -331,7 +333,7 @@ def bootstrap_of(snapshot: Snapshot, proxy: Proxy) -> dict[str, Any]:
 
 
 def is_live(proxy: Proxy) -> bool:
-    with closing(http.client.HTTPConnection(proxy.addresses[0], 15000, timeout=5)) as connection:
+    with closing(http.client.HTTPConnection(proxy.addresses[0], 15000, timeout=30)) as connection:
         connection.request("GET", "/ready")
         return connection.getresponse().read().startswith(b"LIVE")
 

@@ -51,7 +51,7 @@ def tls_server(folder: Path, pair: Pair, *, client_ca: bytes | None = None, name
         def answer(plain: socket.socket) -> None:
             try:
                 with context.wrap_socket(plain, server_side=True) as secure:
-                    secure.settimeout(10)
+                    secure.settimeout(600)
                     certificate: Any = secure.getpeercert() or {}
                     said = {
                         "sni": names.pop(id(secure), None),
@@ -96,7 +96,7 @@ class TlsClient:
         self, host: str, pair: Pair | None = None, context: ssl.SSLContext | None = None
     ) -> Iterator[ssl.SSLSocket]:
         with (
-            socket.create_connection(self.address, 15) as plain,
+            socket.create_connection(self.address, 30) as plain,
             (context or self.context(pair)).wrap_socket(plain, server_hostname=host) as secure,
         ):
             yield secure

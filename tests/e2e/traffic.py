@@ -36,7 +36,7 @@ class Traffic:
     def wait_for_more(self, number: int = 50) -> None:
         """Wait until so many further requests of each kind were answered."""
         wanted = {kind: self.answered[kind] + number for kind in ("kept", "new")}
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while any(self.answered[kind] < least for kind, least in wanted.items()):
             assert not self.failures, self
             assert time.monotonic() < deadline, self
@@ -44,7 +44,7 @@ class Traffic:
 
     def _run(self, kind: str) -> None:
         while not self._stop.is_set():
-            with closing(http.client.HTTPConnection(*self.proxy, timeout=15)) as connection:
+            with closing(http.client.HTTPConnection(*self.proxy, timeout=30)) as connection:
                 self._ask(connection, kind)
                 while kind == "kept" and not self._stop.is_set() and not self.failures:
                     self._ask(connection, kind)
@@ -79,5 +79,5 @@ def traffic(proxy: tuple[str, int], url: str, *, kept: int = 2, new: int = 2) ->
     finally:
         load._stop.set()
         for thread in threads:
-            thread.join(20)
+            thread.join(60)
     assert not load.failures, load

@@ -30,7 +30,8 @@ from lateen.agent.signals import Signals
 from lateen.model.probes import Probe
 from lateen.model.probes import shown as shown_probe
 
-_INBOUND_SECONDS = 3.0
+_INBOUND_SECONDS = 10.0
+"""Of a control plane that is there, and slow; one that is away tells nobody of us either."""
 _HINT_SECONDS = 10.0
 _QUICK_EXIT_SECONDS = 10.0
 

@@ -22,7 +22,7 @@ Stream = socket.socket | ssl.SSLSocket
 
 def serve(connection: socket.socket, context: ssl.SSLContext) -> None:
     with suppress(OSError), connection:
-        connection.settimeout(10)
+        connection.settimeout(600)
         if connection.recv(1, socket.MSG_PEEK) != b"\x16":
             answer(connection, "")
             return

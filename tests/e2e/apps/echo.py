@@ -1,7 +1,7 @@
 """An HTTP application for end-to-end tests: answers every request with JSON of what it received.
 
 Listens on 127.0.0.1:$PORT and every $PORT_<n>. The path steers it: `/status/503` answers with that status,
-`/delay/0.5` waits first.
+`/delay/0.5` waits first, and `/delay/0.5?until=/tmp/gate` also until there is such a file.
 `FAIL=1` in the environment makes every answer a 500 (for outlier ejection). `/count` tells how many requests came
 so far, itself excluded.
 """
@@ -12,6 +12,7 @@ import asyncio
 import json
 import os
 from collections import Counter
+from pathlib import Path
 from urllib.parse import urlsplit
 
 VERSION = os.environ.get("VERSION", "v1")
@@ -51,6 +52,9 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
                     status = int(path.split("/")[2])
                 if path.startswith("/delay/"):
                     await asyncio.sleep(float(path.split("/")[2]))
+                    gate = Path(target.partition("?until=")[2])
+                    while not gate.exists():  # noqa: ASYNC110  the interval of a poll
+                        await asyncio.sleep(0.02)
                 answer = json.dumps(
                     {
                         "app": NAME,

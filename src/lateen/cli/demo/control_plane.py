@@ -15,7 +15,7 @@ from lateen.cli.credentials import local_token
 from lateen.cli.demo.exchange import ExchangeError, Response, exchange
 
 DEFAULT_URL = "http://127.0.0.1:15080"
-WAIT_SECONDS = 10.0
+WAIT_SECONDS = 30.0
 """Longest wait for every proxy to acknowledge what was applied."""
 
 
@@ -90,7 +90,7 @@ class ControlPlane:
         *,
         headers: Mapping[str, str] | None = None,
         body: bytes = b"",
-        seconds: float = 5.0,
+        seconds: float = 15.0,
     ) -> Response:
         """Send a request with the token that the control plane's own user has. Raises ExchangeError, Failure."""
         if not self._token:

@@ -30,7 +30,7 @@ class Response:
 
 
 async def exchange(
-    method: str, url: str, *, headers: Mapping[str, str] | None = None, body: bytes = b"", seconds: float = 5.0
+    method: str, url: str, *, headers: Mapping[str, str] | None = None, body: bytes = b"", seconds: float = 15.0
 ) -> Response:
     """Send a request and return the answer, or raise ExchangeError, after at most `seconds`."""
     parts = urlsplit(url)

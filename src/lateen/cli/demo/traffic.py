@@ -46,6 +46,12 @@ class Traffic:
             self._answered.clear()
             await self._answered.wait()
 
+    async def seen_enough(self, number: int) -> None:
+        """Return when so many answers to requests since `restart` have come."""
+        while len(self.seen) < number:
+            self._answered.clear()
+            await self._answered.wait()
+
     def stop_counting(self) -> None:
         """Leave what was seen as it is: answers from now on are not counted."""
         self._round += 1
