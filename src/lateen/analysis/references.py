@@ -221,8 +221,7 @@ def _virtual_service(
     for path, name in _gateway_names(one.spec):
         full = resolve_gateway(name, one.key.namespace)
         if full != MESH_GATEWAY and full not in gateways:
-            near = targets.hints.closest(full, gateways)
-            hint = f"did you mean {near}?" if near else "add the Gateway, or correct the name"
+            hint = _gateway_hint(full, gateways, targets)
             report.add(REFERENCE_NOT_FOUND, one, path, f"the Gateway {full} does not exist; {hint}")
     for index, name in enumerate(one.spec.gateways):
         gateway = gateways.get(resolve_gateway(name, one.key.namespace))
@@ -234,6 +233,14 @@ def _virtual_service(
             if key not in delegates:
                 message = f"the delegate {key} does not exist; add it, as a VirtualService without hosts"
                 report.add(REFERENCE_NOT_FOUND, one, ("spec", "http", index, "delegate", "name"), message)
+
+
+def _gateway_hint(full: str, gateways: Mapping[str, ConfigObject[Gateway]], targets: _Targets) -> str:
+    if ObjectKey("KubernetesGateway", *full.split("/", 1)) in targets.state.statuses:
+        return "the one of this name is of the Gateway API: attach an HTTPRoute to it"
+    # What is made of one of the Gateway API has a name that nobody can write.
+    near = targets.hints.closest(full, [name for name, one in gateways.items() if not one.made_of])
+    return f"did you mean {near}?" if near else "add the Gateway, or correct the name"
 
 
 def _destinations(spec: VirtualService) -> Iterator[tuple[Path, Destination]]:
