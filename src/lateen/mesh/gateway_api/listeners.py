@@ -21,7 +21,7 @@ from lateen.config.gateway_api import (
 from lateen.config.kinds import document_kind
 from lateen.config.networking import ConfigPort, Gateway, Server, ServerTLSMode, ServerTLSSettings
 from lateen.config.objects import ConfigObject
-from lateen.mesh.gateway_api.authorities import ClientAuthority, client_authority
+from lateen.mesh.gateway_api.authorities import ClientAuthority, client_authority, insecure_condition
 from lateen.mesh.gateway_api.made import MARK, made
 from lateen.mesh.gateway_api.statuses import Condition, ListenerStatus, all_hold, fails, holds
 from lateen.mesh.gateway_api.world import GATEWAY_API, World, selects
@@ -327,14 +327,16 @@ def _tls_settings(plan: ListenerPlan) -> ServerTLSSettings | None:
     if tls is not None and tls.mode is TLSMode.PASSTHROUGH:
         return ServerTLSSettings(mode=ServerTLSMode.PASSTHROUGH)
     mode = _MODES[_option(plan.listener, MODE_OPTION)]
+    fallback = plan.clients is not None and not plan.clients.required
     if mode is ServerTLSMode.SIMPLE and plan.clients is not None:
-        mode = ServerTLSMode.MUTUAL
+        mode = ServerTLSMode.OPTIONAL_MUTUAL if fallback else ServerTLSMode.MUTUAL
     suites = [name.strip() for name in _option(plan.listener, CIPHERS_OPTION).split(",") if name.strip()]
     # Without a CA of the Gateway's own, a certificate's Secret names that of the clients.
     return ServerTLSSettings(
         mode=mode,
         credential_names=list(plan.credentials),
         ca_cert_credential_name=plan.clients.credential if plan.clients is not None else "",
+        insecure_skip_verify=True if fallback else None,
         cipher_suites=suites,
     )
 
@@ -366,7 +368,8 @@ def gateway_conditions(
         served = tuple(
             one if one.type != "Programmed" else fails("Programmed", "AddressNotUsable", message) for one in served
         )
-    return (*served, *resolved)
+    insecure = insecure_condition(gateway.spec)
+    return (*served, *resolved, *((insecure,) if insecure is not None else ()))
 
 
 def gateway_addresses(world: World, gateway: ConfigObject[KubernetesGateway]) -> tuple[tuple[str, str], ...]:
