@@ -489,3 +489,18 @@ def test_whether_clients_without_a_valid_certificate_get_in(
     found = status(text, "Gateway")
     assert reasons(found["conditions"]).get("InsecureFrontendValidationMode") == told
     assert reasons(found["listeners"][0]["conditions"]) == GOOD
+
+
+@pytest.mark.parametrize(
+    ("ref", "accepted"),
+    [
+        ("{group: '', kind: ConfigMap, name: a}", "+Accepted"),
+        ("{group: invalid.io, kind: Parameters, name: a}", "-InvalidParameters"),
+    ],
+)
+def test_a_gateway_whose_parameters_nobody_knows_is_not_accepted(ref: str, accepted: str) -> None:
+    text = gateway(HTTP, more=f"  infrastructure: {{parametersRef: {ref}}}\n")
+    found = status(text, "Gateway")
+    assert reasons(found["conditions"])["Accepted"] == accepted
+    assert reasons(found["listeners"][0]["conditions"])["Programmed"][0] == accepted[0]
+    assert len(state(text).gateways) == (accepted == "+Accepted")

@@ -158,6 +158,8 @@ def listener_plan(
     if (mode := _option(listener, MODE_OPTION)) not in _MODES:
         message = f"the option {MODE_OPTION} is {mode!r}; write {', '.join(sorted(filter(None, _MODES)))}"
         accepted = fails("Accepted", "UnsupportedValue", message)
+    if (unknown := _unknown_parameters(gateway.spec)) is not None:
+        accepted = unknown
     lacks_certificate = _needs_certificate(listener) and not credentials
     conflicted = conflict or Condition("Conflicted", "False", "NoConflicts")
     serves = accepted.status == "True" and conflict is None and not lacks_certificate and bool(kinds)
@@ -171,6 +173,18 @@ def listener_plan(
         credentials=credentials,
         clients=clients,
     )
+
+
+def _unknown_parameters(gateway: KubernetesGateway) -> Condition | None:
+    """Return why a Gateway is not accepted whose parameters nobody here knows.
+
+    Those in a ConfigMap are of what a cluster provisions (a Deployment, a Service): they make no difference here.
+    """
+    ref = gateway.infrastructure.parameters_ref if gateway.infrastructure is not None else None
+    if ref is None or (ref.group, ref.kind) == ("", "ConfigMap"):
+        return None
+    what = f"{ref.group}/{ref.kind}" if ref.group else ref.kind
+    return fails("Accepted", "InvalidParameters", f"the parameters {ref.name!r} are a {what}, which is not known")
 
 
 # --- what it accepts -----------------------------------------------------------------------------------------
@@ -362,6 +376,8 @@ def gateway_conditions(
     certificate, problem = backend_certificate(world, gateway)
     resolved = (problem,) if problem is not None else (holds("ResolvedRefs"),) if certificate else ()
     served = _served_conditions(plans)
+    if (unknown := _unknown_parameters(gateway.spec)) is not None:
+        served = (unknown, *served[1:])
     lost = [host for host in _named_services(gateway) if world.service_at(host) is None]
     if lost and all_hold(served):
         message = f"there is no service {lost[0]}, whose proxies would serve it"
