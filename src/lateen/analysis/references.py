@@ -24,7 +24,7 @@ from lateen.analysis.ingress_tls import ingress_tls
 from lateen.analysis.mutual_tls import PeerModes, auto_mtls, peer_authentications, server_first, tls_of_rule
 from lateen.analysis.reports import Report
 from lateen.analysis.routes import claims, route_settings, unused
-from lateen.analysis.selectors import selector
+from lateen.analysis.selectors import gateways_of_the_api, selector
 from lateen.analysis.services import services
 from lateen.analysis.sidecar_listeners import sidecar_listeners
 from lateen.analysis.suppression import without_annotated
@@ -146,6 +146,7 @@ def _by_workload(
             case Sidecar():
                 ingress_tls(report, one, workloads, modes)
                 sidecar_listeners(report, one, state)
+    gateways_of_the_api(report, objects, gateways, workloads)
     gateway_servers(report, list(gateways.values()), state, workloads)
     peer_authentications(report, state, workloads, modes)
     auto_mtls(report, state)
