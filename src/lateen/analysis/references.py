@@ -37,6 +37,7 @@ from lateen.analysis.visibility import (
     seen_by_nobody,
     subsets_behind_gateways,
 )
+from lateen.analysis.without_effect import rules_without_port, settings_without_port, subnets_at_gateways
 from lateen.analysis.workloads import Workloads
 from lateen.config.codes import (
     EMPTY_SUBSET,
@@ -228,6 +229,11 @@ def _virtual_service(
         gateway = gateways.get(resolve_gateway(name, one.key.namespace))
         if gateway is not None:
             _hosts_of_gateway(report, one, gateway, ("spec", "gateways", index))
+    namespace = one.key.namespace
+    rules_without_port(
+        report, one, [targets.service(resolve_host(host, namespace), namespace) for host in one.spec.hosts]
+    )
+    subnets_at_gateways(report, one)
     for index, route in enumerate(one.spec.http):
         if route.delegate is not None and route.delegate.name:
             key = ObjectKey("VirtualService", route.delegate.namespace or one.key.namespace, route.delegate.name)
@@ -341,6 +347,7 @@ def _destination_rule(report: Report, one: ConfigObject[DestinationRule], target
         message = f"the host {_shown(one.spec.host, host)} is unknown, so the rule changes nothing; {hint}"
         report.add(UNKNOWN_RULE_HOST, one, ("spec", "host"), message)
         return
+    settings_without_port(report, one, service)
     endpoints = endpoints_behind(state, host, service.namespace)
     for index, subset in enumerate(one.spec.subsets):
         if subset.labels and endpoints and not any(labels_match(subset.labels, each.labels) for each in endpoints):

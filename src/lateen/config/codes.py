@@ -252,6 +252,14 @@ TLS_OF_GATEWAYS = Code(
     "`workloadSelector` names. Other sidecars follow the rule without its TLS, as in Istio, so they call the host in "
     "plain text. Add a selector, or name files, if it is not for gateways only.",
 )
+NOTHING_TAKES_IT = Code(
+    code="LAT0059",
+    severity=Severity.WARNING,
+    title="About what the host does not have",
+    explanation="Rules for a protocol that no port of the host carries (`http` where the names of all "
+    "ports say TCP), settings of a port that the host does not have, or conditions on the "
+    "destination's address at a gateway. They change nothing.",
+)
 GATEWAY_API_CONDITION = Code(
     code="LAT0060",
     severity=Severity.WARNING,
@@ -642,6 +650,7 @@ CODES: tuple[Code, ...] = (
     INEFFECTIVE_INGRESS_TLS,
     HIDDEN_RULE,
     TLS_OF_GATEWAYS,
+    NOTHING_TAKES_IT,
     MTLS_CONFLICT,
     SEVERAL_SERVICES,
     PORT_NAME,
