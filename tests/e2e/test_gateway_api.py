@@ -141,6 +141,19 @@ def test_header_filters_are_literal(bed: Bed) -> None:
     assert answer.headers["x-c"] == "%UPSTREAM%"
 
 
+def test_a_preflight_is_answered_by_the_gateway(bed: Bed) -> None:
+    """Of an allowed origin with what it may do, of another one without; the backend sees neither."""
+    cors = "{type: CORS, cors: {allowOrigins: ['https://a.example'], allowMethods: [GET]}}"
+    spec = TO_EDGE + f"  rules: [{{filters: [{cors}], backendRefs: [{{name: one, port: 80}}]}}]\n"
+    bed.mesh.apply(gateway(HTTP) + route("a", spec))
+    eventually(lambda: bed.answers("/", "x.example.com") == "one", what="the route")
+    for origin, allowed in (("https://a.example", "https://a.example"), ("https://b.example", None)):
+        headers = {"origin": origin, "access-control-request-method": "GET"}
+        answer = bed.get("/", "x.example.com", method="OPTIONS", headers=headers)
+        assert (answer.status, answer.body) == (200, b"")
+        assert answer.headers.get("access-control-allow-origin") == allowed
+
+
 def test_a_more_specific_listener_has_its_hosts_alone(bed: Bed) -> None:
     """Listener isolation: the wildcard's route does not answer for a listener of its own, routes there or none."""
     wild = '{name: wild, port: 80, protocol: HTTP, hostname: "*.example.com"}'
@@ -181,6 +194,24 @@ def test_clients_are_checked_when_the_gateway_says_so(bed: Bed, tmp_path: Path) 
     eventually(lambda: not client.refuses("a.example.com", CLIENTS.pair("c")), what="HTTPS")
     assert client.refuses("a.example.com", None)
     assert client.refuses("a.example.com", CA.pair("c"))
+    fallback = tls.replace("{validation: {", "{validation: {mode: AllowInsecureFallback, ")
+    bed.mesh.apply(gateway(listener, more=fallback))
+    eventually(lambda: not client.refuses("a.example.com", None), what="clients without a certificate")
+    for pair in (CLIENTS.pair("c"), CA.pair("c")):
+        assert client.get("a.example.com", pair).status == 200
+
+
+def test_tls_that_ends_at_the_gateway_goes_by_name(bed: Bed, tmp_path: Path) -> None:
+    """One listener, one certificate, a TLSRoute for each name: bytes to the one or the other."""
+    listener = "{name: tls, port: 443, protocol: TLS, tls: {mode: Terminate, certificateRefs: [{name: servers}]}}"
+    objects = secret("servers", "one.example.com", "two.example.com") + gateway(listener)
+    for name in ("one", "two"):
+        spec = f"{TO_EDGE}  hostnames: [{name}.example.com]\n  rules: [{{backendRefs: [{{name: {name}, port: 80}}]}}]\n"
+        objects += route(name, spec, "TLSRoute")
+    bed.mesh.apply(objects)
+    client = TlsClient(folder=tmp_path, address=bed.listener(443), trusts=CA.certificate)
+    one = eventually(lambda: good(client.get("one.example.com")), what="the TLSRoutes")
+    assert (one.json["app"], client.get("two.example.com").json["app"]) == ("one", "two")
 
 
 def test_routes_of_a_service_are_for_its_callers(bed: Bed) -> None:

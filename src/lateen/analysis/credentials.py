@@ -24,6 +24,7 @@ from lateen.config.codes import (
     NO_VERIFICATION,
     NO_VERIFICATION_AT_PORT,
     REFERENCE_NOT_FOUND,
+    TLS_OF_GATEWAYS,
 )
 from lateen.config.decoding import closest
 from lateen.config.kubernetes import Secret
@@ -72,10 +73,14 @@ def rule_credentials(report: Report, one: ConfigObject[DestinationRule], state: 
 
     Without a selector the rule is for gateways, wherever they are: then nobody can say which Secret is meant.
     """
-    if one.spec.workload_selector is not None:
-        for path, tls in _client_settings(one.spec):
+    for path, tls in _client_settings(one.spec):
+        if one.spec.workload_selector is not None:
             for named in _of_client(path, tls):
                 _check(report, one, named, state, {one.key.namespace})
+        elif tls.credential_name and tls.mode in (ClientTLSMode.SIMPLE, ClientTLSMode.MUTUAL):
+            message = f"sidecars call {one.spec.host} without this TLS: a credential is for gateways"
+            hint = "add a workloadSelector if it is for them too"
+            report.add(TLS_OF_GATEWAYS, one, (*path, "credentialName"), f"{message}; {hint}")
 
 
 def rule_verification(report: Report, one: ConfigObject[DestinationRule]) -> None:

@@ -24,7 +24,7 @@ from lateen.analysis.ingress_tls import ingress_tls
 from lateen.analysis.mutual_tls import PeerModes, auto_mtls, peer_authentications, server_first, tls_of_rule
 from lateen.analysis.reports import Report
 from lateen.analysis.routes import claims, route_settings, unused
-from lateen.analysis.selectors import selector
+from lateen.analysis.selectors import gateways_of_the_api, selector
 from lateen.analysis.services import services
 from lateen.analysis.sidecar_listeners import sidecar_listeners
 from lateen.analysis.suppression import without_annotated
@@ -37,6 +37,7 @@ from lateen.analysis.visibility import (
     seen_by_nobody,
     subsets_behind_gateways,
 )
+from lateen.analysis.without_effect import rules_without_port, settings_without_port, subnets_at_gateways
 from lateen.analysis.workloads import Workloads
 from lateen.config.codes import (
     EMPTY_SUBSET,
@@ -146,6 +147,7 @@ def _by_workload(
             case Sidecar():
                 ingress_tls(report, one, workloads, modes)
                 sidecar_listeners(report, one, state)
+    gateways_of_the_api(report, objects, gateways, workloads)
     gateway_servers(report, list(gateways.values()), state, workloads)
     peer_authentications(report, state, workloads, modes)
     auto_mtls(report, state)
@@ -221,19 +223,31 @@ def _virtual_service(
     for path, name in _gateway_names(one.spec):
         full = resolve_gateway(name, one.key.namespace)
         if full != MESH_GATEWAY and full not in gateways:
-            near = targets.hints.closest(full, gateways)
-            hint = f"did you mean {near}?" if near else "add the Gateway, or correct the name"
+            hint = _gateway_hint(full, gateways, targets)
             report.add(REFERENCE_NOT_FOUND, one, path, f"the Gateway {full} does not exist; {hint}")
     for index, name in enumerate(one.spec.gateways):
         gateway = gateways.get(resolve_gateway(name, one.key.namespace))
         if gateway is not None:
             _hosts_of_gateway(report, one, gateway, ("spec", "gateways", index))
+    namespace = one.key.namespace
+    rules_without_port(
+        report, one, [targets.service(resolve_host(host, namespace), namespace) for host in one.spec.hosts]
+    )
+    subnets_at_gateways(report, one)
     for index, route in enumerate(one.spec.http):
         if route.delegate is not None and route.delegate.name:
             key = ObjectKey("VirtualService", route.delegate.namespace or one.key.namespace, route.delegate.name)
             if key not in delegates:
                 message = f"the delegate {key} does not exist; add it, as a VirtualService without hosts"
                 report.add(REFERENCE_NOT_FOUND, one, ("spec", "http", index, "delegate", "name"), message)
+
+
+def _gateway_hint(full: str, gateways: Mapping[str, ConfigObject[Gateway]], targets: _Targets) -> str:
+    if ObjectKey("KubernetesGateway", *full.split("/", 1)) in targets.state.statuses:
+        return "the one of this name is of the Gateway API: attach an HTTPRoute to it"
+    # What is made of one of the Gateway API has a name that nobody can write.
+    near = targets.hints.closest(full, [name for name, one in gateways.items() if not one.made_of])
+    return f"did you mean {near}?" if near else "add the Gateway, or correct the name"
 
 
 def _destinations(spec: VirtualService) -> Iterator[tuple[Path, Destination]]:
@@ -333,6 +347,7 @@ def _destination_rule(report: Report, one: ConfigObject[DestinationRule], target
         message = f"the host {_shown(one.spec.host, host)} is unknown, so the rule changes nothing; {hint}"
         report.add(UNKNOWN_RULE_HOST, one, ("spec", "host"), message)
         return
+    settings_without_port(report, one, service)
     endpoints = endpoints_behind(state, host, service.namespace)
     for index, subset in enumerate(one.spec.subsets):
         if subset.labels and endpoints and not any(labels_match(subset.labels, each.labels) for each in endpoints):

@@ -100,8 +100,9 @@ def _retries(report: Report, one: ConfigObject[VirtualService], path: Path, rout
     if retries is None or not route.timeout or not retries.per_try_timeout or retries.attempts < 1:
         return
     timeout, each = nanoseconds(route.timeout), nanoseconds(retries.per_try_timeout)
-    if 0 < timeout < each * retries.attempts:
-        message = f"the timeout {route.timeout} ends before {retries.attempts} tries of {retries.per_try_timeout} each"
+    tries = retries.attempts + 1  # `attempts` counts what comes after the first
+    if 0 < timeout < each * tries:
+        message = f"the timeout {route.timeout} ends before {tries} tries of {retries.per_try_timeout} each"
         report.add(RETRIES_CUT, one, (*path, "timeout"), f"{message}; raise it, or lower attempts or perTryTimeout")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lateen.analysis.reports import Report
@@ -12,7 +12,9 @@ from lateen.config.networking import DestinationRule, Gateway, Sidecar
 from lateen.config.objects import ConfigObject
 from lateen.config.positions import Path
 from lateen.config.security import AuthorizationPolicy, PeerAuthentication, RequestAuthentication
+from lateen.mesh.gateway_api.made import MARK
 from lateen.mesh.policies import GATEWAY_NAME_LABEL, selector_labels, targets_of
+from lateen.mesh.references import PROXY_NAMESPACE
 
 
 def selector(report: Report, one: ConfigObject[Any], workloads: Workloads, root_namespace: str) -> None:
@@ -54,6 +56,23 @@ def _gateway(report: Report, one: ConfigObject[Gateway], workloads: Workloads) -
         labels = shown_labels(one.spec.selector)
         message = f"no proxy has the labels {labels}, so nobody serves this Gateway; start one, or correct the labels"
         report.add(NO_MATCHING_WORKLOADS, one, ("spec", "selector"), message)
+
+
+def gateways_of_the_api(
+    report: Report, objects: Sequence[ConfigObject[Any]], gateways: Mapping[str, ConfigObject[Gateway]], work: Workloads
+) -> None:
+    """Find those that nobody serves, in a mesh that runs. `gateways`: with what is made of them."""
+    # `namespace/gateway~listener`; with a second mark it is one of a ListenerSet's.
+    serving = {name.partition(MARK)[0]: one for name, one in gateways.items() if name.count(MARK) == 1 and one.made_of}
+    for one in objects if work.running and serving else ():
+        listener = serving.get(f"{one.key.namespace}/{one.key.name}") if one.key.kind == "KubernetesGateway" else None
+        if listener is None:
+            continue
+        namespace, labels = listener.annotations[PROXY_NAMESPACE], listener.spec.selector
+        if not work.selected(namespace, labels):
+            message = f"no proxy of namespace {namespace} has the labels {shown_labels(labels)}"
+            hint = "so nobody serves this Gateway; start one with `lateen proxy gateway`"
+            report.add(NO_MATCHING_WORKLOADS, one, ("metadata", "name"), f"{message}, {hint}")
 
 
 def shown_labels(labels: Mapping[str, str]) -> str:

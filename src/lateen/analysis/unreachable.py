@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import msgspec
 
 from lateen.analysis.reports import Report
+from lateen.analysis.shadowing import Earlier, any_path
 from lateen.config.codes import INEFFECTIVE_MATCH, UNREACHABLE_RULE
 from lateen.config.networking import (
     HTTPMatchRequest,
     HTTPRoute,
     L4MatchAttributes,
-    StringMatch,
     TCPRoute,
     TLSMatchAttributes,
     TLSRoute,
@@ -23,22 +23,22 @@ from lateen.config.positions import Path
 
 _Route = HTTPRoute | TLSRoute | TCPRoute
 _Match = HTTPMatchRequest | TLSMatchAttributes | L4MatchAttributes
-_EVERYTHING = StringMatch(prefix="/")
 
 
 def unreachable(report: Report, one: ConfigObject[VirtualService]) -> None:
-    """Report the rules after one that takes everything, and matches that stand twice."""
+    """Report the rules after one that takes everything, and matches of which an earlier one takes all."""
     rules: dict[str, Sequence[_Route]] = {"http": one.spec.http, "tls": one.spec.tls, "tcp": one.spec.tcp}
     for field, routes in rules.items():
         taken_by = ""
         seen: dict[bytes, str] = {}
+        earlier = Earlier()
         for index, route in enumerate(routes):
             here: Path = ("spec", field, index)
             name = _name(route, index)
             if taken_by:
                 report.add(UNREACHABLE_RULE, one, here, f"rule {taken_by} has no conditions, so this one is never used")
                 continue
-            _matches(report, one, here, (route, name), seen)
+            _matches(report, one, here, (route, name), seen, earlier)
             if not route.match or any(is_anything(match) for match in route.match):
                 taken_by = name
 
@@ -49,7 +49,9 @@ def _matches(
     path: Path,
     rule: tuple[_Route, str],
     seen: dict[bytes, str],
+    earlier: Earlier,
 ) -> None:
+    """Look at the matches of a rule; those of one rule may cover each other."""
     route, name = rule
     repeated = 0
     matches: Sequence[_Match] = route.match
@@ -59,9 +61,16 @@ def _matches(
             repeated += 1
             message = f"rule {seen[content]} has the same match, so this one is never used"
             report.add(INEFFECTIVE_MATCH, one, (*path, "match", index), message)
+        elif isinstance(match, HTTPMatchRequest) and (taker := earlier.covering(match)):
+            repeated += 1
+            message = f"rule {taker} before it takes every request of this match, so it is never used; put it first"
+            report.add(INEFFECTIVE_MATCH, one, (*path, "match", index), message)
         seen.setdefault(content, name)
+    for match in matches:
+        if isinstance(match, HTTPMatchRequest):
+            earlier.add(match, name)
     if route.match and repeated == len(route.match):
-        report.add(UNREACHABLE_RULE, one, path, "earlier rules have all of its matches, so it is never used")
+        report.add(UNREACHABLE_RULE, one, path, "earlier rules take all of its matches, so it is never used")
 
 
 def condition(match: _Match) -> _Match:
@@ -70,11 +79,11 @@ def condition(match: _Match) -> _Match:
 
 
 def is_anything(match: _Match) -> bool:
-    """Whether every request satisfies the match: it has no conditions, or only the prefix `/`."""
+    """Whether every request satisfies the match: it has no conditions, or only one that every path fulfils."""
     if not isinstance(match, HTTPMatchRequest):
         return match == type(match)()
-    bare = msgspec.structs.replace(match, name="", stat_prefix="", ignore_uri_case=False)
-    return bare in (HTTPMatchRequest(), HTTPMatchRequest(uri=_EVERYTHING))
+    bare = msgspec.structs.replace(match, name="", stat_prefix="", ignore_uri_case=False, uri=None)
+    return any_path(match.uri) and bare == HTTPMatchRequest()
 
 
 def _name(route: _Route, index: int) -> str:

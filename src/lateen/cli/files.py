@@ -82,7 +82,7 @@ def _read(file: Path) -> bytes:
 
 
 def _unreadable(path: Path, error: OSError) -> Failure:
-    return Failure(f"{path} cannot be read: {error.strerror}", code=ExitCode.USAGE, hint="check the path after -f")
+    return Failure(f"{path} cannot be read: {error.strerror}", code=ExitCode.USAGE, hint="check the path")
 
 
 def parse_inputs(files: Sequence[InputFile], *, namespace: str = "") -> ParsedFiles:

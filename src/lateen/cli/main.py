@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,9 @@ _INTERRUPTED = 130
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with the command's code."""
+    if not sys.warnoptions:
+        # What libraries say to programmers (a certificate that some later version will refuse) is not for users.
+        warnings.simplefilter("ignore")
     interrupt = signal.getsignal(signal.SIGINT)
     if interrupt is signal.default_int_handler:
         # While modules load, Ctrl-C ends the process in silence instead of with a traceback.

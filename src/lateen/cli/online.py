@@ -224,10 +224,10 @@ def known_kind(word: str) -> str:
 
 
 def _summary(item: ConfigItem) -> str:
-    """Return what the object is about: hosts, a host, a selector, a type."""
+    """Return what the object is about: hosts, a class, an address, a type."""
     spec = item.document.get("spec")
     spec = spec if isinstance(spec, dict) else item.document
-    for field in ("hosts", "host", "address", "addressType", "type"):
+    for field in ("hosts", "host", "hostnames", "gatewayClassName", "address", "addressType", "type"):
         if value := spec.get(field):
             return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
     if ports := spec.get("ports"):

@@ -60,8 +60,13 @@ def _filter_target(found: Json) -> str:
 def _destination(action: Json) -> str:
     if "weighted_clusters" in action:
         shares = action["weighted_clusters"].get("clusters", ())
-        return ", ".join(f"{share.get('name', '')} {share.get('weight', 0)}" for share in shares)
-    return str(action.get("cluster", ""))
+        return ", ".join(f"{_short(share.get('name', ''))} {share.get('weight', 0)}" for share in shares)
+    return _short(action.get("cluster", ""))
+
+
+def _short(cluster: object) -> str:
+    """Return a cluster's name without `outbound|`, so that port and subset are seen on a narrow terminal too."""
+    return str(cluster).removeprefix("outbound|")
 
 
 def _route_rows(configuration: Json) -> Iterator[list[str]]:
@@ -83,11 +88,16 @@ def _match_text(match: Json) -> str:
     if "safe_regex" in match:
         path = f"regex {match['safe_regex'].get('regex', '')}"
     path = "/*" if path == "prefix /" else path
-    asked = [header.get("name", "") for header in match.get("headers", ())]
+    asked = [f"{_not(header, 'invert_match')}{header.get('name', '')}" for header in match.get("headers", ())]
+    asked += [f"?{query.get('name', '')}" for query in match.get("query_parameters", ())]
     for claim in match.get("dynamic_metadata", ()):
         steps = [step.get("key", "") for step in claim.get("path", ())]
-        asked.append(f"claim {'.'.join(steps[1:])}")
+        asked.append(f"{_not(claim, 'invert')}claim {'.'.join(steps[1:])}")
     return f"{path} [{', '.join(asked)}]" if asked else path
+
+
+def _not(matcher: Json, field: str) -> str:
+    return "not " if matcher.get(field) else ""
 
 
 def _action_text(route: Json) -> str:

@@ -197,8 +197,9 @@ RETRIES_CUT = Code(
     code="LAT0051",
     severity=Severity.WARNING,
     title="Timeout shorter than its retries",
-    explanation="The route's timeout includes all tries. It ends before as many tries as `attempts` says can each use "
-    "their `perTryTimeout`, so the last ones do not happen. Raise the timeout, or lower one of the others.",
+    explanation="The route's timeout includes all tries: the first, and as many more as `attempts` says. It ends "
+    "before they can each use their `perTryTimeout`, so the last ones do not happen. Raise the timeout, or lower one "
+    "of the others.",
 )
 UNUSED_OBJECT = Code(
     code="LAT0052",
@@ -242,6 +243,22 @@ HIDDEN_RULE = Code(
     title="Rule hidden by an older VirtualService",
     explanation="VirtualServices for one host at one gateway are merged: the rules of the oldest are asked first, "
     "those that everything matches last. The rule has only matches that an older VirtualService has too.",
+)
+TLS_OF_GATEWAYS = Code(
+    code="LAT0058",
+    severity=Severity.INFO,
+    title="TLS that sidecars do not use",
+    explanation="`credentialName` of a DestinationRule acts at gateways, and at the sidecars that its "
+    "`workloadSelector` names. Other sidecars follow the rule without its TLS, as in Istio, so they call the host in "
+    "plain text. Add a selector, or name files, if it is not for gateways only.",
+)
+NOTHING_TAKES_IT = Code(
+    code="LAT0059",
+    severity=Severity.WARNING,
+    title="About what the host does not have",
+    explanation="Rules for a protocol that no port of the host carries (`http` where the names of all "
+    "ports say TCP), settings of a port that the host does not have, or conditions on the "
+    "destination's address at a gateway. They change nothing.",
 )
 GATEWAY_API_CONDITION = Code(
     code="LAT0060",
@@ -339,13 +356,14 @@ UNREACHABLE_RULE = Code(
     code="IST0130",
     severity=Severity.WARNING,
     title="Rule is never used",
-    explanation="An earlier rule without conditions, or with the same conditions, takes all requests.",
+    explanation="An earlier rule takes all of its requests: one without conditions, with the same ones, or with wider "
+    "ones, as the prefix `/a` is wider than `/a/b`. Rules are asked in order: put the narrower one first.",
 )
 INEFFECTIVE_MATCH = Code(
     code="IST0131",
     severity=Severity.INFO,
     title="Match is never used",
-    explanation="An earlier rule has the same match.",
+    explanation="An earlier rule has the same match, or one that takes all of its requests.",
 )
 HOST_NOT_IN_GATEWAY = Code(
     code="IST0132",
@@ -631,6 +649,8 @@ CODES: tuple[Code, ...] = (
     COMPETING_RULES,
     INEFFECTIVE_INGRESS_TLS,
     HIDDEN_RULE,
+    TLS_OF_GATEWAYS,
+    NOTHING_TAKES_IT,
     MTLS_CONFLICT,
     SEVERAL_SERVICES,
     PORT_NAME,

@@ -299,7 +299,7 @@ class FaultAbort(Spec, frozen=True, kw_only=True):
     http2_error: str = msgspec.field(default="", name="http2Error")
     """HTTP/2 error; no Envoy has it."""
     percentage: Percent | None = None
-    """Share of the requests; unset is all."""
+    """Share of the requests; unset is none, so write it."""
 
 
 class HTTPFaultInjection(Spec, frozen=True, kw_only=True):

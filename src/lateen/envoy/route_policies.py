@@ -166,8 +166,8 @@ def _fault_percentage(fault: FaultDelay | FaultAbort) -> Fields:
         return percentage(fault.percentage)
     if isinstance(fault, FaultDelay) and fault.percent:
         return {"numerator": fault.percent, "denominator": "HUNDRED"}
-    # Istio: a fault without a percentage injects nothing for `percent: 0`, everything for aborts left open.
-    return {"numerator": 0 if isinstance(fault, FaultDelay) else 100, "denominator": "HUNDRED"}
+    # Istio's reference, of delays and of aborts: "If not specified, no request will be aborted".
+    return {"numerator": 0, "denominator": "HUNDRED"}
 
 
 def _abort(abort: FaultAbort) -> Fields | None:

@@ -234,8 +234,10 @@ def _routes(way: Way, routes: Fields, chosen: ChosenHost, request: Request) -> N
 
 
 def _conditions(match: Fields) -> str:
-    """Return the names of what else the match asks for."""
-    asked = [matcher["name"] for matcher in match.get("headers", ())]
+    """Return the names of what else the match asks for, or asks not to be."""
+    asked = [
+        f"{'not ' if matcher.get('invert_match') else ''}{matcher['name']}" for matcher in match.get("headers", ())
+    ]
     asked += [f"query {matcher['name']}" for matcher in match.get("query_parameters", ())]
     asked += ["claims"] if match.get("dynamic_metadata") else []
     return f" and {', '.join(asked)}" if asked else ""

@@ -5,7 +5,7 @@ A gateway is sent only the clusters that its routes name: it may see the service
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from lateen.envoy import names
@@ -178,17 +178,19 @@ def _tls_chains(view: View, listener_name: str, servers: Sequence[GatewayServer]
         elif server.kind is ServerKind.AUTO_PASSTHROUGH:
             yield from _auto_passthrough_chains(view, server, taken, wanted)
         elif not taken & set(server.server_names):
-            for chain in _terminating_chains(view, listener_name, server, wanted):
+            for chain in _terminating_chains(view, listener_name, server, taken, wanted):
                 taken.update(server.server_names)
                 yield chain
 
 
-def _terminating_chains(view: View, listener_name: str, server: GatewayServer, wanted: _Wanted) -> Iterator[Fields]:
-    """Yield the chain of a server that ends TLS; none when its certificate is not there, or nothing is behind it."""
+def _terminating_chains(
+    view: View, listener_name: str, server: GatewayServer, taken: set[str], wanted: _Wanted
+) -> Iterator[Fields]:
+    """Yield the chains of a server that ends TLS; none when its certificate is not there, or nothing is behind it."""
     ending = termination(view, server)
     if ending.socket is None:
         return
-    match = sni_match(server.server_names) if "*" not in server.server_names else sni_match(())
+    match = _match(server.server_names)
     if server.kind is ServerKind.HTTPS:
         wanted.add(gateway_routes(view, server.route_name, [server]))
         source = config_metadata(server.gateway)
@@ -198,14 +200,40 @@ def _terminating_chains(view: View, listener_name: str, server: GatewayServer, w
     else:
         chains = [
             filter_chain(
-                [*network_security(), *tcp_filters], match=match, transport_socket=ending.socket, metadata=source
+                [*network_security(), *items], match=_match(hosts), transport_socket=ending.socket, metadata=source
             )
-            for tcp_filters, source in _tcp_filters(view, server, wanted)
+            for hosts, items, source in _opened_filters(view, server, taken, wanted)
         ]
     if chains:
         for name in ending.secrets:
             wanted.add(CredentialSecret(name))
     yield from chains
+
+
+def _match(hosts: Collection[str]) -> Fields:
+    return sni_match(hosts if "*" not in hosts else ())
+
+
+def _opened_filters(
+    view: View, server: GatewayServer, taken: set[str], wanted: _Wanted
+) -> Iterator[tuple[Collection[str], list[Fields], Fields]]:
+    """Yield server names, and the filters of bytes that came by TLS with them: TLSRoutes go by name, others do not.
+
+    Rules under `tls` of VirtualServices do not count here, as in Istio: those are for what is passed through.
+    """
+    context = RouteContext(view=view, port=server.port, gateway=server.gateway_name)
+    named: set[str] = set()
+    for bound in view.gateway_rules(server.gateway_name):
+        for forward in tls_forwards(context, bound) if bound.object.made_of else ():
+            hosts = {host.lower() for host in forward.server_names}
+            if not hosts & (taken | named):
+                named |= hosts
+                wanted.use(forward)
+                yield hosts, forward_filters(view, forward), forward.metadata
+    if not named & set(server.server_names):
+        for items, source in _tcp_filters(view, server, wanted):
+            yield server.server_names, items, source
+    taken |= named
 
 
 def _auto_passthrough_chains(view: View, server: GatewayServer, taken: set[str], wanted: _Wanted) -> Iterator[Fields]:
@@ -230,7 +258,7 @@ def _passthrough_chains(view: View, server: GatewayServer, taken: set[str], want
             wanted.use(forward)
             yield filter_chain(
                 [*network_security(), *forward_filters(view, forward)],
-                match=sni_match(hosts if "*" not in hosts else ()),
+                match=_match(hosts),
                 metadata=forward.metadata,
             )
     free = [host for host in server.server_names if host not in taken]
@@ -239,7 +267,7 @@ def _passthrough_chains(view: View, server: GatewayServer, taken: set[str], want
         endpoint = DefaultEndpoint(server.server.default_endpoint)
         wanted.add(endpoint)
         filters = [*network_security(), *endpoint.filters(view)]
-        yield filter_chain(filters, match=sni_match(free if "*" not in free else ()))
+        yield filter_chain(filters, match=_match(free))
 
 
 def _tcp_filters(view: View, server: GatewayServer, wanted: _Wanted) -> Iterator[tuple[list[Fields], Fields]]:

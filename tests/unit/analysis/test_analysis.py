@@ -196,7 +196,7 @@ def test_the_secret_of_a_destination_rule_is_where_the_selected_workloads_are() 
     rule = (
         "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: a}\nspec:\n  host: reviews\n"
         "  workloadSelector: {matchLabels: {app: a}}\n"
-        "  trafficPolicy: {portLevelSettings: [{port: {number: 80}, tls: {mode: MUTUAL, credentialName: cert}}]}\n"
+        "  trafficPolicy: {portLevelSettings: [{port: {number: 9080}, tls: {mode: MUTUAL, credentialName: cert}}]}\n"
     )
     path = "spec.trafficPolicy.portLevelSettings[0].tls.credentialName"
     assert shape(analysed(f"{rule}---\n{SECRET}")) == [("IST0101", 7, path)]
@@ -207,7 +207,8 @@ def test_the_secret_of_a_destination_rule_is_where_the_selected_workloads_are() 
     assert shape(analysed(f"{rule.replace('MUTUAL', 'MUTUAL, insecureSkipVerify: true')}---\n{here}")) == [
         ("IST0129", 7, unverified)
     ]
-    assert analysed(rule.replace("  workloadSelector: {matchLabels: {app: a}}\n", "")) == ()
+    everybody = rule.replace("  workloadSelector: {matchLabels: {app: a}}\n", "")
+    assert shape(analysed(everybody)) == [("LAT0058", 6, path)], "sidecars follow it without its TLS"
 
 
 def test_a_running_gateway_reads_secrets_of_its_own_namespace() -> None:

@@ -38,3 +38,16 @@ def test_what_is_not_in_force_is_said_once_and_where() -> None:
         (17, "HTTPRoute", "LAT0060", "Accepted is False (NoMatchingParent)"),
         (18, "HTTPRoute", "LAT0060", "ResolvedRefs is False (BackendNotFound)"),
     ]
+
+
+def test_a_virtual_service_cannot_be_of_such_a_gateway() -> None:
+    """Its listeners become Gateways, whose names nobody can write: none of them is a hint."""
+    rule = b"---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v}\n"
+    rule += b"spec: {hosts: [a.test], gateways: [edge, edgy], http: [{directResponse: {status: 200}}]}\n"
+    parsed = parse(TEXT + rule, "f.yaml")
+    state = build_state(parsed.objects, (), MeshConfig())
+    found = [one for one in analyse(state, parsed.objects, parsed.positions) if one.kind == "VirtualService"]
+    assert [one.message.partition("; ")[2] for one in found] == [
+        "the one of this name is of the Gateway API: attach an HTTPRoute to it",
+        "add the Gateway, or correct the name",
+    ]

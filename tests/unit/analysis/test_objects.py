@@ -49,13 +49,14 @@ def test_weights_that_do_not_add_up(weights: tuple[int | None, ...], expected: l
     ("timeout", "retries", "cut"),
     [
         ("10s", "attempts: 3, perTryTimeout: 5s", True),
-        ("15s", "attempts: 3, perTryTimeout: 5s", False),
+        ("15s", "attempts: 3, perTryTimeout: 5s", True),
+        ("20s", "attempts: 3, perTryTimeout: 5s", False),
         ("1s", "attempts: 1, perTryTimeout: 2s", True),
         ("1s", "attempts: 3", False),
     ],
 )
 def test_timeouts_shorter_than_their_retries(timeout: str, retries: str, *, cut: bool) -> None:
-    """The timeout is for all tries together."""
+    """The timeout is for all tries together, the first and the retries."""
     text = routed(f"{{timeout: {timeout}, retries: {{{retries}}}, route: [{{{A}}}]}}")
     assert codes(service(), text) == (["LAT0051 VirtualService/v spec.http[0].timeout"] if cut else [])
 

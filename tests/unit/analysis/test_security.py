@@ -162,6 +162,16 @@ def test_a_gateway_without_proxy_is_found_in_a_mesh_that_runs() -> None:
     assert codes(*documents, running=running(workload("", labels={"istio": "edge"}))) == []
 
 
+def test_a_gateway_of_the_gateway_api_without_proxy_is_found_too() -> None:
+    """By the label that a provisioned one would have, in its own namespace."""
+    text = document("Gateway", "g", "{gatewayClassName: lateen, listeners: [{name: http, port: 80, protocol: HTTP}]}")
+    text = text.replace("networking.istio.io", "gateway.networking.k8s.io")
+    assert codes(text) == []
+    assert codes(text, running=running(workload("reviews"))) == ["IST0127 Gateway/g metadata.name"]
+    serving = workload("", labels={"gateway.networking.k8s.io/gateway-name": "g"})
+    assert codes(text, running=running(serving)) == []
+
+
 FROM = "{rules: [{from: [{source: {%s}}]}]}"
 SPACES = document("Namespace", "default", "") + "---\n" + document("Namespace", "bar", "")
 

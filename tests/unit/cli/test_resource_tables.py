@@ -66,5 +66,23 @@ def test_policies_are_named_beside_their_rules(capsys: pytest.CaptureFixture[str
     assert "POLICY" in tables("request-authentication", capsys)
 
 
+def test_a_route_on_a_narrow_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Port and subset are what one looks for; what a match asks not to be is told as that."""
+    monkeypatch.setenv("COLUMNS", "80")
+    match = {
+        "prefix": "/a",
+        "headers": [{"name": "x-a", "present_match": True, "invert_match": True}],
+        "query_parameters": [{"name": "q", "present_match": True}],
+    }
+    action = {"cluster": "outbound|9080|v1|reviews.default.svc.cluster.local"}
+    host = {"domains": ["reviews:9080"], "routes": [{"match": match, "route": action, "metadata": origin("m.yaml:8")}]}
+    print_resource_tables({"routes": [{"name": "http_proxy.vhds", "virtual_hosts": [host]}]})
+    shown = capsys.readouterr().out
+
+    assert "prefix /a [not" in shown
+    assert "9080|v1|" in shown
+    assert max(map(len, shown.splitlines())) <= 80
+
+
 def origin(place: str) -> dict[str, object]:
     return {"filter_metadata": {"lateen": {"origin": place}}}

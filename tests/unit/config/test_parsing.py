@@ -204,6 +204,23 @@ def test_a_broken_document_does_not_harm_its_neighbours() -> None:
     assert {finding.name for finding in result.findings} == {"a"}
 
 
+@pytest.mark.parametrize("other", ["hosts: reviews", "hosts: [reviews]\n  gatewys: [a]"])
+def test_a_wrong_value_is_said_beside_what_cannot_be_read(other: str) -> None:
+    """What is wrong only together with other fields is not, as those may be the ones that could not be read."""
+    found = parsed(
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: a}\nspec:\n  "
+        + other
+        + "\n  http:\n"
+        "  - retries: {attempts: x, perTryTimeout: 2 seconds}\n    timeout: soon\n    route: []\n"
+    ).findings
+    wrong = {one.path: one.code for one in found if one.path.startswith("spec.http")}
+    assert wrong == {
+        "spec.http[0].retries.attempts": "LAT0005",
+        "spec.http[0].retries.perTryTimeout": "LAT0006",
+        "spec.http[0].timeout": "LAT0006",
+    }
+
+
 def test_all_errors_of_a_document_come_at_once() -> None:
     result = parsed(
         """\

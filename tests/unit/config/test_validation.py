@@ -99,6 +99,7 @@ VIRTUAL_SERVICES: list[tuple[str, list[str]]] = [
         http("{redirect: {uri: /a, redirectCode: 200, scheme: ftp}}"),
         ["http[0].redirect.redirectCode", "http[0].redirect.scheme"],
     ),
+    (http("{redirect: {uri: /a, redirectCode: 304}}"), ["http[0].redirect.redirectCode"]),
     (http("{redirect: {port: 80, derivePort: FROM_REQUEST_PORT}}"), ["http[0].redirect"]),
     (http("{match: [{uri: {exact: /a}}], redirect: {prefixRewrite: /b}}"), ["http[0].redirect.prefixRewrite"]),
     (http("{directResponse: {status: 99}}"), ["http[0].directResponse.status"]),
@@ -463,6 +464,11 @@ def test_each_broken_rule_is_an_error_at_its_field(kind: str, spec: str, paths: 
             ["http[0].fault.delay.percent"],
         ),
         ("VirtualService", http(f"{{fault: {{abort: {{}}}}, {GOOD_ROUTE}}}"), ["http[0].fault.abort"]),
+        (
+            "VirtualService",
+            http(f"{{fault: {{abort: {{httpStatus: 503}}, delay: {{fixedDelay: 1s}}}}, {GOOD_ROUTE}}}"),
+            ["http[0].fault.abort", "http[0].fault.delay"],
+        ),
         (
             "VirtualService",
             "hosts: [a]\ngateways: [g.ns.svc.cluster.local]\n" + http("{redirect: {uri: /a}}").split("\n", 1)[1],

@@ -144,6 +144,13 @@ def test_what_decided_is_told_in_order() -> None:
     assert steps[-1].config == "VirtualService default/reviews"
 
 
+def test_what_a_route_asks_not_to_be_is_told_as_that() -> None:
+    match = "withoutHeaders: {x-a: {regex: '*'}}, queryParams: {q: {exact: '1'}}, headers: {x-b: {}}"
+    rule = RULES.partition("  http:\n")[0] + f"  http: [{{match: [{{{match}}}], directResponse: {{status: 200}}}}]\n"
+    step = routed(ask(f"{REVIEWS}?q=1", rule, headers=["x-b=1"])).steps[-1]
+    assert step.why.endswith("path /* and not x-a, x-b, query q")
+
+
 def test_limits_of_the_destination_rule_are_in_force() -> None:
     outcome = routed(ask(REVIEWS, RULES)).outcomes[0]
     cluster = outcome.cluster

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from key_pairs import encoded, key_pair
+from lateen.api.answers import resource_view
 from lateen.config.mesh_config import MeshConfig
 from lateen.config.parsing import parse
 from lateen.envoy.resources import LISTENER, SECRET, Snapshot
@@ -145,3 +146,38 @@ spec:
 """
     found = generate(state(istio + SECRET_OF_OTHERS + GRANT), edge)
     assert named(found, SECRET) == set()
+
+
+def test_what_a_listener_ends_tls_of_goes_by_the_name_that_was_asked_for(edge: Proxy) -> None:
+    """TLSRoutes name hosts, a TCPRoute has the rest; a passthrough listener may share the port."""
+    tls = "protocol: TLS, tls: {certificateRefs: [{name: s, namespace: certs}]}"
+    listeners = f"""
+  - {{name: wild, port: 443, hostname: "*.example.com", {tls}}}
+  - {{name: sealed, port: 443, hostname: sealed.example.org, protocol: TLS, tls: {{mode: Passthrough}}}}
+---
+"""
+    routes = ""
+    for name, kind, more in (
+        ("one", "TLSRoute", "hostnames: [one.example.com], "),
+        ("two", "TLSRoute", "hostnames: [two.example.com, sealed.example.org], "),
+        ("rest", "TCPRoute", ""),
+    ):
+        spec = f"{{parentRefs: [{{name: edge}}], {more}rules: [{{backendRefs: [{{name: {name}, port: 80}}]}}]}}"
+        routes += f"apiVersion: gateway.networking.k8s.io/v1\nkind: {kind}\n"
+        routes += f"metadata: {{name: {name}}}\nspec: {spec}\n---\n"
+        routes += BACKEND.replace("name: a}", f"name: {name}}}")
+    text = GATEWAY.partition("  listeners:")[0] + "  listeners:" + listeners + routes + SECRET_OF_OTHERS + GRANT
+    listener = resource_view(generate(state(text), edge).resources[LISTENER]["0.0.0.0_443"]).resource
+    found = {
+        ",".join(chain["filter_chain_match"]["server_names"]): (
+            chain["filters"][-1]["typed_config"]["cluster"].split("|")[3].partition(".")[0],
+            "transport_socket" in chain,
+        )
+        for chain in listener["filter_chains"]
+    }
+    assert found == {
+        "one.example.com": ("one", True),
+        "two.example.com": ("two", True),
+        "*.example.com": ("rest", True),
+        "sealed.example.org": ("two", False),
+    }

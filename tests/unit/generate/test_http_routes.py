@@ -246,10 +246,11 @@ def test_retries_may_stay_with_the_same_host(routes: Routes) -> None:
             "{abort: {httpStatus: 500, percentage: {value: 100}}}",
             {"abort": {"http_status": 500, "percentage": {"numerator": 1000000, "denominator": "MILLION"}}},
         ),
-        ("{abort: {httpStatus: 503}}", {"abort": {"http_status": 503, "percentage": {"numerator": 100}}}),
+        ("{abort: {httpStatus: 503}}", {"abort": {"http_status": 503, "percentage": {}}}),
+        ("{delay: {fixedDelay: 1s}}", {"delay": {"fixed_delay": "1s", "percentage": {}}}),
         (
-            "{abort: {grpcStatus: UNAVAILABLE}}",
-            {"abort": {"grpc_status": 14, "percentage": {"numerator": 100}}},
+            "{abort: {grpcStatus: UNAVAILABLE, percentage: {value: 100}}}",
+            {"abort": {"grpc_status": 14, "percentage": {"numerator": 1000000, "denominator": "MILLION"}}},
         ),
     ],
 )

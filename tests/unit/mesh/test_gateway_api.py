@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from key_pairs import encoded, key_pair
+from key_pairs import Authority, encoded, key_pair
 from lateen.config.mesh_config import MeshConfig
+from lateen.config.networking import ServerTLSMode
 from lateen.config.parsing import parse
 from lateen.mesh.build import build_state
 from lateen.mesh.gateway_api.statuses import status_list
@@ -461,3 +462,45 @@ def test_a_policy_of_tls_to_backends(target: str, authority: str, accepted: str,
     assert bool(rules) is (accepted != "-TargetNotFound"), (
         "one that cannot be followed is no permission to call in clear"
     )
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected", "told"),
+    [
+        ("AllowValidOnly", (ServerTLSMode.MUTUAL, None), None),
+        ("AllowInsecureFallback", (ServerTLSMode.OPTIONAL_MUTUAL, True), "+ConfigurationChanged"),
+    ],
+)
+def test_whether_clients_without_a_valid_certificate_get_in(
+    mode: str, expected: tuple[ServerTLSMode, bool | None], told: str | None
+) -> None:
+    """What is insecure is done as it is asked for, and said by a condition of the Gateway."""
+    authority = "".join(f"    {line}\n" for line in Authority("clients").certificate.decode().splitlines())
+    config_map = f"---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: ca}}\ndata:\n  ca.crt: |\n{authority}"
+    validation = f"{{mode: {mode}, caCertificateRefs: [{{group: '', kind: ConfigMap, name: ca}}]}}"
+    listener = "{name: https, port: 443, protocol: HTTPS, tls: {certificateRefs: [{name: s}]}}"
+    more = f"  tls: {{frontend: {{default: {{validation: {validation}}}}}}}\n"
+    text = gateway(listener, more=more) + SECRET + config_map
+    (made,) = state(text).gateways
+    settings = made.spec.servers[0].tls
+    assert settings is not None
+    assert (settings.mode, settings.insecure_skip_verify) == expected
+    assert settings.ca_cert_credential_name
+    found = status(text, "Gateway")
+    assert reasons(found["conditions"]).get("InsecureFrontendValidationMode") == told
+    assert reasons(found["listeners"][0]["conditions"]) == GOOD
+
+
+@pytest.mark.parametrize(
+    ("ref", "accepted"),
+    [
+        ("{group: '', kind: ConfigMap, name: a}", "+Accepted"),
+        ("{group: invalid.io, kind: Parameters, name: a}", "-InvalidParameters"),
+    ],
+)
+def test_a_gateway_whose_parameters_nobody_knows_is_not_accepted(ref: str, accepted: str) -> None:
+    text = gateway(HTTP, more=f"  infrastructure: {{parametersRef: {ref}}}\n")
+    found = status(text, "Gateway")
+    assert reasons(found["conditions"])["Accepted"] == accepted
+    assert reasons(found["listeners"][0]["conditions"])["Programmed"][0] == accepted[0]
+    assert len(state(text).gateways) == (accepted == "+Accepted")

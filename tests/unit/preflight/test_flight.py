@@ -50,6 +50,16 @@ def test_a_cluster_that_envoy_rejects_leads_to_its_rule() -> None:
     assert said(service(), rule) == ["LAT0070 DestinationRule default/d"]
 
 
+def test_what_a_patch_makes_leads_to_the_patch() -> None:
+    """Not to the rule of the cluster that it changed."""
+    match = "{context: SIDECAR_OUTBOUND, cluster: {service: reviews.default.svc.cluster.local}}"
+    patch = "{operation: MERGE, value: {connect_timeout: -1s}}"
+    patches = document("EnvoyFilter", "e", f"{{configPatches: [{{applyTo: CLUSTER, match: {match}, patch: {patch}}}]}}")
+    patches = patches.replace("networking.istio.io/v1", "networking.istio.io/v1alpha3")
+    rule = document("DestinationRule", "d", "{host: reviews, trafficPolicy: {loadBalancer: {simple: RANDOM}}}")
+    assert set(said(service(), rule, patches)) == {"LAT0070 EnvoyFilter default/e"}
+
+
 def test_gateways_are_tried_too() -> None:
     """A rule that only a gateway has."""
     gateway = document(

@@ -33,6 +33,7 @@ from lateen.config.violations import Violation, warning
 from lateen.model.protocols import GRPC_STATUSES
 
 CORS_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "OPTIONS", "TRACE", "*"))
+REDIRECT_CODES = frozenset((301, 302, 303, 307, 308))
 _MAX_BODY = 1024 * 1024
 _LARGE_BODY = 100 * 1024
 
@@ -173,7 +174,8 @@ def _redirect(path: Path, redirect: HTTPRedirect | None, matches: list[HTTPMatch
     ports = (redirect.port is not None, redirect.derive_port is not None)
     if not any((redirect.uri, redirect.prefix_rewrite, redirect.authority, redirect.scheme, *ports)):
         yield Violation(path, "the redirect leads nowhere", "set uri, authority, scheme or port")
-    if redirect.redirect_code and not 300 <= redirect.redirect_code <= 399:
+    # Istio admits 300 to 399, and makes a route without an action of what Envoy has no name for.
+    if redirect.redirect_code and redirect.redirect_code not in REDIRECT_CODES:
         hint = "write 301, 302, 303, 307 or 308"
         yield Violation((*path, "redirectCode"), f"{redirect.redirect_code} is not a code of a redirect", hint)
     if redirect.scheme not in ("", "http", "https"):
@@ -256,12 +258,18 @@ def _abort(path: Path, abort: FaultAbort) -> Iterator[Violation]:
         yield warning(path, "the abort has no status", "add httpStatus or grpcStatus")
     elif len(given) > 1:
         yield Violation(path, "`httpStatus` and `grpcStatus` exclude each other", "keep one of them")
+    elif abort.percentage is None:
+        yield _no_share(path)
     if abort.http_status is not None:
         yield from _http_status((*path, "httpStatus"), abort.http_status)
     if abort.grpc_status and abort.grpc_status not in GRPC_STATUSES:
         near = closest(abort.grpc_status, GRPC_STATUSES)
         hint = f"did you mean {near}?" if near else "write a name such as UNAVAILABLE"
         yield Violation((*path, "grpcStatus"), f"{abort.grpc_status!r} is not a gRPC status", hint)
+
+
+def _no_share(path: Path) -> Violation:
+    return warning(path, "without `percentage` no request is hit", "add `percentage: {value: 100}`")
 
 
 def _delay(path: Path, delay: FaultDelay) -> Iterator[Violation]:
@@ -274,6 +282,8 @@ def _delay(path: Path, delay: FaultDelay) -> Iterator[Violation]:
         yield Violation((*path, "exponentialDelay"), "exponential delays do not exist", "use fixedDelay")
     elif not delay.fixed_delay:
         yield Violation(path, "the delay has no length", "add `fixedDelay: 5s`")
+    elif delay.percentage is None and not delay.percent:
+        yield _no_share(path)
     yield from fields.optional_duration((*path, "fixedDelay"), delay.fixed_delay)
 
 

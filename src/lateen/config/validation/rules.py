@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from lateen.config.codes import INVALID_VALUE
 from lateen.config.metadata import Metadata
 from lateen.config.networking import Spec
 from lateen.config.positions import Path
@@ -72,12 +73,16 @@ _LOCAL = frozenset(("VirtualService", "DestinationRule", "Gateway", "Sidecar"))
 def validate_rest(kind: str, spec: Spec, metadata: Metadata, broken: Sequence[Path]) -> Iterator[Violation]:
     """Yield the violations of an object whose `broken` fields could not be read and are unset in `spec`.
 
-    Only such violations that no broken field can have caused: beside and above one, nothing is said.
+    Only such violations that no broken field can have caused: beside and above one, nothing is said but of values that
+    are wrong by themselves.
     """
-    if kind not in _LOCAL or any(len(path) < 2 for path in broken):
+    if kind not in _LOCAL:
         return
+    of_the_whole = any(len(path) < 2 for path in broken)
     for violation in validate(kind, spec, metadata):
-        around = violation.path[:-1]
+        if of_the_whole and violation.code is not INVALID_VALUE:
+            continue
+        around = violation.path if violation.code is INVALID_VALUE else violation.path[:-1]
         if not any(path[: len(around)] == around for path in broken):
             yield violation
 

@@ -15,6 +15,7 @@ from lateen.envoy.constraints.violations import Violation, under
 from lateen.envoy.messages import Message, message_class, pool
 
 _ANY = "google.protobuf.Any"
+_PATCHED = "envoyFilters"
 _MOST_REMEMBERED = 20_000
 _LONGEST_REMEMBERED = 8192
 
@@ -104,6 +105,10 @@ def _placed(found: list[Violation], message: Message) -> list[Violation]:
         return found
     fields = known["lateen"].fields
     origin, config = (fields[name].string_value if name in fields else "" for name in ("origin", "config"))
+    if patches := [one.string_value for one in fields[_PATCHED].list_value.values] if _PATCHED in fields else []:
+        # What we make by ourselves Envoy takes, so a patch is the likelier cause: `EnvoyFilter default/a (a.yaml:1)`.
+        config, _, place = patches[-1].partition(" (")
+        origin = place.removesuffix(")")
     return [one.coming_from(origin, config) for one in found]
 
 

@@ -21,7 +21,7 @@ from lateen.config.gateway_api import (
 from lateen.config.kubernetes import Secret
 from lateen.config.objects import ConfigObject
 from lateen.mesh.gateway_api.made import MARK, made
-from lateen.mesh.gateway_api.statuses import Condition, fails
+from lateen.mesh.gateway_api.statuses import Condition, fails, holds
 from lateen.mesh.gateway_api.world import World
 
 
@@ -34,6 +34,8 @@ class ClientAuthority:
     """Why the listener cannot be accepted."""
     references: tuple[Condition, ...] = ()
     """What is wrong with its references."""
+    required: bool = True
+    """Whether a client needs a valid certificate; otherwise it may have none, or any."""
 
     @property
     def credential(self) -> str:
@@ -57,9 +59,6 @@ def client_authority(
     validation = _validation(gateway.spec, listener)
     if validation is None or listener.protocol != "HTTPS":
         return None
-    if validation.mode is ClientValidationMode.ALLOW_INSECURE_FALLBACK:
-        message = "AllowInsecureFallback cannot be done: Envoy either verifies a client's certificate or asks for none"
-        return ClientAuthority(problem=fails("Accepted", "UnsupportedValue", message))
     namespace = gateway.key.namespace
     refs = [(ref, ref.namespace or namespace) for ref in validation.ca_certificate_refs]
     found, problems = certificates(world, "Gateway", namespace, refs)
@@ -69,7 +68,23 @@ def client_authority(
     secret = made(
         "Secret", namespace, f"{name}{MARK}clients-cacert", Secret(string_data={"ca.crt": "\n".join(found)}), gateway
     )
-    return ClientAuthority(secret=secret, references=tuple(problems))
+    return ClientAuthority(secret=secret, references=tuple(problems), required=not _is_insecure(validation))
+
+
+def insecure_condition(gateway: KubernetesGateway) -> Condition | None:
+    """Return the condition of a Gateway that lets clients in without a valid certificate; None of another."""
+    frontend = gateway.tls.frontend if gateway.tls is not None else None
+    if frontend is None:
+        return None
+    settings = (frontend.default, *(item.tls for item in frontend.per_port))
+    if not any(item.validation is not None and _is_insecure(item.validation) for item in settings):
+        return None
+    message = "clients get in without a certificate, and with one that nobody has signed"
+    return holds("InsecureFrontendValidationMode", "ConfigurationChanged", message)
+
+
+def _is_insecure(validation: FrontendTLSValidation) -> bool:
+    return validation.mode is ClientValidationMode.ALLOW_INSECURE_FALLBACK
 
 
 def _validation(gateway: KubernetesGateway, listener: Listener) -> FrontendTLSValidation | None:

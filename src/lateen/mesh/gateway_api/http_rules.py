@@ -38,6 +38,7 @@ from lateen.config.gateway_api import (
 )
 from lateen.config.networking import (
     CorsPolicy,
+    CORSUnmatchedPreflights,
     HeaderOperations,
     Headers,
     HTTPDirectResponse,
@@ -301,6 +302,8 @@ def _cors(cors: HTTPCORSFilter) -> CorsPolicy:
         expose_headers=list(cors.expose_headers),
         allow_credentials=cors.allow_credentials,
         max_age=f"{cors.max_age}s",
+        # Of origins that are not allowed it is the gateway that answers (HTTPCORSFilter, "allowOrigins").
+        unmatched_preflights=CORSUnmatchedPreflights.IGNORE,
     )
 
 

@@ -21,7 +21,7 @@ from lateen.config.gateway_api import (
 from lateen.config.kinds import document_kind
 from lateen.config.networking import ConfigPort, Gateway, Server, ServerTLSMode, ServerTLSSettings
 from lateen.config.objects import ConfigObject
-from lateen.mesh.gateway_api.authorities import ClientAuthority, client_authority
+from lateen.mesh.gateway_api.authorities import ClientAuthority, client_authority, insecure_condition
 from lateen.mesh.gateway_api.made import MARK, made
 from lateen.mesh.gateway_api.statuses import Condition, ListenerStatus, all_hold, fails, holds
 from lateen.mesh.gateway_api.world import GATEWAY_API, World, selects
@@ -158,6 +158,8 @@ def listener_plan(
     if (mode := _option(listener, MODE_OPTION)) not in _MODES:
         message = f"the option {MODE_OPTION} is {mode!r}; write {', '.join(sorted(filter(None, _MODES)))}"
         accepted = fails("Accepted", "UnsupportedValue", message)
+    if (unknown := _unknown_parameters(gateway.spec)) is not None:
+        accepted = unknown
     lacks_certificate = _needs_certificate(listener) and not credentials
     conflicted = conflict or Condition("Conflicted", "False", "NoConflicts")
     serves = accepted.status == "True" and conflict is None and not lacks_certificate and bool(kinds)
@@ -171,6 +173,18 @@ def listener_plan(
         credentials=credentials,
         clients=clients,
     )
+
+
+def _unknown_parameters(gateway: KubernetesGateway) -> Condition | None:
+    """Return why a Gateway is not accepted whose parameters nobody here knows.
+
+    Those in a ConfigMap are of what a cluster provisions (a Deployment, a Service): they make no difference here.
+    """
+    ref = gateway.infrastructure.parameters_ref if gateway.infrastructure is not None else None
+    if ref is None or (ref.group, ref.kind) == ("", "ConfigMap"):
+        return None
+    what = f"{ref.group}/{ref.kind}" if ref.group else ref.kind
+    return fails("Accepted", "InvalidParameters", f"the parameters {ref.name!r} are a {what}, which is not known")
 
 
 # --- what it accepts -----------------------------------------------------------------------------------------
@@ -327,14 +341,16 @@ def _tls_settings(plan: ListenerPlan) -> ServerTLSSettings | None:
     if tls is not None and tls.mode is TLSMode.PASSTHROUGH:
         return ServerTLSSettings(mode=ServerTLSMode.PASSTHROUGH)
     mode = _MODES[_option(plan.listener, MODE_OPTION)]
+    fallback = plan.clients is not None and not plan.clients.required
     if mode is ServerTLSMode.SIMPLE and plan.clients is not None:
-        mode = ServerTLSMode.MUTUAL
+        mode = ServerTLSMode.OPTIONAL_MUTUAL if fallback else ServerTLSMode.MUTUAL
     suites = [name.strip() for name in _option(plan.listener, CIPHERS_OPTION).split(",") if name.strip()]
     # Without a CA of the Gateway's own, a certificate's Secret names that of the clients.
     return ServerTLSSettings(
         mode=mode,
         credential_names=list(plan.credentials),
         ca_cert_credential_name=plan.clients.credential if plan.clients is not None else "",
+        insecure_skip_verify=True if fallback else None,
         cipher_suites=suites,
     )
 
@@ -360,13 +376,16 @@ def gateway_conditions(
     certificate, problem = backend_certificate(world, gateway)
     resolved = (problem,) if problem is not None else (holds("ResolvedRefs"),) if certificate else ()
     served = _served_conditions(plans)
+    if (unknown := _unknown_parameters(gateway.spec)) is not None:
+        served = (unknown, *served[1:])
     lost = [host for host in _named_services(gateway) if world.service_at(host) is None]
     if lost and all_hold(served):
         message = f"there is no service {lost[0]}, whose proxies would serve it"
         served = tuple(
             one if one.type != "Programmed" else fails("Programmed", "AddressNotUsable", message) for one in served
         )
-    return (*served, *resolved)
+    insecure = insecure_condition(gateway.spec)
+    return (*served, *resolved, *((insecure,) if insecure is not None else ()))
 
 
 def gateway_addresses(world: World, gateway: ConfigObject[KubernetesGateway]) -> tuple[tuple[str, str], ...]:

@@ -43,12 +43,21 @@ BUILT_IN_CLASSES = ("istio", "lateen")
 """Names of classes that need no GatewayClass, as `istio` needs none in a cluster of Istio's."""
 FEATURES = (
     "BackendTLSPolicy",
+    "BackendTLSPolicySANValidation",
     "GRPCRoute",
+    "GRPCRouteNamedRouteRule",
     "Gateway",
+    "GatewayBackendClientCertificate",
     "GatewayFrontendClientCertificateValidation",
+    "GatewayFrontendClientCertificateValidationInsecureFallback",
     "GatewayHTTPListenerIsolation",
     "GatewayPort8080",
     "HTTPRoute",
+    "HTTPRoute303RedirectStatusCode",
+    "HTTPRoute307RedirectStatusCode",
+    "HTTPRoute308RedirectStatusCode",
+    "HTTPRouteBackendProtocolH2C",
+    "HTTPRouteBackendProtocolWebSocket",
     "HTTPRouteBackendRequestHeaderModification",
     "HTTPRouteBackendTimeout",
     "HTTPRouteCORS",
@@ -69,10 +78,20 @@ FEATURES = (
     "HTTPRouteSchemeRedirect",
     "ListenerSet",
     "Mesh",
+    "MeshClusterIPMatching",
     "MeshConsumerRoute",
+    "MeshHTTPRouteBackendRequestHeaderModification",
+    "MeshHTTPRouteNamedRouteRule",
+    "MeshHTTPRouteQueryParamMatching",
+    "MeshHTTPRouteRedirectPath",
+    "MeshHTTPRouteRedirectPort",
+    "MeshHTTPRouteRewritePath",
+    "MeshHTTPRouteSchemeRedirect",
     "ReferenceGrant",
     "TCPRoute",
     "TLSRoute",
+    "TLSRouteModeMixed",
+    "TLSRouteModeTerminate",
 )
 """Names of features, as the conformance tests of the API know them."""
 
@@ -245,9 +264,9 @@ class _Routing:
             entry = self._host(key.namespace, f"{plan.name}{MARK}{host}", host, plan.reference)
             entry.rules += rules
             spec = route.spec
-            if isinstance(spec, TLSRoute) and not plan.credentials:
+            if isinstance(spec, TLSRoute):
                 _extend(entry, route, tls=tls_rules(spec, (host,), backends))
-            elif isinstance(spec, TCPRoute | TLSRoute):
+            elif isinstance(spec, TCPRoute):
                 _extend(entry, route, tcp=tcp_rules(spec, backends))
 
     def _to_service(self, host: Hostname, attachment: Attachment, rules: list[Ranked], backends: Backends) -> None:

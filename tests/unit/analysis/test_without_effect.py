@@ -1,0 +1,64 @@
+"""Rules and settings about what their host does not have."""
+
+from __future__ import annotations
+
+import pytest
+
+from analysis_cases import codes, document, service
+
+ROUTE = "route: [{destination: {host: db}}]"
+TLS = f"tls: [{{match: [{{sniHosts: [db]}}], {ROUTE}}}]"
+
+
+def rules(text: str, more: str = "") -> str:
+    return document("VirtualService", "v", f"{{hosts: [db], {more}{text}}}")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "found"),
+    [
+        ("tcp", f"http: [{{{ROUTE}}}]", "http"),
+        ("http", f"http: [{{{ROUTE}}}]", ""),
+        ("web", f"http: [{{{ROUTE}}}]", ""),  # its name says nothing, so Envoy looks
+        ("grpc", f"http: [{{{ROUTE}}}]", ""),
+        ("http", f"tcp: [{{{ROUTE}}}]", "tcp"),
+        ("mysql", f"tcp: [{{{ROUTE}}}]", ""),
+        ("web", f"tcp: [{{{ROUTE}}}]", ""),
+        ("https", f"tcp: [{{{ROUTE}}}]", "tcp"),
+        ("https", TLS, ""),
+        ("tcp", TLS, "tls"),
+    ],
+)
+def test_rules_of_a_protocol_that_no_port_carries(name: str, text: str, found: str) -> None:
+    """What the name of a port says decides in a sidecar which rules are asked."""
+    wanted = [f"LAT0059 VirtualService/v spec.{found}"] if found else []
+    port = f"{{name: {name}, port: 5432}}"
+    assert [one for one in codes(service("db", port), rules(text)) if "LAT0059" in one] == wanted
+    other = f"{port}, {{name: http-web, port: 80}}, {{name: tcp-b, port: 81}}, {{name: tls-c, port: 82}}"
+    assert not [one for one in codes(service("db", other), rules(text)) if "LAT0059" in one]
+
+
+def test_at_a_gateway_the_server_decides() -> None:
+    server = "{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}"
+    edge = document("Gateway", "g", f"{{selector: {{a: b}}, servers: [{server}]}}")
+    text = rules(f"http: [{{{ROUTE}}}]", "gateways: [g], ")
+    assert codes(edge, service("db", "{name: tcp, port: 5432}"), text) == []
+
+
+def test_addresses_at_a_gateway() -> None:
+    """The rule is not asked there; inside the mesh it is."""
+    server = "{port: {number: 80, name: tcp, protocol: TCP}, hosts: ['*']}"
+    edge = document("Gateway", "g", f"{{selector: {{a: b}}, servers: [{server}]}}")
+    text = f"tcp: [{{match: [{{destinationSubnets: [10.0.0.0/8]}}], {ROUTE}}}]"
+    base = [edge, service("db", "{name: tcp, port: 5432}")]
+    path = "spec.tcp[0].match[0].destinationSubnets"
+    assert codes(*base, rules(text, "gateways: [g], ")) == [f"LAT0059 VirtualService/v {path}"]
+    assert codes(*base, rules(text, "gateways: [g, mesh], ")) == []
+
+
+def test_settings_of_a_port_that_is_not_there() -> None:
+    spec = "{host: db, trafficPolicy: {portLevelSettings: [{port: {number: %d}, tls: {mode: DISABLE}}]}}"
+    base = service("db", "{name: tcp, port: 5432}")
+    path = "spec.trafficPolicy.portLevelSettings[0].port.number"
+    assert codes(base, document("DestinationRule", "d", spec % 1)) == [f"LAT0059 DestinationRule/d {path}"]
+    assert not [one for one in codes(base, document("DestinationRule", "d", spec % 5432)) if "LAT0059" in one]
