@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 from lateen.agent.addresses import METRICS_PORT, READY_PORT
@@ -183,6 +183,7 @@ class AgentSettings:
                     f"--upstream is for --intercept proxy and none: with {self.interception} "
                     "the app calls the service itself"
                 )
+            self._check_exclusions()
             return
         for flag, given in (
             ("--hops", self.hops != BOTH),
@@ -194,6 +195,19 @@ class AgentSettings:
         ):
             if given:
                 raise SettingsError(f"{flag} is for --intercept netns or host, not for {self.interception}")
+
+    def _check_exclusions(self) -> None:
+        """Refuse here, by the flag's name, what the rules could not say: a service would be started again for ever."""
+        for port in self.exclude_ports:
+            if not 0 < port < 65536:
+                raise SettingsError(f"--exclude-port {port} is not between 1 and 65535")
+        for network in self.exclude_networks:
+            try:
+                ip_network(network, strict=False)
+            except ValueError:
+                raise SettingsError(
+                    f"--exclude-network {network[:80]!r} is not a network, as 10.0.0.0/8, 192.0.2.7 or fd00::/8"
+                ) from None
 
     def _lacks_user(self) -> bool:
         return self.mode == SIDECAR and self.own_rules and not self.app_user and self.hops != INBOUND

@@ -45,6 +45,14 @@ def test_settings_survive_the_exec() -> None:
         ('{"mode": "sidecar", "service": "a", "interception": "netns"}', "use `lateen run`, or host"),
         ('{"mode": "sidecar", "service": "a", "interception": "host", "app_user": "root"}', "a user of its own"),
         ('{"mode": "sidecar", "service": "a", "interception": "magic"}', "not one of"),
+        (
+            '{"mode": "sidecar", "service": "a", "interception": "host", "app_user": "b", "exclude_ports": [0]}',
+            "--exclude-port 0 is not between",
+        ),
+        (
+            '{"mode": "sidecar", "service": "a", "interception": "host", "app_user": "b", "exclude_networks": ["x"]}',
+            "--exclude-network 'x' is not a network",
+        ),
         ('{"mode": "sidecar", "service": "a", "ports": [[0, ""]]}', "not between"),
         ('{"mode": "sidecar", "service": "a", "ports": [[80, ""], [80, "http"]]}', "--port 80 is given twice"),
         ('{"mode": "sidecar", "service": "A"}', "--service 'A'"),
