@@ -67,7 +67,10 @@ def restart(
     failed = 0
     for socket, before in wanted:
         began = time.monotonic()
-        code, answer = _ask(socket, "POST", "/restart", _RESTART_SECONDS)
+        try:
+            code, answer = _ask(socket, "POST", "/restart", _RESTART_SECONDS)
+        except OSError as error:
+            code, answer = 0, {"error": f"its agent has gone, or does not answer: {error.strerror or error}"}
         if code == 200:
             note(f"{before['workload']}: a new envoy took over after {time.monotonic() - began:.1f} s")
         else:
