@@ -86,7 +86,14 @@ def own_address(settings: AgentSettings, where: Place) -> OwnAddress:
     if settings.address:
         return take_address(settings.address, listeners)
     name = settings.name if settings.mode == GATEWAY else settings.service or settings.workload_group
-    return pick_address(f"{settings.namespace}/{name}/{settings.version}", listeners)
+    picked = pick_address(f"{settings.namespace}/{name}/{settings.version}", listeners)
+    if workload.is_out_of_reach(settings, picked.ip):
+        get_log().warning(
+            "no other machine reaches this workload: its address is of the loopback",
+            address=picked.ip,
+            todo="--address IP, one of this machine's that they reach",
+        )
+    return picked
 
 
 class Agent:
