@@ -198,6 +198,14 @@ class AgentSettings:
 
     def _check_exclusions(self) -> None:
         """Refuse here, by the flag's name, what the rules could not say: a service would be started again for ever."""
+        if self.exclude_ports or self.exclude_networks:
+            if self.hops == INBOUND:
+                raise SettingsError("--exclude-port and --exclude-network are of outbound connections: use --hops both")
+            if not self.own_rules:
+                raise SettingsError(
+                    "--exclude-port and --exclude-network are for rules of the agent's own: with --no-rules, say them "
+                    "to `lateen intercept apply`"
+                )
         for port in self.exclude_ports:
             if not 0 < port < 65536:
                 raise SettingsError(f"--exclude-port {port} is not between 1 and 65535")
