@@ -38,6 +38,7 @@ MOST_LABELS = 64
 MOST_PORTS = 64
 MOST_STATS_PATTERNS = 64
 LONGEST_STATS_PATTERN = 1024
+LONGEST_STOP_SECONDS = 3600.0
 _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _DNS_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
@@ -139,6 +140,10 @@ class AgentSettings:
             )
         if self.mode != RUN and self.command:
             raise SettingsError(f"`lateen proxy {self.mode}` runs no command: use `lateen run`")
+        if not 0 <= self.app_stop_seconds <= LONGEST_STOP_SECONDS:
+            raise SettingsError(
+                f"--stop-timeout {self.app_stop_seconds:g} is not between 0 and {LONGEST_STOP_SECONDS:g} seconds"
+            )
         if self.job and (self.mode != RUN or self.ports):
             raise SettingsError("--job is for an app that serves nothing: leave out --port")
         if self.mode == GATEWAY and not self.name:

@@ -239,6 +239,10 @@ def run(
     job: Annotated[
         bool, typer.Option("--job", help="The app is a one-shot job: it serves nothing, and its end is the end.")
     ] = False,
+    stop_timeout: Annotated[
+        float,
+        typer.Option("--stop-timeout", metavar="SECONDS", help="Longest wait for the app to end, before SIGKILL."),
+    ] = 10.0,
     print_addresses: PrintAddressesOption = False,
     stats_inclusion_prefix: StatsPrefixesOption = None,
     stats_inclusion_suffix: StatsSuffixesOption = None,
@@ -256,7 +260,8 @@ def run(
     given = dict(locals())
     from lateen.agent.settings import RUN
 
-    return _becoming(mode=RUN, job=job, command=tuple(command or ()), **_of_agent(given), **_of_workload(given))
+    app = {"command": tuple(command or ()), "job": job, "app_stop_seconds": stop_timeout}
+    return _becoming(mode=RUN, **app, **_of_agent(given), **_of_workload(given))
 
 
 def sidecar(

@@ -40,6 +40,8 @@ def test_settings_survive_the_exec() -> None:
         ('{"service": "a"}', "cannot be read"),
         ('{"mode": "walk"}', "not one of run, sidecar, gateway"),
         ('{"mode": "run", "service": "a"}', "no command"),
+        ('{"mode": "run", "service": "a", "command": ["x"], "app_stop_seconds": -1}', "--stop-timeout -1 is not"),
+        ('{"mode": "run", "service": "a", "command": ["x"], "app_stop_seconds": NaN}', "--stop-timeout nan is not"),
         ('{"mode": "gateway"}', "needs a name"),
         ('{"mode": "sidecar", "service": "a", "command": ["x"]}', "runs no command"),
         ('{"mode": "sidecar", "service": "a", "interception": "netns"}', "use `lateen run`, or host"),

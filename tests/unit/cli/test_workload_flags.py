@@ -88,7 +88,7 @@ def test_run_execs_the_agent_with_everything_it_was_told(agents: list[AgentSetti
     roots.touch()
     words = "run --service reviews.shop --version v2 --label team=a --port 9080/http --upstream ratings:1=2"
     words += f" --service-account sa --locality r/z/s --control-plane cp:1 --token {token} --intercept none"
-    words += f" --ca-file {roots}"
+    words += f" --ca-file {roots} --stop-timeout 45"
     run([*words.split(), "--address", "127.9.9.9", "--print-addresses", "--", "python", "app.py", "--port", "1"])
 
     [settings] = agents
@@ -97,6 +97,7 @@ def test_run_execs_the_agent_with_everything_it_was_told(agents: list[AgentSetti
     assert (settings.ports, settings.labels, settings.interception) == (((9080, "http"),), {"team": "a"}, "none")
     assert (settings.token_file, settings.ca_file) == (str(token), str(roots))
     assert settings.print_addresses
+    assert settings.app_stop_seconds == 45
 
 
 @pytest.mark.parametrize(
