@@ -136,6 +136,16 @@ def can_bind_privileged(ip: str) -> bool:
     return port_problem(ip, 80) not in (errno.EACCES, errno.EPERM)
 
 
+class PortError(StartError):
+    """One port cannot be had on one address."""
+
+    def __init__(self, ip: str, port: int, problem: int) -> None:
+        super().__init__(_in_the_way(ip, port, problem))
+        self.port = port
+        self.problem = problem
+        """errno."""
+
+
 def take_address(ip: str, listeners: tuple[int, ...]) -> OwnAddress:
     """Take a given address with the well-known ports. `listeners` are ports that Envoy will bind there.
 
@@ -143,7 +153,7 @@ def take_address(ip: str, listeners: tuple[int, ...]) -> OwnAddress:
     """
     for port in (ADMIN_PORT, OUTBOUND_PORT, PROMETHEUS_PORT, *listeners):
         if problem := port_problem(ip, port):
-            raise StartError(_in_the_way(ip, port, problem))
+            raise PortError(ip, port, problem)
     held: list[socket.socket] = []
     for port in (METRICS_PORT, READY_PORT):
         try:
@@ -151,7 +161,7 @@ def take_address(ip: str, listeners: tuple[int, ...]) -> OwnAddress:
         except OSError as error:
             for opened in held:
                 opened.close()
-            raise StartError(_in_the_way(ip, port, error.errno or errno.EIO)) from error
+            raise PortError(ip, port, error.errno or errno.EIO) from error
     return OwnAddress(ip=ip, ports=OwnPorts(), metrics_socket=held[0], ready_socket=held[1])
 
 
@@ -159,12 +169,19 @@ def pick_address(seed: str, listeners: tuple[int, ...]) -> OwnAddress:
     """Take the first free address for this seed (`namespace/service/version`)."""
     if not has_own_loopback_addresses():
         return share_loopback(listeners)
-    last = None
+    ports: set[int] = set()
     for _, ip in zip(range(_MOST_PROBES), candidates(seed), strict=False):
         try:
             return take_address(ip, listeners)
-        except StartError as error:
+        except PortError as error:
             last = error
+            ports.add(error.port)
+    if len(ports) == 1 and last.problem == errno.EADDRINUSE:
+        intercepted = ": a workload with --intercept host?" if last.port == OUTBOUND_PORT else ""
+        raise StartError(
+            f"port {last.port} is in use on every address, so another process listens on all of them{intercepted}; "
+            f"`ss -ltnp 'sport = :{last.port}'` shows which"
+        )
     raise StartError(f"no free address in 127.64.0.0/10 after {_MOST_PROBES} tries; the last: {last}")
 
 

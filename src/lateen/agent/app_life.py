@@ -101,7 +101,9 @@ class AppLife:
             self.child = await start(command, env=env, enter=self._where.app_entrance())
         except OSError as error:
             code = 127 if isinstance(error, FileNotFoundError) else 126
-            raise StartError(f"cannot start {command[0]!r}: {error.strerror}", exit_code=code) from error
+            user = self._member.settings.app_user
+            who = f" as {user}" if user else ""
+            raise StartError(f"cannot start {command[0]!r}{who}: {error.strerror}", exit_code=code) from error
         self._guard.watch(self.child)
 
     # --- following ---------------------------------------------------------------------------------------

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+import errno
+import os
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from lateen.agent.addresses import LOOPBACK
+from lateen.agent.errors import StartError
 from lateen.agent.http1 import Connect
 from lateen.agent.listening import Match, match_ports
 from lateen.agent.notifying import VARIABLES
@@ -19,6 +22,17 @@ _NO_PROXY = "localhost,127.0.0.1,::1"
 POLL_SECONDS = 0.05
 _SETTLE_SECONDS = 1.0
 """How long an app must listen on an unexpected port before that port is taken for the declared one."""
+
+
+def check_program(command: Sequence[str]) -> None:
+    """Look for the app's program before anything is begun. StartError when there is none of this name.
+
+    Whether it can be started shows when it is: it may be another user's to run.
+    """
+    name = command[0] if command else ""
+    folders = ("",) if "/" in name else os.get_exec_path()
+    if name and not any(os.path.exists(os.path.join(folder, name)) for folder in folders):  # noqa: PTH110, PTH118  as exec
+        raise StartError(f"cannot start {name!r}: {os.strerror(errno.ENOENT)}", exit_code=127)
 
 
 def app_environment(environment: Mapping[str, str], offered: Mapping[int, int], http_proxy: str) -> dict[str, str]:

@@ -232,7 +232,15 @@ class Certificates:
             return found
 
     async def attempt(self) -> Plaintext | None:
-        """Try once to get the first certificate, as `first` does. JoinError or ConnectError when there is none."""
+        """Try once to get the first certificate, as `first` does. JoinError or ConnectError when there is none.
+
+        Of several control planes the next is asked when one does not answer.
+        """
+        for _ in self._addresses[1:]:
+            try:
+                return await self._join()
+            except ConnectError:
+                self._next_address()
         return await self._join()
 
     async def run(self) -> None:

@@ -17,7 +17,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, TypeVar
@@ -36,6 +36,8 @@ KEPT_SECONDS = 30 * 24 * 3600
 MOST_CRASHES = 5
 _CRASH = "crash-"
 _CONFIGURATION, _IDENTITY, _SECRETS = "configuration.json", "identity.json", "secrets.json"
+_SHAPE = ("service_account", "ports", "port_map", "interception", "hops", "inbound_mode", "dns")
+"""Settings besides upstreams that Envoy's listeners follow from: with others it would serve something else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,14 +79,16 @@ class KeptIdentity:
 class Keeper:
     """One workload's folder."""
 
-    def __init__(self, folder: Path, fits: str, owner: int | None = None) -> None:
+    def __init__(self, folder: Path, fits: str, owner: int | None = None, *, shape: str = "") -> None:
         """`fits` says for which settings the content is good: with others it counts as not there.
 
+        `shape` says the same of the configuration alone: an identity is good whatever the ports.
         `owner`: the user whose files they are, if not this one.
         """
         self._folder = folder
         self._owner = os.geteuid() if owner is None else owner
-        self._fits = blake2b(fits.encode(), digest_size=16).hexdigest()
+        identity, others = (blake2b(text.encode(), digest_size=16).hexdigest() for text in (fits, fits + shape))
+        self._fits = {_IDENTITY: identity, _CONFIGURATION: others, _SECRETS: others}
         self._log = get_log().bind(folder=str(folder))
         self._written: dict[str, bytes] = {}
 
@@ -200,7 +204,7 @@ class Keeper:
 
     def _write(self, name: str, encoded: bytes, **head: float) -> bool:
         """Write an object that is not empty, encoded; large ones are encoded once."""
-        before = _json({"form": FORM, "fits": self._fits, **head})
+        before = _json({"form": FORM, "fits": self._fits[name], **head})
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_private(self._folder / name, b"%b,%b" % (before[:-1], encoded[1:]))
@@ -215,7 +219,10 @@ class Keeper:
             if path.stat().st_size > MAX_BYTES or path.stat().st_uid != self._owner:
                 raise ValueError("too large, or another user's")
             found = json.loads(path.read_bytes())
-            if found["form"] != FORM or (found["fits"] != self._fits and not for_any):
+            if found["form"] != FORM:
+                return None
+            if found["fits"] != self._fits[name] and not for_any:
+                self._log.warning("what was kept is of other flags: it is not used", file=name)
                 return None
             return read(found)
         except FileNotFoundError:
@@ -252,7 +259,10 @@ def workload_keeper(
         "ports": dict(ports),
         "interception": [interception, *addresses],
     }
-    return Keeper(parent / f"{who}@{ip.replace(':', '-')}", json.dumps(fits), owner)
+    shape = {name: getattr(settings, name) for name in _SHAPE} | {
+        "upstreams": [asdict(upstream) for upstream in settings.upstreams]
+    }
+    return Keeper(parent / f"{who}@{ip.replace(':', '-')}", json.dumps(fits), owner, shape=json.dumps(shape))
 
 
 def state_folder(given: str) -> Path | None:

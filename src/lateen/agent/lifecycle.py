@@ -19,6 +19,7 @@ from lateen.agent import calls, envoy_readiness, reporting, shutdown, workload
 from lateen.agent.addresses import OwnAddress, pick_address, split_control_planes, take_address
 from lateen.agent.app_life import AppLife
 from lateen.agent.app_pages import Pages
+from lateen.agent.application import check_program
 from lateen.agent.control import ControlServer
 from lateen.agent.envoy_admin import EnvoyAdmin, gateway_ports
 from lateen.agent.envoy_life import EnvoyLife
@@ -56,6 +57,7 @@ async def run(settings: AgentSettings) -> int:
             agent.pass_on(number)
 
     with signals.installed(pass_on):
+        check_program(settings.command)
         binary = find_envoy(settings.envoy_path)
         with place(settings) as where:
             with where.inside():
@@ -86,7 +88,14 @@ def own_address(settings: AgentSettings, where: Place) -> OwnAddress:
     if settings.address:
         return take_address(settings.address, listeners)
     name = settings.name if settings.mode == GATEWAY else settings.service or settings.workload_group
-    return pick_address(f"{settings.namespace}/{name}/{settings.version}", listeners)
+    picked = pick_address(f"{settings.namespace}/{name}/{settings.version}", listeners)
+    if workload.is_out_of_reach(settings, picked.ip):
+        get_log().warning(
+            "no other machine reaches this workload: its address is of the loopback",
+            address=picked.ip,
+            todo="--address IP, one of this machine's that they reach",
+        )
+    return picked
 
 
 class Agent:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from lateen.agent.metric_names import Kind
 
-_HELP = {
+HELP = {
     "lateen_agent_control_plane_connected": "Whether the attach stream to the control plane is open.",
     "lateen_agent_control_plane_reconnects_total": "Attach streams to the control plane after the first.",
     "lateen_agent_envoy_restarts_total": "Envoys started after one that had crashed.",
@@ -31,8 +31,8 @@ def exposition(metrics: Mapping[str, float]) -> bytes:
     """Return metrics in Prometheus' text format 0.0.4."""
     lines = []
     for name, value in metrics.items():
-        if name in _HELP:
-            lines.append(f"# HELP {name} {_HELP[name]}\n")
+        if name in HELP:
+            lines.append(f"# HELP {name} {HELP[name]}\n")
         lines.append(f"# TYPE {name} {_kind(name).name.lower()}\n")
         # As many digits as a time has.
         lines.append(f"{name} {value:.15g}\n")
@@ -47,7 +47,7 @@ def messages(metrics: Mapping[str, float]) -> bytes:
     writer = MessageWriter()
     served = []
     for name, value in metrics.items():
-        served += [writer.take(Family(name, _kind(name), _HELP.get(name, ""))), writer.take(Point((), value))]
+        served += [writer.take(Family(name, _kind(name), HELP.get(name, ""))), writer.take(Point((), value))]
     return b"".join(served) + writer.end()
 
 

@@ -16,14 +16,16 @@ from lateen.agent.readiness import Readiness
 def status(member: Membership, address: OwnAddress, readiness: Readiness, life: EnvoyLife | None) -> dict[str, Any]:
     """Return what `lateen proxy status` shows. `life`: None until Envoy was started."""
     child = life.supervisor.child if life else None
-    attachment = member.attachment
+    attachment, settings = member.attachment, member.settings
+    # While the control plane is away: the name that it had given, or what its user calls it.
+    name = attachment.registration.name or member.wanted.name or settings.service or settings.workload_group or "-"
     return {
-        "workload": f"{attachment.registration.name or '-'}.{member.settings.namespace}",
+        "workload": f"{name}.{settings.namespace}",
         "address": address.ip,
         "pid": os.getpid(),
         "ready": readiness.ready,
         "reason": readiness.reason,
-        "controlPlane": member.settings.control_plane,
+        "controlPlane": settings.control_plane,
         "connected": attachment.connected,
         "configuration": life.source.name.lower() if life else "",
         "lastGoodAt": life.kept_at if life else 0.0,

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 from lateen.agent.addresses import METRICS_PORT, READY_PORT
@@ -38,6 +38,7 @@ MOST_LABELS = 64
 MOST_PORTS = 64
 MOST_STATS_PATTERNS = 64
 LONGEST_STATS_PATTERN = 1024
+LONGEST_STOP_SECONDS = 3600.0
 _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _DNS_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
@@ -139,6 +140,10 @@ class AgentSettings:
             )
         if self.mode != RUN and self.command:
             raise SettingsError(f"`lateen proxy {self.mode}` runs no command: use `lateen run`")
+        if not 0 <= self.app_stop_seconds <= LONGEST_STOP_SECONDS:
+            raise SettingsError(
+                f"--stop-timeout {self.app_stop_seconds:g} is not between 0 and {LONGEST_STOP_SECONDS:g} seconds"
+            )
         if self.job and (self.mode != RUN or self.ports):
             raise SettingsError("--job is for an app that serves nothing: leave out --port")
         if self.mode == GATEWAY and not self.name:
@@ -183,6 +188,7 @@ class AgentSettings:
                     f"--upstream is for --intercept proxy and none: with {self.interception} "
                     "the app calls the service itself"
                 )
+            self._check_exclusions()
             return
         for flag, given in (
             ("--hops", self.hops != BOTH),
@@ -194,6 +200,27 @@ class AgentSettings:
         ):
             if given:
                 raise SettingsError(f"{flag} is for --intercept netns or host, not for {self.interception}")
+
+    def _check_exclusions(self) -> None:
+        """Refuse here, by the flag's name, what the rules could not say: a service would be started again for ever."""
+        if self.exclude_ports or self.exclude_networks:
+            if self.hops == INBOUND:
+                raise SettingsError("--exclude-port and --exclude-network are of outbound connections: use --hops both")
+            if not self.own_rules:
+                raise SettingsError(
+                    "--exclude-port and --exclude-network are for rules of the agent's own: with --no-rules, say them "
+                    "to `lateen intercept apply`"
+                )
+        for port in self.exclude_ports:
+            if not 0 < port < 65536:
+                raise SettingsError(f"--exclude-port {port} is not between 1 and 65535")
+        for network in self.exclude_networks:
+            try:
+                ip_network(network, strict=False)
+            except ValueError:
+                raise SettingsError(
+                    f"--exclude-network {network[:80]!r} is not a network, as 10.0.0.0/8, 192.0.2.7 or fd00::/8"
+                ) from None
 
     def _lacks_user(self) -> bool:
         return self.mode == SIDECAR and self.own_rules and not self.app_user and self.hops != INBOUND

@@ -34,7 +34,9 @@ class Signals:
         """
         loop = asyncio.get_running_loop()
         for number in _STOPPING:
-            loop.add_signal_handler(number, self.received, number)
+            # nohup(1) asks for that: whoever used it means to close the terminal.
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+                loop.add_signal_handler(number, self.received, number)
         for number in _PASSED_ON:
             loop.add_signal_handler(number, pass_on, number)
         try:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lateen.agent.addresses import OwnAddress, host_port
+from lateen.agent.addresses import OwnAddress, host_port, split_control_planes
 from lateen.agent.attach_protocol import Registered
 from lateen.agent.interception.capture import INBOUND_PORT
 from lateen.agent.interception.places import Place, hops
@@ -20,6 +20,7 @@ from lateen.agent.settings import GATEWAY, OUTBOUND, PROXY, AgentSettings, Setti
 from lateen.agent.status import METRICS_PATH, READY_PATH
 from lateen.envoy.bootstrap import OUTBOUND_PORT, BootstrapSettings
 from lateen.envoy.statistics import StatsInclusion
+from lateen.model.loopback import is_loopback
 from lateen.model.probes import EXEC, Probe
 from lateen.model.proxies import PRIVILEGED_PORTS, Proxy, ProxyType
 from lateen.model.services import Locality
@@ -163,6 +164,13 @@ class ControlPlane:
     """SPIFFE ID that it must show; empty where it gives no certificates."""
     others: tuple[tuple[str, int], ...] = ()
     """Further ones, for when it does not answer."""
+
+
+def is_out_of_reach(settings: AgentSettings, ip: str) -> bool:
+    """Whether others are meant to call this workload and cannot: they are elsewhere, as the control plane is."""
+    planes = (host for host, _ in split_control_planes(settings.control_plane))
+    called = settings.ports or settings.workload_group or settings.mode == GATEWAY
+    return bool(called) and is_loopback(ip) and not any(map(is_loopback, planes))
 
 
 def wish(settings: AgentSettings) -> Wish:

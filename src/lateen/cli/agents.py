@@ -25,7 +25,7 @@ _STATUS_SECONDS = 5.0
 
 def status(state: StateOption = None, output: OutputOption = Output.TABLE) -> int:
     """List the workloads that this user runs on this machine, as their agents see themselves."""
-    from lateen.cli.output import print_json, print_rows, print_yaml
+    from lateen.cli.output import note, print_json, print_rows, print_yaml
 
     found = [answer for _, answer in running(state)]
     match output:
@@ -36,6 +36,10 @@ def status(state: StateOption = None, output: OutputOption = Output.TABLE) -> in
         case Output.TABLE:
             headers = ["WORKLOAD", "ADDRESS", "PID", "READY", "PLANE", "CONFIG", "RESTARTS"]
             print_rows(headers, [_row(answer) for answer in found], "no agents of this user run here")
+            # Beside the table, which fits a terminal: they are as long as they are.
+            for answer in found:
+                for remark in _remarks(answer, time.time()):
+                    note(f"{answer['workload']}: {remark}")
     return ExitCode.DONE
 
 
@@ -67,7 +71,10 @@ def restart(
     failed = 0
     for socket, before in wanted:
         began = time.monotonic()
-        code, answer = _ask(socket, "POST", "/restart", _RESTART_SECONDS)
+        try:
+            code, answer = _ask(socket, "POST", "/restart", _RESTART_SECONDS)
+        except OSError as error:
+            code, answer = 0, {"error": f"its agent has gone, or does not answer: {error.strerror or error}"}
         if code == 200:
             note(f"{before['workload']}: a new envoy took over after {time.monotonic() - began:.1f} s")
         else:
@@ -96,16 +103,24 @@ def _named(name: str, found: list[tuple[Path, dict[str, Any]]]) -> list[tuple[Pa
 def _row(answer: dict[str, Any]) -> list[str]:
     source = {"stream": "current", "last_good": "last good"}.get(answer["configuration"], "-")
     if source == "last good" and answer["lastGoodAt"]:
-        source += f", {_age(time.time() - answer['lastGoodAt'])} old"
+        source = f"{_age(time.time() - answer['lastGoodAt'])} old"
     return [
         answer["workload"],
         answer["address"],
         str(answer["pid"]),
-        "yes" if answer["ready"] else answer["reason"],
+        "yes" if answer["ready"] else "no",
         "connected" if answer["connected"] else "away",
         source,
         f"{answer['envoy']['restarts']}+{answer['envoy']['reliefs']}",
     ]
+
+
+def _remarks(answer: dict[str, Any], now: float) -> Iterator[str]:
+    """Yield what somebody should know of an agent and a column has no room for."""
+    if not answer["ready"]:
+        yield f"not ready: {answer['reason']}"
+    if 0 < answer["certificateExpires"] <= now:
+        yield f"its certificate expired {_age(now - answer['certificateExpires'])} ago: others refuse it"
 
 
 def _age(seconds: float) -> str:

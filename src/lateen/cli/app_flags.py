@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lateen.cli.exits import usage
+from lateen.cli.workload_options import PROBE_TIMES
 from lateen.model.probe_texts import probe_fields
 from lateen.model.probes import Probe, is_a_path
 
@@ -14,6 +15,8 @@ _EXAMPLE = "as in --probe http://:9080/healthz, tcp://:7070, grpc://:9090 or 'ex
 def read_probe(text: str, **times: float) -> Probe | None:
     """Read `--probe`; `times` are fields of Probe. None when there is none. Raises Failure for what is no probe."""
     if not text:
+        if idle := [name for name, value in times.items() if value != PROBE_TIMES[name]]:
+            raise usage(f"--probe-{idle[0]} is of the probe of --probe, and there is none", _EXAMPLE)
         return None
     try:
         return Probe(**probe_fields(text), **times)  # type: ignore[arg-type]

@@ -55,6 +55,7 @@ def install(
     if not any(tuple(command[: len(words)]) == words for words in _RUNS):
         known = ", ".join(f"`{' '.join(words)} ...`" for words in _RUNS)
         raise Failure(f"{' '.join(command)[:80]!r} runs no agent", code=ExitCode.USAGE, hint=f"one of {known}")
+    _refuse_what_starts_no_agent(command)
     name = unit or _name_of(command)
     if not _UNIT.fullmatch(name):
         raise Failure(f"--unit {name[:80]!r} is not a unit's name", code=ExitCode.USAGE, hint="letters, digits, - _ .")
@@ -76,6 +77,16 @@ def install(
         raise Failure(f"cannot write {path}: {error.strerror}", hint="as root, or with --user") from error
     note(f"wrote {path}")
     return _start(name, user=user)
+
+
+def _refuse_what_starts_no_agent(command: Sequence[str]) -> None:
+    """Raise Failure for wrong usage, in the command's own words: systemd would start it again every second."""
+    from lateen.cli.commands import application
+    from lateen.cli.processes import Becoming
+
+    ended = typer.main.get_command(application()).main(args=list(command), prog_name="lateen", standalone_mode=False)
+    if not isinstance(ended, Becoming):
+        raise Failure(f"{' '.join(command)[:80]!r} runs no agent", code=ExitCode.USAGE)
 
 
 def _start(name: str, *, user: bool) -> int:

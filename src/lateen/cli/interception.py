@@ -26,6 +26,8 @@ _LISTS = (
     "include_network", "exclude_network", "include_port", "exclude_port", "inbound_port", "exclude_interface",
 )  # fmt: skip
 """Flags that may be repeated and are taken as they are: fields of Capture in the plural."""
+_OF_INBOUND = ("inbound_port", "exclude_inbound_port")
+_OF_OUTBOUND = ("user", "cgroup", "everybody", "exclude_port", "include_port", "exclude_network", "include_network")
 
 
 class BackendName(StrEnum):
@@ -264,6 +266,7 @@ def _capture(given: Mapping[str, Any]) -> Capture:
     from lateen.agent.interception.programs import InterceptionError, cgroup_root
 
     outbound, inbound = given["hops"] is not Hops.INBOUND, given["hops"] is not Hops.OUTBOUND
+    _refuse_of_the_other_side(given)
     some, cgroups = given["user"] or given["cgroup"], given["cgroup"] or ()
     if outbound and not (some or given["everybody"]):
         raise usage("it is not said whose connections to intercept", "add --user USER or --cgroup PATH, or --everybody")
@@ -293,23 +296,40 @@ def _capture(given: Mapping[str, Any]) -> Capture:
         raise Failure(str(error), code=ExitCode.USAGE) from error
 
 
+def _refuse_of_the_other_side(given: Mapping[str, Any]) -> None:
+    """Raise Failure for a flag of connections that are not intercepted: it would do nothing."""
+    for idle, flags, todo in (
+        (Hops.OUTBOUND, _OF_INBOUND, "add --hops inbound or both, or leave it out"),
+        (Hops.INBOUND, _OF_OUTBOUND, "leave it out, or say --hops both"),
+    ):
+        for flag in flags if given["hops"] is idle else ():
+            if given[flag]:
+                raise usage(f"--{flag.replace('_', '-')} does nothing with --hops {idle.value}", todo)
+
+
 def user_ids(names: Sequence[str]) -> tuple[int, ...]:
     """Return uids of names or numbers. Raises Failure for a name that nobody has."""
     import pwd
 
-    try:
-        return tuple(int(name) if name.isdigit() else pwd.getpwnam(name).pw_uid for name in names)
-    except KeyError as error:
-        raise usage(f"there is no such user: {error.args[0]}", "a name, or a number") from error
+    def uid(name: str) -> int:
+        try:
+            return int(name) if name.isdigit() else pwd.getpwnam(name).pw_uid
+        except KeyError:
+            raise usage(f"there is no user {name[:80]!r}", "a name, or a number") from None
+
+    return tuple(map(uid, names))
 
 
 def _group_ids(names: Sequence[str]) -> tuple[int, ...]:
     import grp
 
-    try:
-        return tuple(int(name) if name.isdigit() else grp.getgrnam(name).gr_gid for name in names)
-    except KeyError as error:
-        raise usage(f"there is no such group: {error.args[0]}", "a name, or a number") from error
+    def gid(name: str) -> int:
+        try:
+            return int(name) if name.isdigit() else grp.getgrnam(name).gr_gid
+        except KeyError:
+            raise usage(f"there is no group {name[:80]!r}", "a name, or a number") from None
+
+    return tuple(map(gid, names))
 
 
 def _way(wanted: BackendName | None, capture: Capture) -> Backend:

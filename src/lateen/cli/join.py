@@ -90,7 +90,7 @@ def join(
             "--control-plane",
             envvar="LATEEN_CONTROL_PLANE",
             metavar="HOST:PORT",
-            help="Secure xDS address (15012 by default).",
+            help="Secure xDS address (15012 by default); several, of control planes with one CA, with commas.",
         ),
     ],
     token: Annotated[Path, typer.Option("--token", metavar="FILE", help="Token to join the mesh with; it is copied.")],
@@ -157,6 +157,7 @@ def join(
 
     Nothing is written when a check fails. Joining again with the same flags changes nothing.
     """
+    from lateen.agent.settings import ROOT
     from lateen.cli.app_flags import read_metrics, read_probe
     from lateen.cli.workload_flags import given_file, stats_inclusion
 
@@ -201,6 +202,8 @@ def join(
     own_name = name or settings.service or settings.workload_group
     if not _NAME.fullmatch(own_name):
         raise usage(f"--name {own_name[:80]!r} is not a name", "lower-case letters, digits and dashes")
+    if user not in ("", *ROOT) and intercept is Intercept.HOST and (own_rules or app_user):
+        raise usage(f"--user {user[:80]}: the rules of --intercept host take root", "leave out --user")
     if offline and not address and intercept is not Intercept.HOST:
         raise usage("--offline cannot find out which address others reach", "add --address IP")
     made = _look(own_name, settings, user=user, root=root, starts=start and not only_check, offline=offline)
@@ -286,7 +289,7 @@ def _look(name: str, given: AgentSettings, *, user: str, root: Path, starts: boo
     import os
     import sys
 
-    from lateen.agent.addresses import port_problem, split_host_port
+    from lateen.agent.addresses import host_port, port_problem, split_control_planes
     from lateen.agent.settings import HOST
     from lateen.cli.joining import certifying, observing
     from lateen.cli.joining.checks import Observations
@@ -294,13 +297,19 @@ def _look(name: str, given: AgentSettings, *, user: str, root: Path, starts: boo
     from lateen.cli.joining.plans import Wish, host_plan
 
     host, elsewhere = Host(root), root != Path("/")
-    where = split_host_port(given.control_plane)
+    planes = split_control_planes(given.control_plane)
     account = observing.user_of(user) if user else None
-    found = observing.Found() if offline else observing.resolve(where[0])
-    if not given.address and given.interception != HOST:
-        given = replace(given, address=observing.way_to(found.addresses))
-    own = given.address or next(iter(certifying.addresses(given)), "")
     token, content, roots, problem = _read_token(given)
+    # The token says it of the one that made it.
+    told = token.join_port if token and len(planes) == 1 else 0
+    seen = [
+        observing.Plane(address=each) if offline else observing.plane(each, told or each[1] + 1, roots, token)
+        for each in planes
+    ]
+    plane = next((each for each in seen if not each.problem), seen[0])
+    if not given.address and given.interception != HOST:
+        given = replace(given, address=observing.way_to(plane.found.addresses))
+    own = given.address or next(iter(certifying.addresses(given)), "")
     plan = host_plan(
         Wish(name=name, settings=given, python=sys.executable, user=user),
         content,
@@ -314,10 +323,10 @@ def _look(name: str, given: AgentSettings, *, user: str, root: Path, starts: boo
     kept = certifying.keeper(plan.settings, host.place(plan.state), own, account.pw_uid if account else None)
     now = observing.now()
     running = _agent_of(host, plan.state.as_posix()) is not None
-    join_port = (token.join_port if token else 0) or where[1] + 1
-    asked = () if offline or found.problem else (("secure", where[1]), ("join", join_port))
     version, envoy_problem = observing.envoy(given, account)
-    seen = Observations(
+    # Programs and users of an image are not this machine's.
+    rules, rules_problem, rules_todo = ("", "", "") if elsewhere else observing.rules(given)
+    observed = Observations(
         now=now,
         root=os.geteuid() == 0,
         elsewhere=elsewhere,
@@ -338,14 +347,22 @@ def _look(name: str, given: AgentSettings, *, user: str, root: Path, starts: boo
         token_subject=token.subject if token else "",
         token_issued=token.issued if token else 0.0,
         token_expires=token.expires if token else 0.0,
-        control_plane=where,
-        addresses=found.addresses,
-        dns_problem=found.problem,
+        control_plane=plane.address,
+        addresses=plane.found.addresses,
+        dns_problem=plane.found.problem,
         own_address=own,
         address_problem=port_problem(own, 0) if own else 0,
         # One that runs here already has its ports: its own, as they should be.
         ports=() if running or elsewhere or not own else observing.ports(given, own),
-        servers=tuple(observing.server(what, where[0], number, roots, token) for what, number in asked),
+        rules=rules,
+        rules_problem=rules_problem,
+        rules_todo=rules_todo,
+        servers=plane.servers,
+        others_away=tuple(
+            f"{host_port(*each.address)} cannot be joined by now: {each.problem}"
+            for each in seen
+            if each is not plane and each.problem
+        ),
     )
     return _Joining(
         host=host,
@@ -356,7 +373,7 @@ def _look(name: str, given: AgentSettings, *, user: str, root: Path, starts: boo
         given=given,
         own=own,
         identity_until=certifying.still_good(kept.identity(), given, now),
-        seen=seen,
+        seen=observed,
     )
 
 

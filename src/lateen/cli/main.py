@@ -1,7 +1,7 @@
 """Entry point of `lateen`: how a command begins and how it ends.
 
-A command returns its exit code or raises Failure. The commands are imported only when `run` is called, so that an
-early Ctrl-C finds no Python handler that would print where it struck.
+A command returns its exit code, or the agent that this process is to become, or raises Failure. The commands are
+imported only when `run` is called, so that an early Ctrl-C finds no Python handler that would print where it struck.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     command = typer.main.get_command(application())
     given = None if arguments is None else list(arguments)
     try:
-        code = command.main(args=given, prog_name="lateen", standalone_mode=False)
+        ended = command.main(args=given, prog_name="lateen", standalone_mode=False)
     except Failure as failure:
         _complain(failure.message, failure.hint)
         return failure.code
@@ -66,7 +66,11 @@ def _run(arguments: Sequence[str] | None) -> int:
 
         silence_broken_pipe()
         return ExitCode.DONE
-    return int(code) if isinstance(code, int) else ExitCode.DONE
+    from lateen.cli.processes import Becoming
+
+    if isinstance(ended, Becoming):
+        ended.become()
+    return int(ended) if isinstance(ended, int) else ExitCode.DONE
 
 
 def _usage_error(error: typer.TyperException) -> int:

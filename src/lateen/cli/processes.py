@@ -1,7 +1,7 @@
 """Commands that run a process: serve, run, proxy sidecar, proxy gateway, demo.
 
-Registered by `cli/commands.py`. `run` and `proxy` only read flags and exec into the agent, so that no command-line
-library stays in the memory of a process that lives as long as its workload.
+Registered by `cli/commands.py`. `run` and `proxy` only read flags and say which agent to become; `main` does so by
+exec, so that no command-line library stays in the memory of a process that lives as long as its workload.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -19,6 +20,7 @@ from lateen.cli.exits import ExitCode, Failure
 from lateen.cli.options import MeshConfigOption
 from lateen.cli.workload_options import (
     DEFAULT_CONTROL_PLANE,
+    PROBE_TIMES,
     AddressOption,
     AgentStateOption,
     AppUserOption,
@@ -62,8 +64,20 @@ if TYPE_CHECKING:
     from lateen.agent.settings import AgentSettings
 
 _AS_GIVEN = ("service_account", "locality", "network", "control_plane", "address", "print_addresses")
-PROBE_TIMES = ("period", "timeout", "failures", "successes", "delay")
-"""Fields of Probe that have a flag `--probe-...` of the same name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Becoming:
+    """What a command ends with that is to be an agent from then on: `main` replaces this process."""
+
+    words: tuple[str, ...]
+    """The agent's command line."""
+
+    def become(self) -> NoReturn:
+        """Replace this process; returns never."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.execv(self.words[0], self.words)  # noqa: S606  the agent takes this process over
 
 
 class LogLevel(StrEnum):
@@ -225,6 +239,10 @@ def run(
     job: Annotated[
         bool, typer.Option("--job", help="The app is a one-shot job: it serves nothing, and its end is the end.")
     ] = False,
+    stop_timeout: Annotated[
+        float,
+        typer.Option("--stop-timeout", metavar="SECONDS", help="Longest wait for the app to end, before SIGKILL."),
+    ] = 10.0,
     print_addresses: PrintAddressesOption = False,
     stats_inclusion_prefix: StatsPrefixesOption = None,
     stats_inclusion_suffix: StatsSuffixesOption = None,
@@ -237,12 +255,13 @@ def run(
     probe_delay: ProbeDelayOption = 0.0,
     allow_exec_probe: ExecProbeOption = False,
     metrics: MetricsOption = "",
-) -> int:
+) -> Becoming:
     """Run an app with its sidecar beside it. Everything after `--` is the app's command."""
     given = dict(locals())
     from lateen.agent.settings import RUN
 
-    exec_agent(mode=RUN, job=job, command=tuple(command or ()), **_of_agent(given), **_of_workload(given))
+    app = {"command": tuple(command or ()), "job": job, "app_stop_seconds": stop_timeout}
+    return _becoming(mode=RUN, **app, **_of_agent(given), **_of_workload(given))
 
 
 def sidecar(
@@ -280,12 +299,12 @@ def sidecar(
     probe_delay: ProbeDelayOption = 0.0,
     allow_exec_probe: ExecProbeOption = False,
     metrics: MetricsOption = "",
-) -> int:
+) -> Becoming:
     """Run a sidecar alone, for an app that something else starts."""
     given = dict(locals())
     from lateen.agent.settings import SIDECAR
 
-    exec_agent(mode=SIDECAR, **_of_agent(given), **_of_workload(given))
+    return _becoming(mode=SIDECAR, **_of_agent(given), **_of_workload(given))
 
 
 def gateway(
@@ -308,13 +327,13 @@ def gateway(
     stats_inclusion_prefix: StatsPrefixesOption = None,
     stats_inclusion_suffix: StatsSuffixesOption = None,
     stats_inclusion_regexp: StatsRegexpsOption = None,
-) -> int:
+) -> Becoming:
     """Run an ingress or egress gateway. Gateways are selected by its labels."""
     given = dict(locals())
     from lateen.agent.settings import GATEWAY
     from lateen.cli.workload_flags import read_labels, read_port_map
 
-    exec_agent(
+    return _becoming(
         mode=GATEWAY,
         name=name,
         namespace=namespace,
@@ -358,8 +377,8 @@ def _of_workload(given: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def exec_agent(**settings: Any) -> NoReturn:
-    """Replace this process by the agent. Raises Failure for settings that contradict themselves; returns never."""
+def _becoming(**settings: Any) -> Becoming:
+    """Return the agent with these settings. Raises Failure for those that contradict themselves."""
     from lateen.agent.settings import AgentSettings, SettingsError
     from lateen.cli.workload_flags import check_control_plane
 
@@ -368,10 +387,7 @@ def exec_agent(**settings: Any) -> NoReturn:
         made = AgentSettings(**settings)
     except SettingsError as error:
         raise Failure(str(error), code=ExitCode.USAGE) from error
-    words = agent_command(made)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os.execv(words[0], words)  # noqa: S606  the agent takes this process over
+    return Becoming(tuple(agent_command(made)))
 
 
 def agent_command(settings: AgentSettings) -> list[str]:

@@ -90,7 +90,7 @@ def _names(parameter: Any) -> str:
         return f"`{_cell(_metavar(parameter))}`"
     choices = [str(getattr(one, "value", one)) for one in getattr(parameter.type, "choices", ())]
     value = "" if parameter.is_flag else " " + ("|".join(choices) or _metavar(parameter))
-    names = ", ".join(parameter.opts)
+    names = ", ".join((*parameter.opts, *parameter.secondary_opts))
     return f"`{_cell(names + value)}`"
 
 
@@ -100,6 +100,8 @@ def _default(parameter: Any) -> str:
         return "required"
     if default in (None, "", False, (), []) or callable(default):
         return ""
+    if default is True and parameter.secondary_opts:
+        default = parameter.opts[0]
     variable = f" (`{parameter.envvar}`)" if parameter.envvar else ""
     return f"`{getattr(default, 'value', default)}`{variable}"
 

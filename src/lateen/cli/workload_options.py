@@ -13,6 +13,8 @@ from typing import Annotated
 import typer
 
 DEFAULT_CONTROL_PLANE = "127.0.0.1:15010"
+PROBE_TIMES = {"period": 5.0, "timeout": 1.0, "failures": 1, "successes": 1, "delay": 0.0}
+"""Fields of Probe that have a flag `--probe-...` of the same name, and what they are without it."""
 
 
 class Intercept(StrEnum):

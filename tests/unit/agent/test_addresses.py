@@ -53,6 +53,17 @@ def test_address_is_free_again_after_close() -> None:
     assert second.ip == first.ip
 
 
+def test_a_port_that_somebody_has_on_every_address_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No other address helps then, and none is recommended."""
+    monkeypatch.setattr(addresses, "_MOST_PROBES", 8)
+    with listen("0.0.0.0", 0) as everywhere:
+        port = everywhere.getsockname()[1]
+        with pytest.raises(StartError, match=f"port {port} is in use on every address") as raised:
+            pick_address("test/everywhere/", (port,))
+    assert f"`ss -ltnp 'sport = :{port}'`" in str(raised.value)
+    assert "--address" not in str(raised.value)
+
+
 def test_address_where_a_service_port_is_taken_is_skipped() -> None:
     ip = next(candidates("test/busy/"))
     with listen(ip, 9080):

@@ -9,8 +9,9 @@ from collections.abc import Callable
 import pytest
 
 from lateen.agent import application
-from lateen.agent.application import accepts, app_environment, wait_for_ports, wait_until_serving
+from lateen.agent.application import accepts, app_environment, check_program, wait_for_ports, wait_until_serving
 from lateen.agent.backoff import pauses
+from lateen.agent.errors import StartError
 from ports import free_port
 
 
@@ -94,3 +95,16 @@ async def test_ports_are_followed_down_and_up() -> None:
         await wait_for_ports((port,), accepting=True)
     assert not await accepts(port)
     await wait_for_ports((port,), accepting=False)
+
+
+@pytest.mark.parametrize("command", [("no-such-program", "x"), ("/no/such/program",), ("./no-such-program",)])
+def test_a_program_that_is_not_there_is_said_before_anything_is_begun(command: tuple[str, ...]) -> None:
+    """As a shell says it, and not only once the control plane has been found."""
+    with pytest.raises(StartError, match=f"cannot start '{command[0]}': No such file") as raised:
+        check_program(command)
+    assert raised.value.exit_code == 127
+
+
+@pytest.mark.parametrize("command", [(), ("sh",), ("/bin/sh", "-c", "")])
+def test_what_is_there_is_started_when_its_proxy_serves(command: tuple[str, ...]) -> None:
+    check_program(command)

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from lateen.agent.keeping import KEPT_SECONDS, Keeper, KeptConfiguration, KeptIdentity, forget_the_old, state_folder
+from lateen.agent.keeping import (
+    KEPT_SECONDS,
+    Keeper,
+    KeptConfiguration,
+    KeptIdentity,
+    forget_the_old,
+    state_folder,
+    workload_keeper,
+)
+from lateen.agent.settings import AgentSettings
 
 CONFIGURATION = KeptConfiguration(
     bootstrap={"node": {"id": "x"}},
@@ -57,6 +68,33 @@ def test_settings_that_changed_make_it_unfit(tmp_path: Path) -> None:
     """A configuration for other ports, or another control plane's, would do harm."""
     Keeper(tmp_path / "web", "settings").keep_configuration(CONFIGURATION)
     assert Keeper(tmp_path / "web", "others").configuration() is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "serves"),
+    [
+        ({}, True),
+        ({"labels": {"team": "a"}, "exclude_ports": (25,), "app_stop_seconds": 1.0}, True),
+        ({"ports": ((80, "http"), (81, ""))}, False),
+        ({"ports": ((80, "tcp"),)}, False),
+        ({"hops": "outbound"}, False),
+        ({"dns": False}, False),
+        ({"service_account": "other"}, False),
+    ],
+)
+def test_flags_that_shape_what_envoy_serves_make_it_unfit_and_leave_the_identity(
+    tmp_path: Path, changes: dict[str, Any], serves: bool
+) -> None:
+    """A port that nobody has listened on yet would be refused for ever, and rules would lead to nobody."""
+    settings = AgentSettings(mode="run", service="web", command=("x",), interception="host", ports=((80, "http"),))
+    keeper = partial(
+        workload_keeper, tmp_path, ip="10.0.0.7", ports={}, interception="REDIRECT", addresses=("10.0.0.7",)
+    )
+    keeper(settings=settings).keep_configuration(CONFIGURATION)
+    keeper(settings=settings).keep_identity(IDENTITY)
+    again = keeper(settings=replace(settings, **changes))
+    assert (again.configuration() == CONFIGURATION) is serves
+    assert again.identity() == IDENTITY
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"form": 1}', b"\xff\x00", b'{"form": 99, "fits": ""}'])

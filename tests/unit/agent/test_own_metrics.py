@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from client_model import read_delimited
-from lateen.agent.own_metrics import exposition, messages
+from lateen.agent.own_metrics import HELP, exposition, messages
+
+GUIDE = Path(__file__).parents[3] / "docs" / "guide" / "statistics.md"
 
 
 def test_both_formats_say_the_same_with_help() -> None:
@@ -18,3 +22,7 @@ def test_both_formats_say_the_same_with_help() -> None:
     for one, value in ((ready, 1), (probes, 3)):
         assert f"# HELP {one.name} {one.help}\n" in text
         assert f"\n{one.name} {value}\n" in text
+
+
+def test_the_guide_says_what_each_is() -> None:
+    assert not [name for name in HELP if f"`{name}`" not in GUIDE.read_text()]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import signal
 
 import pytest
@@ -39,3 +41,21 @@ async def test_closed_terminal_ends_the_app_and_does_not_make_it_reload() -> Non
     received = Signals()
     received.received(signal.SIGHUP)
     assert received.number == signal.SIGTERM
+
+
+@pytest.mark.parametrize(("before", "stops"), [(signal.SIG_DFL, True), (signal.SIG_IGN, False)])
+async def test_a_closed_terminal_is_nothing_to_who_was_started_by_nohup(before: signal.Handlers, stops: bool) -> None:
+    """It ignores SIGHUP before it starts its program."""
+    found = signal.signal(signal.SIGHUP, before)
+    received, passed_on = Signals(), asyncio.Event()
+    try:
+        with received.installed(lambda _number: passed_on.set()):
+            os.kill(os.getpid(), signal.SIGHUP)
+            os.kill(os.getpid(), signal.SIGUSR1)
+            await passed_on.wait()
+            assert received.stop.is_set() is stops
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGHUP, found)

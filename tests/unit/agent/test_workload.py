@@ -56,6 +56,23 @@ def test_found_app_port_replaces_only_its_own() -> None:
     assert [port.app_port for port in workload.with_app_ports(first, {9080: 9080}).ports] == [9080, 23457]
 
 
+@pytest.mark.parametrize(
+    ("settings", "ip", "out_of_reach"),
+    [
+        (replace(RUN, control_plane="cp:15012"), "127.64.1.1", True),
+        (replace(RUN, control_plane="10.0.0.5:15012,10.0.0.6:15012"), "127.64.1.1", True),
+        (replace(RUN, control_plane="cp:15012"), "10.0.0.7", False),
+        (RUN, "127.64.1.1", False),
+        (replace(RUN, control_plane="cp:15012", ports=()), "127.64.1.1", False),
+        (replace(GATEWAY, control_plane="cp:15012"), "127.64.1.1", True),
+    ],
+)
+def test_who_is_to_be_called_from_elsewhere_needs_an_address(
+    settings: AgentSettings, ip: str, out_of_reach: bool
+) -> None:
+    assert workload.is_out_of_reach(settings, ip) is out_of_reach
+
+
 def test_gateway_registers_without_service_and_ports() -> None:
     registered = workload.registration(GATEWAY, "127.64.1.2", {})
     assert (registered.service, registered.name, registered.ports) == ("", "ingress", ())

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from lateen.cli.exits import Failure
+from lateen.cli.exits import ExitCode, Failure
 from lateen.cli.install import install, unit_text
+from lateen.cli.main import run
 
 
 def made(*command: str, user: bool = False) -> str:
@@ -78,3 +79,24 @@ def test_the_unit_is_named_after_the_workload(tmp_path: Path, monkeypatch: pytes
 def test_what_runs_no_agent_is_refused(command: list[str]) -> None:
     with pytest.raises(Failure, match="runs no agent"):
         install(command, systemd=True, dry_run=True)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("run --service Web -- app", "--service 'Web' is not"),
+        ("run --service web", "no command to run"),
+        ("run --servcie web -- app", "--servcie"),
+        ("proxy gateway", "--name"),
+        ("proxy sidecar --service web --token missing", "--token missing is not a file"),
+        ("proxy sidecar --help", "runs no agent"),
+    ],
+)
+def test_a_command_that_would_end_at_each_start_is_refused(
+    words: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the words that the command itself would say, and nothing is written."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    assert run(["proxy", "install", "--systemd", "--user", "--", *words.split()]) == ExitCode.USAGE
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

@@ -54,7 +54,7 @@ OF_THE_AGENT = {
     "command", "control_plane", "ca_file", "own_rules", "app_user", "exclude_port", "exclude_network", "state", "job",
     "print_addresses", "stats_inclusion_prefix", "stats_inclusion_suffix", "stats_inclusion_regexp",
     "probe", "probe_period", "probe_timeout", "probe_failures", "probe_successes", "probe_delay", "allow_exec_probe",
-    "metrics",
+    "metrics", "stop_timeout",
 }  # fmt: skip
 """Flags that change nothing of what the control plane generates for the proxy."""
 OF_THE_WORKLOAD = {"port", "hops"}

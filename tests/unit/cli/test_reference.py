@@ -22,3 +22,7 @@ def test_every_command_and_every_endpoint_is_described() -> None:
     for command in ("lateen validate", "lateen proxy gateway", "lateen proxy-config", "lateen demo"):
         assert f"## {command}\n" in cli_reference()
     assert "| POST | `/v1/config` |" in api_reference()
+
+
+def test_a_flag_that_is_on_by_default_is_shown_with_the_one_that_turns_it_off() -> None:
+    assert "| `--dns, --no-dns` |" in cli_reference()

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from pathlib import Path
 
 import pytest
 
 from lateen.agent.settings import AgentSettings
+from lateen.cli import processes
 from lateen.cli.exits import ExitCode, Failure
+from lateen.cli.join import join
 from lateen.cli.main import run
 from lateen.cli.workload_flags import check_control_plane, read_labels, read_port_map, split_name, workload_flags
+from lateen.cli.workload_options import PROBE_TIMES
 from lateen.envoy.statistics import StatsInclusion
 from lateen.model.proxies import Upstream
 
@@ -84,7 +88,7 @@ def test_run_execs_the_agent_with_everything_it_was_told(agents: list[AgentSetti
     roots.touch()
     words = "run --service reviews.shop --version v2 --label team=a --port 9080/http --upstream ratings:1=2"
     words += f" --service-account sa --locality r/z/s --control-plane cp:1 --token {token} --intercept none"
-    words += f" --ca-file {roots}"
+    words += f" --ca-file {roots} --stop-timeout 45"
     run([*words.split(), "--address", "127.9.9.9", "--print-addresses", "--", "python", "app.py", "--port", "1"])
 
     [settings] = agents
@@ -93,6 +97,7 @@ def test_run_execs_the_agent_with_everything_it_was_told(agents: list[AgentSetti
     assert (settings.ports, settings.labels, settings.interception) == (((9080, "http"),), {"team": "a"}, "none")
     assert (settings.token_file, settings.ca_file) == (str(token), str(roots))
     assert settings.print_addresses
+    assert settings.app_stop_seconds == 45
 
 
 @pytest.mark.parametrize(
@@ -125,6 +130,13 @@ def test_an_expression_that_envoy_would_not_compile_is_refused(
     assert message in printed
 
 
+def test_times_of_a_probe_are_nothing_without_one() -> None:
+    """What `read_probe` takes for "not given" is what the commands have as defaults."""
+    for command in (processes.run, processes.sidecar, join):
+        defaults = inspect.signature(command).parameters
+        assert {name: defaults[f"probe_{name}"].default for name in PROBE_TIMES} == PROBE_TIMES
+
+
 def test_the_command_needs_no_dashes_before_it(agents: list[AgentSettings]) -> None:
     run(["run", "--service", "web", "python", "-m", "http.server", "--version", "x"])
 
@@ -149,6 +161,8 @@ def test_a_gateway_is_told_its_port_map(agents: list[AgentSettings]) -> None:
         "run --service web --port x -- python",
         "run --service web --port 1 --port 1 -- python",
         "run --service web --intercept magic -- python",
+        "run --service web --port 80 --probe-period 1 -- python",
+        "run --service web --intercept netns --exclude-network 10.0.0.0/33 -- python",
         "run --service web --intercept netns --address 10.0.0.1 -- python",
         "run --service web --token /no/such/file -- python",
         "run --service web --ca-file /no/such/file -- python",

@@ -140,7 +140,10 @@ def revert(folder: Path, name: str, *, trial: str = "") -> bool:
         BACKENDS[found.backend]().revert(found.capture)
         if found.cgroup:
             with contextlib.suppress(OSError, InterceptionError):
-                cgroup_folder(found.cgroup).rmdir()
+                made = cgroup_folder(found.cgroup)
+                made.rmdir()
+                # Ours too, and of others of ours as long as there are any.
+                made.parent.rmdir()
         _remove_unit(name)
         records.remove(folder, name)
         return True

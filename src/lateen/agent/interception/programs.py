@@ -47,9 +47,9 @@ def needed_program(name: str) -> str:
 def need_root(what: str) -> None:
     """Raise InterceptionError unless this is root's."""
     if os.geteuid() != 0:
-        raise InterceptionError(
-            f"{what} needs root: start it with sudo, or use --intercept proxy, which needs no rights"
-        )
+        # A flag of an agent's has another; `lateen intercept` has none.
+        instead = ", or use --intercept proxy, which needs no rights" if what.startswith("--") else ""
+        raise InterceptionError(f"{what} needs root: start it with sudo{instead}")
 
 
 def run_program(

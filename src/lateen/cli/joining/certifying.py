@@ -11,7 +11,7 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 
-from lateen.agent.addresses import OwnPorts, split_host_port
+from lateen.agent.addresses import OwnPorts, split_control_planes
 from lateen.agent.certificate_times import read_validity
 from lateen.agent.certificates import Certificates
 from lateen.agent.joining import Wish
@@ -77,7 +77,7 @@ def earlier_identity(
     for folder in sorted(here.glob("agents/*")):
         kept = Keeper(folder, "", owner).identity(for_any=True)
         expires = still_good(kept, settings, now)
-        if kept and expires and kept.secure == split_host_port(settings.control_plane):
+        if kept and expires and kept.secure in split_control_planes(settings.control_plane):
             with tempfile.TemporaryDirectory(prefix="lateen-join-") as made:
                 kept_in = keeper(settings, Path(made), own)
                 kept_in.keep_identity(kept)

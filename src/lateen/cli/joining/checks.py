@@ -116,8 +116,14 @@ class Observations:
     """Where others will reach this workload; empty lets the agent say."""
     address_problem: int
     """errno of binding it; 0 when it is this machine's."""
+    rules: str = ""
+    """What will put the agent's rules in force (`nft`); empty where it needs none, or where there is a problem."""
+    rules_problem: str = ""
+    rules_todo: str = ""
     ports: tuple[PortInUse, ...]
     servers: tuple[ServerSeen, ...]
+    others_away: tuple[str, ...] = ()
+    """Further control planes that cannot be joined by now, and why."""
 
 
 def check(seen: Observations) -> tuple[Check, ...]:
@@ -132,11 +138,12 @@ def check(seen: Observations) -> tuple[Check, ...]:
         _token(seen),
         _address(seen),
         _ports(seen),
+        *_rules(seen),
     ]
     if seen.offline:
         skipped = "not looked at: --offline"
         return (*made, *(Check(name=name, state=State.SKIPPED, message=skipped) for name in ("control plane", "clock")))
-    return (*made, _dns(seen), *_reached(seen), *_roots(seen), _clock(seen))
+    return (*made, _dns(seen), *_reached(seen), *_others(seen), *_roots(seen), _clock(seen))
 
 
 def problems(checks: Sequence[Check]) -> list[Check]:
@@ -247,6 +254,14 @@ def _ports(seen: Observations) -> Check:
     return _problem("ports", f"{place} is taken by another process", todo)
 
 
+def _rules(seen: Observations) -> Iterator[Check]:
+    """Interception of the machine: what its agent would fail for at each of its starts."""
+    if seen.rules_problem:
+        yield _problem("rules", seen.rules_problem, seen.rules_todo)
+    elif seen.rules:
+        yield _ok("rules", f"by {seen.rules}")
+
+
 def _dns(seen: Observations) -> Check:
     host = seen.control_plane[0]
     if seen.dns_problem:
@@ -273,6 +288,12 @@ def _reached(seen: Observations) -> Iterator[Check]:
         elif server.what == "join":
             todo += " `lateen serve --join ADDR` says where it listens for first certificates"
         yield _problem(name, f"{place} cannot be reached: {server.reason}", todo, network=True)
+
+
+def _others(seen: Observations) -> Iterator[Check]:
+    """One is enough to join by; the agent goes on looking for the others."""
+    for away in seen.others_away:
+        yield _warning("others", away, "nothing, if it is down for now: the agent looks for it as long as it runs")
 
 
 def _roots(seen: Observations) -> Iterator[Check]:

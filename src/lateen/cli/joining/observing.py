@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import cast
 
-from lateen.agent.addresses import METRICS_PORT, READY_PORT, port_problem
+from lateen.agent.addresses import LOOPBACK, METRICS_PORT, READY_PORT, port_problem
 from lateen.agent.join_tokens import JoinToken
 from lateen.agent.secure_connection import client_context
-from lateen.agent.settings import GATEWAY, HOST, AgentSettings
+from lateen.agent.settings import GATEWAY, HOST, INBOUND, AgentSettings
 from lateen.cli.joining.checks import FolderSeen, PortInUse, ServerSeen
-from lateen.envoy.bootstrap import ADMIN_PORT, OUTBOUND_PORT, PROMETHEUS_PORT
+from lateen.envoy.bootstrap import ADMIN_PORT, DNS_PORT, OUTBOUND_PORT, PROMETHEUS_PORT
 from lateen.model.identities import control_plane_identity
 
 _CONNECT_SECONDS = 5.0
@@ -38,6 +38,30 @@ class Found:
 
     addresses: tuple[str, ...] = ()
     problem: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plane:
+    """One control plane, as it was found."""
+
+    address: tuple[str, int]
+    found: Found = Found()
+    servers: tuple[ServerSeen, ...] = ()
+
+    @property
+    def problem(self) -> str:
+        """Why it cannot be joined by; empty when it can."""
+        away = (f"port {server.port}: {server.reason}" for server in self.servers if not server.reached)
+        return self.found.problem or next(away, "")
+
+
+def plane(address: tuple[str, int], join_port: int, roots: str, token: JoinToken | None) -> Plane:
+    """Look for one control plane, and at its two ports."""
+    host, port = address
+    found = resolve(host)
+    asked = () if found.problem else (("secure", port), ("join", join_port))
+    servers = tuple(server(what, host, number, roots, token) for what, number in asked)
+    return Plane(address=address, found=found, servers=servers)
 
 
 def resolve(host: str) -> Found:
@@ -126,6 +150,8 @@ def ports(settings: AgentSettings, own: str) -> tuple[PortInUse, ...]:
     wanted.append((own, PROMETHEUS_PORT, False))
     if settings.interception == HOST:
         wanted += [("0.0.0.0", OUTBOUND_PORT, False), ("0.0.0.0", _INBOUND_PORT, False)]
+        if settings.dns and settings.hops != INBOUND:
+            wanted.append((LOOPBACK, DNS_PORT, False))
     else:
         wanted.append((private, OUTBOUND_PORT, False))
         # With rules the app has its ports itself, and may be there already.
@@ -137,6 +163,21 @@ def ports(settings: AgentSettings, own: str) -> tuple[PortInUse, ...]:
         PortInUse(address=address, port=port, problem=port_problem(address, port), declared=declared)
         for address, port, declared in wanted
     )
+
+
+def rules(settings: AgentSettings) -> tuple[str, str, str]:
+    """Return what will put the agent's rules in force, why nothing can, and what to do; empty where it needs none."""
+    if settings.interception != HOST or not settings.own_rules:
+        return "", "", ""
+    from lateen.agent.interception.programs import InterceptionError, backend
+
+    if settings.app_user and not settings.app_user.isdigit() and user_of(settings.app_user) is None:
+        return "", f"there is no user {settings.app_user!r}", "`useradd --system NAME`, or another --app-user"
+    try:
+        return backend().name, "", ""
+    except InterceptionError as error:
+        problem, _, todo = str(error).partition(": ")
+        return "", problem, todo
 
 
 def server(what: str, host: str, port: int, roots: str, token: JoinToken | None) -> ServerSeen:

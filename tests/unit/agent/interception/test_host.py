@@ -101,3 +101,16 @@ def test_a_trial_that_cannot_end_is_ended_again(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(command, "_PAUSE_SECONDS", 0.0)
     assert command.main([str(tmp_path), "expire", "", "trial"]) == 0
     assert outcomes == []
+
+
+@pytest.mark.parametrize("others", [False, True])
+def test_the_folder_of_our_cgroups_goes_with_the_last_of_them(
+    kernel: Kernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, others: bool
+) -> None:
+    del kernel
+    monkeypatch.setattr(host, "cgroup_folder", lambda path: tmp_path / "cgroups" / path)
+    for name in ("run_1", *(["run_2"] if others else [])):
+        (tmp_path / "cgroups" / "lateen" / name).mkdir(parents=True)
+    host.apply(tmp_path, Record(capture=OLD, backend="nft", cgroup="lateen/run_1"), programs_of(host)["nft"]())
+    assert host.revert(tmp_path, "")
+    assert [folder.name for folder in (tmp_path / "cgroups").rglob("*")] == (["lateen", "run_2"] if others else [])

@@ -26,6 +26,8 @@ def settings(**given: object) -> AgentSettings:
         ({"interception": "netns", "upstreams": (Upstream(host="b", port=80, local_port=8080),)}, "calls the service"),
         ({"interception": "netns", "own_rules": False}, "--no-rules is for"),
         ({"own_rules": False}, "--no-rules is for"),
+        ({"interception": "host", "hops": "inbound", "exclude_ports": (25,)}, "are of outbound connections"),
+        ({"interception": "host", "own_rules": False, "exclude_ports": (25,)}, "lateen intercept apply"),
         ({"hops": "outbound"}, "--hops is for"),
         ({"app_user": "me"}, "--app-user is for"),
         ({"exclude_ports": (25,)}, "--exclude-port is for"),

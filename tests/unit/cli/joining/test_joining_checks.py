@@ -74,6 +74,7 @@ STRANGE = tuple(replace(each, trusted=False, reason="unknown issuer") for each i
         ({"own_address": ""}, "address", "no address"),
         ({"address_problem": errno.EADDRNOTAVAIL}, "address", "EADDRNOTAVAIL"),
         ({"ports": TAKEN}, "ports", "10.0.0.7:8080 is taken"),
+        ({"rules_problem": "there is no user 'app'", "rules_todo": "`useradd`"}, "rules", "no user 'app'"),
         ({"servers": STRANGE}, "roots", "unknown issuer"),
     ],
 )
@@ -83,6 +84,12 @@ def test_each_obstacle_is_one_problem_with_something_to_do(change: dict[str, obj
     (found,) = problems(checks)
     assert (found.name, words in found.message) == (name, True), found
     assert found.todo
+
+
+def test_one_of_several_control_planes_is_enough() -> None:
+    checks = check(replace(FINE, others_away=("cp2:15012 cannot be joined by now: no answer",)))
+    assert not problems(checks)
+    assert [each.name for each in checks if each.state is State.WARNING] == ["others"]
 
 
 def test_a_network_that_is_away_is_no_fault_of_the_machine() -> None:

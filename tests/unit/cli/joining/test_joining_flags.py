@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,17 @@ def test_what_is_said_of_the_app_is_said_to_its_agent(token: Path) -> None:
     assert (settings.probe.kind, settings.probe.service, settings.probe.failures) == (GRPC, "x", 3)
     assert (settings.metrics_port, settings.metrics_path, settings.group_exec) == (9090, "/m", True)
     assert not settings.dns
+
+
+def test_rules_take_root(token: Path) -> None:
+    """An agent that may not make them would end at each of its starts."""
+    join = partial(
+        joining.join, control_plane="cp:15012", token=token, service="web", intercept=Intercept.HOST, user="mesh"
+    )
+    with pytest.raises(Failure, match="--user mesh: the rules"):
+        join(app_user="web")
+    with pytest.raises(_Looked):
+        join(own_rules=False)
 
 
 def test_a_gateway_has_no_app(token: Path) -> None:
