@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from itertools import chain
 from typing import Any
 
@@ -42,6 +43,7 @@ from lateen.analysis.workloads import Workloads
 from lateen.config.codes import (
     EMPTY_SUBSET,
     HOST_NOT_IN_GATEWAY,
+    NOTHING_TAKES_IT,
     PORT_REQUIRED,
     REFERENCE_NOT_FOUND,
     UNKNOWN_RULE_HOST,
@@ -102,6 +104,8 @@ def analyse(
                 rule_verification(report, one)
             case Gateway():
                 gateway_credentials(report, one, state)
+            case Sidecar():
+                _egress_hosts(report, one, targets)
             case AuthorizationPolicy():
                 authorization_policy(report, one, state)
     _by_workload(report, objects, state, gateways)
@@ -175,6 +179,11 @@ class _Targets:
         self._wildcard_rules = HostTable.of(
             {host: rules for host, rules in state.destination_rules.items() if host.startswith("*")}
         )
+
+    @cached_property
+    def ruled(self) -> frozenset[str]:
+        """The hosts that VirtualServices are about, be they of services or not."""
+        return frozenset(host for bound in self.state.virtual_services for host in bound.hosts)
 
     def service(self, host: Hostname, namespace: str) -> Service | None:
         """Return the service of a host as a namespace sees it; a wildcard service covers its hosts."""
@@ -328,6 +337,30 @@ def _hosts_of_gateway(
     if hosts and not any(host_matches(own, host) or host_matches(host, own) for own in served for host in hosts):
         message = f"the Gateway {gateway.key.namespace}/{gateway.key.name} serves none of {', '.join(one.spec.hosts)}"
         report.add(HOST_NOT_IN_GATEWAY, one, path, f"{message}; add the host to its servers")
+
+
+# --- Sidecar -------------------------------------------------------------------------------------------------
+
+
+def _egress_hosts(report: Report, one: ConfigObject[Sidecar], targets: _Targets) -> None:
+    """Find single hosts that a Sidecar imports and nobody has; a pattern may be for what is to come."""
+    state, namespace = targets.state, one.key.namespace
+    for index, listener in enumerate(one.spec.egress):
+        for place, entry in enumerate(listener.hosts):
+            owner, _, host = entry.lower().rpartition("/")
+            relative = owner == "." and namespace == state.mesh_config.root_namespace
+            if "*" in host or owner.startswith("~") or relative or host in state.doubles or host in targets.ruled:
+                continue
+            owner = namespace if owner == "." else owner
+            service = targets.service(Hostname(host), namespace)
+            if service is not None and owner in ("*", service.namespace):
+                continue
+            message = f"no service has the host {host}, so this imports nothing; {targets.nearest(Hostname(host))}"
+            if service is not None:
+                message = (
+                    f"{host} is not of namespace {owner}, so this imports nothing; write {service.namespace}/{host}"
+                )
+            report.add(NOTHING_TAKES_IT, one, ("spec", "egress", index, "hosts", place), message)
 
 
 # --- DestinationRule -----------------------------------------------------------------------------------------

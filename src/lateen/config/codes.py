@@ -255,10 +255,10 @@ TLS_OF_GATEWAYS = Code(
 NOTHING_TAKES_IT = Code(
     code="LAT0059",
     severity=Severity.WARNING,
-    title="About what the host does not have",
-    explanation="Rules for a protocol that no port of the host carries (`http` where the names of all "
-    "ports say TCP), settings of a port that the host does not have, or conditions on the "
-    "destination's address at a gateway. They change nothing.",
+    title="About what is not there",
+    explanation="Rules for a protocol that no port of the host carries (`http` where the names of all ports say TCP), "
+    "settings of a port that the host does not have, conditions on the destination's address at a gateway, or hosts of "
+    "a Sidecar's `egress` that no service has. They change nothing.",
 )
 GATEWAY_API_CONDITION = Code(
     code="LAT0060",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from analysis_cases import codes, document, service
+from analysis_cases import found as found_by
 
 ROUTE = "route: [{destination: {host: db}}]"
 TLS = f"tls: [{{match: [{{sniHosts: [db]}}], {ROUTE}}}]"
@@ -62,3 +63,22 @@ def test_settings_of_a_port_that_is_not_there() -> None:
     path = "spec.trafficPolicy.portLevelSettings[0].port.number"
     assert codes(base, document("DestinationRule", "d", spec % 1)) == [f"LAT0059 DestinationRule/d {path}"]
     assert not [one for one in codes(base, document("DestinationRule", "d", spec % 5432)) if "LAT0059" in one]
+
+
+@pytest.mark.parametrize(
+    ("host", "said"),
+    [
+        ("./db.default.svc.cluster.local", ""),
+        ("*/db.default.svc.cluster.local", ""),
+        ("./*", ""),
+        ("other/*", ""),
+        ("*/dbb.default.svc.cluster.local", "did you mean db.default.svc.cluster.local?"),
+        ("other/db.default.svc.cluster.local", "write default/db.default.svc.cluster.local"),
+    ],
+)
+def test_hosts_of_a_sidecar_that_nobody_has(host: str, said: str) -> None:
+    """A pattern may be for what is to come."""
+    sidecar = document("Sidecar", "s", f"{{egress: [{{hosts: ['{host}']}}]}}")
+    found = [one for one in found_by(service("db", "{name: tcp, port: 5432}"), sidecar) if one.kind == "Sidecar"]
+    assert [one.path for one in found] == (["spec.egress[0].hosts[0]"] if said else [])
+    assert all(said in one.message and one.code == "LAT0059" for one in found)

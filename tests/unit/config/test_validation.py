@@ -476,6 +476,11 @@ def test_each_broken_rule_is_an_error_at_its_field(kind: str, spec: str, paths: 
         ),
         (
             "DestinationRule",
+            policy("{loadBalancer: {simple: RANDOM, warmup: {duration: 10s}}}"),
+            ["trafficPolicy.loadBalancer.warmup"],
+        ),
+        (
+            "DestinationRule",
             policy("{outlierDetection: {consecutiveErrors: 5}}"),
             ["trafficPolicy.outlierDetection.consecutiveErrors"],
         ),

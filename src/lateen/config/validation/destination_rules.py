@@ -17,6 +17,7 @@ from lateen.config.networking import (
     LoadBalancerSettings,
     OutlierDetection,
     PortTrafficPolicy,
+    SimpleLB,
     TcpKeepalive,
     TCPSettings,
     TrafficPolicy,
@@ -25,7 +26,7 @@ from lateen.config.networking import (
 )
 from lateen.config.positions import Path
 from lateen.config.validation import fields
-from lateen.config.violations import Violation
+from lateen.config.violations import Violation, warning
 
 _MAGLEV_LIMIT = 5_000_011
 """Largest prime that Envoy admits as a Maglev table size."""
@@ -170,6 +171,11 @@ def _load_balancer(
     yield from fields.optional_duration((*path, "warmupDurationSecs"), balancer.warmup_duration_secs)
     if balancer.warmup is not None:
         yield from _warmup((*path, "warmup"), balancer.warmup)
+    if balancer.consistent_hash is not None or balancer.simple in (SimpleLB.RANDOM, SimpleLB.PASSTHROUGH):
+        for name, given in (("warmup", balancer.warmup), ("warmupDurationSecs", balancer.warmup_duration_secs)):
+            if given:
+                message = "a warm-up has no effect with this algorithm"
+                yield warning((*path, name), message, "use ROUND_ROBIN or LEAST_REQUEST")
 
 
 def _warmup(path: Path, warmup: WarmupConfiguration) -> Iterator[Violation]:
