@@ -1,7 +1,8 @@
-"""What a child said last on its stderr: passed on to ours as it comes, and the end of it kept for a crash report.
+"""What Envoy said last on its stderr: passed on to ours as it comes, and the end of it kept for a crash report.
 
-Used by `envoy_process`. No task and no thread: the loop calls when there is something to read. Must not know: what is
-said.
+One thing is passed on once a minute only. An Envoy without its control plane says with each of its tries that the
+stream "closed since 482s ago": forty lines a minute in the log of every workload, for as long as it lasts. Used by
+`envoy_process`. No task and no thread: the loop calls when there is something to read.
 """
 
 from __future__ import annotations
@@ -10,9 +11,13 @@ import asyncio
 import contextlib
 import os
 import sys
+import time
 
 _KEPT_BYTES = 16 * 1024
 _BLOCK = 16 * 1024
+_AGAIN = b" gRPC config stream to xds-grpc closed since "
+"""In the lines after the first, which has a colon after `closed`."""
+_REMIND_SECONDS = 60.0
 
 
 class LastWords:
@@ -22,6 +27,7 @@ class LastWords:
         self._reading, self.writing = os.pipe()
         os.set_blocking(self._reading, False)
         self._kept = b""
+        self._reminded = float("-inf")
         asyncio.get_running_loop().add_reader(self._reading, self._read)
 
     def started(self) -> None:
@@ -49,7 +55,21 @@ class LastWords:
             os.close(self._reading)
             self._reading = -1
             return False
+        data = self._news(data)
         self._kept = (self._kept + data)[-_KEPT_BYTES:]
         with contextlib.suppress(OSError):
             os.write(sys.stderr.fileno(), data)
         return True
+
+    def _news(self, data: bytes) -> bytes:
+        """Return it without the lines that were said lately. Envoy writes whole lines, as a rule."""
+        if _AGAIN not in data:
+            return data
+        lines = data.splitlines(keepends=True)
+        now = time.monotonic()
+        said = next((line for line in lines if _AGAIN in line), b"")
+        if now - self._reminded < _REMIND_SECONDS:
+            said = b""
+        else:
+            self._reminded = now
+        return b"".join(line for line in lines if _AGAIN not in line) + said

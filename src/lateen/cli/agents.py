@@ -135,11 +135,15 @@ def running(state: Path | None) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Yield the socket of each agent that answers, and what it says of itself."""
     from lateen.agent.control import SOCKET_NAME
     from lateen.agent.keeping import state_folder
+    from lateen.cli.output import note
 
     parent = state_folder(str(state) if state else "")
     for socket in sorted(parent.glob(f"*/{SOCKET_NAME}")) if parent else ():
         try:
             code, answer = _ask(socket, "GET", "/status", _STATUS_SECONDS)
+        except TimeoutError:
+            note(f"the agent of {socket.parent.name} does not answer: it hangs, or its machine is very busy")
+            continue
         except OSError:
             # Left by an agent that was killed.
             continue

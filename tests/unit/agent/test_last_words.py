@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -21,6 +23,33 @@ async def test_the_end_is_kept_and_all_is_passed_on(capfd: pytest.CaptureFixture
     assert lines == ["line 8998", "line 8999", "line 9000"]
     assert len(words.lines(10_000)) < 2000
     assert capfd.readouterr().err.splitlines()[-1] == "line 9000"
+
+
+async def test_what_is_said_with_every_try_is_passed_on_once_a_minute(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of an outage of the control plane; everything else is passed on, and in its order."""
+    clock = 1000.0
+    monkeypatch.setattr("lateen.agent.last_words.time", SimpleNamespace(monotonic=lambda: clock))
+    again = "[warning][config] DeltaAggregatedResources gRPC config stream to xds-grpc closed since {}s ago: 14"
+    words = LastWords()
+    for seconds, said in (
+        (0, again.replace(" since {}s ago", "")),
+        (1, again.format(1)),
+        (2, "rejected"),
+        (3, again.format(3)),
+        (62, f"{again.format(62)}\nother"),
+    ):
+        clock = 1000.0 + seconds
+        os.write(words.writing, f"{said}\n".encode())
+        words.lines()
+    words.started()
+    words.lines()
+    passed_on = capfd.readouterr().err.splitlines()
+    assert [line.partition("closed")[2] or line for line in passed_on] == [
+        ": 14", " since 1s ago: 14", "rejected", "other", " since 62s ago: 14",
+    ]  # fmt: skip
+    assert words.lines() == passed_on
 
 
 async def test_a_child_that_never_began_leaves_nothing_open() -> None:

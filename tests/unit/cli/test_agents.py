@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from pathlib import Path
 
@@ -53,3 +54,19 @@ def test_the_table_fits_a_terminal_and_says_who_is_how_old(
         "web-v1-1.default: not ready: the probe http://:80/healthz fails: HTTP 500",
         "web-v1-1.default: its certificate expired 2h ago: others refuse it",
     ]
+
+
+def test_an_agent_that_hangs_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It takes the connection, which the kernel does for it, and says nothing. One that was killed is none."""
+    monkeypatch.setattr(agents, "_STATUS_SECONDS", 0.05)
+    monkeypatch.chdir(tmp_path)
+    folders = [Path("agents") / name for name in ("default.gone@127.64.0.1", "default.web@127.64.0.2")]
+    with socket.socket(socket.AF_UNIX) as gone, socket.socket(socket.AF_UNIX) as hanging:
+        for folder, made in zip(folders, (gone, hanging), strict=True):
+            folder.mkdir(parents=True)
+            made.bind(str(folder / "agent.sock"))
+        hanging.listen()
+        assert list(agents.running(tmp_path)) == []
+    assert capsys.readouterr().err.startswith("the agent of default.web@127.64.0.2 does not answer")
