@@ -15,7 +15,9 @@ from __future__ import annotations
 
 import errno
 import socket
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from hashlib import blake2b
 from ipaddress import IPv4Address
@@ -31,6 +33,9 @@ LOOPBACK = "127.0.0.1"
 _BLOCK = int(IPv4Address("127.64.0.0"))
 _BLOCK_SIZE = 1 << 22
 _MOST_PROBES = 4096
+_CLEARING_SECONDS = 2.0
+"""The guard of an agent that was killed ends its Envoy at once, as far as the machine lets it."""
+_CLEARING_POLL_SECONDS = 0.02
 _APP_PORTS = range(20000, 30000)
 """Below the kernel's range for outgoing connections (32768 and up), so that no connection takes the port meanwhile."""
 
@@ -146,23 +151,29 @@ class PortError(StartError):
         """errno."""
 
 
-def take_address(ip: str, listeners: tuple[int, ...]) -> OwnAddress:
+def take_address(ip: str, listeners: tuple[int, ...], *, until: float | None = None) -> OwnAddress:
     """Take a given address with the well-known ports. `listeners` are ports that Envoy will bind there.
 
-    Raises StartError that names the port in the way.
+    Raises StartError that names the port in the way. An address whose agent is gone and whose Envoy is not yet, because
+    somebody killed the agent, is waited for: `until` a time of the monotonic clock, a short while if none is given.
     """
-    for port in (ADMIN_PORT, OUTBOUND_PORT, PROMETHEUS_PORT, *listeners):
-        if problem := port_problem(ip, port):
-            raise PortError(ip, port, problem)
-    held: list[socket.socket] = []
-    for port in (METRICS_PORT, READY_PORT):
-        try:
-            held.append(listen(ip, port))
-        except OSError as error:
-            for opened in held:
-                opened.close()
-            raise PortError(ip, port, error.errno or errno.EIO) from error
-    return OwnAddress(ip=ip, ports=OwnPorts(), metrics_socket=held[0], ready_socket=held[1])
+    until = time.monotonic() + _CLEARING_SECONDS if until is None else until
+    with ExitStack() as held:
+        metrics, ready = (held.enter_context(_listen(ip, port)) for port in (METRICS_PORT, READY_PORT))
+        for port in (ADMIN_PORT, OUTBOUND_PORT, PROMETHEUS_PORT, *listeners):
+            while problem := port_problem(ip, port):
+                if problem != errno.EADDRINUSE or time.monotonic() >= until:
+                    raise PortError(ip, port, problem)
+                time.sleep(_CLEARING_POLL_SECONDS)
+        held.pop_all()
+    return OwnAddress(ip=ip, ports=OwnPorts(), metrics_socket=metrics, ready_socket=ready)
+
+
+def _listen(ip: str, port: int) -> socket.socket:
+    try:
+        return listen(ip, port)
+    except OSError as error:
+        raise PortError(ip, port, error.errno or errno.EIO) from error
 
 
 def pick_address(seed: str, listeners: tuple[int, ...]) -> OwnAddress:
@@ -170,9 +181,10 @@ def pick_address(seed: str, listeners: tuple[int, ...]) -> OwnAddress:
     if not has_own_loopback_addresses():
         return share_loopback(listeners)
     ports: set[int] = set()
+    until = time.monotonic() + _CLEARING_SECONDS
     for _, ip in zip(range(_MOST_PROBES), candidates(seed), strict=False):
         try:
-            return take_address(ip, listeners)
+            return take_address(ip, listeners, until=until)
         except PortError as error:
             last = error
             ports.add(error.port)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import socket
+import threading
 from ipaddress import ip_address, ip_network
 
 import pytest
@@ -22,6 +23,7 @@ from lateen.agent.addresses import (
     take_address,
 )
 from lateen.agent.errors import StartError
+from lateen.envoy.bootstrap import ADMIN_PORT
 
 
 def test_candidates_are_stable_distinct_loopback_addresses() -> None:
@@ -51,6 +53,18 @@ def test_address_is_free_again_after_close() -> None:
     second = pick_address("test/again/", ())
     second.close()
     assert second.ip == first.ip
+
+
+def test_an_address_is_waited_for_while_the_envoy_of_a_killed_agent_is_cleared_away() -> None:
+    """Only there is what was kept of the workload."""
+    ip = next(candidates("test/killed/"))
+    envoy = listen(ip, ADMIN_PORT)
+    clearing = threading.Timer(0.2, envoy.close)
+    clearing.start()
+    found = pick_address("test/killed/", ())
+    found.close()
+    clearing.join()
+    assert found.ip == ip
 
 
 def test_a_port_that_somebody_has_on_every_address_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
