@@ -23,6 +23,13 @@ GOOD += b"# TYPE lateen_agent_app_scrape_success gauge\nlateen_agent_app_scrape_
 BAD = GOOD.replace(b"success 1", b"success 0")
 
 
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine takes longer for a page than a scraper that says nothing waits."""
+    for name in ("_DEFAULT_SECONDS", "LONGEST_SECONDS"):
+        monkeypatch.setattr(f"lateen.agent.app_metrics.{name}", 60.0)
+
+
 class FakePages:
     """The app's pages, of an app that listens somewhere."""
 
@@ -69,7 +76,7 @@ async def scrape(pages: FakePages, envoy: FakeEnvoy, **headers: str) -> bytes:
         metrics=lambda: {"lateen_agent_x_total": 2.0},
         pages=pages,  # type: ignore[arg-type]
     )
-    async with asyncio.timeout(20), StatusServer(status).serve(at):
+    async with asyncio.timeout(90), StatusServer(status).serve(at):
         target = (at.getsockname()[1], "/stats/prometheus")
         async with exchange("127.0.0.1", *target, headers=headers) as (code, _, blocks):
             assert code == 200
