@@ -472,7 +472,7 @@ def static_gateway(folder: Path, documents: str) -> Iterator[tuple[TlsClient, Au
     bootstrap = static_bootstrap(generate(state, proxy), proxy)
     bootstrap["admin"]["address"]["socket_address"]["port_value"] = admin
     (folder / "bootstrap.json").write_text(json.dumps(bootstrap))
-    command = [str(envoy()), "-c", "bootstrap.json", "--base-id", str(admin), "--concurrency", "1", "-l", "warning"]
+    command = [str(envoy()), "-c", "bootstrap.json", "--disable-hot-restart", "--concurrency", "1", "-l", "warning"]
     with (folder / "envoy.log").open("wb") as log:
         process = subprocess.Popen(command, cwd=folder, stderr=log)
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,14 @@ LATE = """
 import os, runpy, time
 while not os.path.exists("/mnt/files/go"):
     time.sleep(0.05)
+runpy.run_path("/mnt/apps/echo.py", run_name="__main__")
+"""
+SLOW_TO_END = """
+import runpy, signal, sys, time
+def end(*_):
+    time.sleep(6)
+    sys.exit()
+signal.signal(signal.SIGTERM, end)
 runpy.run_path("/mnt/apps/echo.py", run_name="__main__")
 """
 GATEWAY = """
@@ -130,13 +139,25 @@ def override(host: SystemdHost, unit: str, *lines: str) -> None:
     host.systemctl("daemon-reload")
 
 
+@contextmanager
+def running(bed: Bed, host: SystemdHost, *command: str) -> Iterator[str]:
+    unit = install(bed, host, "web", *command)
+    host.state(unit, "active")
+    yield unit
+    remove(host, unit)
+    host.run("rm", "-rf", f"/run/systemd/system/{unit}.d")
+
+
 @pytest.fixture
 def web(bed: Bed, booted: SystemdHost) -> Iterator[str]:
-    unit = install(bed, booted, "web")
-    booted.state(unit, "active")
-    yield unit
-    remove(booted, unit)
-    booted.run("rm", "-rf", f"/run/systemd/system/{unit}.d")
+    with running(bed, booted) as unit:
+        yield unit
+
+
+@pytest.fixture
+def slow_to_end(bed: Bed, booted: SystemdHost) -> Iterator[str]:
+    with running(bed, booted, PYTHON, "-c", SLOW_TO_END) as unit:
+        yield unit
 
 
 def test_words_variables_and_folders_arrive_unharmed(booted: SystemdHost) -> None:
@@ -188,9 +209,10 @@ def test_a_reload_is_a_new_envoy_and_no_lost_request(booted: SystemdHost, web: s
     assert json.loads(slow.communicate(timeout=30)[0])["app"] == "echo"
 
 
-def test_a_stop_drains_first_however_short_systemd_s_patience(booted: SystemdHost, web: str) -> None:
-    """The request under way is answered, all goes in order, and nothing is left."""
-    override(booted, web, "TimeoutStopSec=1")
+def test_a_stop_drains_first_however_short_systemd_s_patience(booted: SystemdHost, slow_to_end: str) -> None:
+    """The request under way is answered, all goes in order, and nothing is left: here in 6 seconds and more."""
+    web = slow_to_end
+    override(booted, web, "TimeoutStopSec=6")
     address = status(booted)["address"]
     slow = subprocess.Popen(
         booted.inside(PYTHON, "-c", GET, f"http://{address}:8080/delay/3"), stdout=subprocess.PIPE, text=True

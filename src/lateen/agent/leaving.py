@@ -95,8 +95,10 @@ class Leaving:
         return self._envoy is not None and bool(self._envoy.supervisor.children)
 
     async def _stop_envoy(self) -> None:
-        self._where.release()
         if self._envoy is not None:
             await self._admin.be_quiet()
             hurried = self._signals.hurry.is_set()
             await self._envoy.supervisor.stop(_HURRIED_SECONDS if hurried else ENVOY_STOP_SECONDS)
+        # Not before: without rules the kernel translates no more for connections that came by them, so that who still
+        # waits for an answer would not hear of their end, and wait for as long as he may.
+        self._where.release()

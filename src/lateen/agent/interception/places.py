@@ -69,7 +69,7 @@ class Place:
         """Begin to intercept: Envoy listens."""
 
     def release(self) -> None:
-        """Intercept no more: Envoy is about to end. May be called twice."""
+        """Intercept no more: Envoy has ended. May be called twice."""
 
     async def serve(self) -> None:
         """Do what the app needs for its whole life."""
