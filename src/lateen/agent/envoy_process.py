@@ -30,6 +30,7 @@ _HEALTHY_SECONDS = 10.0
 """An Envoy that ran this long was no failed start: the next restart is quick again."""
 _HOPELESS_STARTS = 5
 _ANSWER_SECONDS = 2.0
+_HOLD_SECONDS = 5.0
 _POLL_SECONDS = 0.05
 _SIGNAL = 128
 """Exit codes above it are signals."""
@@ -313,12 +314,13 @@ class EnvoySupervisor:
         if self._stopping.is_set() or self._held.is_set() or before is None or not before.running or self.relieving:
             return False
         epoch = self._next_epoch = self._epoch + 1
-        may = await self.is_up() and await self._may_follow(before) and not self._held.is_set()
-        if not may or self.child is not before or not before.running or self._stopping.is_set():
-            self._next_epoch = self._epoch
-            return False
         relief: Child | None = None
+        begun = False
         try:
+            may = await self.is_up() and await self._may_follow(before) and not self._held.is_set()
+            if not may or self.child is not before or not before.running or self._stopping.is_set():
+                return False
+            begun = True
             while True:
                 relief = self._relief = await self._start(epoch)
                 serves = await self._comes_up(relief, epoch)
@@ -345,7 +347,7 @@ class EnvoySupervisor:
                     await relief.stop(signal.SIGKILL, 1.0)
             finally:
                 self._relief, self._next_epoch = None, self._epoch
-                if self.child is before and before.running:
+                if begun and self.child is before and before.running:
                     forget_start(self._base_id)
 
     async def _comes_up(self, relief: Child, epoch: int) -> bool:
@@ -388,8 +390,10 @@ class EnvoySupervisor:
     async def hold(self) -> None:
         """Have no other Envoy take over from now on; one that is about to, and serves nothing yet, is ended."""
         self._held.set()
-        while self.relieving:  # noqa: ASYNC110  its own task ends it
-            await asyncio.sleep(_POLL_SECONDS)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_HOLD_SECONDS):
+                while self.relieving:  # noqa: ASYNC110  its own task ends it
+                    await asyncio.sleep(_POLL_SECONDS)
 
     async def begin_again(self) -> None:
         """End the Envoy that serves nothing yet; another is started in its place, with what is to be had now."""

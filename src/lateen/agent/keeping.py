@@ -36,8 +36,8 @@ KEPT_SECONDS = 30 * 24 * 3600
 MOST_CRASHES = 5
 _CRASH = "crash-"
 _CONFIGURATION, _IDENTITY, _SECRETS = "configuration.json", "identity.json", "secrets.json"
-_SHAPE = ("service_account", "ports", "port_map", "interception", "hops", "inbound_mode", "dns")
-"""Settings besides upstreams that Envoy's listeners follow from: with others it would serve something else."""
+_SHAPE = ("service_account", "port_map", "interception", "hops", "inbound_mode", "dns")
+"""Settings besides ports and upstreams that Envoy's listeners follow from: with others it would serve otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +91,8 @@ class Keeper:
         self._fits = {_IDENTITY: identity, _CONFIGURATION: others, _SECRETS: others}
         self._log = get_log().bind(folder=str(folder))
         self._written: dict[str, bytes] = {}
+        self._refused: dict[str, tuple[int, int]] = {}
+        """Files that cannot be used, as they were then: they are asked for again and again, and can be large."""
 
     @property
     def folder(self) -> Path:
@@ -216,7 +218,12 @@ class Keeper:
     def _read(self, name: str, read: Callable[[dict[str, Any]], _T], *, for_any: bool = False) -> _T | None:
         path = self._folder / name
         try:
-            if path.stat().st_size > MAX_BYTES or path.stat().st_uid != self._owner:
+            status = path.stat()
+            seen = (status.st_mtime_ns, status.st_size)
+            if self._refused.get(name) == seen and not for_any:
+                return None
+            self._refused[name] = seen
+            if status.st_size > MAX_BYTES or status.st_uid != self._owner:
                 raise ValueError("too large, or another user's")
             found = json.loads(path.read_bytes())
             if found["form"] != FORM:
@@ -224,7 +231,9 @@ class Keeper:
             if found["fits"] != self._fits[name] and not for_any:
                 self._log.warning("what was kept is of other flags: it is not used", file=name)
                 return None
-            return read(found)
+            kept = read(found)
+            del self._refused[name]
+            return kept
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -260,7 +269,8 @@ def workload_keeper(
         "interception": [interception, *addresses],
     }
     shape = {name: getattr(settings, name) for name in _SHAPE} | {
-        "upstreams": [asdict(upstream) for upstream in settings.upstreams]
+        "ports": sorted(settings.ports),
+        "upstreams": [asdict(upstream) for upstream in settings.upstreams],
     }
     return Keeper(parent / f"{who}@{ip.replace(':', '-')}", json.dumps(fits), owner, shape=json.dumps(shape))
 

@@ -10,13 +10,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import sys
 import time
 
 _KEPT_BYTES = 16 * 1024
 _BLOCK = 16 * 1024
-_AGAIN = b" gRPC config stream to xds-grpc closed since "
-"""In the lines after the first, which has a colon after `closed`."""
+_AGAIN = re.compile(
+    rb"\[[-0-9 :.]+\]\[\d+\]\[warning\]\[config\] \[[^]]*\] \w+ gRPC config stream to xds-grpc closed since "
+)
+"""How the lines after the first begin, which has a colon after `closed`. Access logs come by the same pipe, and hold
+what clients write."""
 _REMIND_SECONDS = 60.0
 
 
@@ -27,6 +31,8 @@ class LastWords:
         self._reading, self.writing = os.pipe()
         os.set_blocking(self._reading, False)
         self._kept = b""
+        self._begun = b""
+        """A line of which the end is still to come."""
         self._reminded = float("-inf")
         asyncio.get_running_loop().add_reader(self._reading, self._read)
 
@@ -37,7 +43,7 @@ class LastWords:
     def lines(self, most: int = 100) -> list[str]:
         """Return the last lines, the newest last, each at most 500 characters."""
         self._read_rest()
-        return [line[:500] for line in self._kept.decode("utf-8", "replace").splitlines()[-most:]]
+        return [line[:500] for line in (self._kept + self._begun).decode("utf-8", "replace").splitlines()[-most:]]
 
     def _read_rest(self) -> None:
         """Take what is still in the pipe: whoever died has said it before the loop could call."""
@@ -54,22 +60,28 @@ class LastWords:
             asyncio.get_running_loop().remove_reader(self._reading)
             os.close(self._reading)
             self._reading = -1
+            self._pass_on(self._begun)
+            self._begun = b""
             return False
-        data = self._news(data)
+        whole, newline, begun = (self._begun + data).rpartition(b"\n")
+        self._pass_on(b"".join(line for line in (whole + newline).splitlines(keepends=True) if self._is_news(line)))
+        if len(begun) > _BLOCK:
+            self._pass_on(begun)
+            begun = b""
+        self._begun = begun
+        return True
+
+    def _pass_on(self, data: bytes) -> None:
         self._kept = (self._kept + data)[-_KEPT_BYTES:]
         with contextlib.suppress(OSError):
             os.write(sys.stderr.fileno(), data)
-        return True
 
-    def _news(self, data: bytes) -> bytes:
-        """Return it without the lines that were said lately. Envoy writes whole lines, as a rule."""
-        if _AGAIN not in data:
-            return data
-        lines = data.splitlines(keepends=True)
+    def _is_news(self, line: bytes) -> bool:
+        """Whether it was not said lately."""
+        if not _AGAIN.match(line):
+            return True
         now = time.monotonic()
-        said = next((line for line in lines if _AGAIN in line), b"")
         if now - self._reminded < _REMIND_SECONDS:
-            said = b""
-        else:
-            self._reminded = now
-        return b"".join(line for line in lines if _AGAIN not in line) + said
+            return False
+        self._reminded = now
+        return True

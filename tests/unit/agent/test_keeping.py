@@ -148,3 +148,14 @@ def test_reports_of_one_moment_do_not_replace_each_other_and_sort_by_time(tmp_pa
     assert len(set(paths)) == len(moments)
     kept = sorted(keeper.folder.glob("crash-*.txt"))
     assert [path.read_text() for path in kept] == ["1", "2", "3", "4", "5"]
+
+
+def test_what_cannot_be_used_is_read_once_and_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It is asked for every few seconds while the control plane is away, and can be large."""
+    folder = tmp_path / "web"
+    Keeper(folder, "others").keep_configuration(CONFIGURATION)
+    keeper = Keeper(folder, "settings")
+    assert [keeper.configuration() for _ in range(3)] == [None, None, None]
+    assert caplog.text.count("of other flags") == 1
+    keeper.keep_configuration(CONFIGURATION)
+    assert keeper.configuration() == keeper.configuration() == CONFIGURATION

@@ -31,23 +31,29 @@ async def test_what_is_said_with_every_try_is_passed_on_once_a_minute(
     """Of an outage of the control plane; everything else is passed on, and in its order."""
     clock = 1000.0
     monkeypatch.setattr("lateen.agent.last_words.time", SimpleNamespace(monotonic=lambda: clock))
-    again = "[warning][config] DeltaAggregatedResources gRPC config stream to xds-grpc closed since {}s ago: 14"
+    head = "[2026-11-23 09:12:05.123][17][warning][config] [./source/grpc_stream.h:226] "
+    again = head + "DeltaAggregatedResources gRPC config stream to xds-grpc closed since {}s ago: 14"
+    browser = f'[2026-11-23T09:12:05.123Z] "GET / HTTP/1.1" 200 "x {again.format(3)}"'
     words = LastWords()
     for seconds, said in (
         (0, again.replace(" since {}s ago", "")),
         (1, again.format(1)),
         (2, "rejected"),
         (3, again.format(3)),
+        (4, browser),
         (62, f"{again.format(62)}\nother"),
     ):
         clock = 1000.0 + seconds
-        os.write(words.writing, f"{said}\n".encode())
+        # In two pieces, as a block may end anywhere.
+        os.write(words.writing, said[:100].encode())
+        words.lines()
+        os.write(words.writing, f"{said[100:]}\n".encode())
         words.lines()
     words.started()
     words.lines()
     passed_on = capfd.readouterr().err.splitlines()
     assert [line.partition("closed")[2] or line for line in passed_on] == [
-        ": 14", " since 1s ago: 14", "rejected", "other", " since 62s ago: 14",
+        ": 14", " since 1s ago: 14", "rejected", ' since 3s ago: 14"', " since 62s ago: 14", "other",
     ]  # fmt: skip
     assert words.lines() == passed_on
 
