@@ -214,6 +214,38 @@ def test_tls_that_ends_at_the_gateway_goes_by_name(bed: Bed, tmp_path: Path) -> 
     assert (one.json["app"], client.get("two.example.com").json["app"]) == ("one", "two")
 
 
+def test_a_wildcard_that_ends_tls_takes_no_host_of_an_https_listener(bed: Bed, tmp_path: Path) -> None:
+    """One TLSRoute names both hosts: bytes for the one, requests for the other, which has a listener of its own."""
+    certificate = "certificateRefs: [{name: servers}]"
+    wild = f"{{name: all, port: 443, protocol: TLS, hostname: '*.example.com', tls: {{{certificate}}}}}"
+    web = f"{{name: web, port: 443, protocol: HTTPS, hostname: w.example.com, tls: {{{certificate}}}}}"
+    objects = secret("servers", "w.example.com", "x.example.com") + gateway(wild, web)
+    both = "  hostnames: [w.example.com, x.example.com]\n  rules: [{backendRefs: [{name: one, port: 80}]}]\n"
+    rule = """  rules:
+  - filters: [{type: ResponseHeaderModifier, responseHeaderModifier: {set: [{name: x-by, value: web}]}}]
+    backendRefs: [{name: two, port: 80}]
+"""
+    bed.mesh.apply(objects + route("both", TO_EDGE + both, "TLSRoute") + route("web", TO_EDGE + rule))
+    client = TlsClient(folder=tmp_path, address=bed.listener(443), trusts=CA.certificate)
+    bytes_ = eventually(lambda: good(client.get("x.example.com")), what="the TLSRoute")
+    requests = eventually(lambda: good(client.get("w.example.com")), what="the HTTPRoute")
+    assert (bytes_.json["app"], requests.json["app"]) == ("one", "two")
+    assert ("x-by" in bytes_.headers, requests.headers["x-by"]) == (False, "web")
+
+
+def test_a_sealed_host_without_routes_is_not_opened_by_the_wildcard(bed: Bed, tmp_path: Path) -> None:
+    """Its connections are closed, though the wildcard has a certificate for it and a route for everything."""
+    wild = "{name: all, port: 443, protocol: TLS, hostname: '*.example.com', tls: {certificateRefs: [{name: servers}]}}"
+    seal = "{name: seal, port: 443, protocol: TLS, hostname: p.example.com, tls: {mode: Passthrough}}"
+    spec = "  parentRefs: [{name: edge, sectionName: all}]\n  hostnames: ['*.example.com', p.example.com]\n"
+    spec += "  rules: [{backendRefs: [{name: one, port: 80}]}]\n"
+    objects = secret("servers", "p.example.com", "x.example.com") + gateway(wild, seal)
+    bed.mesh.apply(objects + route("all", spec, "TLSRoute"))
+    client = TlsClient(folder=tmp_path, address=bed.listener(443), trusts=CA.certificate)
+    eventually(lambda: client.get("x.example.com").status == 200, what="the TLSRoute")
+    assert client.refuses("p.example.com")
+
+
 def test_routes_of_a_service_are_for_its_callers(bed: Bed) -> None:
     """A route whose parent is a Service decides where calls of it go, inside the mesh."""
     spec = """  parentRefs: [{group: "", kind: Service, name: one, port: 80}]

@@ -26,6 +26,13 @@ def tls_rules(route: TLSRoute, hosts: tuple[str, ...], backends: Backends, port:
     ]
 
 
+def refusal(host: str) -> TlsRule:
+    """Return the rule that closes TLS connections which ask for a name."""
+    return TlsRule(
+        match=[TLSMatchAttributes(sni_hosts=[host])], route=[RouteDestination(destination=nowhere(), weight=1)]
+    )
+
+
 def _destinations(refs: list[BackendRef], backends: Backends) -> list[RouteDestination]:
     """Return the destinations; connections of a share that leads nowhere are closed (TCPRoute, "backendRefs")."""
     found = [(ref, backends.destination(ref)) for ref in refs]

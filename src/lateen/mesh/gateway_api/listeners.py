@@ -95,14 +95,21 @@ class ListenerPlan:
         return tuple(found)
 
     def leaves(self, host: str, others: Sequence[ListenerPlan]) -> bool:
-        """Whether a more specific plain HTTP listener of the same port has this host (listener isolation)."""
-        own = self.listener.hostname
-        return self.listener.protocol == "HTTP" and any(
-            other is not self
-            and (other.listener.port, other.listener.protocol) == (self.listener.port, "HTTP")
-            and len(other.listener.hostname) > len(own)
-            and host_matches(other.listener.hostname, host)
-            for other in others
+        """Whether a host that it covers belongs to a more specific listener of the port (listener isolation)."""
+        # One of HTTPS keeps it: connections come by server name, and browsers use one for all that its
+        # certificate names; these requests would find nothing.
+        return self.listener.protocol != "HTTPS" and any(
+            other.narrows(self) and host_matches(other.listener.hostname, host) for other in others
+        )
+
+    def narrows(self, other: ListenerPlan) -> bool:
+        """Whether it has some of the hosts of another listener of the port, which are then its own."""
+        mine, theirs = self.listener, other.listener
+        return (
+            mine.port == theirs.port
+            and _COMPATIBLE.get(mine.protocol) == _COMPATIBLE.get(theirs.protocol)
+            and mine.hostname not in ("", theirs.hostname)
+            and host_matches(theirs.hostname or "*", mine.hostname)
         )
 
     def status(self, attached: int) -> ListenerStatus:

@@ -22,7 +22,7 @@ from lateen.mesh.elections import Place, place_of
 from lateen.mesh.gateway_api.attachments import Attachment, Parent, Plans, attachments
 from lateen.mesh.gateway_api.backend_tls import backend_tls
 from lateen.mesh.gateway_api.backends import Backends
-from lateen.mesh.gateway_api.connection_rules import tcp_rules, tls_rules
+from lateen.mesh.gateway_api.connection_rules import refusal, tcp_rules, tls_rules
 from lateen.mesh.gateway_api.grpc_rules import as_http
 from lateen.mesh.gateway_api.http_rules import Ranked, http_rules, unsupported
 from lateen.mesh.gateway_api.listener_sets import SetPlan, set_plans
@@ -303,11 +303,19 @@ class _Routing:
     def _isolated(self, plan: ListenerPlan, group: Sequence[ListenerPlan]) -> Iterator[ConfigObject[VirtualService]]:
         host, key = plan.listener.hostname, plan.gateway.key
         name = f"{plan.name}{MARK}{host}"
-        if not host or (key.namespace, name, host) in self._hosts or not plan.served:
+        # One of HTTPS needs none: it is there for its server name whatever routes it has.
+        if plan.listener.protocol == "HTTPS" or (key.namespace, name, host) in self._hosts or not plan.served:
             return
-        if any(other.served and other is not plan and other.leaves(host, group) for other in group):
+        if any(other.served and plan.narrows(other) for other in group):
             nothing = Rule(name="no-route", direct_response=HTTPDirectResponse(status=404))
-            spec = VirtualService(hosts=[host], gateways=[plan.reference], http=[nothing], export_to=["*"])
+            plain = plan.listener.protocol == "HTTP"
+            spec = VirtualService(
+                hosts=[host],
+                gateways=[plan.reference],
+                http=[nothing] if plain else [],
+                tls=[] if plain else [refusal(host)],
+                export_to=["*"],
+            )
             yield made("VirtualService", key.namespace, name, spec, plan.owner)
 
 
