@@ -31,6 +31,7 @@ from lateen.analysis.sidecar_listeners import sidecar_listeners
 from lateen.analysis.suppression import without_annotated
 from lateen.analysis.telemetry import telemetries
 from lateen.analysis.unreachable import unreachable
+from lateen.analysis.unverified_clients import unverified_clients
 from lateen.analysis.visibility import (
     competing_rules,
     gateway_ports,
@@ -156,6 +157,7 @@ def _by_workload(
     peer_authentications(report, state, workloads, modes)
     auto_mtls(report, state)
     denies_everything(report, state, workloads)
+    unverified_clients(report, objects, state, workloads)
 
 
 def _place(finding: Finding) -> tuple[str, int, int, str, str, str, str, str]:
