@@ -14,7 +14,7 @@ import msgspec
 from lateen.analysis.reports import Report
 from lateen.analysis.unreachable import condition, is_anything
 from lateen.config.codes import HIDDEN_RULE
-from lateen.config.networking import HTTPRoute, VirtualService
+from lateen.config.networking import HTTPMatchRequest, HTTPRoute, VirtualService
 from lateen.config.objects import ConfigObject
 from lateen.mesh.references import MESH_GATEWAY, resolve_gateway
 from lateen.model.names import Hostname, ObjectKey, resolve_host
@@ -49,8 +49,13 @@ def gateway_hosts(report: Report, virtual_services: Sequence[_Rule]) -> None:
 
 
 def _matches(rule: HTTPRoute) -> Iterator[bytes]:
-    if not rule.match or any(is_anything(match) for match in rule.match):
+    if not rule.match or any(_is_asked_last(match) for match in rule.match):
         yield _ANYTHING
         return
     for match in rule.match:
         yield msgspec.json.encode(condition(match))
+
+
+def _is_asked_last(match: HTTPMatchRequest) -> bool:
+    """Whether it is one that everything matches; `envoy.routes` does not take an empty prefix for one."""
+    return is_anything(match) and (match.uri is None or match.uri.prefix != "")

@@ -31,6 +31,7 @@ from lateen.analysis.sidecar_listeners import sidecar_listeners
 from lateen.analysis.suppression import without_annotated
 from lateen.analysis.telemetry import telemetries
 from lateen.analysis.unreachable import unreachable
+from lateen.analysis.unverified_clients import unverified_clients
 from lateen.analysis.visibility import (
     competing_rules,
     gateway_ports,
@@ -156,6 +157,7 @@ def _by_workload(
     peer_authentications(report, state, workloads, modes)
     auto_mtls(report, state)
     denies_everything(report, state, workloads)
+    unverified_clients(report, objects, state, workloads)
 
 
 def _place(finding: Finding) -> tuple[str, int, int, str, str, str, str, str]:
@@ -187,12 +189,20 @@ class _Targets:
 
     def service(self, host: Hostname, namespace: str) -> Service | None:
         """Return the service of a host as a namespace sees it; a wildcard service covers its hosts."""
-        exact = service_seen(self.state, host, namespace)
-        wide = (service for _, service in self._wildcard_services.candidates(host))
-        for service in chain((exact,) if exact else (), wide):
-            if visible_to(service.export_to, service.namespace, namespace):
-                return service
-        return None
+        found = self._covering(host, service_seen(self.state, host, namespace))
+        return next((one for one in found if visible_to(one.export_to, one.namespace, namespace)), None)
+
+    def services(self, host: Hostname) -> tuple[Service, ...]:
+        """Return all that have a host or cover it, whoever sees them, but for doubles."""
+        return tuple({one.host: one for one in self._covering(host, self.state.services.get(host))}.values())
+
+    def seen_by_all(self, host: Hostname) -> Service | None:
+        """Return the service of a host if no namespace can see another one in its place."""
+        found = self.services(host)
+        return found[0] if len(found) == 1 and found[0].host not in self.state.doubles else None
+
+    def _covering(self, host: Hostname, exact: Service | None) -> Iterator[Service]:
+        return chain((exact,) if exact else (), (wide for _, wide in self._wildcard_services.candidates(host)))
 
     def has_subset(self, host: Hostname, subset: str, namespace: str) -> bool:
         """Whether a DestinationRule that a namespace sees defines the subset of the host."""
@@ -239,9 +249,7 @@ def _virtual_service(
         if gateway is not None:
             _hosts_of_gateway(report, one, gateway, ("spec", "gateways", index))
     namespace = one.key.namespace
-    rules_without_port(
-        report, one, [targets.service(resolve_host(host, namespace), namespace) for host in one.spec.hosts]
-    )
+    rules_without_port(report, one, [targets.seen_by_all(resolve_host(host, namespace)) for host in one.spec.hosts])
     subnets_at_gateways(report, one)
     for index, route in enumerate(one.spec.http):
         if route.delegate is not None and route.delegate.name:
@@ -345,15 +353,17 @@ def _hosts_of_gateway(
 def _egress_hosts(report: Report, one: ConfigObject[Sidecar], targets: _Targets) -> None:
     """Find single hosts that a Sidecar imports and nobody has; a pattern may be for what is to come."""
     state, namespace = targets.state, one.key.namespace
+    for_all = namespace == state.mesh_config.root_namespace  # there each namespace imports what itself sees
     for index, listener in enumerate(one.spec.egress):
         for place, entry in enumerate(listener.hosts):
             owner, _, host = entry.lower().rpartition("/")
-            relative = owner == "." and namespace == state.mesh_config.root_namespace
+            relative = owner == "." and for_all
             if "*" in host or owner.startswith("~") or relative or host in state.doubles or host in targets.ruled:
                 continue
             owner = namespace if owner == "." else owner
-            service = targets.service(Hostname(host), namespace)
-            if service is not None and owner in ("*", service.namespace):
+            seen = targets.services(Hostname(host)) if for_all else (targets.service(Hostname(host), namespace),)
+            service = next(iter(seen), None)
+            if any(each and (owner in ("*", each.namespace) or each.host in state.doubles) for each in seen):
                 continue
             message = f"no service has the host {host}, so this imports nothing; {targets.nearest(Hostname(host))}"
             if service is not None:
@@ -380,7 +390,8 @@ def _destination_rule(report: Report, one: ConfigObject[DestinationRule], target
         message = f"the host {_shown(one.spec.host, host)} is unknown, so the rule changes nothing; {hint}"
         report.add(UNKNOWN_RULE_HOST, one, ("spec", "host"), message)
         return
-    settings_without_port(report, one, service)
+    if targets.seen_by_all(host) is not None:
+        settings_without_port(report, one, service)
     endpoints = endpoints_behind(state, host, service.namespace)
     for index, subset in enumerate(one.spec.subsets):
         if subset.labels and endpoints and not any(labels_match(subset.labels, each.labels) for each in endpoints):

@@ -6,11 +6,12 @@ What cannot be told for certain (two regular expressions that differ) counts as 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 
 from lateen.config.networking import HTTPMatchRequest, StringMatch
+from lateen.config.request_claims import claim_path
 
 _MOST_COMPARED = 50
 """Of the earlier matches with one path: a rule of thousands is not compared with each."""
@@ -18,6 +19,7 @@ _LONGEST = 2000
 """Of the paths that are looked at."""
 _ANY_PATH = ("", "")
 _Key = tuple[str, str]
+_Conditions = Mapping[str, StringMatch]
 
 
 @dataclass(slots=True)
@@ -67,9 +69,11 @@ def covers(wide: HTTPMatchRequest, narrow: HTTPMatchRequest) -> bool:
     return (
         _covers_path(wide, narrow)
         and all(_implied(getattr(wide, name), getattr(narrow, name)) for name in ("scheme", "method", "authority"))
-        and _all_implied(_lower(wide.headers), _lower(narrow.headers))
+        and all(
+            _covers_headers(getattr(wide, name), getattr(narrow, name), holds)
+            for name, holds in (("headers", _all_implied), ("without_headers", _all_excluded))
+        )
         and _all_implied(wide.query_params, narrow.query_params)
-        and _all_excluded(_lower(wide.without_headers), _lower(narrow.without_headers))
         and wide.port in (0, narrow.port)
         and _covers_place(wide, narrow)
     )
@@ -101,8 +105,15 @@ def _folded(uri: StringMatch | None) -> StringMatch | None:
     return StringMatch(exact=exact, prefix=prefix, regex=uri.regex)
 
 
-def _lower(conditions: Mapping[str, StringMatch]) -> Mapping[str, StringMatch]:
-    return {name.lower(): condition for name, condition in conditions.items()}
+def _covers_headers(wide: _Conditions, narrow: _Conditions, holds: Callable[[_Conditions, _Conditions], bool]) -> bool:
+    """Compare conditions on headers, whose names have no case; of names that become one, nothing can be told."""
+    folded = [{_folded_name(name): condition for name, condition in each.items()} for each in (wide, narrow)]
+    return [len(each) for each in folded] == [len(wide), len(narrow)] and holds(*folded)
+
+
+def _folded_name(name: str) -> str:
+    """Claims have case."""
+    return name.lower() if claim_path(name) is None else name
 
 
 def _is_presence(condition: StringMatch) -> bool:
@@ -115,19 +126,31 @@ def _implied(wide: StringMatch | None, narrow: StringMatch | None) -> bool:
         return wide is None
     if _is_presence(wide) or wide == narrow:
         return True
+    if _is_presence(narrow):
+        return False  # a claim that is there may be no text, which even `.*` asks for
     if wide.prefix is None:
         return wide.regex == ".*"
     text = narrow.exact if narrow.exact is not None else narrow.prefix
     return text is not None and text.startswith(wide.prefix)
 
 
-def _all_implied(wide: Mapping[str, StringMatch], narrow: Mapping[str, StringMatch]) -> bool:
+def _all_implied(wide: _Conditions, narrow: _Conditions) -> bool:
     return all(name in narrow and _implied(condition, narrow[name]) for name, condition in wide.items())
 
 
-def _all_excluded(wide: Mapping[str, StringMatch], narrow: Mapping[str, StringMatch]) -> bool:
+def _all_excluded(wide: _Conditions, narrow: _Conditions) -> bool:
     """The same of what must not be: less is left where more is excluded."""
-    return all(name in narrow and _implied(narrow[name], condition) for name, condition in wide.items())
+    return all(name in narrow and _excluded(name, condition, narrow[name]) for name, condition in wide.items())
+
+
+def _excluded(name: str, wide: StringMatch, narrow: StringMatch) -> bool:
+    """Whether what `wide` excludes is excluded by `narrow` too.
+
+    A header that is missing counts as an empty one where its value is excluded (`envoy.routes`), a claim as none.
+    """
+    if not _is_presence(narrow) or _is_presence(wide) or claim_path(name) is not None:
+        return _implied(narrow, wide)
+    return bool(wide.exact or wide.prefix)
 
 
 def _covers_place(wide: HTTPMatchRequest, narrow: HTTPMatchRequest) -> bool:

@@ -25,12 +25,15 @@ _WORDS: Mapping[str, str] = {"http": "HTTP", "tls": "TLS", "tcp": "TCP without T
 
 
 def rules_without_port(report: Report, one: ConfigObject[VirtualService], services: Sequence[Service | None]) -> None:
-    """Find rules of a protocol that no port of the hosts carries. `services`: those of the object's hosts.
+    """Find rules of a protocol that no port of the hosts carries.
 
-    Said of sidecars only, where the port of a service decides which rules count; at a gateway it is the server's.
+    `services`: those of the object's hosts, None where not all see the same one.
+
+    Said of sidecars only, where the port of a service decides which rules count; at a gateway it is the server's. Not
+    of a wildcard: services below it may have other ports.
     """
     spec = one.spec
-    if any(name != MESH_GATEWAY for name in spec.gateways) or not services:
+    if any(name != MESH_GATEWAY for name in spec.gateways) or not services or any("*" in host for host in spec.hosts):
         return
     known = [service for service in services if service is not None and service.ports]
     if len(known) != len(services):

@@ -267,6 +267,15 @@ GATEWAY_API_CONDITION = Code(
     explanation="A listener, a route or a policy is not in force, or only in part. The condition, its reason and the "
     "message are those of the object's status, which `lateen get KIND NAME -o yaml` shows.",
 )
+UNVERIFIED_CLIENTS = Code(
+    code="LAT0061",
+    severity=Severity.WARNING,
+    title="Identity of clients that nobody verifies",
+    explanation="The rule goes by the caller's identity (`principals`, `namespaces`, `serviceAccounts`), and is about "
+    "a gateway that takes any client certificate: a listener of the Gateway API with `AllowInsecureFallback`, or a "
+    "server with `insecureSkipVerify`. There a caller may sign a certificate with any identity in it. Have clients "
+    "verified, or let the policy ask for something else at the gateway, such as a token.",
+)
 REJECTED_BY_ENVOY = Code(
     code="LAT0070",
     severity=Severity.ERROR,
@@ -616,6 +625,7 @@ CODES: tuple[Code, ...] = (
     SEVERAL_AUTHORIZATION_SERVERS,
     UNUSABLE_AUTHORIZATION_SERVER,
     GATEWAY_API_CONDITION,
+    UNVERIFIED_CLIENTS,
     REJECTED_BY_ENVOY,
     DEPRECATED,
     PATCH_WITHOUT_EFFECT,

@@ -29,6 +29,7 @@ A, B = "{uri: {prefix: /a}}", "{uri: {prefix: /b}}"
         ([rules("v", A, ""), rules("w", B, at=2)], []),
         ([rules("v", A, ""), rules("w", B, "", at=2)], ["LAT0057 VirtualService/w spec.http[1]"]),
         ([rules("v", ""), rules("w", "{uri: {prefix: /}}", at=2)], ["LAT0057 VirtualService/w spec.http[0]"]),
+        ([rules("v", "{uri: {prefix: /}}"), rules("w", "{uri: {prefix: ''}}", at=2)], []),
         ([rules("v", A), rules("w", f"{A}, {B}", at=2)], []),
         (
             [rules("v", A), rules("w", "{name: other, uri: {prefix: /a}}", at=2)],

@@ -82,3 +82,81 @@ def test_hosts_of_a_sidecar_that_nobody_has(host: str, said: str) -> None:
     found = [one for one in found_by(service("db", "{name: tcp, port: 5432}"), sidecar) if one.kind == "Sidecar"]
     assert [one.path for one in found] == (["spec.egress[0].hosts[0]"] if said else [])
     assert all(said in one.message and one.code == "LAT0059" for one in found)
+
+
+def external(name: str, host: str, port: str, *, namespace: str = "default", more: str = "") -> str:
+    ports = f"ports: [{{name: p, {port}}}]"
+    return document(
+        "ServiceEntry", name, f"{{hosts: ['{host}'], resolution: NONE, {ports}{more}}}", namespace=namespace
+    )
+
+
+HTTP, SECURE = "number: 8080, protocol: HTTP", "number: 443, protocol: TLS"
+PRIVATE = ", exportTo: ['.']"
+
+
+def ineffective(*documents: str) -> list[str]:
+    return [one for one in codes(*documents) if "LAT0059" in one]
+
+
+@pytest.mark.parametrize(
+    ("services", "host", "found"),
+    [
+        ([external("a", "*.example.com", HTTP)], "a.example.com", True),
+        ([external("a", "*.example.com", HTTP)], "*.example.com", False),
+        ([external("a", "*.example.com", HTTP), external("b", "a.example.com", SECURE)], "*.example.com", False),
+        (
+            [external("a", "*.example.com", HTTP), external("b", "a.example.com", SECURE, namespace="b", more=PRIVATE)],
+            "a.example.com",
+            False,
+        ),
+        (
+            [
+                external("a", "a.example.com", HTTP, namespace="one", more=PRIVATE),
+                external("b", "a.example.com", SECURE, namespace="two", more=PRIVATE),
+            ],
+            "a.example.com",
+            False,
+        ),
+        (
+            [external("a", "a.example.com", HTTP), external("b", "a.example.com", SECURE, namespace="b", more=PRIVATE)],
+            "a.example.com",
+            False,
+        ),
+    ],
+)
+def test_rules_for_a_host_of_which_others_see_another_service(services: list[str], host: str, *, found: bool) -> None:
+    """Where namespaces see several services, or may, somebody may have the protocol."""
+    tls = "tls: [{match: [{sniHosts: [a.example.com]}], route: [{destination: {host: a.example.com}}]}]"
+    rule = document("VirtualService", "v", f"{{hosts: ['{host}'], {tls}}}")
+    assert ineffective(*services, rule) == (["LAT0059 VirtualService/v spec.tls"] if found else [])
+
+
+def test_settings_of_a_port_that_the_service_of_another_namespace_has() -> None:
+    setting = "{port: {number: 443}, tls: {mode: DISABLE}}"
+    rule = document(
+        "DestinationRule",
+        "d",
+        f"{{host: a.example.com, trafficPolicy: {{portLevelSettings: [{setting}]}}}}",
+    )
+    one = external("a", "a.example.com", HTTP)
+    assert ineffective(one, rule)
+    assert not ineffective(one, external("b", "a.example.com", SECURE, namespace="two", more=PRIVATE), rule)
+
+
+@pytest.mark.parametrize(
+    ("host", "found"),
+    [
+        ("priv/priv.example.com", False),
+        ("*/priv.example.com", False),
+        ("default/priv.example.com", True),
+        ("priv/other.example.com", True),
+        ("priv/a.wide.test", False),
+    ],
+)
+def test_the_sidecar_of_all_namespaces_imports_what_each_of_them_sees(host: str, *, found: bool) -> None:
+    """A service that is exported to its own namespace only is imported there."""
+    private = external("p", "priv.example.com", HTTP, namespace="priv", more=PRIVATE)
+    wide = external("w", "*.wide.test", HTTP, namespace="priv", more=PRIVATE)
+    sidecar = document("Sidecar", "s", f"{{egress: [{{hosts: ['{host}']}}]}}", namespace="istio-system")
+    assert bool(ineffective(private, wide, sidecar)) is found
