@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import fcntl
 import os
-import socket
 import tempfile
 from pathlib import Path
+
+from lateen.agent.addresses import port_problem
 
 BLOCK = 4
 """A control plane also takes the port two after the one that it was given, and the one after that."""
@@ -27,7 +28,7 @@ def free_port() -> int:
         turn = int(file.read() or 0)
         for _ in _BLOCKS:
             turn = (turn + 1) % len(_BLOCKS)
-            if all(map(_is_free, range(_BLOCKS[turn], _BLOCKS[turn] + BLOCK))):
+            if not any(port_problem("0.0.0.0", _BLOCKS[turn] + number) for number in range(BLOCK)):
                 file.truncate(0)
                 file.write(str(turn))
                 port: int = _BLOCKS[turn]
@@ -37,15 +38,3 @@ def free_port() -> int:
 
 def free_ports(count: int) -> list[int]:
     return [free_port() for _ in range(count)]
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        # Without it, connections in TIME_WAIT of a server that is gone would count.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("0.0.0.0", port))
-            probe.listen()
-        except OSError:
-            return False
-        return True

@@ -174,8 +174,6 @@ class EnvoyLife:
 
     async def relieve(self) -> bool:
         """Have a new Envoy take over, of today's binary, bootstrap and configuration, without a lost request."""
-        if self._leaving:
-            return False
         took_over, starts = False, self.supervisor.starts
         try:
             async with asyncio.timeout(self._times.relief):

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from lateen.analysis.reports import Report
+from lateen.analysis.traffic_policies import traffic_policies
 from lateen.config.certificates import (
     ca_of,
     ca_problem,
@@ -35,7 +36,6 @@ from lateen.config.networking import (
     Gateway,
     ServerTLSMode,
     ServerTLSSettings,
-    TrafficPolicy,
 )
 from lateen.config.objects import ConfigObject
 from lateen.config.positions import Path
@@ -107,13 +107,7 @@ def _of_server(path: Path, tls: ServerTLSSettings) -> Iterator[_Named]:
 
 
 def _client_settings(spec: DestinationRule) -> Iterator[tuple[Path, ClientTLSSettings]]:
-    policies: list[tuple[Path, TrafficPolicy | None]] = [(("spec", "trafficPolicy"), spec.traffic_policy)]
-    policies += [
-        (("spec", "subsets", index, "trafficPolicy"), each.traffic_policy) for index, each in enumerate(spec.subsets)
-    ]
-    for path, policy in policies:
-        if policy is None:
-            continue
+    for path, policy, _ in traffic_policies(spec):
         if policy.tls is not None:
             yield (*path, "tls"), policy.tls
         for index, setting in enumerate(policy.port_level_settings):

@@ -16,6 +16,7 @@ from lateen.analysis.unreachable import condition, is_anything
 from lateen.config.codes import HIDDEN_RULE
 from lateen.config.networking import HTTPMatchRequest, HTTPRoute, VirtualService
 from lateen.config.objects import ConfigObject
+from lateen.envoy.routes import matches_everything, route_match
 from lateen.mesh.references import MESH_GATEWAY, resolve_gateway
 from lateen.model.names import Hostname, ObjectKey, resolve_host
 
@@ -57,5 +58,5 @@ def _matches(rule: HTTPRoute) -> Iterator[bytes]:
 
 
 def _is_asked_last(match: HTTPMatchRequest) -> bool:
-    """Whether it is one that everything matches; `envoy.routes` does not take an empty prefix for one."""
-    return is_anything(match) and (match.uri is None or match.uri.prefix != "")
+    """Whether it is one that everything matches, and that the generator takes for one."""
+    return is_anything(match) and matches_everything(route_match(match))

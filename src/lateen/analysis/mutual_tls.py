@@ -13,10 +13,11 @@ from typing import NamedTuple
 
 from lateen.analysis.host_names import HostNames
 from lateen.analysis.reports import Report
+from lateen.analysis.traffic_policies import traffic_policies
 from lateen.analysis.workloads import ByLabels, Workloads
 from lateen.config.codes import AUTO_MTLS_OFF, INEFFECTIVE_POLICY, MTLS_CONFLICT, SERVER_FIRST
 from lateen.config.kubernetes import ServiceSpec
-from lateen.config.networking import ClientTLSMode, ClientTLSSettings, DestinationRule, ServiceEntry, TrafficPolicy
+from lateen.config.networking import ClientTLSMode, ClientTLSSettings, DestinationRule, ServiceEntry
 from lateen.config.objects import ConfigObject
 from lateen.config.positions import Path
 from lateen.config.security import MutualTLSMode, PeerAuthentication
@@ -155,22 +156,14 @@ def _services(one: ConfigObject[DestinationRule], state: MeshState, unruled: Hos
 
 
 def _settings(spec: DestinationRule) -> Iterator[_Setting]:
-    if spec.traffic_policy is not None:
-        yield from _settings_of(("spec", "trafficPolicy"), spec.traffic_policy, {})
-    for index, subset in enumerate(spec.subsets):
-        if subset.traffic_policy is not None:
-            path: Path = ("spec", "subsets", index, "trafficPolicy")
-            yield from _settings_of(path, subset.traffic_policy, subset.labels)
-
-
-def _settings_of(path: Path, policy: TrafficPolicy, subset: Mapping[str, str]) -> Iterator[_Setting]:
-    numbers = frozenset(item.port.number for item in policy.port_level_settings if item.port is not None)
-    if policy.tls is not None:
-        yield _Setting((*path, "tls"), policy.tls, 0, numbers, subset)
-    for index, item in enumerate(policy.port_level_settings):
-        if item.tls is not None and item.port is not None:
-            here: Path = (*path, "portLevelSettings", index, "tls")
-            yield _Setting(here, item.tls, item.port.number, frozenset(), subset)
+    for path, policy, subset in traffic_policies(spec):
+        numbers = frozenset(item.port.number for item in policy.port_level_settings if item.port is not None)
+        if policy.tls is not None:
+            yield _Setting((*path, "tls"), policy.tls, 0, numbers, subset)
+        for index, item in enumerate(policy.port_level_settings):
+            if item.tls is not None and item.port is not None:
+                here: Path = (*path, "portLevelSettings", index, "tls")
+                yield _Setting(here, item.tls, item.port.number, frozenset(), subset)
 
 
 def _conflict(setting: _Setting, service: Service, modes: PeerModes) -> str:

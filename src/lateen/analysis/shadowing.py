@@ -12,6 +12,7 @@ from itertools import islice
 
 from lateen.config.networking import HTTPMatchRequest, StringMatch
 from lateen.config.request_claims import claim_path
+from lateen.envoy.routes import is_presence
 
 _MOST_COMPARED = 50
 """Of the earlier matches with one path: a rule of thousands is not compared with each."""
@@ -116,17 +117,13 @@ def _folded_name(name: str) -> str:
     return name.lower() if claim_path(name) is None else name
 
 
-def _is_presence(condition: StringMatch) -> bool:
-    return condition.exact is None and condition.prefix is None and condition.regex in (None, "*")
-
-
 def _implied(wide: StringMatch | None, narrow: StringMatch | None) -> bool:
     """Whether what satisfies `narrow` satisfies `wide`; None is no condition."""
     if wide is None or narrow is None:
         return wide is None
-    if _is_presence(wide) or wide == narrow:
+    if is_presence(wide) or wide == narrow:
         return True
-    if _is_presence(narrow):
+    if is_presence(narrow):
         return False  # a claim that is there may be no text, which even `.*` asks for
     if wide.prefix is None:
         return wide.regex == ".*"
@@ -148,7 +145,7 @@ def _excluded(name: str, wide: StringMatch, narrow: StringMatch) -> bool:
 
     A header that is missing counts as an empty one where its value is excluded (`envoy.routes`), a claim as none.
     """
-    if not _is_presence(narrow) or _is_presence(wide) or claim_path(name) is not None:
+    if not is_presence(narrow) or is_presence(wide) or claim_path(name) is not None:
         return _implied(narrow, wide)
     return bool(wide.exact or wide.prefix)
 

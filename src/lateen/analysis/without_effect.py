@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from lateen.analysis.reports import Report
+from lateen.analysis.traffic_policies import traffic_policies
 from lateen.config.codes import NOTHING_TAKES_IT
 from lateen.config.networking import (
     DestinationRule,
@@ -12,11 +13,9 @@ from lateen.config.networking import (
     TCPRoute,
     TLSMatchAttributes,
     TLSRoute,
-    TrafficPolicy,
     VirtualService,
 )
 from lateen.config.objects import ConfigObject
-from lateen.config.positions import Path
 from lateen.mesh.references import MESH_GATEWAY
 from lateen.model.protocols import Protocol
 from lateen.model.services import Service
@@ -72,18 +71,10 @@ def subnets_at_gateways(report: Report, one: ConfigObject[VirtualService]) -> No
 def settings_without_port(report: Report, one: ConfigObject[DestinationRule], service: Service) -> None:
     """Find settings of ports that the host does not have."""
     numbers = {port.number for port in service.ports}
-    for path, policy in _policies(one.spec):
+    for path, policy, _ in traffic_policies(one.spec):
         for index, setting in enumerate(policy.port_level_settings):
             if setting.port is not None and numbers and setting.port.number not in numbers:
                 known = ", ".join(map(str, sorted(numbers)))
                 message = f"{service.host} has no port {setting.port.number}, so this changes nothing"
                 here = (*path, "portLevelSettings", index, "port", "number")
                 report.add(NOTHING_TAKES_IT, one, here, f"{message}; its ports are {known}")
-
-
-def _policies(spec: DestinationRule) -> Iterator[tuple[Path, TrafficPolicy]]:
-    if spec.traffic_policy is not None:
-        yield ("spec", "trafficPolicy"), spec.traffic_policy
-    for index, subset in enumerate(spec.subsets):
-        if subset.traffic_policy is not None:
-            yield ("spec", "subsets", index, "trafficPolicy"), subset.traffic_policy

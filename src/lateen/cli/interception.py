@@ -6,7 +6,7 @@ Registered by `cli/commands.py`. Reads flags and tells what happened; the work i
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -311,25 +311,23 @@ def user_ids(names: Sequence[str]) -> tuple[int, ...]:
     """Return uids of names or numbers. Raises Failure for a name that nobody has."""
     import pwd
 
-    def uid(name: str) -> int:
-        try:
-            return int(name) if name.isdigit() else pwd.getpwnam(name).pw_uid
-        except KeyError:
-            raise usage(f"there is no user {name[:80]!r}", "a name, or a number") from None
-
-    return tuple(map(uid, names))
+    return _ids("user", names, lambda name: pwd.getpwnam(name).pw_uid)
 
 
 def _group_ids(names: Sequence[str]) -> tuple[int, ...]:
     import grp
 
-    def gid(name: str) -> int:
-        try:
-            return int(name) if name.isdigit() else grp.getgrnam(name).gr_gid
-        except KeyError:
-            raise usage(f"there is no group {name[:80]!r}", "a name, or a number") from None
+    return _ids("group", names, lambda name: grp.getgrnam(name).gr_gid)
 
-    return tuple(map(gid, names))
+
+def _ids(what: str, names: Sequence[str], of_name: Callable[[str], int]) -> tuple[int, ...]:
+    def number(name: str) -> int:
+        try:
+            return int(name) if name.isdigit() else of_name(name)
+        except KeyError:
+            raise usage(f"there is no {what} {name[:80]!r}", "a name, or a number") from None
+
+    return tuple(map(number, names))
 
 
 def _way(wanted: BackendName | None, capture: Capture) -> Backend:

@@ -190,8 +190,8 @@ def _terminating_chains(
     ending = termination(view, server)
     if ending.socket is None:
         return
-    match = _match(server.server_names)
     if server.kind is ServerKind.HTTPS:
+        match = _match(server.server_names)
         wanted.add(gateway_routes(view, server.route_name, [server]))
         source = config_metadata(server.gateway)
         chains = [

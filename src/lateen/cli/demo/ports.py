@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import asdict
 
+from lateen.agent.addresses import port_problem
 from lateen.cli.demo.programs import Ports
 
 HOST = "127.0.0.1"
@@ -17,14 +18,7 @@ def is_free(port: int) -> bool:
 
     Without SO_REUSEPORT on purpose: two Envoys that set it share a port in silence.
     """
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-            probe.listen(1)
-        except OSError:
-            return False
-        return True
+    return not port_problem(HOST, port)
 
 
 def any_free_port() -> int:

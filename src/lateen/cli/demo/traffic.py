@@ -9,7 +9,7 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from lateen.cli.demo.exchange import ExchangeError, exchange
@@ -42,13 +42,14 @@ class Traffic:
 
     async def settled(self) -> None:
         """Return when no request of an earlier round is under way: whatever is met from now on is counted."""
-        while any(number for begun_in, number in self._under_way.items() if begun_in != self._round):
-            self._answered.clear()
-            await self._answered.wait()
+        await self._until(lambda: all(begun == self._round for begun, number in self._under_way.items() if number))
 
     async def seen_enough(self, number: int) -> None:
         """Return when so many answers to requests since `restart` have come."""
-        while len(self.seen) < number:
+        await self._until(lambda: len(self.seen) >= number)
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
             self._answered.clear()
             await self._answered.wait()
 

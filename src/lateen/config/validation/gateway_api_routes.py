@@ -32,6 +32,7 @@ from lateen.config.gateway_api import (
 from lateen.config.metadata import Metadata
 from lateen.config.positions import Path
 from lateen.config.validation.gateway_api import at_most, between, hostname, invalid, reference, subdomain, unique
+from lateen.config.validation.http_routes import REDIRECT_CODES
 from lateen.config.validation.regexes import regex
 from lateen.config.violations import Violation
 
@@ -41,7 +42,6 @@ _ORIGIN = re.compile(r"\*|https?://(?:(?:(?:\*\.)?(?:[a-zA-Z0-9-]+\.)*[a-zA-Z0-9
 _PATH = re.compile(r"(?:[-A-Za-z0-9/._~!$&'()*+,;=:@]|%[0-9a-fA-F]{2})+")
 _GRPC_SERVICE = re.compile(r"(?i)\.?[a-z_][a-z_0-9]*(?:\.[a-z_][a-z_0-9]*)*")
 _GRPC_METHOD = re.compile(r"[A-Za-z_][A-Za-z_0-9]*")
-_STATUS_CODES = (301, 302, 303, 307, 308)
 _METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "*")
 _FILTER_FIELDS = {
     "RequestHeaderModifier": ("request_header_modifier", "requestHeaderModifier"),
@@ -274,8 +274,8 @@ def _filter(here: Path, item: HTTPRouteFilter | GRPCRouteFilter) -> Iterator[Vio
         return
     if redirect := item.request_redirect:
         place = (*here, "requestRedirect")
-        if redirect.status_code not in _STATUS_CODES:
-            hint = f"write one of {', '.join(map(str, _STATUS_CODES))}"
+        if redirect.status_code not in REDIRECT_CODES:
+            hint = f"write one of {', '.join(map(str, REDIRECT_CODES))}"
             yield invalid((*place, "statusCode"), f"{redirect.status_code} is no status of a redirect", hint)
         if redirect.hostname:
             yield from hostname((*place, "hostname"), redirect.hostname, wildcard=False)

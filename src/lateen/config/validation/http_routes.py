@@ -33,7 +33,8 @@ from lateen.config.violations import Violation, warning
 from lateen.model.protocols import GRPC_STATUSES
 
 CORS_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "OPTIONS", "TRACE", "*"))
-REDIRECT_CODES = frozenset((301, 302, 303, 307, 308))
+REDIRECT_CODES = (301, 302, 303, 307, 308)
+"""Those that Envoy has names for."""
 _MAX_BODY = 1024 * 1024
 _LARGE_BODY = 100 * 1024
 
