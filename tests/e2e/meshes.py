@@ -109,6 +109,13 @@ def reap(popen: subprocess.Popen[Any], seconds: float = 0.0) -> bool:
                 stream.close()
 
 
+def tell(control: Path, word: str) -> None:
+    """Tell an app by the file that it reads whenever it likes: it never finds half a word, or none."""
+    new = control.with_suffix(".new")
+    new.write_text(word)
+    new.replace(control)
+
+
 def runs(pid: int) -> bool:
     """Whether a process has not ended; one that nobody has reaped has. (Linux)"""
     try:

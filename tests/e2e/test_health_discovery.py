@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.meshes import APPS, Mesh, Process, eventually, request, running_mesh
+from e2e.meshes import APPS, Mesh, Process, eventually, request, running_mesh, tell
 from e2e.tls_servers import tls_server
 from key_pairs import Authority
 from ports import free_port
@@ -69,9 +69,7 @@ class Plain:
     control: Path
 
     def become(self, word: str) -> None:
-        new = self.control.with_suffix(".new")
-        new.write_text(word)
-        new.replace(self.control)
+        tell(self.control, word)
 
 
 @dataclass

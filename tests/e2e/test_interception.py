@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from e2e.meshes import APPS, Mesh, Process, eventually, request, running_mesh
+from e2e.meshes import APPS, Mesh, Process, eventually, request, running_mesh, runs
 from ports import free_port
 
 SYSTEM_PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
@@ -266,17 +266,10 @@ def test_killed_agent_leaves_nothing(mesh: Mesh) -> None:
     address, left = process.addresses["address"], children(process)
     process.popen.send_signal(signal.SIGKILL)
     process.popen.wait()
-    eventually(lambda: not any(running(pid) for pid in left.values()), what="its processes to end")
+    eventually(lambda: not any(runs(pid) for pid in left.values()), what="its processes to end")
     eventually(lambda: address.rpartition(".")[0] + "." not in _addresses(address), what="its interface to go")
     again = mesh.run("mortal", *app, flags=("--intercept", "netns"))
     assert again.addresses["address"] == address
-
-
-def running(pid: int) -> bool:
-    try:
-        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return False
 
 
 def _addresses(address: str) -> str:

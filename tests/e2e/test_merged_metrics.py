@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from client_model import MetricFamily, read_delimited
-from e2e.meshes import APPS, Answer, Mesh, Process, eventually, good, reap, request, running_mesh
+from e2e.meshes import APPS, Answer, Mesh, Process, eventually, good, reap, request, running_mesh, tell
 from ports import free_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("merged_metrics")]
@@ -123,14 +123,14 @@ def test_one_page_has_the_metrics_of_all_three_and_no_name_twice(mesh: Mesh) -> 
 
 def test_an_app_that_hangs_or_refuses_costs_its_own_metrics_only(mesh: Mesh) -> None:
     process, control = measured(mesh, "stuck", "--metrics", "80/metrics")
-    control.write_text("hang-metrics")
+    tell(control, "hang-metrics")
     began = time.monotonic()
     page = scrape(process, x_prometheus_scrape_timeout_seconds="1").body.decode()
     assert time.monotonic() - began < PATIENCE
     assert {"lateen_agent_workload_ready"} <= check(page)
     assert "shop_orders_total" not in page
     assert "lateen_agent_app_scrape_success 0\n" in page
-    control.write_text("ok")
+    tell(control, "ok")
     page = eventually(
         lambda: text if "shop_orders_total" in (text := scrape(process).body.decode()) else None, what="its metrics"
     )

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from e2e.meshes import APPS, Mesh, Process, eventually, good, request, running_mesh
+from e2e.meshes import APPS, Mesh, Process, eventually, good, request, running_mesh, tell
 from e2e.traffic import traffic
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("probes")]
@@ -57,9 +57,7 @@ class App:
     control: Path
 
     def become(self, word: str) -> None:
-        new = self.control.with_suffix(".new")
-        new.write_text(word)
-        new.replace(self.control)
+        tell(self.control, word)
 
     @property
     def readiness(self) -> tuple[int, str]:

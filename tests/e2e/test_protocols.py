@@ -14,6 +14,7 @@ import grpc
 import pytest
 
 from e2e.meshes import APPS, Mesh, eventually, good, running_mesh, tunnel
+from e2e.traffic import traffic
 from ports import free_port
 
 pytestmark = pytest.mark.e2e
@@ -245,30 +246,14 @@ def test_app_exit_code_is_the_command_s(bed: Bed) -> None:
 def test_control_plane_restart_loses_no_request(bed: Bed) -> None:
     """Requests go on while the control plane is killed, away for long, and back; then config is live again."""
     assert bed.client.get("http://web/").status == 200
-    outage_over = threading.Event()
-
-    def load(_: int) -> Counter[int]:
-        seen: Counter[int] = Counter()
-        while not outage_over.is_set():
-            seen[bed.client.get("http://web/").status] += 1
-        return seen
-
-    with ThreadPoolExecutor(2) as pool:
-        running = [pool.submit(load, number) for number in range(2)]
-        try:
-            bed.mesh.control_plane.popen.kill()
-            bed.mesh.control_plane.popen.wait(60)
-            killed = time.monotonic()
-            # Long enough that agents and Envoys are deep in their back-off: the hard case.
-            eventually(lambda: time.monotonic() - killed > 8, what="the outage to pass")
-            bed.mesh.control_plane = bed.mesh.serve()
-            newcomer = bed.mesh.run("newcomer")
-            eventually(
-                lambda: good(bed.client.get("http://newcomer/")), seconds=40, what="new config after the restart"
-            )
-            eventually(lambda: '"web"' in bed.mesh.api("/v1/workloads").body.decode(), what="who was there before")
-        finally:
-            outage_over.set()
-        total = sum((future.result() for future in running), Counter())
-    assert set(total) == {200}, total
+    with traffic(bed.client.proxy, "http://web/"):
+        bed.mesh.control_plane.popen.kill()
+        bed.mesh.control_plane.popen.wait(60)
+        killed = time.monotonic()
+        # Long enough that agents and Envoys are deep in their back-off: the hard case.
+        eventually(lambda: time.monotonic() - killed > 8, what="the outage to pass")
+        bed.mesh.control_plane = bed.mesh.serve()
+        newcomer = bed.mesh.run("newcomer")
+        eventually(lambda: good(bed.client.get("http://newcomer/")), seconds=40, what="new config after the restart")
+        eventually(lambda: '"web"' in bed.mesh.api("/v1/workloads").body.decode(), what="who was there before")
     newcomer.stop()

@@ -6,7 +6,7 @@ import http.client
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 
@@ -20,6 +20,7 @@ class Traffic:
 
     proxy: tuple[str, int]
     url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
     answered: Counter[str] = field(default_factory=Counter)
     """200s by kind of connection."""
     failures: list[str] = field(default_factory=list)
@@ -51,7 +52,7 @@ class Traffic:
 
     def _ask(self, connection: http.client.HTTPConnection, kind: str) -> None:
         try:
-            connection.request("GET", self.url)
+            connection.request("GET", self.url, headers=dict(self.headers))
             response = connection.getresponse()
             body = response.read()
             problem = "" if response.status == 200 else f"{response.status} {body[:200]!r}"
@@ -66,9 +67,11 @@ class Traffic:
 
 
 @contextmanager
-def traffic(proxy: tuple[str, int], url: str, *, kept: int = 2, new: int = 2) -> Iterator[Traffic]:
+def traffic(
+    proxy: tuple[str, int], url: str, *, kept: int = 2, new: int = 2, headers: Mapping[str, str] | None = None
+) -> Iterator[Traffic]:
     """Send requests during the block; none may have failed when it ends."""
-    load = Traffic(proxy, url)
+    load = Traffic(proxy, url, headers or {})
     threads = [threading.Thread(target=load._run, args=(kind,)) for kind in ["kept"] * kept + ["new"] * new]
     for thread in threads:
         thread.start()

@@ -19,18 +19,11 @@ METRICS = os.environ.get("METRICS", "")
 TYPE = os.environ.get("METRICS_TYPE", "text/plain; version=0.0.4")
 
 
-def told() -> str:
-    """The word; it is not there while another one is written."""
-    while not (word := CONTROL.read_text().strip()):
-        time.sleep(0.001)
-    return word
-
-
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        word = told()
+        word = CONTROL.read_text().strip()
         status, body, kind = 200, os.environ.get("NAME", "").encode(), "text/plain"
         if self.path == "/healthz":
             if word == "hang":
@@ -64,11 +57,11 @@ def main() -> None:
         server = http.server.ThreadingHTTPServer(address, Handler)
         server.daemon_threads = True
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-        while told() != "refuse":
+        while CONTROL.read_text().strip() != "refuse":
             time.sleep(0.02)
         server.shutdown()
         server.server_close()
-        while told() == "refuse":
+        while CONTROL.read_text().strip() == "refuse":
             time.sleep(0.02)
 
 
