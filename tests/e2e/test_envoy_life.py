@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import http.client
-import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from e2e.meshes import request
 from lateen.agent.envoy_admin import EnvoyAdmin
 from lateen.agent.envoy_life import EnvoyLife, LifeTimes, Source, Wanted
 from lateen.agent.envoy_process import EnvoyOptions, find_envoy
@@ -110,7 +110,7 @@ class Bed:
         self.keeper.keep_configuration(KeptConfiguration(bootstrap=self.serving(text), saved_at=1000.0, name="a"))
 
     async def answer(self) -> str:
-        return await asyncio.to_thread(ask, self.port, "/")
+        return (await asyncio.to_thread(request, self.port)).body.decode()
 
     async def comes_to_answer(self, text: str, before: str) -> None:
         """Wait for this answer; whoever is relieved still answers for a moment when the other one is said to serve."""
@@ -125,16 +125,10 @@ class Bed:
     async def epoch(self) -> int | None:
         """Whose the admin page is; None when nobody answers there."""
         try:
-            info = json.loads(await asyncio.to_thread(ask, self.admin.port, "/server_info"))
+            info = (await asyncio.to_thread(request, self.admin.port, "/server_info")).json
         except (OSError, http.client.HTTPException):
             return None
         return int(info["command_line_options"].get("restart_epoch", 0))
-
-
-def ask(port: int, path: str) -> str:
-    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
-        connection.request("GET", path)
-        return connection.getresponse().read().decode()
 
 
 async def until(probe: Callable[[], Awaitable[bool]], what: str, seconds: float = 60) -> None:
